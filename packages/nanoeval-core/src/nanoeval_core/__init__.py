@@ -1,0 +1,74 @@
+"""The primitives of nanoeval: all that is needed to *define* an eval.
+
+Layers, each importing only those above it:
+
+    errors, task, usage, run_context       values
+    async_tools, pickling, task_checks     small tools
+    recorder_protocol, recorder            where events go
+    eval, spec                             Eval, RunnerArgs, EvalSpec
+    library_config, metrics, self_test     hooks, statistics, checks
+
+Nothing here imports another package of nanoeval, or anything that runs one.
+"""
+
+from nanoeval_core.async_tools import HasAsyncContextManager as HasAsyncContextManager
+from nanoeval_core.errors import BudgetExceeded as BudgetExceeded
+from nanoeval_core.errors import ConfigError as ConfigError
+from nanoeval_core.errors import NanoevalError as NanoevalError
+from nanoeval_core.errors import NotPicklableError as NotPicklableError
+from nanoeval_core.errors import RecorderError as RecorderError
+from nanoeval_core.errors import RolloutSystemError as RolloutSystemError
+from nanoeval_core.errors import RunInterrupted as RunInterrupted
+from nanoeval_core.errors import StateError as StateError
+from nanoeval_core.errors import SystemErrorsNotSupported as SystemErrorsNotSupported
+from nanoeval_core.errors import TaskError as TaskError
+from nanoeval_core.errors import TaskTimeoutError as TaskTimeoutError
+from nanoeval_core.eval import Eval as Eval
+from nanoeval_core.eval import assert_no_system_errors as assert_no_system_errors
+from nanoeval_core.library_config import LibraryConfig as LibraryConfig
+from nanoeval_core.library_config import get_library_config as get_library_config
+from nanoeval_core.library_config import set_library_config as set_library_config
+from nanoeval_core.recorder import dummy_recorder as dummy_recorder
+from nanoeval_core.recorder import get_recorder as get_recorder
+from nanoeval_core.recorder import set_default_recorder as set_default_recorder
+from nanoeval_core.recorder_protocol import RecorderConfig as RecorderConfig
+from nanoeval_core.recorder_protocol import RecorderProtocol as RecorderProtocol
+from nanoeval_core.spec import EvalSpec as EvalSpec
+from nanoeval_core.spec import RunnerArgs as RunnerArgs
+from nanoeval_core.task import Task as Task
+from nanoeval_core.task import TResult as TResult
+from nanoeval_core.task import TTask as TTask
+from nanoeval_core.usage import Usage as Usage
+from nanoeval_core.usage import report_usage as report_usage
+
+__all__ = [
+    "BudgetExceeded",
+    "ConfigError",
+    "Eval",
+    "EvalSpec",
+    "HasAsyncContextManager",
+    "LibraryConfig",
+    "NanoevalError",
+    "NotPicklableError",
+    "RecorderConfig",
+    "RecorderError",
+    "RecorderProtocol",
+    "RolloutSystemError",
+    "RunInterrupted",
+    "RunnerArgs",
+    "StateError",
+    "SystemErrorsNotSupported",
+    "TResult",
+    "TTask",
+    "Task",
+    "TaskError",
+    "TaskTimeoutError",
+    "Usage",
+    "assert_no_system_errors",
+    "dummy_recorder",
+    "get_library_config",
+    "get_recorder",
+    "report_usage",
+    "set_default_recorder",
+    "set_library_config",
+]

@@ -1,0 +1,78 @@
+"""Every error nanoeval raises on purpose.
+
+    NanoevalError
+    ├── ConfigError (also ValueError)      bad input, found before anything runs
+    │   ├── TaskError                      a task of `get_tasks` cannot be queued
+    │   └── NotPicklableError              something cannot travel to an executor or a file
+    ├── RolloutSystemError                 the system failed, not the model: the task is retried
+    │   └── TaskTimeoutError               an attempt outlived `RunnerArgs.task_timeout`
+    ├── SystemErrorsNotSupported           a metric was given results that hold system errors
+    ├── RecorderError                      no recorder, or one that failed
+    ├── StateError                         a state file that cannot be used as it is
+    └── BudgetExceeded                     a run reached its token or cost budget and stopped
+    RunInterrupted (a KeyboardInterrupt)   a run was stopped by a signal and can be resumed
+
+All of them survive pickling: they cross process boundaries.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+
+class NanoevalError(Exception):
+    """Base class of every error that nanoeval raises on purpose."""
+
+
+class ConfigError(NanoevalError, ValueError):
+    """Bad input, found before anything ran."""
+
+
+class TaskError(ConfigError):
+    """A task returned by `Eval.get_tasks` cannot be queued."""
+
+
+class NotPicklableError(ConfigError):
+    """A value cannot be pickled, so it cannot reach an executor or the state file."""
+
+
+class RolloutSystemError(NanoevalError):
+    """The system failed, not the model.
+
+    Raise it from `Eval.evaluate` when an attempt says nothing about the model (an API outage, a
+    crashed sandbox). The task is retried up to `RunnerArgs.max_retries` times; if every attempt
+    fails, the last error is the task's result and is kept out of the score.
+    """
+
+
+@final
+class TaskTimeoutError(RolloutSystemError):
+    """An attempt ran longer than `RunnerArgs.task_timeout` seconds."""
+
+
+class SystemErrorsNotSupported(NanoevalError):
+    """A metric was given results that hold system errors, and it cannot handle them."""
+
+
+class RecorderError(NanoevalError):
+    """No recorder is current, a recorder's name is unknown, or a recorder failed."""
+
+
+class StateError(NanoevalError):
+    """A state file cannot be used: another version, corrupt, in use, or changed since."""
+
+
+class BudgetExceeded(NanoevalError):
+    """A run reached `budget_tokens` or `budget_cost`; what finished is kept and it can resume."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run was stopped by a signal. Its message says how to resume; `exit_code` what to exit with."""
+
+    def __init__(self, message: str = "interrupted", exit_code: int = 130) -> None:
+        super().__init__(message, exit_code)
+        self.message = message
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,78 @@
+"""Pickling with errors that name the field."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+from nanoeval_core.errors import NotPicklableError
+
+PICKLE_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
+
+
+def dumps(value: Any, *, what: str) -> bytes:
+    """`value`, pickled.
+
+    What pickle cannot do by reference (classes and functions defined inside a function or a
+    notebook) is done by value with dill where that is installed; pickle reads both.
+
+    Raises:
+        NotPicklableError: names `what` and the field that cannot be pickled.
+    """
+    try:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        by_value = _dumps_by_value(value)
+        if by_value is not None:
+            return by_value
+        raise not_picklable(value, what=what, error=error) from error
+
+
+def _dumps_by_value(value: Any) -> bytes | None:
+    try:
+        import dill  # heavy, and needed for local classes only
+    except ImportError:
+        return None
+    try:
+        pickled: bytes = dill.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  the first error, of pickle, is the one that is reported
+        return None
+    return pickled
+
+
+def check_picklable(value: Any, *, what: str) -> None:
+    """Raise `NotPicklableError`, naming `what` and the field, unless `value` can be pickled."""
+    dumps(value, what=what)
+
+
+def not_picklable(value: Any, *, what: str, error: BaseException) -> NotPicklableError:
+    """The error to raise for `value`, after `error` from pickling it."""
+    path = culprit(value)
+    at = f"field {path!r}" if path else f"a {type(value).__name__}"
+    return NotPicklableError(
+        f"{what} cannot be pickled: {at}: {type(error).__name__}: {error}. "
+        "Keep plain data in it, and open clients, locks and files in Eval._context()"
+    )
+
+
+def culprit(value: Any) -> str:
+    """The dotted path of the innermost field of `value` that cannot be pickled, or ''."""
+    for name, part in _parts(value):
+        try:
+            pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+        except PICKLE_ERRORS:
+            inner = culprit(part)
+            return f"{name}.{inner}" if inner else name
+    return ""
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((str(key), part) for key, part in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((str(index), part) for index, part in enumerate(value))
+    elif hasattr(value, "__chz_fields__"):
+        yield from ((name, getattr(value, name)) for name in value.__chz_fields__)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        yield from ((str(key), part) for key, part in vars(value).items())

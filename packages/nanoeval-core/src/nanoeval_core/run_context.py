@@ -1,0 +1,39 @@
+"""What code inside an executor may know about the run it is part of."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextvars import ContextVar
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """The run that the calling code is part of.
+
+    Attributes:
+        run_set_id: names the state file.
+        shared_dir: a private folder, on this host, that all executors of the run set share;
+            solvers meet there (rate limits, caches). It goes with the state file.
+        executor: this executor's name, such as `main` or `pool-2`.
+        gauges: live numbers by name (a rate limit in force, …) that the executor publishes with
+            each heartbeat; progress and the monitor show them.
+    """
+
+    run_set_id: str
+    shared_dir: Path
+    executor: str
+    gauges: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+_current: ContextVar[RunContext | None] = ContextVar("nanoeval_run_context", default=None)
+
+
+def get_run_context() -> RunContext | None:
+    """The current run, or None outside of one (a unit test calling a solver directly)."""
+    return _current.get()
+
+
+def set_run_context(context: RunContext | None) -> None:
+    """Make `context` current for this task and those it starts; executors call it once."""
+    _current.set(context)

@@ -1,0 +1,175 @@
+"""`RunnerArgs` and `EvalSpec`: an eval, and how to run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import chz
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.eval import Eval
+from nanoeval_core.recorder import RecorderByName
+from nanoeval_core.recorder_protocol import RecorderConfig
+
+
+def _refuse(field: str, value: object, problem: str) -> None:
+    raise ConfigError(f"RunnerArgs.{field}={value!r}: {problem}")
+
+
+@chz.chz
+class RunnerArgs:
+    """How to run an eval. Subclass it to change defaults."""
+
+    concurrency: int | None = chz.field(
+        default=4096,
+        doc="This eval's tasks in flight, over all executors; None is unlimited.",
+    )
+    experimental_use_multiprocessing: bool = chz.field(
+        default=False, doc="Run tasks in a pool of processes rather than in this one."
+    )
+    num_processes: int | None = chz.field(
+        default=None, doc="Processes in that pool; by default one per usable core."
+    )
+    executor: str | None = chz.field(
+        default=None,
+        doc="Which executors run the tasks: in_process, multiprocess, or an installed engine such "
+        "as ray. By default in_process, or multiprocess with experimental_use_multiprocessing.",
+    )
+    shuffle: bool = chz.field(default=False, doc="Queue the tasks in a random order.")
+    seed: int = chz.field(default=0, doc="Seeds that order, and the jitter of retries.")
+    n_tasks: int | None = chz.field(
+        default=None, doc="Run only the first N tasks (taken before they are shuffled)."
+    )
+    run_set_id: str | None = chz.field(
+        default=None,
+        doc="Names the state file. The same id again resumes what is in it; by default a new one.",
+    )
+    recorder: RecorderConfig | None = chz.field(
+        default=None,
+        meta_factory=RecorderByName(),
+        doc="Where events go: evallib (the default), json, dummy, or module:function.",
+    )
+    enable_slackbot: bool = chz.field(
+        default=True,
+        doc="Call LibraryConfig.send_user_notification; it does nothing unless configured.",
+    )
+    slack_name: str | None = chz.field(default=None, doc="Whom the notification is for.")
+    model_name: str | None = chz.field(default=None, doc="The model, as records should name it.")
+    eval_set_name: str | None = chz.field(
+        default=None, doc="The set of evals this one belongs to, as records should name it."
+    )
+    summary_interval: float | None = chz.field(
+        default=None, doc="Seconds between summaries of partial results; None for none."
+    )
+    use_monitor: bool = chz.field(default=False, doc="Start the web monitor beside the run.")
+    max_retries: int = chz.field(
+        default=16, doc="How often a task is retried after a RolloutSystemError."
+    )
+    retry_backoff: float = chz.field(
+        default=0.1,
+        doc="Seconds before the first retry of a task, doubled at each further one up to 5 s, "
+        "with full jitter.",
+    )
+    task_timeout: float | None = chz.field(
+        default=None, doc="Seconds an attempt may take before it counts as a system error."
+    )
+    shutdown_grace: float = chz.field(
+        default=10.0, doc="Seconds that tasks in flight may go on after the first Ctrl-C."
+    )
+    should_backup: bool = chz.field(
+        default=True, doc="Copy the state file to durable storage, now and then and at the end."
+    )
+    backup_interval: float = chz.field(default=60.0, doc="Seconds between those copies.")
+    budget_tokens: int | None = chz.field(
+        default=None, doc="Stop, resumably, once this many tokens are spent."
+    )
+    budget_cost: float | None = chz.field(
+        default=None, doc="Stop, resumably, once this much is spent, in the price table's unit."
+    )
+    accept_changed_spec: bool = chz.field(
+        default=False, doc="Resume a run set although the eval's arguments changed since."
+    )
+
+    @chz.validate
+    def _refuse_contradictions(self) -> None:
+        for name in ("concurrency", "n_tasks", "num_processes"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                _refuse(name, value, "give a whole number, or None")
+            if value is not None and value <= 0:
+                _refuse(name, value, "give a positive number, or None")
+        for name in (
+            "summary_interval",
+            "task_timeout",
+            "backup_interval",
+            "budget_tokens",
+            "budget_cost",
+        ):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                _refuse(name, value, "give a positive number" + ", or None" * (name[0] != "b"))
+        for name in ("max_retries", "retry_backoff", "shutdown_grace"):
+            if not getattr(self, name) >= 0:
+                _refuse(name, getattr(self, name), "it cannot be negative")
+        if self.num_processes is not None and not self.uses_multiprocessing:
+            _refuse(
+                "num_processes",
+                self.num_processes,
+                "it needs a pool: set experimental_use_multiprocessing=True, or leave it out",
+            )
+        if self.experimental_use_multiprocessing and self.executor not in (None, "multiprocess"):
+            _refuse(
+                "executor",
+                self.executor,
+                "it contradicts experimental_use_multiprocessing=True: leave one of them out",
+            )
+        if self.slack_name is not None and not self.enable_slackbot:
+            _refuse(
+                "slack_name",
+                self.slack_name,
+                "it is for the slackbot, which enable_slackbot=False turns off: leave one out",
+            )
+        if self.run_set_id is not None:
+            check_run_set_id(self.run_set_id)
+        if self.recorder is not None and not callable(getattr(self.recorder, "factory", None)):
+            _refuse(
+                "recorder",
+                self.recorder,
+                "give a RecorderConfig (an object with `async factory(spec, num_tasks)`), "
+                "such as json_recorder()",
+            )
+
+    @property
+    def uses_multiprocessing(self) -> bool:
+        return self.experimental_use_multiprocessing or self.executor == "multiprocess"
+
+
+def check_run_set_id(value: str) -> None:
+    """Raise `ConfigError` unless `value` can name a file on every system."""
+    plain = value.replace("-", "").replace("_", "").replace(".", "")
+    if not (plain.isascii() and plain.isalnum()) or value.startswith(".") or len(value) > 128:
+        _refuse(
+            "run_set_id",
+            value,
+            "it names a file: use up to 128 letters, digits, '-', '_' and '.'",
+        )
+
+
+@chz.chz
+class EvalSpec:
+    """An eval, and how to run it: what `nanoeval.run` takes."""
+
+    eval: Eval[Any, Any] = chz.field(doc="What to measure.")
+    runner: RunnerArgs = chz.field(default_factory=RunnerArgs, doc="How to run it.")
+
+    @chz.validate
+    def _check_types(self) -> None:
+        if not isinstance(self.eval, Eval):
+            raise ConfigError(
+                f"EvalSpec.eval={self.eval!r}: give an instance of a subclass of nanoeval.Eval"
+                + (", not the class itself" if isinstance(self.eval, type) else "")
+            )
+        if not isinstance(self.runner, RunnerArgs):
+            raise ConfigError(
+                f"EvalSpec.runner={self.runner!r}: give a RunnerArgs(…) or a subclass of it"
+            )

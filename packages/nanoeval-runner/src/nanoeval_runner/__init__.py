@@ -1,0 +1,1 @@
+"""The queue and the executors: `run`, `validate`, `resume`."""
