@@ -67,7 +67,10 @@ class BudgetExceeded(NanoevalError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """A run was stopped by a signal. Its message says how to resume; `exit_code` what to exit with."""
+    """A run was stopped by a signal; the message says how to resume it.
+
+    `exit_code` is what a script should exit with: 130 for Ctrl-C, 143 for SIGTERM.
+    """
 
     def __init__(self, message: str = "interrupted", exit_code: int = 130) -> None:
         super().__init__(message, exit_code)

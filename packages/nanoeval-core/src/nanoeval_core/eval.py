@@ -60,7 +60,9 @@ class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
         overridden, `metrics_including_errors`.
         """
         # Deferred: only runs with results need it, and it is the metrics package's door.
-        from nanoeval_core.metrics.agents import get_summary_error_aware
+        from nanoeval_core.metrics.agents import (  # noqa: PLC0415
+            get_summary_error_aware,
+        )
 
         return await get_summary_error_aware(self, results)
 
@@ -84,7 +86,7 @@ class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
         Raises:
             NanoevalError: what is wrong and how to mend it.
         """
-        from nanoeval_core.self_test import check_eval  # not needed when an eval runs
+        from nanoeval_core.self_test import check_eval  # noqa: PLC0415  not needed to run
 
         await check_eval(self)
 

@@ -47,7 +47,9 @@ class LibraryConfig:
     ) -> dict[str, Any]:
         """The metrics of `nanoeval.metrics.standard.compute_default_metrics`, or a team's own."""
         # Deferred: metrics are needed when a run ends, not when an eval is defined.
-        from nanoeval_core.metrics.standard import compute_default_metrics
+        from nanoeval_core.metrics.standard import (  # noqa: PLC0415
+            compute_default_metrics,
+        )
 
         return compute_default_metrics(samples_df, answer_group_correctness_df)
 

@@ -31,7 +31,7 @@ def dumps(value: Any, *, what: str) -> bytes:
 
 def _dumps_by_value(value: Any) -> bytes | None:
     try:
-        import dill  # heavy, and needed for local classes only
+        import dill  # noqa: PLC0415  heavy, for local classes only
     except ImportError:
         return None
     try:

@@ -100,7 +100,7 @@ def new_run_spec(*, run_set_id: str, eval_name: str, model_name: str | None = No
 
 
 class DummyRecorder:
-    """Keeps nothing. Also its own `AttemptRecorder` and `EventEncoder`, so that it costs nothing."""
+    """Keeps nothing. Its own `AttemptRecorder` and `EventEncoder`: it costs nothing."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ def dummy_recorder() -> DummyRecorderConfig:
 
 def recorder_names() -> list[str]:
     """The names that `find_recorder` knows, sorted."""
-    from importlib.metadata import entry_points  # reads every installed package's metadata
+    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
 
     return sorted({"dummy", *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
 
@@ -227,7 +227,7 @@ def find_recorder(name: str) -> Any:
     """
     if name == "dummy":
         return dummy_recorder
-    from importlib.metadata import entry_points  # reads every installed package's metadata
+    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
 
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()

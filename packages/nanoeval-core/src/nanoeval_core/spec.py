@@ -91,7 +91,7 @@ class RunnerArgs:
     )
 
     @chz.validate
-    def _refuse_contradictions(self) -> None:
+    def _check_numbers(self) -> None:
         for name in ("concurrency", "n_tasks", "num_processes"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
@@ -111,6 +111,9 @@ class RunnerArgs:
         for name in ("max_retries", "retry_backoff", "shutdown_grace"):
             if not getattr(self, name) >= 0:
                 _refuse(name, getattr(self, name), "it cannot be negative")
+
+    @chz.validate
+    def _refuse_contradictions(self) -> None:
         if self.num_processes is not None and not self.uses_multiprocessing:
             _refuse(
                 "num_processes",
