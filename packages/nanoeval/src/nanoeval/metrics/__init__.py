@@ -1,0 +1,1 @@
+"""Metrics: `nanoeval.metrics.standard`, `nanoeval.metrics.agents`."""

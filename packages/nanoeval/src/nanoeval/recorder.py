@@ -1,0 +1,12 @@
+"""The current recorder, and what a recorder is."""
+
+from nanoeval_core.recorder import dummy_recorder, get_recorder, set_default_recorder
+from nanoeval_core.recorder_protocol import RecorderConfig, RecorderProtocol
+
+__all__ = [
+    "RecorderConfig",
+    "RecorderProtocol",
+    "dummy_recorder",
+    "get_recorder",
+    "set_default_recorder",
+]

@@ -1,0 +1,1 @@
+"""Solvers: `nanoeval.solvers.mcq`, `.mcq_api`, `.short_answer`."""
