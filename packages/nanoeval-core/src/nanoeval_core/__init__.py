@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nanoeval_core.async_tools import HasAsyncContextManager as HasAsyncContextManager
     from nanoeval_core.errors import BudgetExceeded as BudgetExceeded
     from nanoeval_core.errors import ConfigError as ConfigError
+    from nanoeval_core.errors import GraderError as GraderError
     from nanoeval_core.errors import NanoevalError as NanoevalError
     from nanoeval_core.errors import NotPicklableError as NotPicklableError
     from nanoeval_core.errors import RecorderError as RecorderError
@@ -51,6 +52,7 @@ _HOME = {
     "ConfigError": "nanoeval_core.errors",
     "Eval": "nanoeval_core.eval",
     "EvalSpec": "nanoeval_core.spec",
+    "GraderError": "nanoeval_core.errors",
     "HasAsyncContextManager": "nanoeval_core.async_tools",
     "LibraryConfig": "nanoeval_core.library_config",
     "NanoevalError": "nanoeval_core.errors",
@@ -83,6 +85,7 @@ __all__ = [
     "ConfigError",
     "Eval",
     "EvalSpec",
+    "GraderError",
     "HasAsyncContextManager",
     "LibraryConfig",
     "NanoevalError",

@@ -5,7 +5,8 @@
     │   ├── TaskError                      a task of `get_tasks` cannot be queued
     │   └── NotPicklableError              something cannot travel to an executor or a file
     ├── RolloutSystemError                 the system failed, not the model: the task is retried
-    │   └── TaskTimeoutError               an attempt outlived `RunnerArgs.task_timeout`
+    │   ├── TaskTimeoutError               an attempt outlived `RunnerArgs.task_timeout`
+    │   └── GraderError                    the grader failed, so the attempt has no score
     ├── SystemErrorsNotSupported           a metric was given results that hold system errors
     ├── RecorderError                      no recorder, or one that failed
     ├── StateError                         a state file that cannot be used as it is
@@ -48,6 +49,10 @@ class RolloutSystemError(NanoevalError):
 @final
 class TaskTimeoutError(RolloutSystemError):
     """An attempt ran longer than `RunnerArgs.task_timeout` seconds."""
+
+
+class GraderError(RolloutSystemError):
+    """The grader (a model, a sandbox, a verifier) failed, so the attempt could not be scored."""
 
 
 class SystemErrorsNotSupported(NanoevalError):

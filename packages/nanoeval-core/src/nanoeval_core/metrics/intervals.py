@@ -1,0 +1,70 @@
+"""Confidence intervals from a mean and its standard error."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from nanoeval_core.metrics.student_t import t_quantile, two_sided_z
+
+
+class Interval(NamedTuple):
+    """A two-sided interval, and how it was made."""
+
+    low: float
+    high: float
+    method: str
+
+
+def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
+    """The score interval of a proportion (Wilson 1927), for independent yes/no outcomes.
+
+    Args:
+        successes: how many of the `n` outcomes were yes; 0 ≤ `successes` ≤ `n`.
+        n: how many there were, at least 1.
+        confidence: the share of such intervals that should cover the truth.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    if not n > 0 or not 0 <= successes <= n:
+        raise ValueError(f"successes={successes!r} of n={n!r}: need n > 0 and 0 ≤ successes ≤ n")
+    low, high = _score_interval(successes / n, n, two_sided_z(confidence))
+    return Interval(low, high, "wilson")
+
+
+def effective_wilson_interval(
+    mean: float, variance: float, *, df: float, confidence: float = 0.95
+) -> Interval:
+    """Wilson's interval for the mean of scores in [0, 1] that are not independent yes/no outcomes.
+
+    The sample counts for as many independent outcomes as would give a proportion of `mean` this
+    variance, `n* = mean(1-mean)/variance`, and t with `df` degrees of freedom stands in for the
+    normal, since the variance is estimated (Korn & Graubard 1998; Dean & Pagano 2015).
+
+    Args:
+        mean: of the scores; strictly between 0 and 1.
+        variance: of that mean (its squared standard error), positive.
+        df: degrees of freedom of `variance`.
+        confidence: the share of such intervals that should cover the truth.
+    """
+    quantile = t_quantile(0.5 + confidence / 2.0, df)
+    low, high = _score_interval(mean, mean * (1.0 - mean) / variance, quantile)
+    return Interval(low, high, "wilson-effective-n")
+
+
+def t_interval(mean: float, stderr: float, *, df: float, confidence: float = 0.95) -> Interval:
+    """`mean` ± t·`stderr`, for scores without known bounds."""
+    margin = t_quantile(0.5 + confidence / 2.0, df) * stderr
+    return Interval(mean - margin, mean + margin, "t")
+
+
+def _score_interval(share: float, n: float, quantile: float) -> tuple[float, float]:
+    square = quantile * quantile
+    centre = share + square / (2.0 * n)
+    margin = quantile * math.sqrt(share * (1.0 - share) / n + square / (4.0 * n * n))
+    scale = 1.0 + square / n
+    # At 0 and 1 the bound is exact; rounding must not push it past the possible.
+    low = 0.0 if share <= 0.0 else max(0.0, (centre - margin) / scale)
+    high = 1.0 if share >= 1.0 else min(1.0, (centre + margin) / scale)
+    return low, high

@@ -1,0 +1,103 @@
+"""What became of each attempt: the counts that stand beside every number."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from nanoeval_core.errors import GraderError, RolloutSystemError, TaskTimeoutError
+
+
+class Outcome(StrEnum):
+    """What became of one attempt. Exactly one of these is true of it."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    UNPARSABLE = "unparsable"
+    REFUSED = "refused"
+    SYSTEM_ERROR = "system_error"
+    GRADER_ERROR = "grader_error"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the attempt says something about the model: it is no kind of system error."""
+        return self not in _NOT_SCORED
+
+
+_NOT_SCORED = frozenset({Outcome.SYSTEM_ERROR, Outcome.GRADER_ERROR, Outcome.TIMED_OUT})
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
+    """How many attempts ended how.
+
+    `asked = correct + incorrect + system_error + grader_error + timed_out`. An unparsable reply
+    and a refusal are incorrect, so `unparsable` and `refused` are parts of `incorrect`, and
+    `answered = correct + incorrect - unparsable - refused`.
+    """
+
+    correct: int = 0
+    incorrect: int = 0
+    unparsable: int = 0
+    refused: int = 0
+    system_error: int = 0
+    grader_error: int = 0
+    timed_out: int = 0
+
+    @property
+    def asked(self) -> int:
+        errors = self.system_error + self.grader_error + self.timed_out
+        return self.correct + self.incorrect + errors
+
+    @property
+    def answered(self) -> int:
+        return self.correct + self.incorrect - self.unparsable - self.refused
+
+    def add(self, outcome: Outcome) -> None:
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        if outcome in (Outcome.UNPARSABLE, Outcome.REFUSED):
+            self.incorrect += 1
+
+    def as_dict(self) -> dict[str, int]:
+        """All counts, zeros included: asked and answered, then the fields."""
+        return {"asked": self.asked, "answered": self.answered, **dataclasses.asdict(self)}
+
+
+def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
+    counts = Counts()
+    for outcome in outcomes:
+        counts.add(outcome)
+    return counts
+
+
+def outcome_of(result: Any) -> Outcome | None:
+    """What a task's result says became of the attempt, or None when it does not say.
+
+    Knows system errors; bools; and results (objects or mappings) with an `outcome`, or with a
+    bool `is_correct` or `correct`.
+    """
+    if isinstance(result, RolloutSystemError):
+        return outcome_of_error(result)
+    if isinstance(result, bool):
+        return Outcome.CORRECT if result else Outcome.INCORRECT
+    for field in ("outcome", "is_correct", "correct"):
+        value = result.get(field) if isinstance(result, dict) else getattr(result, field, None)
+        if field == "outcome" and isinstance(value, str) and value in _OUTCOMES:
+            return Outcome(value)
+        if field != "outcome" and isinstance(value, bool):
+            return Outcome.CORRECT if value else Outcome.INCORRECT
+    return None
+
+
+_OUTCOMES = frozenset(Outcome)
+
+
+def outcome_of_error(error: RolloutSystemError) -> Outcome:
+    if isinstance(error, TaskTimeoutError):
+        return Outcome.TIMED_OUT
+    if isinstance(error, GraderError):
+        return Outcome.GRADER_ERROR
+    return Outcome.SYSTEM_ERROR

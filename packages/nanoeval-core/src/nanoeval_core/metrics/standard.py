@@ -1,0 +1,230 @@
+"""Default metrics of a table of attempts.
+
+Tables are pandas or polars DataFrames, mappings of columns, or lists of rows; neither pandas nor
+polars is needed. Columns of `samples_df`, one row per attempt:
+
+- `instance`: the question's id;
+- `attempt`: the attempt's id, unique within the question;
+- `answer_group_id`: what the reply answered, equal for equivalent answers; missing (None, NaN)
+  for a reply that names no answer, which is incorrect and counts as unparsable;
+- `is_correct` instead of it, where there are no answer groups: a bool, 0 or 1;
+- `outcome` (optional): one of `nanoeval_core.metrics.outcomes.Outcome`, to count refusals and
+  others; missing where `is_correct` says it all;
+- `cluster` (optional): questions with the same cluster are not independent (they share a
+  passage, a repository, …);
+- `system_error` (optional): the name of the error's type (or True) where the attempt ended in a
+  system error, else missing or False. Only `handle_system_errors_and_compute_metrics` takes it.
+
+Columns of `answer_group_correctness_df`: `instance`, `answer_group_id`, `is_correct`; one row for
+each answer group that occurs in `samples_df`, more do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from nanoeval_core.errors import SystemErrorsNotSupported
+from nanoeval_core.metrics._frames import read_columns
+from nanoeval_core.metrics.agents import describe_system_errors
+from nanoeval_core.metrics.outcomes import Outcome
+from nanoeval_core.metrics.samples import Sample, summarize_samples
+
+Correctness = Mapping[tuple[Hashable, Hashable], bool]
+
+
+def compute_default_metrics(samples_df: Any, answer_group_correctness_df: Any) -> dict[str, Any]:
+    """Accuracy, pass@k, pass^k and cons@k of attempts whose answers fall into groups.
+
+    Args:
+        samples_df: columns `instance`, `attempt`, `answer_group_id`; see the module.
+        answer_group_correctness_df: columns `instance`, `answer_group_id`, `is_correct`.
+
+    Returns:
+        What `nanoeval_core.metrics.samples.summarize_samples` returns.
+
+    Raises:
+        ValueError: a column or an answer group's correctness is missing or contradictory, or an
+            attempt occurs twice.
+        SystemErrorsNotSupported: a row holds a system error.
+    """
+    rows = _read_rows(samples_df, "answer_group_id")
+    _refuse_system_errors(rows)
+    correctness = _read_correctness(answer_group_correctness_df)
+    return summarize_samples([_sample(row, correctness) for row in rows], answer_groups=True)
+
+
+def compute_default_metrics_on_correctness_without_answer_groups(
+    samples_df: Any,
+) -> dict[str, Any]:
+    """Accuracy, pass@k and pass^k of attempts known only to be correct or not.
+
+    Args:
+        samples_df: columns `instance`, `attempt`, `is_correct`; see the module.
+
+    Returns:
+        What `nanoeval_core.metrics.samples.summarize_samples` returns, without cons@k.
+
+    Raises:
+        ValueError: a column is missing, `is_correct` is neither true nor false, or an attempt
+            occurs twice.
+        SystemErrorsNotSupported: a row holds a system error.
+    """
+    rows = _read_rows(samples_df, "is_correct")
+    _refuse_system_errors(rows)
+    return summarize_samples([_sample(row, None) for row in rows])
+
+
+def handle_system_errors_and_compute_metrics(
+    samples_df: Any, answer_group_correctness_df: Any = None
+) -> dict[str, Any]:
+    """The default metrics of attempts of which some ended in a system error.
+
+    Rows with a `system_error` are left out of the top-level metrics; their `answer_group_id` or
+    `is_correct` is not looked at.
+
+    Args:
+        samples_df: as the other functions take it, and a column `system_error`.
+        answer_group_correctness_df: as `compute_default_metrics` takes it; without it,
+            `samples_df` must have `is_correct`.
+
+    Returns:
+        The metrics, and beside them `num_tasks` (rows), `is_valid` (False when any row is a system
+        error: its question lacks an attempt), `system_errors` (`total`, `by_type`,
+        `instances_affected`, `instances_lost`) and `metrics_including_errors` (the metrics with
+        each system error counted as incorrect). `counts` includes the errors.
+
+    Raises:
+        ValueError: as the other functions do.
+    """
+    grouped = answer_group_correctness_df is not None
+    rows = _read_rows(samples_df, "answer_group_id" if grouped else "is_correct")
+    correctness = _read_correctness(answer_group_correctness_df) if grouped else None
+    valid = [_sample(row, correctness) for row in rows if not row["system_error"]]
+    failed = [_failure(row) for row in rows if row["system_error"]]
+    including = summarize_samples([*valid, *failed], answer_groups=grouped)
+    return {
+        **summarize_samples(valid, answer_groups=grouped),
+        "num_tasks": len(rows),
+        "is_valid": not failed,
+        "system_errors": describe_system_errors(
+            [
+                (row["instance"], _error_type(row["system_error"]))
+                for row in rows
+                if row["system_error"]
+            ],
+            {sample.instance for sample in valid},
+        ),
+        "counts": including["counts"],
+        "metrics_including_errors": including,
+    }
+
+
+def _read_rows(samples_df: Any, answer: str) -> list[dict[str, Any]]:
+    optional = ("outcome", "cluster", "system_error")
+    columns = read_columns(
+        samples_df, name="samples_df", required=("instance", "attempt", answer), optional=optional
+    )
+    empty = [None] * len(columns["instance"])
+    for label in optional:
+        columns.setdefault(label, empty)
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _read_correctness(frame: Any) -> Correctness:
+    columns = read_columns(
+        frame,
+        name="answer_group_correctness_df",
+        required=("instance", "answer_group_id", "is_correct"),
+    )
+    correctness: dict[tuple[Hashable, Hashable], bool] = {}
+    for instance, group, value in zip(*columns.values(), strict=True):
+        where = f"answer_group_correctness_df: group {group!r} of instance {instance!r}"
+        is_correct = _truth(value, where)
+        if correctness.setdefault((instance, group), is_correct) != is_correct:
+            raise ValueError(f"{where} is both correct and incorrect")
+    return correctness
+
+
+def _sample(row: Mapping[str, Any], correctness: Correctness | None) -> Sample:
+    where = f"samples_df: attempt {row['attempt']!r} of instance {row['instance']!r}"
+    if row["instance"] is None or row["attempt"] is None:
+        raise ValueError(f"{where}: instance and attempt must not be missing")
+    outcome = _outcome(row["outcome"], where)
+    group = None
+    if correctness is None:
+        is_correct = _truth(row["is_correct"], where)
+    else:
+        group = row["answer_group_id"]
+        if group is not None and (row["instance"], group) not in correctness:
+            raise ValueError(
+                f"answer_group_correctness_df has no row for answer_group_id {group!r} of "
+                f"instance {row['instance']!r}, which samples_df has: add whether it is correct"
+            )
+        is_correct = group is not None and correctness[row["instance"], group]
+        if group is None and outcome is None:
+            outcome = Outcome.UNPARSABLE
+    if outcome is not None and (outcome is Outcome.CORRECT) != is_correct:
+        raise ValueError(f"{where} has is_correct={is_correct} but outcome={outcome.value!r}")
+    return Sample(
+        instance=row["instance"],
+        attempt=row["attempt"],
+        is_correct=is_correct,
+        answer_group=group,
+        outcome=outcome,
+        cluster=row["cluster"],
+    )
+
+
+def _failure(row: Mapping[str, Any]) -> Sample:
+    error = _error_type(row["system_error"])
+    kinds = {"TaskTimeoutError": Outcome.TIMED_OUT, "GraderError": Outcome.GRADER_ERROR}
+    return Sample(
+        instance=row["instance"],
+        attempt=row["attempt"],
+        is_correct=False,
+        outcome=kinds.get(error, Outcome.SYSTEM_ERROR),
+        cluster=row["cluster"],
+    )
+
+
+def _error_type(value: Any) -> str:
+    return "RolloutSystemError" if value is True else str(value)
+
+
+def _truth(value: Any, where: str) -> bool:
+    if value is None or value not in (0, 1):
+        raise ValueError(
+            f"{where} has is_correct={value!r}: it must be true or false (0 or 1). For partial "
+            "credit use nanoeval.metrics.clustered_mean"
+        )
+    return bool(value)
+
+
+def _outcome(value: Any, where: str) -> Outcome | None:
+    if value is None:
+        return None
+    try:
+        outcome = Outcome(value)
+    except ValueError:
+        raise ValueError(
+            f"{where} has outcome={value!r}: give one of {[str(known) for known in Outcome]}"
+        ) from None
+    if not outcome.is_scored:
+        raise SystemErrorsNotSupported(
+            f"{where} has outcome={value!r}, a system error: name it in the column system_error "
+            "and call handle_system_errors_and_compute_metrics"
+        )
+    return outcome
+
+
+def _refuse_system_errors(rows: list[dict[str, Any]]) -> None:
+    failed = [row for row in rows if row["system_error"]]
+    if failed:
+        raise SystemErrorsNotSupported(
+            f"{len(failed)} of {len(rows)} rows of samples_df have a system_error, the first is "
+            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: call "
+            "handle_system_errors_and_compute_metrics, or leave them out"
+        )
