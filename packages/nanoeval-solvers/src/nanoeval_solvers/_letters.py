@@ -1,0 +1,21 @@
+"""The labels of choices: A to Z, then AA, AB, … as spreadsheets count columns."""
+
+from __future__ import annotations
+
+import functools
+
+
+def letter_of(index: int) -> str:
+    """The label of choice number `index`, from 0."""
+    letters = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+@functools.cache
+def letters_for(n_choices: int) -> tuple[str, ...]:
+    """The labels of `n_choices` choices."""
+    return tuple(letter_of(index) for index in range(n_choices))
