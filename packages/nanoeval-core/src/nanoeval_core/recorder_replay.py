@@ -1,0 +1,470 @@
+"""Makes any recorder transactional: what attempts record is kept, and replayed in the driver.
+
+A third-party recorder knows nothing of executors or crashes. Its methods are called in the
+driving process only, on one thread of their own, with what completed attempts recorded.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import io
+import logging
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+from nanoeval_core.errors import RecorderError, RolloutSystemError
+from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_protocol import (
+    BasicRunSpec,
+    RecorderProtocol,
+    RunSpec,
+    TransactionalRecorder,
+    View,
+)
+
+logger = logging.getLogger(__name__)
+
+STALL_TIMEOUT = 10.0  # seconds that one call of a third party's recorder may take
+RESULT_METHODS = frozenset({"record_match", "record_sample_completed"})
+
+
+def as_transactional(recorder: RecorderProtocol) -> TransactionalRecorder:
+    """`recorder` itself where it is transactional, else wrapped in a `ReplayedRecorder`."""
+    if isinstance(recorder, TransactionalRecorder):
+        return recorder
+    return ReplayedRecorder(recorder)
+
+
+class ReplayedRecorder:
+    """A `TransactionalRecorder` around one that only implements `RecorderProtocol`.
+
+    A call that raises is reported once, counted, and passed over. A call that takes longer than
+    `stall_timeout` is reported by a `RecorderError` and nothing is sent after it. Events are
+    replayed in commit order; after a crash of the driver the last batch may be replayed again,
+    since a recorder that cannot rewind cannot tell.
+
+    Args:
+        inner: the recorder to replay onto.
+        stall_timeout: seconds that one of its methods may take.
+    """
+
+    def __init__(self, inner: RecorderProtocol, *, stall_timeout: float = STALL_TIMEOUT) -> None:
+        self._inner = inner
+        self._thread = _CallThread(type(inner).__name__, stall_timeout)
+        self._failures = 0
+        self._replayed = 0
+
+    @property
+    def inner(self) -> RecorderProtocol:
+        return self._inner
+
+    @property
+    def run_spec(self) -> RunSpec:
+        return self._inner.run_spec
+
+    def __enter__(self) -> Self:
+        try:
+            self._thread.call(self._inner.__enter__)
+        except Exception as error:
+            self._thread.stop()
+            raise RecorderError(
+                f"recorder {type(self._inner).__name__} cannot be entered: "
+                f"{type(error).__name__}: {error}. Mend it, or choose another with "
+                "RunnerArgs.recorder"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._guarded("__exit__", lambda: self._inner.__exit__(exc_type, exc, traceback))
+        self._thread.stop()
+        if self._failures > 1:
+            logger.error(
+                "recorder %s: %d calls failed in all; only the first was shown",
+                type(self._inner).__name__,
+                self._failures,
+            )
+
+    def encoder(self) -> CallEncoder:
+        extra_methods = frozenset(
+            name
+            for name in dir(type(self._inner))
+            if name.startswith("record_") and not hasattr(CapturedAttempt, name)
+        )
+        return CallEncoder(
+            run_spec=_picklable_run_spec(self._inner.run_spec),
+            urls={view: self.evalboard_url(view) for view in ("run", "monitor")},
+            extra_methods=extra_methods,
+        )
+
+    def write_events(self, events: Sequence[bytes]) -> None:
+        """Replay what attempts took.
+
+        Raises:
+            RecorderError: a call hangs, now or earlier; the rest was not replayed.
+        """
+        for chunk in events:
+            for attempt in unpack_attempts(chunk):
+                self._thread.call(functools.partial(self._replay, attempt))
+            self._replayed += 1
+
+    def position(self) -> str:
+        return str(self._replayed) if self._replayed else ""
+
+    def rewind(self, position: str) -> None:
+        """Only counts on from there: what a third party has received stays with it."""
+        self._replayed = int(position) if position.isdecimal() else 0
+
+    def _replay(self, attempt: CapturedCalls) -> None:
+        try:
+            with self._bound(attempt) as target:
+                for method, arguments, keywords in attempt.calls:
+                    self._thread.progress()
+                    self._replay_call(target, method, arguments, keywords)
+        except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
+            self._report("as_default_recorder", error)
+
+    @contextlib.contextmanager
+    def _bound(self, attempt: CapturedCalls) -> Iterator[Any]:
+        if attempt.sample_id is None:
+            yield self._inner
+            return
+        group_id = attempt.group_id or ""
+        with set_default_recorder(None):
+            context = self._inner.as_default_recorder(attempt.sample_id, group_id, **attempt.extra)
+            with context as bound:
+                yield bound if hasattr(bound, "record_match") else self._inner
+
+    def _replay_call(
+        self, target: Any, method: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
+        try:
+            getattr(target, method)(*arguments, **keywords)
+        except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
+            self._report(method, error)
+
+    def _report(self, method: str, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            logger.error(
+                "recorder %s failed in %s: %s: %s. Results are not affected; its record is "
+                "incomplete",
+                type(self._inner).__name__,
+                method,
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
+
+    def _guarded(self, method: str, call: Callable[[], Any]) -> None:
+        if self._thread.stalled:  # said already, where it stalled
+            return
+        try:
+            self._thread.call(call)
+        except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
+            self._report(method, error)
+
+    def record_final_report(self, final_report: Any) -> None:
+        self._guarded("record_final_report", lambda: self._inner.record_final_report(final_report))
+
+    # What is recorded outside of attempts goes straight on.
+
+    def current_sample_id(self) -> str | None:
+        return self._inner.current_sample_id()
+
+    def current_group_id(self) -> str | None:
+        return self._inner.current_group_id()
+
+    @contextlib.contextmanager
+    def as_default_recorder(
+        self, sample_id: str, group_id: str, **extra: Any
+    ) -> Iterator[CapturedAttempt]:
+        bound = CapturedAttempt(self.encoder(), sample_id, group_id, extra)
+        completed = True
+        try:
+            with set_default_recorder(bound):
+                yield bound
+        except RolloutSystemError:
+            completed = False
+            raise
+        finally:
+            self.write_events([bound.take(completed=completed)])
+
+    def record_match(self, correct: bool, **extra: Any) -> None:
+        self._guarded("record_match", lambda: self._inner.record_match(correct, **extra))
+
+    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
+        self._guarded(
+            "record_sampling", lambda: self._inner.record_sampling(prompt, sampled, **extra)
+        )
+
+    def record_sample_completed(self, **extra: Any) -> None:
+        self._guarded(
+            "record_sample_completed", lambda: self._inner.record_sample_completed(**extra)
+        )
+
+    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
+        self._guarded("record_error", lambda: self._inner.record_error(msg, error, **kwargs))
+
+    def record_extra(self, data: Any) -> None:
+        self._guarded("record_extra", lambda: self._inner.record_extra(data))
+
+    def evalboard_url(self, view: View) -> str | None:
+        if self._thread.stalled:
+            return None
+        try:
+            return cast("str | None", self._thread.call(lambda: self._inner.evalboard_url(view)))
+        except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
+            self._report("evalboard_url", error)
+            return None
+
+
+class _CallThread:
+    """One daemon thread that makes calls one after the other; given up once a call stalls.
+
+    A daemon: a third party's call that never returns must not keep the process alive.
+    """
+
+    def __init__(self, name: str, stall_timeout: float) -> None:
+        self._name = name
+        self._stall_timeout = stall_timeout
+        # One caller at a time waits for its call, so this holds at most one.
+        self._calls: queue.Queue[tuple[Callable[[], Any], concurrent.futures.Future[Any]] | None]
+        self._calls = queue.Queue()
+        self._lock = threading.Lock()
+        self._progress = 0
+        self._thread: threading.Thread | None = None
+        self.stalled = False
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns or raises, from the thread.
+
+        Raises:
+            RecorderError: it makes no progress for `stall_timeout` seconds, or an earlier one
+                did not.
+        """
+        with self._lock:
+            if self.stalled:
+                raise RecorderError(self._stall_message())
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name=f"recorder-{self._name}", daemon=True
+                )
+                self._thread.start()
+            future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            self._calls.put((function, future))
+            return self._wait(future)
+
+    def _wait(self, future: concurrent.futures.Future[Any]) -> Any:
+        while True:
+            before = self._progress
+            done, _ = concurrent.futures.wait([future], timeout=self._stall_timeout)
+            if done:
+                return future.result()
+            if self._progress == before:
+                self.stalled = True
+                raise RecorderError(self._stall_message())
+
+    def _stall_message(self) -> str:
+        return (
+            f"recorder {self._name} hangs: a call took longer than {self._stall_timeout:g} s. "
+            "Nothing more is sent to it; results are not affected"
+        )
+
+    def progress(self) -> None:
+        """Said by a call that consists of several: the next of them begins."""
+        self._progress += 1
+
+    def stop(self) -> None:
+        if self._thread is not None and not self.stalled:
+            self._calls.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            function, future = item
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001  raised again in the caller
+                future.set_exception(error)
+
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CapturedCalls:
+    """What one attempt recorded, under one pair of ids."""
+
+    sample_id: str | None
+    group_id: str | None
+    extra: dict[str, Any]
+    calls: list[Call]
+
+
+@dataclasses.dataclass(frozen=True)
+class CallEncoder:
+    """An `EventEncoder` whose events are the calls themselves, pickled."""
+
+    run_spec: RunSpec
+    urls: Mapping[str, str | None]
+    extra_methods: frozenset[str]
+
+    def attempt(self, sample_id: str, group_id: str) -> CapturedAttempt:
+        return CapturedAttempt(self, sample_id, group_id, {})
+
+
+class CapturedAttempt:
+    """An `AttemptRecorder` that keeps a pickled snapshot of each call."""
+
+    def __init__(
+        self, encoder: CallEncoder, sample_id: str, group_id: str, extra: dict[str, Any]
+    ) -> None:
+        self._encoder = encoder
+        self._sample_id = sample_id
+        self._group_id = group_id
+        self._extra = extra
+        self._header = _snapshot((sample_id, group_id, extra))
+        self._calls: list[tuple[bytes, str, bytes]] = []
+
+    @property
+    def run_spec(self) -> RunSpec:
+        return self._encoder.run_spec
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    def current_sample_id(self) -> str | None:
+        return self._sample_id
+
+    def current_group_id(self) -> str | None:
+        return self._group_id
+
+    @contextlib.contextmanager
+    def as_default_recorder(
+        self, sample_id: str, group_id: str, **extra: Any
+    ) -> Iterator[CapturedAttempt]:
+        """Record under other ids inside the `with`; the calls stay part of this attempt."""
+        bound = CapturedAttempt(self._encoder, sample_id, group_id, {**self._extra, **extra})
+        bound._calls = self._calls
+        with set_default_recorder(bound):
+            yield bound
+
+    def _keep(self, method: str, *arguments: Any, **keywords: Any) -> None:
+        self._calls.append((self._header, method, _snapshot((arguments, keywords))))
+
+    def record_match(self, correct: bool, **extra: Any) -> None:
+        self._keep("record_match", correct, **extra)
+
+    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
+        self._keep("record_sampling", prompt, sampled, **extra)
+
+    def record_sample_completed(self, **extra: Any) -> None:
+        self._keep("record_sample_completed", **extra)
+
+    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
+        self._keep("record_error", msg, error, **kwargs)
+
+    def record_extra(self, data: Any) -> None:
+        self._keep("record_extra", data)
+
+    def record_final_report(self, final_report: Any) -> None:
+        """Record it as an extra event: the final report of a run is the runner's to write."""
+        self._keep("record_extra", {"final_report": final_report})
+
+    def evalboard_url(self, view: View) -> str | None:
+        return self._encoder.urls.get(view)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """A recorder's own `record_…` methods are captured like those of the protocol."""
+        if name.startswith("record_") and name in self._encoder.extra_methods:
+            return lambda *arguments, **keywords: self._keep(name, *arguments, **keywords)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def take(self, *, completed: bool) -> bytes:
+        calls = self._calls
+        if not completed:
+            calls = [call for call in calls if call[1] not in RESULT_METHODS]
+        self._calls = []
+        return pickle.dumps(calls, pickle.HIGHEST_PROTOCOL) if calls else b""
+
+
+def unpack_attempts(chunk: bytes) -> Iterator[CapturedCalls]:
+    """The calls in what `CapturedAttempt.take` returned, in order, grouped by their ids."""
+    stream = io.BytesIO(chunk)
+    while stream.tell() < len(chunk):
+        group: CapturedCalls | None = None
+        last_header = b""
+        for header, method, packed in pickle.load(stream):
+            if group is None or header != last_header:
+                if group is not None:
+                    yield group
+                sample_id, group_id, extra = pickle.loads(header)
+                group = CapturedCalls(sample_id, group_id, extra, [])
+                last_header = header
+            arguments, keywords = pickle.loads(packed)
+            group.calls.append((method, arguments, keywords))
+        if group is not None:
+            yield group
+
+
+def _snapshot(value: Any) -> bytes:
+    """`value` pickled; parts that cannot be become their `repr`. Never raises `Exception`."""
+    try:
+        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        pickle.loads(pickled)
+    except Exception:  # noqa: BLE001  the slow path has an answer for whatever is wrong
+        return pickle.dumps(_picklable(value), pickle.HIGHEST_PROTOCOL)
+    return pickled
+
+
+def _picklable(value: Any, depth: int = 0) -> Any:
+    if depth < 50 and type(value) in (tuple, list, set, frozenset):
+        return type(value)(_picklable(part, depth + 1) for part in list(value))
+    if depth < 50 and type(value) is dict:
+        return {_picklable(k, depth + 1): _picklable(v, depth + 1) for k, v in list(value.items())}
+    try:
+        pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    except Exception:  # noqa: BLE001  its text stands for it
+        return _exception_text(value) if isinstance(value, BaseException) else _text(value)
+    return value
+
+
+def _exception_text(error: BaseException) -> RuntimeError:
+    """An exception that says what one that cannot travel was."""
+    return RuntimeError(f"{type(error).__name__}: {_text(error)}")
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  said instead of the value
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+
+
+def _picklable_run_spec(run_spec: RunSpec) -> RunSpec:
+    try:
+        pickle.dumps(run_spec, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  the ids alone can travel
+        return BasicRunSpec(run_id=run_spec.run_id, run_set_id=run_spec.run_set_id)
+    return run_spec

@@ -1,0 +1,157 @@
+"""What was run: all that the first line of a record says."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import getpass
+import os
+import platform
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import chz
+from nanoeval_core.recorder_protocol import BasicRunSpec
+
+from nanoeval_recorder._redaction import Redactor
+from nanoeval_recorder._values import plain
+
+if TYPE_CHECKING:
+    from nanoeval_core.spec import EvalSpec
+
+GIT_TIMEOUT = 10.0  # seconds; a repository that is slower is described without its state
+UNKNOWN_MODEL = "unknown"
+
+
+async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -> dict[str, Any]:
+    """Everything about a run that its record begins with, JSON-like and without secrets."""
+    git = await asyncio.to_thread(git_state, source_folder(spec.eval))
+    name = run_spec.eval_name or spec.eval.get_name()
+    parts = [*name.split("."), "", ""]
+    model = run_spec.model_name or model_of(spec)
+    description = {
+        "completion_fns": [model],
+        "eval_name": name,
+        "base_eval": parts[0],
+        "split": parts[1] or "default",
+        "run_config": {
+            "completion_fns": [model],
+            "eval_spec": {
+                "cls": class_path(spec.eval),
+                "args": non_default_args(spec.eval),
+                "key": name,
+                "group": spec.runner.eval_set_name,
+            },
+            "runner": {"cls": class_path(spec.runner), "args": non_default_args(spec.runner)},
+            "seed": spec.runner.seed,
+            "max_samples": spec.runner.n_tasks,
+            "num_tasks": num_tasks,
+            "command": shlex.join(sys.argv),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "git": git,
+            "host": socket.gethostname(),
+        },
+        "created_by": user_name(),
+        "run_id": run_spec.run_id,
+        "run_set_id": run_spec.run_set_id,
+        "created_at": run_spec.created_at,
+    }
+    redacted: dict[str, Any] = Redactor().value(plain(description))
+    # Ours, and never altered: package names such as google-auth only look like secrets.
+    redacted["run_config"]["packages"] = installed_packages()
+    return {**redacted, "run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
+
+
+def class_path(value: object) -> str:
+    return f"{type(value).__module__}:{type(value).__qualname__}"
+
+
+def non_default_args(value: Any) -> dict[str, Any]:
+    """The chz arguments of `value` that differ from their defaults, by dotted path."""
+    arguments = chz.beta_to_blueprint_values(value, skip_defaults=True)
+    return {
+        path or "value": f"{v.__module__}:{v.__qualname__}" if isinstance(v, type) else v
+        for path, v in arguments.items()
+    }
+
+
+def model_of(spec: EvalSpec) -> str:
+    """The model's name: `runner.model_name`, else the first `model` among the eval's arguments."""
+    if spec.runner.model_name:
+        return spec.runner.model_name
+    arguments = chz.beta_to_blueprint_values(spec.eval)
+    for path, value in arguments.items():
+        if path.rsplit(".", 1)[-1] in ("model", "model_name") and isinstance(value, str) and value:
+            return value
+    return UNKNOWN_MODEL
+
+
+def source_folder(value: object) -> Path:
+    """The folder of the file that defines the class of `value`, else the current one."""
+    module = sys.modules.get(type(value).__module__)
+    file = getattr(module, "__file__", None)
+    folder = Path(file).resolve().parent if file else Path.cwd()
+    return folder if folder.is_dir() else Path.cwd()
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """`commit` and `dirty` of the repository that holds `folder` (or the current folder).
+
+    None when neither is in a repository or git is not there. Files that git does not track count
+    as changes: an eval's code may be among them.
+    """
+    for candidate in dict.fromkeys([folder, Path.cwd()]):
+        commit = _git(candidate, "rev-parse", "HEAD")
+        if commit:
+            status = _git(candidate, "status", "--porcelain")
+            dirty = None if status is None else bool(status)
+            return {"commit": commit, "dirty": dirty, "folder": str(candidate)}
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT,
+            check=True,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return done.stdout.strip()
+
+
+@functools.cache
+def installed_packages() -> dict[str, str]:
+    """Versions by distribution, of all that can be imported.
+
+    Read from the names of the metadata folders: opening each one's metadata costs a second on
+    a big installation.
+    """
+    found: dict[str, str] = {}
+    for folder in map(Path, dict.fromkeys(sys.path)):
+        if not folder.is_dir():
+            continue
+        for entry in os.scandir(folder):
+            match = re.fullmatch(r"(.+?)-([^-]+)\.(?:dist-info|egg-info)", entry.name)
+            if match:
+                found.setdefault(match[1].replace("_", "-").lower(), match[2])
+    return dict(sorted(found.items()))
+
+
+def user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without a passwd entry
+        return ""
