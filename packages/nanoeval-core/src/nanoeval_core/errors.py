@@ -20,13 +20,18 @@ from __future__ import annotations
 
 from typing import final
 
+from chz.blueprint import ConstructionException
+
 
 class NanoevalError(Exception):
     """Base class of every error that nanoeval raises on purpose."""
 
 
-class ConfigError(NanoevalError, ValueError):
+class ConfigError(NanoevalError, ConstructionException, ValueError):
     """Bad input, found before anything ran."""
+
+    # A ConstructionException, so that `chz.entrypoint` shows the message of a value refused on
+    # the command line, as it does for a mistyped name, and not the stack that led there.
 
 
 class TaskError(ConfigError):
