@@ -165,7 +165,7 @@ class DummyRecorder:
     def evalboard_url(self, view: View) -> str | None:
         return None
 
-    def attempt(self, sample_id: str, group_id: str) -> DummyRecorder:
+    def attempt(self, sample_id: str | None, group_id: str | None) -> DummyRecorder:
         return DummyRecorder(self._run_spec, sample_id, group_id)
 
     def take(self, *, completed: bool) -> bytes:

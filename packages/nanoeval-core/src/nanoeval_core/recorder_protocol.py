@@ -133,7 +133,9 @@ class AttemptRecorder(RecorderProtocol, Protocol):
 class EventEncoder(Protocol):
     """An executor's half of a `TransactionalRecorder`: picklable, holds no file or connection."""
 
-    def attempt(self, sample_id: str, group_id: str) -> AttemptRecorder: ...
+    def attempt(self, sample_id: str | None, group_id: str | None) -> AttemptRecorder:
+        """Collects the events of one attempt; of none, for what is recorded outside of them."""
+        ...
 
 
 @runtime_checkable

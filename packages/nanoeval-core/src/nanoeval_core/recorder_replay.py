@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
-from nanoeval_core.errors import RecorderError, RolloutSystemError
+from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_direct import DirectRecording
 from nanoeval_core.recorder_protocol import (
     BasicRunSpec,
     RecorderProtocol,
@@ -42,7 +43,7 @@ def as_transactional(recorder: RecorderProtocol) -> TransactionalRecorder:
     return ReplayedRecorder(recorder)
 
 
-class ReplayedRecorder:
+class ReplayedRecorder(DirectRecording):
     """A `TransactionalRecorder` around one that only implements `RecorderProtocol`.
 
     A call that raises is reported once, counted, and passed over. A call that takes longer than
@@ -178,48 +179,6 @@ class ReplayedRecorder:
     def record_final_report(self, final_report: Any) -> None:
         self._guarded("record_final_report", lambda: self._inner.record_final_report(final_report))
 
-    # What is recorded outside of attempts goes straight on.
-
-    def current_sample_id(self) -> str | None:
-        return self._inner.current_sample_id()
-
-    def current_group_id(self) -> str | None:
-        return self._inner.current_group_id()
-
-    @contextlib.contextmanager
-    def as_default_recorder(
-        self, sample_id: str, group_id: str, **extra: Any
-    ) -> Iterator[CapturedAttempt]:
-        bound = CapturedAttempt(self.encoder(), sample_id, group_id, extra)
-        completed = True
-        try:
-            with set_default_recorder(bound):
-                yield bound
-        except RolloutSystemError:
-            completed = False
-            raise
-        finally:
-            self.write_events([bound.take(completed=completed)])
-
-    def record_match(self, correct: bool, **extra: Any) -> None:
-        self._guarded("record_match", lambda: self._inner.record_match(correct, **extra))
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        self._guarded(
-            "record_sampling", lambda: self._inner.record_sampling(prompt, sampled, **extra)
-        )
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        self._guarded(
-            "record_sample_completed", lambda: self._inner.record_sample_completed(**extra)
-        )
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        self._guarded("record_error", lambda: self._inner.record_error(msg, error, **kwargs))
-
-    def record_extra(self, data: Any) -> None:
-        self._guarded("record_extra", lambda: self._inner.record_extra(data))
-
     def evalboard_url(self, view: View) -> str | None:
         if self._thread.stalled:
             return None
@@ -322,7 +281,7 @@ class CallEncoder:
     urls: Mapping[str, str | None]
     extra_methods: frozenset[str]
 
-    def attempt(self, sample_id: str, group_id: str) -> CapturedAttempt:
+    def attempt(self, sample_id: str | None, group_id: str | None) -> CapturedAttempt:
         return CapturedAttempt(self, sample_id, group_id, {})
 
 
@@ -330,7 +289,11 @@ class CapturedAttempt:
     """An `AttemptRecorder` that keeps a pickled snapshot of each call."""
 
     def __init__(
-        self, encoder: CallEncoder, sample_id: str, group_id: str, extra: dict[str, Any]
+        self,
+        encoder: CallEncoder,
+        sample_id: str | None,
+        group_id: str | None,
+        extra: dict[str, Any],
     ) -> None:
         self._encoder = encoder
         self._sample_id = sample_id

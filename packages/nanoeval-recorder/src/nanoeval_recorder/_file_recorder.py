@@ -5,22 +5,21 @@ Executors hand over encoded events with their results; this is the only place th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from nanoeval_core.errors import RecorderError, RolloutSystemError
-from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.errors import RecorderError
+from nanoeval_core.recorder_direct import DirectRecording
 from nanoeval_core.recorder_protocol import RunSpec, View
 
-from nanoeval_recorder._attempt import BufferedAttempt, EventFormat
+from nanoeval_recorder._attempt import EventFormat
 from nanoeval_recorder._record_file import Position, RecordFile
 
 
@@ -34,7 +33,7 @@ class SavedPosition(msgspec.Struct):
     event_id: int
 
 
-class FileRecorder(ABC):
+class FileRecorder(DirectRecording):
     """A `TransactionalRecorder` that writes JSON Lines. Use it inside `with recorder:`.
 
     Args:
@@ -94,9 +93,6 @@ class FileRecorder(ABC):
 
     def encoder(self) -> EventFormat:
         return self.format
-
-    def attempt(self, sample_id: str, group_id: str) -> BufferedAttempt:
-        return BufferedAttempt(self.format, sample_id, group_id)
 
     def write_events(self, events: Sequence[bytes]) -> None:
         """Append what attempts took, all of it or nothing.
@@ -182,56 +178,6 @@ class FileRecorder(ABC):
             self._event_id = self._before_final[1]
         self._final_line = self._before_final = None
         return line
-
-    # What is recorded outside of attempts, or without a runner, is written at the call.
-
-    def current_sample_id(self) -> str | None:
-        return None
-
-    def current_group_id(self) -> str | None:
-        return None
-
-    @contextlib.contextmanager
-    def as_default_recorder(
-        self, sample_id: str, group_id: str, **extra: Any
-    ) -> Iterator[BufferedAttempt]:
-        """Bind the ids; the events are written, together, when the `with` block ends."""
-        bound = BufferedAttempt(self.format, sample_id, group_id, extra)
-        completed = True
-        try:
-            with set_default_recorder(bound):
-                yield bound
-        except RolloutSystemError:
-            completed = False
-            raise
-        finally:
-            self.write_events([bound.take(completed=completed)])
-
-    @contextlib.contextmanager
-    def _unbound(self) -> Iterator[BufferedAttempt]:
-        unbound = BufferedAttempt(self.format, None, None)
-        yield unbound
-        self.write_events([unbound.take(completed=True)])
-
-    def record_match(self, correct: bool, **extra: Any) -> None:
-        with self._unbound() as attempt:
-            attempt.record_match(correct, **extra)
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        with self._unbound() as attempt:
-            attempt.record_sampling(prompt, sampled, **extra)
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        with self._unbound() as attempt:
-            attempt.record_sample_completed(**extra)
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        with self._unbound() as attempt:
-            attempt.record_error(msg, error, **kwargs)
-
-    def record_extra(self, data: Any) -> None:
-        with self._unbound() as attempt:
-            attempt.record_extra(data)
 
     def evalboard_url(self, view: View) -> str | None:
         return self.urls.get(view)

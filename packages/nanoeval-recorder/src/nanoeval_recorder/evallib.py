@@ -49,7 +49,7 @@ class EvallibFormat:
         self.urls = urls
         self._created_by = created_by
 
-    def attempt(self, sample_id: str, group_id: str) -> BufferedAttempt:
+    def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt:
         return BufferedAttempt(self, sample_id, group_id)
 
     def encode_event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> bytes:

@@ -32,7 +32,7 @@ class JsonFormat:
         self.run_spec = run_spec
         self.urls = urls
 
-    def attempt(self, sample_id: str, group_id: str) -> BufferedAttempt:
+    def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt:
         return BufferedAttempt(self, sample_id, group_id)
 
     def encode_event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> bytes:

@@ -1,0 +1,162 @@
+"""What a record holds, as `read` gives it: one class for each type of event.
+
+The two formats and the files of the published `evals` package give the same classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Event(msgspec.Struct, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+    """One recorded event.
+
+    Attributes:
+        run_id: the run that it belongs to.
+        event_id: its number in the run, where the format has one.
+        sample_id: the task's `question_id`; None for what was recorded outside of attempts.
+        group_id: `attempt.retry`; None where the format has none.
+        data: what was recorded, by field; anything JSON for `Extra`.
+        created_at: UTC, ISO 8601.
+        created_by: the user who ran it.
+        extra: fields beside these: what `as_default_recorder(…, **extra)` was given.
+    """
+
+    run_id: str | None = None
+    event_id: int | None = None
+    sample_id: str | None = None
+    group_id: str | None = None
+    data: Any = None
+    created_at: str | None = None
+    created_by: str | None = None
+    extra: dict[str, Any] | None = None
+
+    @property
+    def type(self) -> str:
+        """The type as the evallib format names it: `match`, `sampling`, …"""
+        return str(type(self).__struct_config__.tag)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field of `data`, or `default` where it has none."""
+        return self.data.get(name, default) if isinstance(self.data, dict) else default
+
+
+class Match(Event, tag="match"):
+    """How a reply compared with what was expected."""
+
+    @property
+    def correct(self) -> bool | None:
+        value: bool | None = self.get("correct")
+        return value
+
+    @property
+    def expected(self) -> Any:
+        return self.get("expected")
+
+    @property
+    def picked(self) -> Any:
+        return self.get("picked")
+
+    @property
+    def prob_correct(self) -> float | None:
+        value: float | None = self.get("prob_correct")
+        return value
+
+
+class Sampling(Event, tag="sampling"):
+    """What a model was asked and what it replied."""
+
+    @property
+    def prompt(self) -> Any:
+        return self.get("prompt")
+
+    @property
+    def sampled(self) -> list[Any]:
+        """The replies. A file of another writer may have a bare text: it counts as one reply."""
+        sampled = self.get("sampled", [])
+        return sampled if isinstance(sampled, list) else [sampled]
+
+
+class Metrics(Event, tag="metrics"):
+    """Numbers about one sample: of `record_sample_completed`, or the `evals` package's own."""
+
+    @property
+    def completed(self) -> bool:
+        """Whether this is what `record_sample_completed` wrote."""
+        return self.get("completed") is True
+
+
+class ErrorEvent(Event, tag="error"):
+    """Something that went wrong in an attempt."""
+
+    @property
+    def error_type(self) -> str | None:
+        value: str | None = self.get("type")
+        return value
+
+    @property
+    def message(self) -> str | None:
+        value: str | None = self.get("message")
+        return value
+
+
+class Extra(Event, tag="extra"):
+    """Whatever `record_extra` was given."""
+
+
+class RawSample(Event, tag="raw_sample"):
+    """A sample as the `evals` package found it in its data."""
+
+
+class OtherEvent(Event, tag="other"):
+    """An event of a type that has no class here; `name` is that type."""
+
+    name: str = ""
+
+    @property
+    def type(self) -> str:
+        return self.name
+
+
+class RunStarted(Event, tag="spec"):
+    """The first line of a record: what was run. `data` is the spec."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return self.data if isinstance(self.data, dict) else {}
+
+    @property
+    def eval_name(self) -> str | None:
+        value: str | None = self.get("eval_name")
+        return value
+
+    @property
+    def run_set_id(self) -> str | None:
+        value: str | None = self.get("run_set_id")
+        return value
+
+    @property
+    def model(self) -> str | None:
+        names = self.get("completion_fns")
+        return str(names[0]) if isinstance(names, list) and names else None
+
+
+class FinalReport(Event, tag="final_report"):
+    """The last line of a finished run. `data` is the report."""
+
+    @property
+    def final_report(self) -> Any:
+        return self.data
+
+
+CLASSES: dict[str, type[Event]] = {
+    "match": Match,
+    "sampling": Sampling,
+    "metrics": Metrics,
+    "error": ErrorEvent,
+    "extra": Extra,
+    "raw_sample": RawSample,
+}
+TaggedEvent = Match | Sampling | Metrics | ErrorEvent | Extra | RawSample

@@ -1,0 +1,93 @@
+"""What a record says of its run as a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.errors import RecorderError
+
+from nanoeval_recorder.events import ErrorEvent, Event, FinalReport, Match, RunStarted
+from nanoeval_recorder.reader import read, record_files
+
+
+class Report(dict[str, Any]):
+    """The final report, with what else the record tells. Empty when the run has not finished.
+
+    Attributes:
+        path: the record.
+        run_id: the run.
+        spec: what was run.
+        final_report: the final report as it was written; None when the run has not finished.
+        events: the number of events by type.
+        samples: how many questions have a match.
+        accuracy: the mean over questions of the mean of their matches; None without matches.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.run_id: str | None = None
+        self.spec: dict[str, Any] = {}
+        self.final_report: Any = None
+        self.is_complete = False
+        self.events: Counter[str] = Counter()
+        self.errors = 0
+        self._matches: dict[str | None, list[int]] = {}
+
+    @property
+    def samples(self) -> int:
+        return len(self._matches)
+
+    @property
+    def accuracy(self) -> float | None:
+        if not self._matches:
+            return None
+        return sum(right / n for right, n in self._matches.values()) / len(self._matches)
+
+    def count(self, event: Event) -> None:
+        self.run_id = event.run_id or self.run_id
+        if isinstance(event, RunStarted):
+            self.spec = event.spec
+            return
+        if isinstance(event, FinalReport):
+            self.is_complete, self.final_report = True, event.data
+            self.clear()
+            self.update(event.data if isinstance(event.data, dict) else {})
+            return
+        self.events[event.type] += 1
+        if isinstance(event, ErrorEvent):
+            self.errors += 1
+        if isinstance(event, Match) and isinstance(event.correct, bool):
+            tally = self._matches.setdefault(event.sample_id, [0, 0])
+            tally[0] += event.correct
+            tally[1] += 1
+
+
+def report(path: str | Path) -> Report:
+    """The report of the run recorded at `path`, a file or a folder with one record.
+
+    Raises:
+        RecorderError: the folder holds several records, or none.
+    """
+    found = record_files(path)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found[:5])
+        raise RecorderError(
+            f"{path} holds {len(found)} records{': ' + names if names else ''}: name one of them, "
+            "or use reports(path) for all"
+        )
+    return _report_of(found[0])
+
+
+def reports(path: str | Path) -> list[Report]:
+    """The reports of all runs recorded at `path`, in order of their files' names."""
+    return [_report_of(file) for file in record_files(path)]
+
+
+def _report_of(file: Path) -> Report:
+    result = Report(file)
+    for event in read(file):
+        result.count(event)
+    return result

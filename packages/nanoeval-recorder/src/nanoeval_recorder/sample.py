@@ -1,0 +1,97 @@
+"""Attempts, put together from the events of a record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanoeval_recorder.events import ErrorEvent, Event, Match, RunStarted, Sampling
+from nanoeval_recorder.reader import read_record, record_files
+
+_WINDOW = 1000  # attempts after which one of ours is known to be over
+
+
+@dataclasses.dataclass(slots=True)
+class Sample:
+    """One attempt: all events recorded under its ids.
+
+    Attributes:
+        run_id: the run.
+        sample_id: the task's `question_id`.
+        group_id: `attempt.retry`; None in files of the published `evals` package.
+        events: in the order in which they were recorded.
+    """
+
+    run_id: str | None
+    sample_id: str
+    group_id: str | None
+    events: list[Event]
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the question this was, from 1."""
+        number = (self.group_id or "").partition(".")[0]
+        return int(number) if number.isdecimal() else 1
+
+    @property
+    def retry(self) -> int:
+        """How often the attempt had been retried before this, from 0."""
+        number = (self.group_id or "").partition(".")[2]
+        return int(number) if number.isdecimal() else 0
+
+    @property
+    def matches(self) -> list[Match]:
+        return [event for event in self.events if isinstance(event, Match)]
+
+    @property
+    def match(self) -> Match | None:
+        """The last match, or None."""
+        matches = self.matches
+        return matches[-1] if matches else None
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the last match was correct; None without one."""
+        match = self.match
+        return None if match is None else match.correct
+
+    @property
+    def samplings(self) -> list[Sampling]:
+        return [event for event in self.events if isinstance(event, Sampling)]
+
+    @property
+    def errors(self) -> list[ErrorEvent]:
+        return [event for event in self.events if isinstance(event, ErrorEvent)]
+
+
+def samples(path: str | Path) -> Iterator[Sample]:
+    """The attempts in a record or a folder of records, each with its events.
+
+    In order of their first events. Records of ours are read with flat memory; those of other
+    writers, whose attempts may interleave without bound, are held one file at a time.
+    """
+    for file in record_files(path):
+        yield from samples_of(read_record(file))
+
+
+Key = tuple[str | None, str, str | None]
+
+
+def samples_of(events: Iterator[Event]) -> Iterator[Sample]:
+    window: int | None = None
+    current: dict[Key, Sample] = {}
+    for event in events:
+        if isinstance(event, RunStarted):
+            window = _WINDOW if event.run_set_id is not None else None
+        if event.sample_id is None:
+            continue
+        key = (event.run_id, event.sample_id, event.group_id)
+        sample = current.get(key)
+        if sample is not None:
+            sample.events.append(event)
+            continue
+        current[key] = Sample(*key, [event])
+        if window is not None and len(current) > window:
+            yield current.pop(next(iter(current)))
+    yield from current.values()
