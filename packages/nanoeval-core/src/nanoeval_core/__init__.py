@@ -5,7 +5,8 @@ Layers, each importing only those above it:
     errors, task, usage, run_context       values
     async_tools, pickling, task_checks     small tools
     recorder_protocol, recorder,
-    recorder_direct, recorder_replay       where events go
+    recorder_direct, recorder_capture,
+    recorder_replay                        where events go
     eval, spec                             Eval, RunnerArgs, EvalSpec
     library_config, metrics, self_test     hooks, statistics, checks
 
