@@ -13,7 +13,9 @@ MODULE_LINES = 400
 
 # Each with the length it may not exceed. An entry whose function got shorter must go or shrink.
 LONG_FUNCTIONS: dict[str, int] = {}
-LONG_MODULES: dict[str, int] = {}
+LONG_MODULES: dict[str, int] = {
+    "packages/nanoeval-core/src/nanoeval_core/recorder_replay.py": 470,
+}
 
 
 def our_files() -> Iterator[Path]:
@@ -26,7 +28,7 @@ def our_files() -> Iterator[Path]:
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
     """Qualified names and lengths; a docstring is not counted: it is there to be long enough."""
     for node in ast.iter_child_nodes(tree):
-        name = prefix + getattr(node, "name", "")
+        name = prefix + (getattr(node, "name", None) or "")
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0]
             has_docstring = ast.get_docstring(node) is not None
