@@ -7,6 +7,7 @@ that opened it, however that ends.
 
 import contextlib
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -135,6 +136,10 @@ def _serve_until_stdin_closes(port: int) -> None:
     params.port = port
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * _CONTEXT
+    # llama.cpp's threads wait for each other by spinning: on a core that another process wants,
+    # as the one that asks the questions does, everything is several times slower.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     sys.stdin.read()
