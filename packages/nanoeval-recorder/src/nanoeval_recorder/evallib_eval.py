@@ -1,0 +1,248 @@
+"""Nanoevals in evallib: a class that its registry can name, for `oaieval` and `oaievalset`.
+
+    my_nanoeval.dev.v0:
+      class: nanoeval.evallib:EvallibEval
+      args: {eval: "my_pkg.my_eval:MyEval", args: {n: 50}}
+
+Importing this module needs the `evals` package, which nothing of ours depends on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import chz
+import evals
+import evals.record
+import msgspec
+from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.eval import Eval
+from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_capture import CallEncoder, CapturedAttempt, unpack_attempts
+from nanoeval_core.recorder_protocol import BasicRunSpec
+from nanoeval_core.task import Task
+from nanoeval_core.task_checks import check_tasks
+
+from nanoeval_recorder._attempt import as_list
+from nanoeval_recorder._loop_thread import LoopThread, loop_thread
+from nanoeval_recorder._values import encode
+
+MAX_RETRIES = 16
+BACKOFF = 0.1  # seconds before the first retry; doubled at each further one, up to 5
+
+
+@dataclasses.dataclass(frozen=True)
+class EvallibSample:
+    """What evallib gives the attempt that is running.
+
+    Attributes:
+        completion_fns: what `oaieval` was told to evaluate.
+        sample_id: evallib's name for the sample.
+        rng: seeded by `--seed` and the sample.
+    """
+
+    completion_fns: Sequence[Any]
+    sample_id: str
+    rng: random.Random
+
+
+_sample: ContextVar[EvallibSample | None] = ContextVar("nanoeval_evallib_sample", default=None)
+
+
+def current_sample() -> EvallibSample:
+    """What evallib gives the attempt that is running: its completion functions and seed.
+
+    Raises:
+        ConfigError: the caller does not run under `oaieval`.
+    """
+    sample = _sample.get()
+    if sample is None:
+        raise ConfigError(
+            "no evallib sample is current: this solver asks evallib's completion functions, so "
+            "run its eval with oaieval (see nanoeval.evallib:EvallibEval)"
+        )
+    return sample
+
+
+async def complete(prompt: str | Sequence[Mapping[str, Any]], **params: Any) -> list[str]:
+    """What the first completion function replies to a text or chat, without blocking others.
+
+    Args:
+        prompt: a text, or the messages of a chat.
+        params: passed on, as an eval of evallib would.
+    """
+    function = current_sample().completion_fns[0]
+    asked = prompt if isinstance(prompt, str) else [dict(message) for message in prompt]
+    result = await asyncio.to_thread(function, prompt=asked, **params)
+    return list(result.get_completions())
+
+
+class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
+    """Runs a nanoeval as an eval of evallib: its recorder, seed, `--max_samples` and threads.
+
+    Args:
+        completion_fns: what `oaieval` was told to evaluate; solvers reach it by `complete`.
+        eval: the nanoeval's class as `module:Class`.
+        args: its chz arguments, by name; dotted names reach inner ones.
+        kwargs: what evallib gives every eval; any other, as from `--extra_eval_params`, is a
+            further argument of the nanoeval.
+    """
+
+    def __init__(
+        self,
+        completion_fns: list[Any],
+        *,
+        eval: str,
+        args: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        own = {"eval_registry_path", "seed", "name", "registry", "samples_jsonl"}
+        given = {name: value for name, value in kwargs.items() if name in own}
+        given.setdefault("eval_registry_path", Path())
+        super().__init__(completion_fns, **given)
+        more = {name: value for name, value in kwargs.items() if name not in own}
+        self.nanoeval = build_eval(eval, {**(args or {}), **more}, seed=self.seed)
+
+    _loop: LoopThread  # while `run` runs
+
+    def eval_sample(self, sample: Task, rng: random.Random) -> tuple[Task, Any]:
+        """Attempt one task, again after system errors; called on evallib's threads."""
+        recorder: Any = evals.record.default_recorder()
+        current = EvallibSample(self.completion_fns, recorder.current_sample_id(), rng)
+        return self._loop.run(self._attempts(sample, recorder, current))
+
+    async def _attempts(self, task: Task, recorder: Any, sample: EvallibSample) -> tuple[Task, Any]:
+        token = _sample.set(sample)
+        try:
+            for retry in range(MAX_RETRIES + 1):
+                if retry:
+                    await asyncio.sleep(min(BACKOFF * 2 ** (retry - 1), 5.0) * sample.rng.random())
+                task = task.model_copy(update={"retry_idx": retry})
+                result = await self._attempt(task, recorder)
+                if not isinstance(result, RolloutSystemError):
+                    break
+        finally:
+            _sample.reset(token)
+        return task, result
+
+    async def _attempt(self, task: Task, recorder: Any) -> Any:
+        ids = BasicRunSpec(run_id=recorder.run_spec.run_id, run_set_id=recorder.run_spec.run_id)
+        encoder = CallEncoder(run_spec=ids, urls={}, extra_methods=frozenset())
+        attempt = CapturedAttempt(encoder, task.question_id, task.group_id, {})
+        result: Any
+        try:
+            with set_default_recorder(attempt):
+                result = await self.nanoeval.evaluate(task)
+        except RolloutSystemError as error:
+            attempt.record_error(str(error), error)
+            result = error
+        completed = not isinstance(result, RolloutSystemError)
+        replay(attempt.take(completed=completed), recorder, task)
+        return result
+
+    def run(self, recorder: Any) -> dict[str, Any]:
+        """Attempt all tasks and return the nanoeval's full summary."""
+        with loop_thread("nanoeval-evallib") as self._loop, self._loop.entered(self.nanoeval):
+            tasks = check_tasks(
+                self._loop.run(_list_tasks(self.nanoeval)), eval_name=self.nanoeval.get_name()
+            )
+            outcomes = self.eval_all_samples(recorder, tasks)
+            summary = self._loop.run(self.nanoeval.get_full_summary(outcomes))
+        report: dict[str, Any] = _json_like(summary)
+        return report
+
+
+async def _list_tasks(eval: Eval[Any, Any]) -> Sequence[Task]:
+    tasks: Sequence[Task] = await eval.get_tasks()
+    return tasks
+
+
+def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> Eval[Any, Any]:
+    """The nanoeval whose class `path` names, with `arguments`; given `seed` if it has the field.
+
+    Raises:
+        ConfigError: there is no such class, or it does not take these arguments.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"EvallibEval: eval={path!r} cannot be loaded: {error}. Name an importable class as "
+            "`module:Class`"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Eval)):
+        raise ConfigError(f"EvallibEval: eval={path!r} is no subclass of nanoeval.Eval")
+    values = {
+        key: chz.Castable(value) if isinstance(value, str) else value
+        for key, value in arguments.items()
+    }
+    if seed is not None and "seed" in chz.chz_fields(found):
+        values.setdefault("seed", seed)
+    blueprint: chz.Blueprint[Eval[Any, Any]] = chz.Blueprint(found)
+    try:
+        made = blueprint.apply(values).make()
+    except Exception as error:
+        raise ConfigError(
+            f"EvallibEval: {path} does not take args {dict(arguments)!r}: {error}"
+        ) from error
+    return made
+
+
+def _json_like(value: Any) -> Any:
+    """`value` as it will be read back: evallib's encoder knows less than ours."""
+    return msgspec.json.decode(encode(value))
+
+
+def replay(events: bytes, recorder: Any, task: Task) -> None:
+    """Tell evallib's recorder what an attempt recorded. The sample is the thread's current one."""
+    for attempt in unpack_attempts(events):
+        for method, arguments, keywords in attempt.calls:
+            event_type, data = _EVENTS[method](*arguments, **keywords)
+            data = _json_like(data)
+            if isinstance(data, dict):
+                data = {**data, "task": task.name}
+            recorder.record_event(event_type, data)
+
+
+def _match(correct: Any, **fields: Any) -> tuple[str, Any]:
+    known = {"correct": bool(correct), "expected": fields.pop("expected", None)}
+    return "match", {**known, "picked": fields.pop("picked", None), **fields}
+
+
+def _sampling(prompt: Any, sampled: Any, **fields: Any) -> tuple[str, Any]:
+    fields.pop("extra_allowed_metadata_fields", None)
+    if isinstance(fields.get("usage"), Mapping):
+        fields["usage"], fields["usage_details"] = _summable(fields["usage"]), fields["usage"]
+    return "sampling", {"prompt": prompt, "sampled": as_list(sampled), **fields}
+
+
+def _summable(usage: Mapping[str, Any]) -> dict[str, float]:
+    """`usage` as `oaieval` can add it up over samples: the same keys in each, numbers only."""
+    keys = {"prompt_tokens", "completion_tokens", "total_tokens"}
+    wanted = keys if keys & set(usage) else set(usage)
+    counts = {key: usage.get(key) for key in wanted}
+    return {key: n if isinstance(n, (int, float)) else 0 for key, n in sorted(counts.items())}
+
+
+def _error(msg: str, error: BaseException | None, **fields: Any) -> tuple[str, Any]:
+    kind = type(error).__name__ if error is not None else None
+    return "error", {"type": kind, "message": str(error or msg), "msg": msg, **fields}
+
+
+_EVENTS: dict[str, Callable[..., tuple[str, Any]]] = {
+    "record_match": _match,
+    "record_sampling": _sampling,
+    "record_sample_completed": lambda **fields: ("metrics", fields),
+    "record_error": _error,
+    "record_extra": lambda data: ("extra", data),
+}
