@@ -34,23 +34,22 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
 
 
 def effective_wilson_interval(
-    mean: float, variance: float, *, df: float, confidence: float = 0.95
+    mean: float, effective_n: float, *, df: float, confidence: float = 0.95
 ) -> Interval:
     """Wilson's interval for the mean of scores in [0, 1] that are not independent yes/no outcomes.
 
-    The sample counts for as many independent outcomes as would give a proportion of `mean` this
-    variance, `n* = mean(1-mean)/variance`, and t with `df` degrees of freedom stands in for the
-    normal, since the variance is estimated (Korn & Graubard 1998; Dean & Pagano 2015).
+    The sample counts for as many independent outcomes as would give a proportion of `mean` the
+    variance that the mean has, and t stands in for the normal since that variance is estimated
+    (Korn & Graubard 1998; Dean & Pagano 2015).
 
     Args:
-        mean: of the scores; strictly between 0 and 1.
-        variance: of that mean (its squared standard error), positive.
-        df: degrees of freedom of `variance`.
+        mean: of the scores.
+        effective_n: mean(1-mean) / (variance of the mean), positive.
+        df: degrees of freedom of that variance.
         confidence: the share of such intervals that should cover the truth.
     """
     quantile = t_quantile(0.5 + confidence / 2.0, df)
-    low, high = _score_interval(mean, mean * (1.0 - mean) / variance, quantile)
-    return Interval(low, high, "wilson-effective-n")
+    return Interval(*_score_interval(mean, effective_n, quantile), "wilson-effective-n")
 
 
 def t_interval(mean: float, stderr: float, *, df: float, confidence: float = 0.95) -> Interval:
