@@ -21,6 +21,17 @@ class ProgressBar(Protocol):
     ) -> None: ...
 
 
+class RunningSummary(Protocol):
+    """What `Eval.running_summary` returns: one of these serves one run, in the driver's process."""
+
+    def add(self, task: Any, result: Any) -> None:
+        """Take one task's final result, or the system error that stands for it."""
+
+    def summary(self) -> dict[str, Any]:
+        """Sum up what was added, in a time that does not grow with it. Also called on nothing."""
+        ...
+
+
 @chz.chz
 class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
     """An evaluation: which tasks there are, how one is scored, how scores are summed up.
@@ -79,6 +90,17 @@ class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
         pbar: ProgressBar,
     ) -> None:
         """Show something about the results so far: `pbar.set_postfix(accuracy=…)`."""
+
+    def running_summary(self) -> RunningSummary | None:
+        """A summary that is kept up to date result by result, or None to do without.
+
+        Override it when a run may have so many results that summing all of them up every
+        `summary_interval` would be slow. The runner then adds each result once, system errors
+        included, and asks for `summary()` instead of calling `get_full_summary` on partial
+        results. The summary at the end is `get_full_summary` of everything either way.
+        `nanoeval_core.metrics.running_summary` has one for accuracies.
+        """
+        return None
 
     async def self_test(self) -> None:
         """Check the eval without a model: names, ids, pickling, summaries of nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -56,20 +56,22 @@ class Counts:
     def answered(self) -> int:
         return self.correct + self.incorrect - self.unparsable - self.refused
 
-    def add(self, outcome: Outcome) -> None:
-        setattr(self, outcome, getattr(self, outcome) + 1)
+    def add(self, outcome: Outcome, number: int = 1) -> None:
+        """Count `number` attempts that ended in `outcome`."""
+        setattr(self, outcome, getattr(self, outcome) + number)
         if outcome in (Outcome.UNPARSABLE, Outcome.REFUSED):
-            self.incorrect += 1
+            self.incorrect += number
 
     def as_dict(self) -> dict[str, int]:
         """All counts, zeros included: asked and answered, then the fields."""
         return {"asked": self.asked, "answered": self.answered, **dataclasses.asdict(self)}
 
 
-def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
+def count_outcomes(numbers: Mapping[Outcome, int]) -> Counts:
+    """The counts, given how many attempts ended in each outcome."""
     counts = Counts()
-    for outcome in outcomes:
-        counts.add(outcome)
+    for outcome, number in numbers.items():
+        counts.add(outcome, number)
     return counts
 
 
