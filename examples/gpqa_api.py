@@ -15,6 +15,7 @@ from nanoeval.solvers.mcq_api import OpenAIAPIMCQSolver
 
 SAMPLE = str(Path(__file__).with_name("gpqa_sample.csv"))
 CHOICES = ["Correct Answer", *(f"Incorrect Answer {i}" for i in (1, 2, 3))]
+FIRST = frozenset({0})
 
 
 def read_text(data: str) -> str:
@@ -22,7 +23,7 @@ def read_text(data: str) -> str:
         if not data.startswith(("http://", "https://")):
             return Path(data).read_text("utf-8-sig")
         with urllib.request.urlopen(data, timeout=60) as response:
-            return response.read().decode("utf-8-sig")
+            return str(response.read(), "utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"data={data!r} cannot be read: {error}") from error
 
@@ -42,8 +43,9 @@ def load_questions(data: str) -> list[Question]:
                     raise ConfigError(f"{where}, column {column!r}: {problem}")
             choices = tuple(row[column].strip() for column in CHOICES)
             name = row.get("Record ID") or f"row-{number}"
-            ask = Question(id=name, question=row["Question"], choices=choices, correct_indices={0})
-            questions.append(ask)
+            questions.append(
+                Question(id=name, question=row["Question"], choices=choices, correct_indices=FIRST)
+            )
     except csv.Error as error:
         raise ConfigError(f"data={data!r}, row {len(questions) + 2}: {error}") from error
     return questions
@@ -60,10 +62,7 @@ class GPQAEval(MCQEval):
         return await asyncio.to_thread(load_questions, self.data)
 
 
-async def main() -> None:
-    solver = OpenAIAPIMCQSolver(model="gpt-4o-mini")
-    print(await run(EvalSpec(eval=GPQAEval(solver=solver), runner=RunnerArgs(concurrency=50))))
-
-
 if __name__ == "__main__":
-    nanoeval_entrypoint(main())
+    solver = OpenAIAPIMCQSolver(model="gpt-4o-mini")
+    spec = EvalSpec(eval=GPQAEval(solver=solver), runner=RunnerArgs(concurrency=50))
+    nanoeval_entrypoint(run(spec))

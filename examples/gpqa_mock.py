@@ -6,11 +6,6 @@ from nanoeval.solvers.mcq import MockSolver
 
 from examples.gpqa_api import GPQAEval
 
-
-async def main() -> None:
-    spec = EvalSpec(eval=GPQAEval(solver=MockSolver()), runner=RunnerArgs(concurrency=20))
-    print(await run(spec))
-
-
 if __name__ == "__main__":
-    nanoeval_entrypoint(main())
+    runner = RunnerArgs(concurrency=20)
+    nanoeval_entrypoint(run(EvalSpec(eval=GPQAEval(solver=MockSolver()), runner=runner)))
