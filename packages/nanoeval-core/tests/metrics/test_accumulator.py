@@ -87,7 +87,7 @@ def test_the_work_of_a_summary_does_not_grow_with_the_questions(
     cluster_size: int | None, kind: type
 ) -> None:
     work = []
-    for num_questions in (500, 5_000):
+    for num_questions in (100, 10_000):
         totals = Accumulator()
         for question in range(num_questions):
             for attempt in range(3):
@@ -95,7 +95,7 @@ def test_the_work_of_a_summary_does_not_grow_with_the_questions(
                 cluster = question // cluster_size if cluster_size else None
                 totals.add(question, score, cluster=cluster)
         work.append(_lines_run(totals.summary))
-    assert work[1] < 2 * work[0]  # quantiles take more or fewer iterations
+    assert work[1] < 10 * work[0]  # quantiles take more or fewer iterations, not 100 times
 
 
 def _lines_run(function: Callable[[], Any]) -> int:
