@@ -1,0 +1,10 @@
+"""Executors: take tasks from the queue, run them with asyncio, put the results back.
+
+protocol       what an executor needs of the world
+open_evals     an eval whose context is entered, in one executor
+attempts       one attempt at one task
+loop           claim → evaluate → commit, shared by all executors
+watchdog       heartbeats, blocked event loops, quiet minutes
+in_process     the executor inside the driver
+process_pool   executors in processes of their own; child is what runs in them
+"""

@@ -1,0 +1,79 @@
+"""One attempt at one task, as its executor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from nanoeval_core.task import Task
+
+from nanoeval_runner.queue.rows import Lease
+
+if TYPE_CHECKING:
+    from nanoeval_runner.executors.open_evals import OpenEval
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Attempt:
+    """A lease being worked on.
+
+    Attributes:
+        started: when `evaluate` was entered, in monotonic seconds; 0.0 before that.
+        verdict: why the attempt was cancelled, if it was: it outlived its deadline, or its
+            task goes back to the queue.
+    """
+
+    lease: Lease
+    open_eval: OpenEval
+    task: Task
+    started: float = 0.0
+    verdict: str | None = None
+    runner: asyncio.Task[None] | None = None
+    deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        """`eval/question.attempt`, with the retry when there was one."""
+        retry = f" (retry {self.lease.retry_idx})" if self.lease.retry_idx else ""
+        return f"{self.open_eval.name}/{self.task.name}{retry}"
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started if self.started else 0.0
+
+    def cancel(self, verdict: str) -> None:
+        self.verdict = verdict
+        if self.runner is not None:
+            self.runner.cancel()
+
+    def frames(self) -> list[str]:
+        """What it awaits, outermost first."""
+        return awaiting(self.runner.get_coro()) if self.runner is not None else []
+
+    def where(self) -> str:
+        """The innermost of the user's frames: where the attempt is."""
+        return next(reversed(self.frames()), "")
+
+    def describe(self) -> str:
+        """How long it has been running and what it awaits: one line and one per frame."""
+        return "\n    ".join([f"{self.name}: running for {self.seconds:.1f} s", *self.frames()[-6:]])
+
+
+def awaiting(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None) -> list[str]:
+    """The chain of frames a suspended coroutine waits in, outermost first."""
+    frames = []
+    waiting: Any = coroutine
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is not None:
+            code = frame.f_code
+            frames.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+        is_frame = hasattr(waiting, "cr_await") or hasattr(waiting, "gi_yieldfrom")
+        if waiting is not None and not is_frame:
+            frames.append(f"awaiting {waiting!r}"[:200])
+            break
+    return frames

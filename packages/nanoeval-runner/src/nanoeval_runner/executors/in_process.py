@@ -1,0 +1,73 @@
+"""The executor inside the driver: tasks and results pass as objects, never unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sqlite3
+
+from nanoeval_core.run_context import RunContext
+
+from nanoeval_runner.executors.loop import ExecutorLoop
+from nanoeval_runner.executors.protocol import EvalLoader, ExecutorEvents
+from nanoeval_runner.executors.watchdog import Watchdog
+from nanoeval_runner.queue import transactions
+from nanoeval_runner.queue.paths import shared_dir
+from nanoeval_runner.queue.rows import Heartbeat
+from nanoeval_runner.queue.store import Store, connect
+
+KIND = "in_process"
+
+
+class HeartbeatConnection:
+    """The watchdog thread's own connection, opened at its first beat."""
+
+    def __init__(self, store: Store) -> None:
+        self._path = store.path
+        self._connection: sqlite3.Connection | None = None
+
+    def beat(self, beat: Heartbeat) -> bool:
+        if self._connection is None:
+            self._connection = connect(self._path)
+        return transactions.heartbeat(self._connection, beat)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+class InProcessExecutor:
+    """Runs an `ExecutorLoop` on the event loop of the driver."""
+
+    def __init__(self, store: Store, loader: EvalLoader, events: ExecutorEvents) -> None:
+        self._store = store
+        self._loader = loader
+        self._events = events
+        self.loop: ExecutorLoop | None = None
+
+    async def start(self) -> None:
+        executor_id = await self._store.add_executor(
+            "main", KIND, os.getpid(), socket.gethostname()
+        )
+        self.loop = ExecutorLoop(
+            executor_id=executor_id,
+            kind=KIND,
+            source=self._store,
+            loader=self._loader,
+            events=self._events,
+            run_context=RunContext(
+                run_set_id=self._store.path.stem,
+                shared_dir=shared_dir(self._store.path),
+                executor="main",
+            ),
+            in_driver=True,
+        )
+
+    async def serve(self) -> None:
+        """Run until the loop is stopped."""
+        assert self.loop is not None  # noqa: S101  start() came first
+        with contextlib.closing(HeartbeatConnection(self._store)) as heartbeats:
+            with Watchdog(self.loop, heartbeats.beat):
+                await self.loop.run()
+        await self._store.end_executor(self.loop.executor_id, died=False)

@@ -1,0 +1,95 @@
+"""Where state lives, and who may read it: folders 0700, files 0600, owner checked."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from nanoeval_core.errors import ConfigError, StateError
+from nanoeval_core.library_config import get_library_config
+
+SUFFIX = ".db"
+
+
+def user_state_dir() -> Path:
+    """The platform's folder for state that outlives a reboot, ours within it."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "nanoeval"
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "nanoeval"
+
+
+def state_dir() -> Path:
+    """The folder of state files, created if need be.
+
+    `LibraryConfig.state_dir()` (by default the environment's `NANOEVAL_STATE_DIR`), else
+    `/dev/shm/nanoeval`, else `nanoeval` in the temp folder. Where another user owns that shared
+    name, ours has the user id in it.
+
+    Raises:
+        ConfigError: it cannot be created or written.
+        StateError: another user owns it.
+    """
+    configured = get_library_config().state_dir()
+    if configured is not None:
+        return private_folder(configured.expanduser(), setting="NANOEVAL_STATE_DIR")
+    shm = Path("/dev/shm")
+    base = shm if os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
+    folder = base / "nanoeval"
+    if folder.exists() and folder.stat().st_uid != os.getuid():
+        folder = base / f"nanoeval-{os.getuid()}"
+    return private_folder(folder, setting="NANOEVAL_STATE_DIR")
+
+
+def backup_location() -> str:
+    """A folder or an fsspec URL: `NANOEVAL_BACKUP_DIR`, else in the user's state folder."""
+    return os.environ.get("NANOEVAL_BACKUP_DIR") or str(user_state_dir() / "backups")
+
+
+def private_folder(folder: Path, *, setting: str) -> Path:
+    """Create `folder` for its owner alone, or check that an existing one is ours and writable."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_owner(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to folder {str(folder)!r} ({error.strerror}): make it writable, or set "
+            f"{setting} to a folder that is"
+        ) from error
+    return folder
+
+
+def check_owner(path: Path) -> None:
+    """Raise `StateError` unless the current user owns `path`: what is in it gets unpickled."""
+    info = path.stat()
+    if info.st_uid != os.getuid():
+        raise StateError(
+            f"{str(path)!r} belongs to user {info.st_uid}, not to you (user {os.getuid()}): "
+            "state files hold pickles, and are only read by the user who wrote them"
+        )
+    if path.is_file() and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateError(
+            f"state file {str(path)!r} can be written by others (mode {info.st_mode & 0o777:o}), "
+            "so it is not safe to unpickle: if you trust it, `chmod 600` it"
+        )
+
+
+def state_file(run_set_id: str) -> Path:
+    return state_dir() / f"{run_set_id}{SUFFIX}"
+
+
+def shared_dir(database: Path) -> Path:
+    """The folder beside a state file where solvers of all its executors meet."""
+    folder = database.with_suffix(".shared")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def on_memory_file_system(path: Path) -> bool:
+    """Whether `path` is in a tmpfs, where syncing to disk would mean nothing."""
+    return str(path.resolve()).startswith("/dev/shm/")

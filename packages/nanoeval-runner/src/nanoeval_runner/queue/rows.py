@@ -1,0 +1,224 @@
+"""What crosses the boundary between the queue and those who use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from nanoeval_core.errors import RolloutSystemError
+from nanoeval_core.usage import Usage
+
+Outcome = Literal["done", "error", "fatal", "released"]
+
+
+@dataclasses.dataclass(slots=True)
+class Lease:
+    """A task that an executor may run.
+
+    Attributes:
+        task_id: the row.
+        eval_id: whose task it is.
+        retry_idx: which retry this is.
+        losses: how many executors have died while they ran it.
+        payload: the pickled task, or None when the executor asked for none.
+    """
+
+    task_id: int
+    eval_id: int
+    retry_idx: int
+    losses: int = 0
+    payload: bytes | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Completion:
+    """What became of a lease.
+
+    `done` has a result; `error` a RolloutSystemError (and `retry_delay` seconds until the next
+    attempt, or None when it was the last one); `fatal` ends the eval; `released` gives the task
+    back untouched.
+
+    Attributes:
+        value: the pickled result or error.
+        events: what the attempt recorded, as its recorder encoded it.
+        error: the system error as an object, for the executor's own use.
+        live: the task and its result as objects, for a driver in this process.
+    """
+
+    task_id: int
+    eval_id: int
+    outcome: Outcome
+    value: bytes | None = None
+    events: bytes = b""
+    retry_delay: float | None = None
+    usage: Usage | None = None
+    error: RolloutSystemError | None = None
+    live: tuple[Any, Any] | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this is the task's result, rather than one attempt of several."""
+        return self.outcome == "done" or (self.outcome == "error" and self.retry_delay is None)
+
+
+@dataclasses.dataclass(slots=True)
+class ExchangeRequest:
+    """What an executor hands in, and what it asks for, in one transaction.
+
+    Attributes:
+        executor_id: who asks.
+        completions: what became of earlier leases.
+        want: how many new leases it could take now.
+        ready_evals: the evals it has opened.
+        kind: which executors it belongs to (`in_process`, `multiprocess`, …).
+        with_payload: whether leases must carry the pickled task. Executors that leave it out
+            share the driver's memory; the results of others are logged for it to read.
+    """
+
+    executor_id: int
+    completions: Sequence[Completion]
+    want: int
+    ready_evals: Sequence[int]
+    kind: str
+    with_payload: bool = True
+
+
+@dataclasses.dataclass(slots=True)
+class ExchangeReply:
+    """What the queue answered.
+
+    Attributes:
+        leases: new leases, in the order of the queue.
+        running: all running evals of the executor's kind: eval id → concurrency.
+        peers: how many executors of that kind are running, this one included.
+        rejected: the task ids of completions that had lost their lease; nothing was written.
+        next_due: seconds until the next waiting retry may start, None when none waits.
+        fenced: the executor was declared dead; its tasks run elsewhere and it must stop.
+    """
+
+    leases: list[Lease]
+    running: dict[int, int | None]
+    peers: int = 1
+    rejected: frozenset[int] = frozenset()
+    next_due: float | None = None
+    fenced: bool = False
+
+
+@dataclasses.dataclass(slots=True, frozen=True, kw_only=True)
+class NewEval:
+    """An eval to be queued. `arguments` and `origin` are JSON texts."""
+
+    name: str
+    run_id: str
+    kind: str
+    concurrency: int | None
+    model_name: str | None
+    arguments: str
+    origin: str
+    spec: bytes | None
+    encoder: bytes | None
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class EvalRow:
+    """An eval as the state file has it. `arguments`, `origin` and `summary` are JSON texts."""
+
+    id: int
+    name: str
+    run_id: str
+    state: str
+    kind: str
+    concurrency: int | None
+    total: int
+    queued: int
+    leased: int
+    done: int
+    failed: int
+    retries: int
+    model_name: str | None
+    created_at: float
+    elapsed: float
+    record_position: str
+    arguments: str
+    origin: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    api_retries: int
+    cache_hits: int
+    cost: float
+    summary: str | None
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            requests=self.requests,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            retries=self.api_retries,
+            cache_hits=self.cache_hits,
+            cost=self.cost,
+        )
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class StoredTask:
+    """A task row: its identity, state and pickled values."""
+
+    task_id: int
+    question_id: str
+    attempt_id: int
+    retry_idx: int
+    state: str
+    payload: bytes
+    value: bytes | None
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class StoredResult:
+    """A final result as the state file has it."""
+
+    task_id: int
+    retry_idx: int
+    value: bytes
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class ResultBatch:
+    """Final results that one executor committed together."""
+
+    seq: int
+    eval_id: int
+    results: list[StoredResult]
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class ExecutorRow:
+    """An executor as the state file has it; `gauges` and `running` are JSON texts."""
+
+    id: int
+    name: str
+    kind: str
+    pid: int
+    host: str
+    state: str
+    started_at: float
+    heartbeat_at: float
+    in_flight: int
+    gauges: str
+    running: str
+
+
+@dataclasses.dataclass(slots=True, frozen=True, kw_only=True)
+class Heartbeat:
+    """What an executor says of itself now and then; `gauges` and `running` are JSON texts."""
+
+    executor_id: int
+    in_flight: int
+    gauges: str = "{}"
+    running: str = "[]"

@@ -1,0 +1,281 @@
+"""Every SQL statement of nanoeval, named. Only `transactions.py` executes them.
+
+`metadata` holds `schema_version`, `run_set_id`, `global_limit` and what else concerns the whole
+file. `task` rows are claimed through the partial index `task_queued`, whose order is the order of
+the queue: tasks as they were listed, then retries by the time they may start. Hot counters of an
+eval stand in its row before the large columns, so that a claim reads one page per eval.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE metadata (
+    key   TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+
+CREATE TABLE eval (
+    id              INTEGER PRIMARY KEY,
+    state           TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'stopped')),
+    kind            TEXT NOT NULL,
+    draining        INTEGER NOT NULL DEFAULT 0,
+    concurrency     INTEGER,
+    queued          INTEGER NOT NULL DEFAULT 0,
+    leased          INTEGER NOT NULL DEFAULT 0 CHECK (leased >= 0),
+    done            INTEGER NOT NULL DEFAULT 0,
+    failed          INTEGER NOT NULL DEFAULT 0,
+    retries         INTEGER NOT NULL DEFAULT 0,
+    total           INTEGER NOT NULL DEFAULT 0,
+    requests        INTEGER NOT NULL DEFAULT 0,
+    prompt_tokens   INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_tokens   INTEGER NOT NULL DEFAULT 0,
+    reasoning_tokens INTEGER NOT NULL DEFAULT 0,
+    api_retries     INTEGER NOT NULL DEFAULT 0,
+    cache_hits      INTEGER NOT NULL DEFAULT 0,
+    cost            REAL NOT NULL DEFAULT 0,
+    elapsed         REAL NOT NULL DEFAULT 0,
+    created_at      REAL NOT NULL,
+    name            TEXT NOT NULL,
+    run_id          TEXT NOT NULL UNIQUE,
+    model_name      TEXT,
+    record_position TEXT NOT NULL DEFAULT '',
+    arguments       TEXT NOT NULL,
+    origin          TEXT NOT NULL DEFAULT '{}',
+    summary         TEXT,
+    error           BLOB,
+    spec            BLOB,
+    encoder         BLOB
+);
+
+CREATE TABLE task (
+    id          INTEGER PRIMARY KEY,
+    eval_id     INTEGER NOT NULL REFERENCES eval (id),
+    question_id TEXT NOT NULL,
+    attempt_id  INTEGER NOT NULL,
+    retry_idx   INTEGER NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('queued', 'leased', 'done', 'failed')),
+    executor_id INTEGER NOT NULL DEFAULT 0,
+    losses      INTEGER NOT NULL DEFAULT 0,
+    not_before  REAL NOT NULL DEFAULT 0,
+    leased_at   REAL NOT NULL DEFAULT 0,
+    finished_at REAL NOT NULL DEFAULT 0,
+    payload     BLOB NOT NULL,
+    result      BLOB
+);
+CREATE UNIQUE INDEX task_identity ON task (eval_id, question_id, attempt_id, retry_idx);
+CREATE INDEX task_queued ON task (eval_id, not_before, id) WHERE state = 'queued';
+CREATE INDEX task_leased ON task (executor_id) WHERE state = 'leased';
+
+CREATE TABLE result_log (
+    seq      INTEGER PRIMARY KEY,
+    eval_id  INTEGER NOT NULL,
+    task_ids TEXT NOT NULL
+);
+
+CREATE TABLE event_log (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    eval_id INTEGER NOT NULL,
+    events  BLOB NOT NULL
+);
+CREATE INDEX event_log_eval ON event_log (eval_id, seq);
+
+CREATE TABLE executor (
+    id           INTEGER PRIMARY KEY,
+    name         TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    pid          INTEGER NOT NULL,
+    host         TEXT NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('running', 'stopped', 'dead')),
+    lease_until  REAL NOT NULL,
+    started_at   REAL NOT NULL,
+    heartbeat_at REAL NOT NULL,
+    in_flight    INTEGER NOT NULL DEFAULT 0,
+    gauges       TEXT NOT NULL DEFAULT '{}',
+    running      TEXT NOT NULL DEFAULT '[]'
+);
+
+CREATE VIEW lease AS
+SELECT task.id AS task_id, eval.name AS eval, question_id, attempt_id, retry_idx,
+       executor.name AS executor, executor.pid, executor.lease_until, leased_at
+FROM task
+JOIN eval ON eval.id = task.eval_id
+JOIN executor ON executor.id = task.executor_id
+WHERE task.state = 'leased';
+"""
+
+BEGIN = "BEGIN IMMEDIATE"
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+
+GET_METADATA = "SELECT value FROM metadata WHERE key = ?"
+SET_METADATA = (
+    "INSERT INTO metadata (key, value) VALUES (?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+DELETE_METADATA = "DELETE FROM metadata WHERE key = ?"
+QUICK_CHECK = "PRAGMA quick_check(1)"
+
+# --- evals
+
+INSERT_EVAL = """
+INSERT INTO eval (state, kind, concurrency, created_at, name, run_id, model_name, arguments,
+                  origin, spec, encoder)
+VALUES ('running', :kind, :concurrency, :created_at, :name, :run_id, :model_name, :arguments,
+        :origin, :spec, :encoder)
+"""
+_EVAL_COLUMNS = """
+    id, name, run_id, state, kind, concurrency, total, queued, leased, done, failed, retries,
+    model_name, created_at, elapsed, record_position, arguments, origin, requests, prompt_tokens,
+    completion_tokens, cached_tokens, reasoning_tokens, api_retries, cache_hits, cost, summary
+"""
+LIST_EVALS = f"SELECT {_EVAL_COLUMNS} FROM eval ORDER BY id"
+GET_EVAL = f"SELECT {_EVAL_COLUMNS} FROM eval WHERE id = ?"
+GET_EVAL_SPEC = "SELECT spec, encoder FROM eval WHERE id = ?"
+GET_EVAL_ERROR = "SELECT error FROM eval WHERE id = ?"
+RUNNING_EVALS = """
+SELECT id, queued, leased, concurrency, kind, draining FROM eval WHERE state = 'running' ORDER BY id
+"""
+REOPEN_EVAL = """
+UPDATE eval SET state = 'running', draining = 0, error = NULL, kind = :kind, spec = :spec,
+                encoder = :encoder, arguments = :arguments, origin = :origin
+WHERE id = :id
+"""
+SET_EVAL_STATE = "UPDATE eval SET state = ? WHERE id = ? AND state = 'running'"
+DRAIN_EVAL = "UPDATE eval SET draining = 1 WHERE id = ?"
+FINISH_EVAL = "UPDATE eval SET state = ?, summary = ?, elapsed = ? WHERE id = ?"
+FAIL_EVAL = """
+UPDATE eval SET state = 'failed', error = coalesce(error, ?) WHERE id = ? AND state = 'running'
+"""
+COUNT_QUEUED = """
+UPDATE eval SET queued = queued + :count, total = total + :count WHERE id = :id
+"""
+COUNT_CLAIMED = "UPDATE eval SET queued = queued - ?1, leased = leased + ?1 WHERE id = ?2"
+COUNT_COMPLETED = """
+UPDATE eval
+SET leased = leased - :leased, done = done + :done, failed = failed + :failed,
+    queued = queued + :queued, retries = retries + :retries
+WHERE id = :id
+"""
+COUNT_USAGE = """
+UPDATE eval
+SET requests = requests + :requests, prompt_tokens = prompt_tokens + :prompt_tokens,
+    completion_tokens = completion_tokens + :completion_tokens,
+    cached_tokens = cached_tokens + :cached_tokens,
+    reasoning_tokens = reasoning_tokens + :reasoning_tokens,
+    api_retries = api_retries + :retries, cache_hits = cache_hits + :cache_hits,
+    cost = cost + :cost
+WHERE id = :id
+"""
+SET_EVAL_CONCURRENCY = "UPDATE eval SET concurrency = ? WHERE id = ?"
+RECOUNT_EVALS = """
+UPDATE eval SET
+    queued = (SELECT count(*) FROM task WHERE eval_id = eval.id AND state = 'queued'),
+    leased = (SELECT count(*) FROM task WHERE eval_id = eval.id AND state = 'leased')
+"""
+TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
+
+# --- tasks
+
+NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task"
+INSERT_TASK = """
+INSERT INTO task (id, eval_id, question_id, attempt_id, retry_idx, state, payload)
+VALUES (?, ?, ?, ?, 0, 'queued', ?)
+"""
+# Walks task_queued in order; `leased_at` is wall-clock time, `not_before` monotonic.
+_CLAIM = """
+UPDATE task SET state = 'leased', executor_id = ?1, leased_at = ?2
+WHERE id IN (
+    SELECT id FROM task INDEXED BY task_queued
+    WHERE eval_id = ?3 AND state = 'queued' AND not_before <= ?4
+    ORDER BY not_before, id LIMIT ?5
+)
+RETURNING id, retry_idx, losses"""
+# The driver has the tasks it listed in memory, but a retry is a new row.
+CLAIM = f"{_CLAIM}, CASE WHEN retry_idx > 0 THEN payload END"
+CLAIM_WITH_PAYLOAD = f"{_CLAIM}, payload"
+NEXT_DUE = """
+SELECT min(not_before) FROM task INDEXED BY task_queued WHERE eval_id = ? AND state = 'queued'
+"""
+COMPLETE_CHUNKS = (256, 64, 16, 4, 1)
+"""Sizes of `complete_tasks`: few enough that each is prepared once and stays prepared."""
+
+
+def complete_tasks(n: int) -> str:
+    """One statement that ends `n` leases, by rowid.
+
+    Its parameters: (task id, state, result) × n, then the wall-clock time and the executor.
+    """
+    values = ", ".join(["(?, ?, ?)"] * n)
+    return (
+        f"WITH ended (id, state, result) AS (VALUES {values}) "
+        "UPDATE task SET state = ended.state, result = ended.result, finished_at = ?, "
+        "executor_id = 0 FROM ended "
+        "WHERE task.id = ended.id AND task.state = 'leased' AND task.executor_id = ?"
+    )
+
+
+STILL_LEASED = """
+SELECT id FROM task
+WHERE id IN (SELECT value FROM json_each(?)) AND state = 'leased' AND executor_id = ?
+"""
+INSERT_RETRY = """
+INSERT INTO task (eval_id, question_id, attempt_id, retry_idx, state, not_before, payload)
+SELECT eval_id, question_id, attempt_id, retry_idx + 1, 'queued', ?, payload
+FROM task WHERE id = ?
+"""
+# Through task_leased.
+RELEASE_LEASES = """
+UPDATE task SET state = 'queued', executor_id = 0, losses = losses + ?
+WHERE executor_id = ? AND state = 'leased' RETURNING id, eval_id, losses
+"""
+FAIL_LOST_TASK = """
+UPDATE task SET state = 'failed', result = ?, finished_at = ? WHERE id = ? AND state = 'queued'
+"""
+RESET_LEASED = "UPDATE task SET state = 'queued', executor_id = 0 WHERE state = 'leased'"
+RESET_WAITING = "UPDATE task SET not_before = 0 WHERE state = 'queued' AND not_before > 0"
+LIST_TASKS = """
+SELECT id, question_id, attempt_id, retry_idx, state, payload, result FROM task
+WHERE eval_id = ? ORDER BY id
+"""
+RESULTS_BY_ID = """
+SELECT id, retry_idx, result FROM task WHERE id IN (SELECT value FROM json_each(?))
+"""
+PAYLOAD_BY_ID = "SELECT payload FROM task WHERE id = ?"
+
+# --- logs: what the driver has yet to see
+
+LOG_RESULTS = "INSERT INTO result_log (eval_id, task_ids) VALUES (?, ?)"
+READ_RESULT_LOG = "SELECT seq, eval_id, task_ids FROM result_log WHERE seq > ? ORDER BY seq LIMIT ?"
+LAST_RESULT_SEQ = "SELECT coalesce(max(seq), 0) FROM result_log"
+LOG_EVENTS = "INSERT INTO event_log (eval_id, events) VALUES (?, ?)"
+READ_EVENT_LOG = """
+SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
+FORGET_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
+SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
+
+# --- executors
+
+INSERT_EXECUTOR = """
+INSERT INTO executor (name, kind, pid, host, state, lease_until, started_at, heartbeat_at)
+VALUES (:name, :kind, :pid, :host, 'running', :lease_until, :now, :now)
+"""
+GET_EXECUTOR_STATE = "SELECT state FROM executor WHERE id = ?"
+COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND kind = ?"
+HEARTBEAT = """
+UPDATE executor SET heartbeat_at = :now, lease_until = :lease_until, in_flight = :in_flight,
+                    gauges = :gauges, running = :running
+WHERE id = :id AND state = 'running'
+"""
+END_EXECUTOR = "UPDATE executor SET state = ?, in_flight = 0, running = '[]' WHERE id = ?"
+END_ALL_EXECUTORS = """
+UPDATE executor SET state = 'dead', in_flight = 0, running = '[]' WHERE state = 'running'
+"""
+SILENT_EXECUTORS = "SELECT id FROM executor WHERE state = 'running' AND lease_until < ?"
+LIST_EXECUTORS = """
+SELECT id, name, kind, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running
+FROM executor ORDER BY id
+"""

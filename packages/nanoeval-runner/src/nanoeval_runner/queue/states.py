@@ -1,0 +1,120 @@
+"""The queue's state machine and its decisions: pure functions, the clock passed in.
+
+task:   queued ──claim──▶ leased ──▶ done
+          ▲                 │  └───▶ failed   (a system error; a retry is a new queued row)
+          └─release, loss───┘
+eval:   running ──▶ done | failed | stopped        (resume: failed | stopped ──▶ running)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from enum import StrEnum
+
+MAX_BACKOFF = 5.0
+"""Seconds: no retry waits longer, so a recovered system is noticed soon."""
+
+MAX_LOSSES = 3
+"""How many executors may die under a task before that counts as a system error of the task."""
+
+LEASE_SECONDS = 15.0
+"""How long an executor may stay silent before its tasks go to others."""
+
+
+class TaskState(StrEnum):
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class EvalState(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class ExecutorState(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DEAD = "dead"
+
+
+def retry_delay(
+    retry_idx: int, *, max_retries: int, backoff: float, rng: random.Random
+) -> float | None:
+    """Seconds to wait before attempt `retry_idx + 1`, or None when there is to be none.
+
+    Exponential backoff with full jitter: uniform in [0, min(5 s, backoff · 2^retry_idx)].
+    """
+    if retry_idx >= max_retries:
+        return None
+    return rng.uniform(0.0, min(MAX_BACKOFF, backoff * 2.0 ** min(retry_idx, 32)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Demand:
+    """What one eval could be given now.
+
+    Attributes:
+        eval_id: the eval.
+        queued: its queued tasks, those waiting for a retry included.
+        leased: its tasks in flight, over all executors.
+        limit: its concurrency, None for unlimited.
+    """
+
+    eval_id: int
+    queued: int
+    leased: int
+    limit: int | None
+
+    @property
+    def room(self) -> int:
+        """How many tasks could start."""
+        if self.limit is None:
+            return self.queued
+        return max(0, min(self.queued, self.limit - self.leased))
+
+
+def share(want: int, demands: Sequence[Demand], *, global_room: int | None) -> dict[int, int]:
+    """Divide `want` slots over evals: equal shares, and what one cannot use goes to the others.
+
+    Args:
+        want: free slots of the asking executor.
+        demands: the evals it can run.
+        global_room: how many more tasks the global limit allows, None without one.
+
+    Returns:
+        eval id → tasks to claim; evals that get none are left out. No eval gets more than its
+        room, and the sum exceeds neither `want` nor `global_room`.
+    """
+    left = want if global_room is None else min(want, max(0, global_room))
+    shares: dict[int, int] = {}
+    # Smallest room first: whoever needs less than an equal share leaves the rest to the others.
+    # Shares are rounded up, so that with fewer slots than evals the least busy get them.
+    hungry = sorted((d for d in demands if d.room > 0), key=lambda d: (d.room, d.leased))
+    if left < len(hungry):
+        hungry.sort(key=lambda d: d.leased)
+    for index, demand in enumerate(hungry):
+        if left <= 0:
+            break
+        part = min(demand.room, -(-left // (len(hungry) - index)))
+        shares[demand.eval_id] = part
+        left -= part
+    return shares
+
+
+def next_chunk(chunk: int, *, seconds: float, largest: int) -> int:
+    """How many tasks to claim at once, given that starting the last `chunk` took `seconds`.
+
+    Tasks that only wait start within microseconds, and large claims are cheapest. Tasks that
+    compute start one after the other: claiming few leaves the rest to idle executors.
+    """
+    target = 0.01
+    if seconds <= 0:
+        return min(chunk * 2, largest)
+    ideal = int(chunk * target / seconds)
+    return max(1, min(ideal, chunk * 2, largest))

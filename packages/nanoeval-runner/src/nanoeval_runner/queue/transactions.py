@@ -1,0 +1,512 @@
+"""One function per transaction, each on a plain `sqlite3.Connection` in autocommit mode.
+
+They are synchronous and know nothing of threads or event loops: `store.py` hands them to the
+connection's thread, and tests call them as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from nanoeval_core.errors import RolloutSystemError, StateError
+from nanoeval_core.usage import Usage
+
+from nanoeval_runner.queue import sql
+from nanoeval_runner.queue.rows import (
+    Completion,
+    EvalRow,
+    ExchangeReply,
+    ExchangeRequest,
+    ExecutorRow,
+    Heartbeat,
+    Lease,
+    NewEval,
+    ResultBatch,
+    StoredResult,
+    StoredTask,
+)
+from nanoeval_runner.queue.states import (
+    LEASE_SECONDS,
+    MAX_LOSSES,
+    Demand,
+    EvalState,
+    ExecutorState,
+    TaskState,
+    share,
+)
+
+Clock = Callable[[], float]
+
+_STATE_OF_OUTCOME: dict[str, str] = {
+    "done": TaskState.DONE.value,
+    "error": TaskState.FAILED.value,
+    "fatal": TaskState.QUEUED.value,
+    "released": TaskState.QUEUED.value,
+}
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Take the write lock, then commit, or roll back on any error."""
+    connection.execute(sql.BEGIN)
+    try:
+        yield
+        connection.execute(sql.COMMIT)
+    except BaseException:
+        # A full disk may already have rolled back.
+        if connection.in_transaction:
+            connection.execute(sql.ROLLBACK)
+        raise
+
+
+# --- the file
+
+
+def create_schema(connection: sqlite3.Connection, run_set_id: str) -> None:
+    with transaction(connection):
+        for statement in sql.SCHEMA.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(sql.SET_METADATA, ("schema_version", sql.SCHEMA_VERSION))
+        connection.execute(sql.SET_METADATA, ("run_set_id", run_set_id))
+        connection.execute(sql.SET_METADATA, ("created_at", time.time()))
+
+
+def check_schema(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `StateError` unless the file is one of ours, whole, and of this version."""
+    try:
+        version = get_metadata(connection, "schema_version")
+        problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise StateError(
+            f"state file {path} cannot be read ({error}). If it is a damaged copy, its backup can "
+            "be resumed: move this file away and resume again; `sqlite3 FILE .recover` may save "
+            "finished results"
+        ) from error
+    if version != sql.SCHEMA_VERSION:
+        raise StateError(
+            f"state file {path} has schema version {version!r}, this nanoeval writes version "
+            f"{sql.SCHEMA_VERSION}: resume it with the nanoeval that wrote it; its finished "
+            "results stay readable with `sqlite3`, in table `task`"
+        )
+    if problem != "ok":
+        raise StateError(
+            f"state file {path} is damaged ({problem}): move it away and resume again to go on "
+            "from its backup; `sqlite3 FILE .recover` may save finished results"
+        )
+
+
+def get_metadata(connection: sqlite3.Connection, key: str) -> object:
+    row = connection.execute(sql.GET_METADATA, (key,)).fetchone()
+    return None if row is None else row[0]
+
+
+def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> None:
+    if value is None:
+        connection.execute(sql.DELETE_METADATA, (key,))
+    else:
+        connection.execute(sql.SET_METADATA, (key, value))
+
+
+def recover(connection: sqlite3.Connection) -> None:
+    """Make a file whose processes are gone ready for new ones: no leases, nobody waiting."""
+    with transaction(connection):
+        connection.execute(sql.RESET_LEASED)
+        connection.execute(sql.RESET_WAITING)
+        connection.execute(sql.END_ALL_EXECUTORS)
+        connection.execute(sql.RECOUNT_EVALS)
+
+
+# --- evals
+
+
+def add_eval(connection: sqlite3.Connection, new: NewEval, now: float) -> int:
+    cursor = connection.execute(sql.INSERT_EVAL, {**dataclasses.asdict(new), "created_at": now})
+    assert cursor.lastrowid is not None  # noqa: S101  an INSERT has one
+    return cursor.lastrowid
+
+
+def reopen_eval(connection: sqlite3.Connection, eval_id: int, new: NewEval) -> None:
+    with transaction(connection):
+        connection.execute(sql.REOPEN_EVAL, {**dataclasses.asdict(new), "id": eval_id})
+
+
+def list_evals(connection: sqlite3.Connection) -> list[EvalRow]:
+    return [EvalRow(*row) for row in connection.execute(sql.LIST_EVALS)]
+
+
+def get_eval(connection: sqlite3.Connection, eval_id: int) -> EvalRow:
+    return EvalRow(*connection.execute(sql.GET_EVAL, (eval_id,)).fetchone())
+
+
+def get_eval_spec(
+    connection: sqlite3.Connection, eval_id: int
+) -> tuple[bytes | None, bytes | None]:
+    spec, encoder = connection.execute(sql.GET_EVAL_SPEC, (eval_id,)).fetchone()
+    return spec, encoder
+
+
+def get_eval_error(connection: sqlite3.Connection, eval_id: int) -> bytes | None:
+    (error,) = connection.execute(sql.GET_EVAL_ERROR, (eval_id,)).fetchone()
+    return None if error is None else bytes(error)
+
+
+def fail_eval(connection: sqlite3.Connection, eval_id: int, error: bytes) -> None:
+    connection.execute(sql.FAIL_EVAL, (error, eval_id))
+
+
+def stop_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+    connection.execute(sql.SET_EVAL_STATE, (EvalState.STOPPED.value, eval_id))
+
+
+def drain_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+    """Start no more of its tasks; those in flight go on."""
+    connection.execute(sql.DRAIN_EVAL, (eval_id,))
+
+
+def finish_eval(
+    connection: sqlite3.Connection, eval_id: int, state: str, summary: str | None, elapsed: float
+) -> None:
+    connection.execute(sql.FINISH_EVAL, (state, summary, elapsed, eval_id))
+
+
+def set_concurrency(connection: sqlite3.Connection, eval_id: int | None, limit: int | None) -> None:
+    """Set one eval's limit, or the global one when `eval_id` is None."""
+    if eval_id is None:
+        set_metadata(connection, "global_limit", limit)
+    else:
+        connection.execute(sql.SET_EVAL_CONCURRENCY, (limit, eval_id))
+
+
+# --- tasks
+
+
+def enqueue(
+    connection: sqlite3.Connection, eval_id: int, tasks: Sequence[tuple[str, int, bytes]]
+) -> int:
+    """Queue `(question_id, attempt_id, payload)` in order; their ids are consecutive.
+
+    Returns:
+        the id of the first.
+    """
+    with transaction(connection):
+        first: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0]
+        connection.executemany(
+            sql.INSERT_TASK,
+            (
+                (first + index, eval_id, question_id, attempt_id, payload)
+                for index, (question_id, attempt_id, payload) in enumerate(tasks)
+            ),
+        )
+        connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
+    return first
+
+
+def list_tasks(connection: sqlite3.Connection, eval_id: int) -> list[StoredTask]:
+    """All task rows of an eval, retries included, in the order they were queued."""
+    return [StoredTask(*row) for row in connection.execute(sql.LIST_TASKS, (eval_id,))]
+
+
+def get_payload(connection: sqlite3.Connection, task_id: int) -> bytes:
+    (payload,) = connection.execute(sql.PAYLOAD_BY_ID, (task_id,)).fetchone()
+    return bytes(payload)
+
+
+class _LeasesLostError(Exception):
+    """Some completions no longer hold their lease."""
+
+
+def exchange(
+    connection: sqlite3.Connection,
+    request: ExchangeRequest,
+    now: Clock = time.time,
+    monotonic: Clock = time.monotonic,
+) -> ExchangeReply:
+    """Write what became of leases and hand out new ones, in one transaction.
+
+    Completions whose lease was lost (their executor had been declared dead) leave no trace.
+    """
+    completions = request.completions
+    rejected: frozenset[int] = frozenset()
+    while True:
+        try:
+            with transaction(connection):
+                (state,) = connection.execute(
+                    sql.GET_EXECUTOR_STATE, (request.executor_id,)
+                ).fetchone()
+                if state != ExecutorState.RUNNING.value:
+                    lost = frozenset(c.task_id for c in completions)
+                    return ExchangeReply([], {}, rejected=lost, fenced=True)
+                if completions:
+                    _complete(connection, request, completions, now(), monotonic())
+                reply = _claim(connection, request, now(), monotonic())
+        except _LeasesLostError:
+            kept = _still_leased(connection, request.executor_id, completions)
+            rejected = frozenset(c.task_id for c in completions) - kept
+            completions = [c for c in completions if c.task_id in kept]
+        else:
+            reply.rejected = rejected
+            return reply
+
+
+def _still_leased(
+    connection: sqlite3.Connection, executor_id: int, completions: Iterable[Completion]
+) -> set[int]:
+    ids = json.dumps([c.task_id for c in completions])
+    return {row[0] for row in connection.execute(sql.STILL_LEASED, (ids, executor_id))}
+
+
+def _complete(
+    connection: sqlite3.Connection,
+    request: ExchangeRequest,
+    completions: Sequence[Completion],
+    now: float,
+    monotonic: float,
+) -> None:
+    values: list[object] = []
+    by_eval: dict[int, list[Completion]] = {}
+    for c in completions:
+        value = None if c.outcome == "fatal" else c.value
+        values += (c.task_id, _STATE_OF_OUTCOME[c.outcome], value)
+        group = by_eval.get(c.eval_id)
+        if group is None:
+            by_eval[c.eval_id] = [c]
+        else:
+            group.append(c)
+    left, position, written = len(completions), 0, 0
+    for size in sql.COMPLETE_CHUNKS:
+        while left >= size:
+            chunk = values[position : position + 3 * size]
+            cursor = connection.execute(
+                sql.complete_tasks(size), (*chunk, now, request.executor_id)
+            )
+            written += cursor.rowcount
+            left -= size
+            position += 3 * size
+    if written != len(completions):
+        raise _LeasesLostError
+    for eval_id, group in by_eval.items():
+        _count(connection, eval_id, group)
+        _log(connection, request, eval_id, group)
+        for c in group:
+            if c.outcome == "error" and c.retry_delay is not None:
+                connection.execute(sql.INSERT_RETRY, (monotonic + c.retry_delay, c.task_id))
+            elif c.outcome == "fatal":
+                connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
+
+
+def _count(connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion]) -> None:
+    done = failed = requeued = retries = 0
+    usage: Usage | None = None
+    for c in group:
+        if c.outcome == "done":
+            done += 1
+        elif c.outcome != "error":
+            requeued += 1
+        elif c.retry_delay is None:
+            failed += 1
+        else:
+            retries += 1
+        if c.usage is not None:
+            usage = usage or Usage()
+            usage += c.usage
+    connection.execute(
+        sql.COUNT_COMPLETED,
+        {
+            "id": eval_id,
+            "leased": len(group),
+            "done": done,
+            "failed": failed,
+            "queued": requeued + retries,
+            "retries": retries,
+        },
+    )
+    if usage is not None:
+        connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
+
+
+def _log(
+    connection: sqlite3.Connection,
+    request: ExchangeRequest,
+    eval_id: int,
+    group: Sequence[Completion],
+) -> None:
+    events = [c.events for c in group if c.events]
+    if events:
+        blob = pickle.dumps(events, pickle.HIGHEST_PROTOCOL)
+        connection.execute(sql.LOG_EVENTS, (eval_id, blob))
+    if request.with_payload:
+        final = [c.task_id for c in group if c.is_final]
+        if final:
+            connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
+
+
+def _claim(
+    connection: sqlite3.Connection, request: ExchangeRequest, now: float, monotonic: float
+) -> ExchangeReply:
+    (peers,) = connection.execute(sql.COUNT_PEERS, (request.kind,)).fetchone()
+    reply = ExchangeReply([], {}, peers)
+    demands = []
+    ready = set(request.ready_evals)
+    rows = connection.execute(sql.RUNNING_EVALS).fetchall()
+    for eval_id, queued, leased, limit, kind, draining in rows:
+        if kind == request.kind:
+            reply.running[eval_id] = limit
+            if queued and eval_id in ready and not draining:
+                # No claim takes more than its part of what is left: the last tasks of an eval
+                # that computes are worth spreading.
+                part = -(-queued // peers)
+                demands.append(Demand(eval_id, min(queued, part), leased, limit))
+    if request.want <= 0 or not demands:
+        return reply
+    global_limit = get_metadata(connection, "global_limit")
+    room = None
+    if isinstance(global_limit, int):
+        room = global_limit - connection.execute(sql.TOTAL_LEASED).fetchone()[0]
+    statement = sql.CLAIM_WITH_PAYLOAD if request.with_payload else sql.CLAIM
+    for eval_id, count in share(request.want, demands, global_room=room).items():
+        claimed = connection.execute(
+            statement, (request.executor_id, now, eval_id, monotonic, count)
+        ).fetchall()
+        if claimed:
+            connection.execute(sql.COUNT_CLAIMED, (len(claimed), eval_id))
+            reply.leases += [Lease(row[0], eval_id, *row[1:]) for row in claimed]
+        if len(claimed) < count:
+            reply.next_due = _earlier(reply.next_due, _due_in(connection, eval_id, monotonic))
+    reply.leases.sort(key=lambda lease: lease.task_id)
+    return reply
+
+
+def _earlier(a: float | None, b: float | None) -> float | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def _due_in(connection: sqlite3.Connection, eval_id: int, monotonic: float) -> float | None:
+    (due,) = connection.execute(sql.NEXT_DUE, (eval_id,)).fetchone()
+    return None if due is None else max(0.0, due - monotonic)
+
+
+# --- what the driver reads
+
+
+def read_results(connection: sqlite3.Connection, after: int, limit: int) -> list[ResultBatch]:
+    """Up to `limit` batches of final results committed after sequence number `after`."""
+    batches = []
+    log = connection.execute(sql.READ_RESULT_LOG, (after, limit)).fetchall()
+    for seq, eval_id, task_ids in log:
+        rows = connection.execute(sql.RESULTS_BY_ID, (task_ids,))
+        batches.append(ResultBatch(seq, eval_id, [StoredResult(*row) for row in rows]))
+    return batches
+
+
+def last_result_seq(connection: sqlite3.Connection) -> int:
+    seq: int = connection.execute(sql.LAST_RESULT_SEQ).fetchone()[0]
+    return seq
+
+
+def read_events(
+    connection: sqlite3.Connection, eval_id: int, after: int, limit: int
+) -> tuple[int, list[bytes]]:
+    """The events of up to `limit` commits after `after`, and the sequence number of the last."""
+    chunks: list[bytes] = []
+    for seq, blob in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
+        chunks += pickle.loads(blob)
+        after = seq
+    return after, chunks
+
+
+def events_recorded(
+    connection: sqlite3.Connection, eval_id: int, position: str, up_to: int
+) -> None:
+    """Remember that the record now ends at `position`, and forget the events up to there."""
+    with transaction(connection):
+        connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
+        connection.execute(sql.FORGET_EVENTS, (eval_id, up_to))
+
+
+# --- executors
+
+
+def add_executor(connection: sqlite3.Connection, name: str, kind: str, pid: int, host: str) -> int:
+    cursor = connection.execute(
+        sql.INSERT_EXECUTOR,
+        {
+            "name": name,
+            "kind": kind,
+            "pid": pid,
+            "host": host,
+            "lease_until": time.monotonic() + LEASE_SECONDS,
+            "now": time.time(),
+        },
+    )
+    assert cursor.lastrowid is not None  # noqa: S101  an INSERT has one
+    return cursor.lastrowid
+
+
+def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
+    """Renew an executor's leases. False when it was declared dead meanwhile."""
+    cursor = connection.execute(
+        sql.HEARTBEAT,
+        {
+            "id": beat.executor_id,
+            "now": time.time(),
+            "lease_until": time.monotonic() + LEASE_SECONDS,
+            "in_flight": beat.in_flight,
+            "gauges": beat.gauges,
+            "running": beat.running,
+        },
+    )
+    return cursor.rowcount == 1
+
+
+def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool) -> None:
+    """Take an executor out, and give its leases back to the queue.
+
+    When it died with a task more than `MAX_LOSSES` times, that is the task's result: a system
+    error, so that a task that kills its process cannot do so for ever.
+    """
+    with transaction(connection):
+        rows = connection.execute(sql.RELEASE_LEASES, (int(died), executor_id)).fetchall()
+        by_eval: dict[int, list[int]] = {}
+        given_up: dict[int, list[int]] = {}
+        for task_id, eval_id, losses in rows:
+            by_eval.setdefault(eval_id, []).append(task_id)
+            if losses > MAX_LOSSES:
+                given_up.setdefault(eval_id, []).append(task_id)
+                error = RolloutSystemError(
+                    f"{losses} executors in a row died while they ran this task"
+                )
+                blob = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+                connection.execute(sql.FAIL_LOST_TASK, (blob, time.time(), task_id))
+        for eval_id, ids in by_eval.items():
+            lost = given_up.get(eval_id, [])
+            connection.execute(
+                sql.COUNT_COMPLETED,
+                {
+                    "id": eval_id,
+                    "leased": len(ids),
+                    "done": 0,
+                    "failed": len(lost),
+                    "queued": len(ids) - len(lost),
+                    "retries": 0,
+                },
+            )
+            if lost:
+                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(lost)))
+        state = ExecutorState.DEAD if died else ExecutorState.STOPPED
+        connection.execute(sql.END_EXECUTOR, (state.value, executor_id))
+
+
+def silent_executors(connection: sqlite3.Connection) -> list[int]:
+    """Running executors whose leases have run out."""
+    return [row[0] for row in connection.execute(sql.SILENT_EXECUTORS, (time.monotonic(),))]
+
+
+def list_executors(connection: sqlite3.Connection) -> list[ExecutorRow]:
+    return [ExecutorRow(*row) for row in connection.execute(sql.LIST_EXECUTORS)]

@@ -1,0 +1,97 @@
+"""Carries committed events from the state file to the recorder, in order and once each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from nanoeval_core.recorder_protocol import TransactionalRecorder
+
+from nanoeval_runner.queue.store import Store
+
+log = logging.getLogger("nanoeval.runner")
+
+COMMITS_A_WRITE = 64
+"""How many commits' events are read at a time: what bounds the memory of a slow recorder."""
+
+
+class RecordWriter:
+    """Writes one eval's committed events to its recorder while the eval runs.
+
+    A recorder that fails is reported once and left alone from then on; its events stay in the
+    state file, so that resuming the run writes them.
+
+    Attributes:
+        failure: what the recorder raised, None while all is well.
+    """
+
+    def __init__(self, store: Store, eval_id: int, recorder: TransactionalRecorder) -> None:
+        self._store = store
+        self._eval_id = eval_id
+        self._recorder = recorder
+        self._more = asyncio.Event()
+        self._finish = False
+        self._written = 0
+        self.failure: BaseException | None = None
+
+    def poke(self) -> None:
+        """There may be new events."""
+        self._more.set()
+
+    async def serve(self) -> None:
+        """Write until `finish` is called and nothing is left."""
+        while True:
+            self._more.clear()
+            finishing = self._finish
+            wrote = await self._write_some()
+            if not wrote:
+                if finishing:
+                    return
+                await self._more.wait()
+
+    def finish(self) -> None:
+        self._finish = True
+        self._more.set()
+
+    async def _write_some(self) -> bool:
+        if self.failure is not None:
+            return False
+        up_to, chunks = await self._store.read_events(self._eval_id, self._written, COMMITS_A_WRITE)
+        if not chunks:
+            return False
+        try:
+            await asyncio.to_thread(self._recorder.write_events, chunks)
+            position = self._recorder.position()
+        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+            self.fail(error)
+            return False
+        self._written = up_to
+        await self._store.events_recorded(self._eval_id, position, up_to)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Report the recorder's failure, the first time."""
+        if self.failure is None:
+            self.failure = error
+            log.error(
+                "the recorder failed (%s: %s). The run goes on and keeps its results and events in "
+                "the state file; resume it once the recorder works again to write the rest",
+                type(error).__name__,
+                error,
+            )
+
+    def guarded(self) -> contextlib.AbstractContextManager[None]:
+        """Run other calls of the recorder under the same rule."""
+        return _Guard(self)
+
+
+class _Guard(contextlib.AbstractContextManager[None]):
+    def __init__(self, writer: RecordWriter) -> None:
+        self._writer = writer
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> bool:
+        if isinstance(exc, Exception):
+            self._writer.fail(exc)
+            return True
+        return False
