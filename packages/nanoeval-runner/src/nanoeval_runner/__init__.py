@@ -1,1 +1,30 @@
-"""The queue and the executors: `run`, `validate`, `resume`."""
+"""The queue and the executors of nanoeval: `run`, `validate`, `resume`, loaded when asked for.
+
+    _run, _resume        the story, top to bottom
+    engine, eval_run     what runs share, and one eval in the driver
+    executors            take tasks, run them, put results back
+    queue                the sqlite file
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nanoeval_runner._run import run as run
+    from nanoeval_runner._run import validate as validate
+
+__all__ = ["run", "validate"]
+
+_HOME = {"run": "nanoeval_runner._run", "validate": "nanoeval_runner._run"}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib  # noqa: PLC0415
+
+        value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

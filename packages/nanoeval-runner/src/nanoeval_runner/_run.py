@@ -1,0 +1,414 @@
+"""`run`: from a spec to a recorded result, top to bottom.
+
+    run → engine joined → tasks listed and checked → eval and tasks in the state file
+        → executors run them (executors/loop.py) → results and events come back committed
+        → summary → recorder's final report → engine left
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import pickle
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import chz
+from nanoeval_core import pickling
+from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
+from nanoeval_core.library_config import get_library_config
+from nanoeval_core.recorder import (
+    dummy_recorder,
+    new_run_spec,
+    set_default_recorder,
+    using_run_spec,
+)
+from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, TransactionalRecorder
+from nanoeval_core.recorder_replay import as_transactional
+from nanoeval_core.spec import EvalSpec
+from nanoeval_core.task import Task
+from nanoeval_core.task_checks import check_tasks
+
+from nanoeval_runner import arguments, origin
+from nanoeval_runner.engine import Engine, engines
+from nanoeval_runner.eval_run import EvalRun, Phase
+from nanoeval_runner.executors import in_process
+from nanoeval_runner.progress import Progress
+from nanoeval_runner.queue.rows import EvalRow, NewEval
+from nanoeval_runner.queue.states import EvalState
+from nanoeval_runner.recording import RecordWriter
+from nanoeval_runner.signals import interruption, say
+
+log = logging.getLogger("nanoeval.runner")
+
+ENQUEUE_CHUNK = 20_000
+"""Tasks pickled and queued at a time: the first run while the last are still being queued."""
+
+
+async def run(spec: EvalSpec) -> dict[str, Any]:
+    """Run an eval and return its summary, with `run_id` and `run_set_id`.
+
+    Stands alone: it may be called under `asyncio.run`, in a test, in a notebook, and several
+    times at once with `asyncio.gather`, sharing one state file and one pool of executors.
+
+    Raises:
+        ConfigError: bad input; nothing ran.
+        ExceptionGroup: `evaluate` (or the eval's context) raised something other than a
+            `RolloutSystemError`. Its leaves are the exceptions themselves, each with a note that
+            names eval, task, attempt and executor. What finished is kept, and its message ends
+            with the command that resumes.
+        StateError: the state file cannot be used or written.
+        KeyboardInterrupt: the first Ctrl-C; what finished is kept.
+    """
+    if not isinstance(spec, EvalSpec):
+        raise ConfigError(
+            f"run() takes an EvalSpec, got {type(spec).__name__}: "
+            "nanoeval.run(EvalSpec(eval=MyEval(…), runner=RunnerArgs(…)))"
+        )
+    async with _joined(spec.runner.run_set_id) as engine:
+        return await _Session(engine, spec).run()
+
+
+async def validate(spec: EvalSpec) -> dict[str, Any]:
+    """`run`, recording nothing and notifying nobody."""
+    runner = chz.replace(
+        spec.runner, recorder=dummy_recorder(), enable_slackbot=False, slack_name=None
+    )
+    return await run(chz.replace(spec, runner=runner))
+
+
+@contextlib.asynccontextmanager
+async def _joined(run_set_id: str | None) -> AsyncIterator[Engine]:
+    engine = engines.join(run_set_id)
+    try:
+        await engine.open()
+        yield engine
+    finally:
+        await engines.leave(engine)
+
+
+class _Session:
+    """One call of `run`: holds what its steps share."""
+
+    def __init__(self, engine: Engine, spec: EvalSpec, stored: EvalRow | None = None) -> None:
+        self.engine = engine
+        self.spec = spec
+        self.stored = stored
+        self.kind = "multiprocess" if spec.runner.uses_multiprocessing else in_process.KIND
+        if spec.runner.executor not in (None, in_process.KIND, "multiprocess"):
+            raise ConfigError(
+                f"RunnerArgs.executor={spec.runner.executor!r}: no such executor is installed; "
+                "choose in_process or multiprocess"
+            )
+
+    async def run(self) -> dict[str, Any]:
+        name = self.spec.eval.get_name()
+        if not isinstance(name, str) or not name:
+            raise ConfigError(
+                f"{type(self.spec.eval).__name__}.get_name() must return a text, got {name!r}"
+            )
+        spec_blob = self._pickle_spec()
+        tasks = await self._load_tasks(name)
+        run_spec, row = await self._find_eval(name)
+        recorder = await self._make_recorder(run_spec, num_tasks=len(tasks or ()) or row_total(row))
+        writer: RecordWriter | None = None
+        with contextlib.ExitStack() as recorder_stack:
+            recorder_stack.enter_context(recorder)
+            eval_run = await self._register(run_spec, row, recorder, spec_blob)
+            writer = RecordWriter(self.engine.store, eval_run.eval_id, recorder)
+            eval_run.on_events = writer.poke
+            if row is not None:
+                with writer.guarded():
+                    await asyncio.to_thread(recorder.rewind, row.record_position)
+            with set_default_recorder(recorder):
+                return await self._execute(eval_run, tasks, recorder, writer, run_spec)
+
+    # --- before anything runs
+
+    def _pickle_spec(self) -> bytes | None:
+        """The spec as executors elsewhere and `resume` get it; None where neither can."""
+        name = self.spec.eval.get_name()
+        try:
+            return pickling.dumps(self.spec, what=f"eval {name!r}")
+        except NotPicklableError:
+            if self.kind != in_process.KIND:
+                raise
+            return None
+
+    async def _load_tasks(self, name: str) -> list[Task] | None:
+        """The tasks to run, checked and cut; None to take them from the state file."""
+        if self.stored is not None:
+            return None
+        runner = self.spec.runner
+        tasks: list[Task] = check_tasks(await self.spec.eval.get_tasks(), eval_name=name)
+        if runner.n_tasks is not None:
+            tasks = tasks[: runner.n_tasks]
+        if runner.shuffle:
+            random.Random(runner.seed).shuffle(tasks)  # noqa: S311  reproducible, not secret
+        return tasks
+
+    async def _find_eval(self, name: str) -> tuple[BasicRunSpec, EvalRow | None]:
+        """The ids of this run, and the row of the earlier run that it goes on with."""
+        row = self.stored or await self._earlier_run(name)
+        run_spec = new_run_spec(
+            run_set_id=self.engine.run_set_id,
+            eval_name=name,
+            model_name=self.spec.runner.model_name,
+        )
+        if row is not None:
+            run_spec = BasicRunSpec(
+                run_id=row.run_id,
+                run_set_id=self.engine.run_set_id,
+                eval_name=name,
+                model_name=row.model_name,
+                created_at=run_spec.created_at,
+            )
+        return run_spec, row
+
+    async def _earlier_run(self, name: str) -> EvalRow | None:
+        if not self.engine.resumed:
+            return None
+        described = arguments.describe_arguments(self.spec.eval)
+        rows = [
+            row
+            for row in await self.engine.store.list_evals()
+            if row.name == name and row.id not in self.engine.runs
+        ]
+        for row in rows:
+            if row.arguments == described:
+                return row
+        if not rows:
+            return None
+        changed = "\n  ".join(arguments.changes(rows[-1].arguments, described))
+        if not self.spec.runner.accept_changed_spec:
+            raise StateError(
+                f"run set {self.engine.run_set_id!r} holds eval {name!r} with other arguments, so "
+                f"its finished results do not compare:\n  {changed}\nUse another run_set_id for a "
+                "run of its own, or RunnerArgs.accept_changed_spec=True to go on all the same"
+            )
+        say(f"eval {name!r} goes on with changed arguments:\n  {changed}")
+        return rows[-1]
+
+    async def _make_recorder(self, run_spec: BasicRunSpec, num_tasks: int) -> TransactionalRecorder:
+        config: RecorderConfig = self.spec.runner.recorder or get_library_config().default_recorder()
+        runner = chz.replace(self.spec.runner, run_set_id=self.engine.run_set_id)
+        with using_run_spec(run_spec):
+            recorder = await config.factory(chz.replace(self.spec, runner=runner), num_tasks)
+        return as_transactional(recorder)
+
+    async def _register(
+        self,
+        run_spec: BasicRunSpec,
+        row: EvalRow | None,
+        recorder: TransactionalRecorder,
+        spec_blob: bytes | None,
+    ) -> EvalRun:
+        encoder = recorder.encoder()
+        new = NewEval(
+            name=run_spec.eval_name,
+            run_id=run_spec.run_id,
+            kind=self.kind,
+            concurrency=self.spec.runner.concurrency,
+            model_name=self.spec.runner.model_name,
+            arguments=arguments.describe_arguments(self.spec.eval),
+            origin=origin.describe_origin(),
+            spec=spec_blob,
+            encoder=pickling.dumps(encoder, what="the recorder's encoder"),
+        )
+        store = self.engine.store
+        if row is None:
+            eval_id = await store.add_eval(new, time.time())
+        else:
+            eval_id = row.id
+            await store.reopen_eval(eval_id, new)
+        eval_run = EvalRun(self.spec, eval_id, self.kind, encoder)
+        eval_run.elapsed_before = row.elapsed if row is not None else 0.0
+        return eval_run
+
+    # --- running
+
+    async def _execute(
+        self,
+        eval_run: EvalRun,
+        tasks: list[Task] | None,
+        recorder: TransactionalRecorder,
+        writer: RecordWriter,
+        run_spec: BasicRunSpec,
+    ) -> dict[str, Any]:
+        engine = self.engine
+        progress = Progress(eval_run, engine, recorder)
+        self._notify(f"{eval_run.name}: started ({run_spec.run_id})")
+        try:
+            async with asyncio.TaskGroup() as group:
+                writing = group.create_task(writer.serve())
+                showing = group.create_task(progress.serve())
+                try:
+                    await self._queue(eval_run, tasks)
+                    await eval_run.over.wait()
+                    if eval_run.errors:
+                        await engine.release(eval_run)
+                    elif eval_run.interrupted or eval_run.remaining > 0:
+                        await engine.drain(eval_run, self.spec.runner.shutdown_grace)
+                    await engine.remove(eval_run)
+                finally:
+                    showing.cancel()
+                    writer.finish()
+                await asyncio.wait([writing])
+            return await self._conclude(eval_run, recorder, writer, run_spec, progress)
+        except BaseException:
+            await self._give_back(eval_run)
+            raise
+        finally:
+            eval_run.phase = Phase.OVER
+            engine.runs.pop(eval_run.eval_id, None)
+            progress.close()
+
+    async def _queue(self, eval_run: EvalRun, tasks: list[Task] | None) -> None:
+        """Take over what an earlier run left, queue what is new, and let executors at it."""
+        store = self.engine.store
+        fresh: Sequence[Task] = tasks or ()
+        rows = await store.list_tasks(eval_run.eval_id) if self.engine.resumed else []
+        if rows:
+            asked = None
+            if tasks is not None:
+                asked = {(t.question_id, t.attempt_id): t for t in tasks}
+                known = {(r.question_id, r.attempt_id) for r in rows}
+                fresh = [t for identity, t in asked.items() if identity not in known]
+                dropped = len(known - asked.keys())
+                if dropped:
+                    say(
+                        f"eval {eval_run.name!r}: {dropped} tasks of the earlier run are no longer "
+                        "asked for; their results are kept and left out of this summary"
+                    )
+            eval_run.stored(rows, asked)
+        payloads = [
+            (
+                task.question_id,
+                task.attempt_id,
+                _pickle_task(task, eval_run.name),
+            )
+            for task in fresh
+        ]
+        if fresh:
+            first = await store.enqueue(eval_run.eval_id, payloads)
+            eval_run.queued(fresh, first)
+        eval_run.phase = Phase.RUNNING
+        if eval_run.remaining:
+            await self.engine.add(eval_run)
+        else:
+            self.engine.runs[eval_run.eval_id] = eval_run
+            eval_run.over.set()
+
+    # --- the end
+
+    async def _conclude(
+        self,
+        eval_run: EvalRun,
+        recorder: TransactionalRecorder,
+        writer: RecordWriter,
+        run_spec: BasicRunSpec,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        eval_run.phase = Phase.SUMMING_UP
+        store = self.engine.store
+        if eval_run.errors:
+            self._notify(f"{eval_run.name}: failed")
+            raise self._failure(eval_run)
+        complete = eval_run.remaining <= 0
+        summary = await self._summary(eval_run, run_spec)
+        if not complete:
+            await self._stop_early(eval_run, summary, progress)
+        with writer.guarded():
+            await asyncio.to_thread(recorder.record_final_report, summary)
+        await store.finish_eval(
+            eval_run.eval_id, EvalState.DONE, json.dumps(summary, default=str), eval_run.elapsed
+        )
+        progress.finish(summary)
+        self._notify(f"{eval_run.name}: finished", json.dumps(summary, default=str))
+        return summary
+
+    async def _summary(self, eval_run: EvalRun, run_spec: BasicRunSpec) -> dict[str, Any]:
+        summary = dict(await self.spec.eval.get_full_summary(eval_run.results))
+        row = await self.engine.store.get_eval(eval_run.eval_id)
+        if row.usage.requests or row.usage.cache_hits:
+            summary.setdefault("usage", _usage(row))
+        return {**summary, "run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
+
+    async def _stop_early(
+        self, eval_run: EvalRun, summary: dict[str, Any], progress: Progress
+    ) -> None:
+        """Write the summary of what is there, then end the run as interrupted or over budget."""
+        engine = self.engine
+        await engine.store.finish_eval(
+            eval_run.eval_id,
+            EvalState.STOPPED,
+            json.dumps({**summary, "partial": True}, default=str),
+            eval_run.elapsed,
+        )
+        progress.finish({**summary, "partial": True})
+        message = (
+            f"eval {eval_run.name!r} stopped with {len(eval_run.results)} of {eval_run.total} "
+            f"tasks done. {engine.resume_hint()}"
+        )
+        self._notify(message)
+        if engine.interrupted is not None:
+            say(message)
+            await engine.settle()
+            raise interruption(engine.interrupted, message)
+        raise BudgetExceeded(message)
+
+    def _failure(self, eval_run: EvalRun) -> BaseException:
+        state_errors = [e for e in eval_run.errors if isinstance(e, StateError)]
+        if state_errors:
+            return state_errors[0]
+        message = (
+            f"eval {eval_run.name!r} ended by an exception after {len(eval_run.results)} of "
+            f"{eval_run.total} tasks; finished results are kept. {self.engine.resume_hint()}"
+        )
+        errors = [e if isinstance(e, Exception) else _wrapped(e) for e in eval_run.errors]
+        return ExceptionGroup(message, errors)
+
+    async def _give_back(self, eval_run: EvalRun) -> None:
+        """However the run ended, its tasks go back to the queue and its context is left."""
+        if self.engine.failure is not None or eval_run.phase is Phase.OVER:
+            return
+        if self.engine.runs.get(eval_run.eval_id) is eval_run:
+            await self.engine.release(eval_run)
+            await self.engine.remove(eval_run)
+
+    def _notify(self, message: str, extra: str | None = None) -> None:
+        if self.spec.runner.enable_slackbot:
+            try:
+                get_library_config().send_user_notification(message, extra)
+            except Exception:
+                log.exception("the notification %r could not be sent", message)
+
+
+def row_total(row: EvalRow | None) -> int:
+    return row.total if row is not None else 0
+
+
+def _pickle_task(task: Task, eval_name: str) -> bytes:
+    try:
+        return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  again, by value or with an error that names the field
+        return pickling.dumps(task, what=f"task {task.name!r} of eval {eval_name!r}")
+
+
+def _usage(row: EvalRow) -> dict[str, float]:
+    usage = row.usage
+    found = {name: getattr(usage, name) for name in usage.__slots__}
+    return {name: value for name, value in found.items() if value}
+
+
+def _wrapped(error: BaseException) -> Exception:
+    """An ExceptionGroup holds no SystemExit or CancelledError; say which it was."""
+    wrapped = RuntimeError(f"evaluate raised {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    for note in getattr(error, "__notes__", []):
+        wrapped.add_note(note)
+    return wrapped

@@ -1,0 +1,37 @@
+"""An eval's arguments as text: what identifies it in a run set, and what changed since."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import chz
+from nanoeval_core.eval import Eval
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def describe_arguments(eval: Eval[Any, Any]) -> str:
+    """Every argument of `eval` by its path, as a JSON object of texts with sorted keys."""
+    found = {"": _type_name(eval)}
+    for path, value in chz.traverse(eval):
+        if path:
+            found[path] = _type_name(value) if chz.is_chz(value) else _ADDRESS.sub("", repr(value))
+    return json.dumps(found, sort_keys=True)
+
+
+def _type_name(value: object) -> str:
+    # A script's classes are in `__main__`, or `__mp_main__` where another process imported it.
+    module = type(value).__module__.replace("__mp_main__", "__main__")
+    return f"{module}.{type(value).__qualname__}"
+
+
+def changes(before: str, now: str) -> list[str]:
+    """What differs between two descriptions, a line each."""
+    old, new = json.loads(before), json.loads(now)
+    return [
+        f"{path or 'class'}: was {old.get(path, 'absent')}, is {new.get(path, 'absent')}"
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    ]

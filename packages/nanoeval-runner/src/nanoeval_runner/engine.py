@@ -1,0 +1,419 @@
+"""The engine: one state file and its executors, shared by the runs of one event loop.
+
+`run` joins an engine and leaves it; the first to join opens the file, the last to leave closes
+everything. Its background work (executors, reading results, housekeeping) lives in one task
+group, so that nothing outlives it and no failure is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import fcntl
+import logging
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from nanoeval_core.errors import StateError
+
+from nanoeval_runner.eval_run import EvalRun, Phase
+from nanoeval_runner.executors import in_process
+from nanoeval_runner.executors.in_process import InProcessExecutor
+from nanoeval_runner.executors.protocol import EvalHandle
+from nanoeval_runner.queue import backup
+from nanoeval_runner.queue.paths import check_owner, state_file
+from nanoeval_runner.queue.rows import Completion
+from nanoeval_runner.queue.store import Store, create_private
+from nanoeval_runner.run_set_ids import new_run_set_id
+from nanoeval_runner.signals import SignalGuard
+
+if TYPE_CHECKING:
+    from nanoeval_runner.executors.process_pool import ProcessPool
+
+log = logging.getLogger("nanoeval.runner")
+
+HOUSEKEEPING_SECONDS = 0.5
+READ_BATCHES = 64
+INTERRUPT_SETTLE_SECONDS = 10.0
+
+
+class Engine:
+    """A run set being run. Made by `join`; not to be constructed elsewhere.
+
+    Attributes:
+        store: the state file, opened.
+        resumed: whether the file existed before.
+        runs: the evals being run now, by id.
+    """
+
+    def __init__(self, run_set_id: str) -> None:
+        self.run_set_id = run_set_id
+        self.path: Path = state_file(run_set_id)
+        self.store = Store(self.path)
+        self.resumed = False
+        self.runs: dict[int, EvalRun] = {}
+        self.changed = asyncio.Event()
+        self.interrupted: int | None = None
+        self.members = 0
+        self.failure: BaseException | None = None
+        self._opened = False
+        self._opening = asyncio.Lock()
+        self._lock_file: IO[bytes] | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._local: InProcessExecutor | None = None
+        self._pool: ProcessPool | None = None
+        self._results_seq = 0
+        self._results_wanted = asyncio.Event()
+        self._signals = SignalGuard(self)
+        self._settling = 0
+        self._settled = asyncio.Event()
+        self._backup: backup.Backup | None = None
+
+    # --- life
+
+    async def open(self) -> None:
+        """Open the state file, once, and start the housekeeping.
+
+        Raises:
+            StateError: another process runs this run set, or the file cannot be used.
+        """
+        async with self._opening:
+            if self._opened:
+                return
+            self._lock()
+            try:
+                await self._open_store()
+            except BaseException:
+                self._unlock()
+                raise
+            self._signals.install()
+            self._serving = asyncio.create_task(self._serve(), name="nanoeval engine")
+            self._serving.add_done_callback(self._serving_ended)
+            await self._ready.wait()
+            self._opened = True
+
+    async def _open_store(self) -> None:
+        if not self.path.exists():
+            await asyncio.to_thread(backup.restore, self.run_set_id, self.path)
+        exists = self.path.exists() and self.path.stat().st_size > 0
+        if exists:
+            check_owner(self.path)
+        create_private(self.path)
+        await self.store.__aenter__()
+        try:
+            if exists:
+                self.resumed = True
+                await self.store.check()
+                await self.store.recover()
+                self._results_seq = await self.store.last_result_seq()
+            else:
+                await self.store.initialise(self.run_set_id)
+        except BaseException:
+            await self.store.__aexit__(None, None, None)
+            raise
+
+    def _lock(self) -> None:
+        lock = self.path.with_suffix(".lock")
+        create_private(lock)
+        self._lock_file = lock.open("r+b")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = self._lock_file.read().decode() or "unknown"
+            self._lock_file.close()
+            raise StateError(
+                f"run set {self.run_set_id!r} is being run by process {owner}: wait for it or stop "
+                "it, or choose another run_set_id"
+            ) from error
+        self._lock_file.truncate()
+        self._lock_file.write(str(os.getpid()).encode())
+        self._lock_file.flush()
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    async def _serve(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                housekeeping = group.create_task(self._keep_house(), name="housekeeping")
+                reading = group.create_task(self._read_results(), name="read results")
+                self._ready.set()
+                await self._closing.wait()
+                if self._local is not None and self._local.loop is not None:
+                    self._local.loop.stop(release=True)
+                if self._pool is not None:
+                    await self._pool.stop()
+                housekeeping.cancel()
+                reading.cancel()
+        finally:
+            if self._pool is not None:
+                self._pool.kill()
+            self._group = None
+
+    def _serving_ended(self, serving: asyncio.Task[None]) -> None:
+        self._ready.set()
+        if not serving.cancelled() and serving.exception() is not None:
+            self.failure = serving.exception()
+            if isinstance(self.failure, BaseExceptionGroup) and len(self.failure.exceptions) == 1:
+                self.failure = self.failure.exceptions[0]
+            for run in self.runs.values():
+                run.fail(self.failure)
+
+    async def close(self) -> None:
+        """Stop the executors, write the last backup, close the file."""
+        self._signals.restore()
+        if self._opened:
+            self._closing.set()
+            if self._serving is not None:
+                await asyncio.wait([self._serving])
+            if self._backup is not None:
+                await self._backup.write_last()
+            await self.store.__aexit__(None, None, None)
+        self._unlock()
+
+    # --- evals
+
+    async def add(self, run: EvalRun) -> None:
+        """Run the tasks of an eval that is in the state file."""
+        if self.failure is not None:
+            raise self.failure
+        self.runs[run.eval_id] = run
+        if run.spec.runner.should_backup and self._backup is None:
+            self._backup = backup.Backup(self.path, run.spec.runner.backup_interval)
+        if run.kind == in_process.KIND:
+            if self._local is None:
+                self._local = InProcessExecutor(self.store, self, self)
+                await self._local.start()
+                assert self._group is not None  # noqa: S101  open() came first
+                self._group.create_task(self._local.serve(), name="executor main")
+        else:
+            await self._start_pool(run)
+        self.wake()
+
+    async def _start_pool(self, run: EvalRun) -> None:
+        if self._pool is None:
+            # Deferred: multiprocess and dill are needed by pools only.
+            from nanoeval_runner.executors.process_pool import (  # noqa: PLC0415
+                ProcessPool,
+            )
+
+            self._pool = ProcessPool(self.store, self._pool_changed, self.fail)
+        assert self._group is not None  # noqa: S101  open() came first
+        await self._pool.grow(run.spec.runner.num_processes, self._group)
+
+    def fail(self, error: BaseException) -> None:
+        """The executors cannot go on, for any eval."""
+        for run in self.runs.values():
+            run.fail(error)
+
+    async def remove(self, run: EvalRun) -> None:
+        """The eval is over: leave its context, raising what that raises."""
+        if self._local is not None and self._local.loop is not None:
+            await self._local.loop.close_eval(run.eval_id)
+        self.wake()
+
+    def in_flight(self, run: EvalRun) -> int | None:
+        """Its tasks in flight, where this process knows it."""
+        if run.kind == in_process.KIND and self._local is not None and self._local.loop is not None:
+            open_eval = self._local.loop.evals.get(run.eval_id)
+            return len(open_eval.attempts) if open_eval is not None else 0
+        return None
+
+    def wake(self) -> None:
+        """Let every executor look at the state file now."""
+        if self._local is not None and self._local.loop is not None:
+            self._local.loop.wake()
+        if self._pool is not None:
+            self._pool.wake()
+
+    # --- EvalLoader and ExecutorEvents, for the executor in this process
+
+    async def load(self, eval_id: int) -> EvalHandle:
+        return self.runs[eval_id]
+
+    def context(self, eval_id: int) -> contextvars.Context | None:
+        run = self.runs.get(eval_id)
+        return None if run is None else run.context.copy()
+
+    def committed(self, completions: Sequence[Completion]) -> None:
+        by_run: dict[int, list[Completion]] = {}
+        for completion in completions:
+            by_run.setdefault(completion.eval_id, []).append(completion)
+        for eval_id, group in by_run.items():
+            run = self.runs.get(eval_id)
+            if run is not None:
+                run.committed(group)
+        self._notify()
+
+    def idle(self) -> None:
+        """Nothing to do: this engine wakes its executors whenever something changes."""
+
+    def eval_failed(self, eval_id: int, error: BaseException) -> None:
+        run = self.runs.get(eval_id)
+        if run is not None:
+            run.fail(error)
+
+    def _notify(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    # --- results of executors elsewhere
+
+    def _pool_changed(self) -> None:
+        self._results_wanted.set()
+
+    async def _read_results(self) -> None:
+        while True:
+            await self._results_wanted.wait()
+            self._results_wanted.clear()
+            while await self._read_some():
+                pass
+            await self._collect_failures()
+            self._notify()
+
+    async def _read_some(self) -> bool:
+        batches = await self.store.read_results(self._results_seq, READ_BATCHES)
+        for batch in batches:
+            self._results_seq = batch.seq
+            run = self.runs.get(batch.eval_id)
+            if run is not None:
+                payloads = {i: await self.store.get_payload(i) for i in run.unknown(batch)}
+                run.read(batch, payloads)
+        return len(batches) == READ_BATCHES
+
+    async def _collect_failures(self) -> None:
+        from nanoeval_runner.failures import load_failure  # noqa: PLC0415
+
+        for row in await self.store.list_evals():
+            run = self.runs.get(row.id)
+            if run is None:
+                continue
+            run.retries = row.retries
+            if row.state == "failed" and not run.errors:
+                error = await self.store.get_eval_error(row.id)
+                if error is not None:
+                    run.fail(load_failure(error))
+
+    # --- housekeeping
+
+    async def _keep_house(self) -> None:
+        """Reclaim what silent executors hold, notice changed limits, write backups."""
+        limits: object = None
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            for executor_id in await self.store.silent_executors():
+                if self._local is None or self._local.loop is None or (
+                    executor_id != self._local.loop.executor_id
+                ):
+                    log.warning("executor %s went silent: its tasks go to others", executor_id)
+                    await self.store.end_executor(executor_id, died=True)
+                    self.wake()
+            rows = await self.store.list_evals()
+            now = ([r.concurrency for r in rows], await self.store.get_metadata("global_limit"))
+            if limits is not None and now != limits:
+                self.wake()
+            limits = now
+            if self._pool is not None:
+                self._results_wanted.set()
+            if self._backup is not None:
+                await self._backup.write_if_due()
+
+    # --- interruption
+
+    @property
+    def can_drain(self) -> bool:
+        """Whether tasks are in flight that a first Ctrl-C should let finish."""
+        return any(run.phase is Phase.RUNNING for run in self.runs.values())
+
+    def interrupt(self, exit_code: int) -> None:
+        """Let tasks in flight finish, start no others, and end every run as interrupted."""
+        if self.interrupted is None:
+            self.interrupted = exit_code
+            for run in self.runs.values():
+                run.interrupted = True
+                run.over.set()
+
+    def kill_executors(self) -> None:
+        """Kill the pool's processes, now; safe in a signal handler."""
+        if self._pool is not None:
+            self._pool.kill()
+
+    def resume_hint(self) -> str:
+        """The command that goes on with this run set."""
+        return f"To resume: python -m nanoeval.bin.resume run_set_id={self.run_set_id}"
+
+    async def drain(self, run: EvalRun, grace: float) -> None:
+        """Give the eval's tasks in flight `grace` seconds, then give them back to the queue."""
+        await self.store.drain_eval(run.eval_id)
+        deadline = time.monotonic() + grace
+        await self._until_idle(run, deadline)
+        await self.release(run)
+
+    async def release(self, run: EvalRun) -> None:
+        """Give what the eval has in flight back to the queue, now."""
+        await self.store.stop_eval(run.eval_id)
+        self.wake()
+        await self._until_idle(run, time.monotonic() + INTERRUPT_SETTLE_SECONDS)
+
+    async def _until_idle(self, run: EvalRun, deadline: float) -> None:
+        while True:
+            changed = self.changed
+            row = await self.store.get_eval(run.eval_id)
+            left = deadline - time.monotonic()
+            if not row.leased or left <= 0 or self.failure is not None:
+                return
+            try:
+                async with asyncio.timeout(min(left, 1.0)):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    async def settle(self) -> None:
+        """Wait until every interrupted run has got this far, so that none ends the others."""
+        self._settling += 1
+        if self._settling >= len(self.runs):
+            self._settled.set()
+        await self._settled.wait()
+
+
+class _Engines:
+    """Owns the engines of each event loop: the only place where runs find each other."""
+
+    def __init__(self) -> None:
+        self._by_loop: weakref.WeakKeyDictionary[Any, dict[str | None, Engine]]
+        self._by_loop = weakref.WeakKeyDictionary()
+
+    def join(self, run_set_id: str | None) -> Engine:
+        """The engine of this event loop for `run_set_id`, or for runs that name none."""
+        engines = self._by_loop.setdefault(asyncio.get_running_loop(), {})
+        engine = engines.get(run_set_id)
+        if engine is None:
+            engine = engines[run_set_id] = Engine(run_set_id or new_run_set_id())
+        engine.members += 1
+        return engine
+
+    async def leave(self, engine: Engine) -> None:
+        """The last to leave closes the engine."""
+        engine.members -= 1
+        if engine.members == 0:
+            engines = self._by_loop[asyncio.get_running_loop()]
+            for key in [k for k, e in engines.items() if e is engine]:
+                del engines[key]
+            await engine.close()
+
+    def here(self) -> list[Engine]:
+        """The engines of this event loop."""
+        return list(self._by_loop.get(asyncio.get_running_loop(), {}).values())
+
+
+engines = _Engines()

@@ -1,0 +1,192 @@
+"""The driver's side of one eval: its tasks, its results as they come in, and when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nanoeval_core.errors import RolloutSystemError
+from nanoeval_core.eval import Eval
+from nanoeval_core.recorder_protocol import EventEncoder
+from nanoeval_core.spec import EvalSpec, RunnerArgs
+from nanoeval_core.task import Task
+
+from nanoeval_runner.failures import load_failure
+from nanoeval_runner.queue.rows import Completion, Lease, ResultBatch, StoredResult, StoredTask
+from nanoeval_runner.queue.states import TaskState
+
+Result = tuple[Any, Any]
+
+
+class Phase(enum.Enum):
+    """What the driver is doing for an eval: what decides how a signal is answered."""
+
+    LOADING = "loading"
+    RUNNING = "running"
+    SUMMING_UP = "summing up"
+    OVER = "over"
+
+
+class EvalRun:
+    """One eval of a run set, in the process that called `run` for it. An `EvalHandle` too.
+
+    Attributes:
+        results: `(task, result)` of every task that is over; a result may be a system error.
+        over: set when every task has a result, or the eval cannot go on.
+        errors: what ended the eval, if anything did.
+        on_results: called with the results of each commit, after they were added.
+    """
+
+    def __init__(self, spec: EvalSpec, eval_id: int, kind: str, encoder: EventEncoder) -> None:
+        self.spec = spec
+        self.eval_id = eval_id
+        self.kind = kind
+        self.name = spec.eval.get_name()
+        self.phase = Phase.LOADING
+        self.context = contextvars.copy_context()
+        self.results: list[Result] = []
+        self.over = asyncio.Event()
+        self.errors: list[BaseException] = []
+        self.interrupted = False
+        self.total = 0
+        self.retries = 0
+        self.system_errors = 0
+        self.started_at = time.monotonic()
+        self.elapsed_before = 0.0
+        self.on_results: Callable[[Sequence[Result]], None] = lambda results: None
+        self.on_events: Callable[[], None] = lambda: None
+        self._encoder = encoder
+        self._tasks: dict[int, Task] = {}
+        self._listed: Sequence[Task] = ()
+        self._first_id = 0
+
+    # --- EvalHandle
+
+    @property
+    def eval(self) -> Eval[Any, Any]:
+        return self.spec.eval
+
+    @property
+    def runner(self) -> RunnerArgs:
+        return self.spec.runner
+
+    @property
+    def encoder(self) -> EventEncoder:
+        return self._encoder
+
+    def task(self, lease: Lease) -> Task:
+        known = self._known(lease.task_id)
+        if known is None:
+            assert lease.payload is not None  # noqa: S101  the queue sends it for retries
+            known = load_task(lease.payload, lease.retry_idx)
+            self._tasks[lease.task_id] = known
+        return known
+
+    # --- tasks
+
+    def queued(self, tasks: Sequence[Task], first_id: int) -> None:
+        """`tasks` are in the state file, with consecutive ids."""
+        self._listed, self._first_id = tasks, first_id
+        self.total += len(tasks)
+
+    def stored(self, rows: Sequence[StoredTask], asked: dict[tuple[str, int], Task] | None) -> None:
+        """Take over the rows of an earlier run.
+
+        Args:
+            rows: all task rows of the eval.
+            asked: the tasks as they are now, by identity; rows of others are left out. None
+                takes the tasks from the file.
+        """
+        latest: dict[tuple[str, int], StoredTask] = {}
+        for row in rows:
+            if asked is None or (row.question_id, row.attempt_id) in asked:
+                latest[row.question_id, row.attempt_id] = row
+        for identity, row in latest.items():
+            task = asked[identity] if asked is not None else load_task(row.payload, 0)
+            if row.retry_idx:
+                task = task.model_copy(update={"retry_idx": row.retry_idx})
+            self.total += 1
+            if row.state in (TaskState.DONE, TaskState.FAILED) and row.value is not None:
+                self._add([(task, load_result(row.value))])
+            else:
+                self._tasks[row.task_id] = task
+
+    def _known(self, task_id: int) -> Task | None:
+        index = task_id - self._first_id
+        if 0 <= index < len(self._listed):
+            return self._listed[index]
+        return self._tasks.get(task_id)
+
+    # --- results
+
+    @property
+    def remaining(self) -> int:
+        return self.total - len(self.results)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent on this eval, earlier runs of it included."""
+        return self.elapsed_before + time.monotonic() - self.started_at
+
+    def committed(self, completions: Sequence[Completion]) -> None:
+        """Completions of the executor in this process are in the state file."""
+        events = False
+        fresh = []
+        for completion in completions:
+            events = events or bool(completion.events)
+            if completion.outcome == "error" and completion.retry_delay is not None:
+                self.retries += 1
+            elif completion.live is not None and completion.is_final:
+                fresh.append(completion.live)
+        if events:
+            self.on_events()
+        self._add(fresh)
+
+    def read(self, batch: ResultBatch, payloads: dict[int, bytes]) -> None:
+        """Results that executors elsewhere have committed."""
+        self.on_events()
+        self._add(
+            [(self._task_of(stored, payloads), load_result(stored.value)) for stored in batch.results]
+        )
+
+    def unknown(self, batch: ResultBatch) -> list[int]:
+        """The ids in `batch` whose task the driver has yet to read: retries."""
+        return [r.task_id for r in batch.results if self._known(r.task_id) is None]
+
+    def _task_of(self, stored: StoredResult, payloads: dict[int, bytes]) -> Task:
+        known = self._known(stored.task_id)
+        return known or load_task(payloads[stored.task_id], stored.retry_idx)
+
+    def _add(self, fresh: Sequence[Result]) -> None:
+        if fresh:
+            self.results += fresh
+            self.system_errors += sum(isinstance(r, RolloutSystemError) for _, r in fresh)
+            self.on_results(fresh)
+        if self.remaining <= 0 and self.phase is Phase.RUNNING:
+            self.over.set()
+
+    def fail(self, error: BaseException) -> None:
+        """The eval cannot go on; `run` will raise `error`."""
+        self.errors.append(error)
+        self.over.set()
+
+
+def load_task(payload: bytes, retry_idx: int) -> Task:
+    task = pickle.loads(payload)  # noqa: S301  the file's owner is checked when it is opened
+    assert isinstance(task, Task)  # noqa: S101
+    if task.retry_idx != retry_idx:
+        task = task.model_copy(update={"retry_idx": retry_idx})
+    return task
+
+
+def load_result(value: bytes) -> Any:
+    """A result as `evaluate` returned it, or the system error that stands for one."""
+    result = pickle.loads(value)  # noqa: S301  the file's owner is checked when it is opened
+    if type(result) is tuple and len(result) == 2 and isinstance(result[0], RolloutSystemError):
+        return load_failure(value)
+    return result

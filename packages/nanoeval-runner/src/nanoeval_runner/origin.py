@@ -1,0 +1,76 @@
+"""Where an eval was defined, so that another process can find its classes again."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import types
+from typing import Any
+
+from nanoeval_core.errors import StateError
+
+
+def describe_origin() -> str:
+    """The main module, folder and import path of this process, as a JSON text."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    file = getattr(main, "__file__", None)
+    return json.dumps(
+        {
+            "module": spec.name if spec is not None else None,
+            "file": os.path.abspath(file) if file else None,
+            "cwd": os.getcwd(),
+            "path": [entry for entry in sys.path if entry],
+        }
+    )
+
+
+def restore_origin(origin: str) -> None:
+    """Make what was importable in the process that wrote `origin` importable here.
+
+    Classes of a script live in a module called `__main__`. The script is imported under the name
+    `__mp_main__`, as process pools do, so that its `if __name__ == "__main__"` does not run, and
+    stands in for `__main__`.
+
+    Raises:
+        StateError: the script cannot be found or imported.
+    """
+    where: dict[str, Any] = json.loads(origin)
+    for entry in [*where.get("path", []), where.get("cwd") or ""]:
+        if entry and entry not in sys.path:
+            sys.path.append(entry)
+    module, file = where.get("module"), where.get("file")
+    if not (module or file) or not _is_foreign(module, file):
+        return
+    try:
+        if module:
+            names = runpy.run_module(module, run_name="__mp_main__", alter_sys=True)
+        else:
+            names = runpy.run_path(str(file), run_name="__mp_main__")
+    except Exception as error:
+        raise StateError(
+            f"the eval was defined in {module or file}, which cannot be imported here "
+            f"({type(error).__name__}: {error}): restore it, or resume from the script itself by "
+            "running it again with the same run_set_id"
+        ) from error
+    main = types.ModuleType("__mp_main__")
+    main.__dict__.update(names)
+    for name in ("__name__", "__spec__"):
+        main.__dict__[name] = None if name == "__spec__" else "__mp_main__"
+    existing = sys.modules["__main__"]
+    for name, value in names.items():
+        # Pickles say `__main__.MyEval`; this process's own main keeps what it already has.
+        if not hasattr(existing, name):
+            setattr(existing, name, value)
+    sys.modules["__mp_main__"] = main
+
+
+def _is_foreign(module: str | None, file: str | None) -> bool:
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if module:
+        return (spec.name if spec is not None else None) != module
+    here = getattr(main, "__file__", None)
+    return os.path.abspath(here) != file if here else True
