@@ -1,9 +1,9 @@
 """The queue and the executors of nanoeval: `run`, `validate`, `resume`, loaded when asked for.
 
-    _run, _resume        the story, top to bottom
-    engine, eval_run     what runs share, and one eval in the driver
-    executors            take tasks, run them, put results back
-    queue                the sqlite file
+_run, _resume        the story, top to bottom
+engine, eval_run     what runs share, and one eval in the driver
+executors            take tasks, run them, put results back
+queue                the sqlite file
 """
 
 from typing import TYPE_CHECKING, Any

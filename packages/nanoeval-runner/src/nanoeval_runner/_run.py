@@ -1,8 +1,8 @@
 """`run`: from a spec to a recorded result, top to bottom.
 
-    run → engine joined → tasks listed and checked → eval and tasks in the state file
-        → executors run them (executors/loop.py) → results and events come back committed
-        → summary → recorder's final report → engine left
+run → engine joined → tasks listed and checked → eval and tasks in the state file
+    → executors run them (executors/loop.py) → results and events come back committed
+    → summary → recorder's final report → engine left
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class _Session:
         if runner.n_tasks is not None:
             tasks = tasks[: runner.n_tasks]
         if runner.shuffle:
-            random.Random(runner.seed).shuffle(tasks)  # noqa: S311  reproducible, not secret
+            random.Random(runner.seed).shuffle(tasks)
         return tasks
 
     async def _find_eval(self, name: str) -> tuple[BasicRunSpec, EvalRow | None]:
@@ -194,7 +194,9 @@ class _Session:
         return rows[-1]
 
     async def _make_recorder(self, run_spec: BasicRunSpec, num_tasks: int) -> TransactionalRecorder:
-        config: RecorderConfig = self.spec.runner.recorder or get_library_config().default_recorder()
+        config: RecorderConfig = (
+            self.spec.runner.recorder or get_library_config().default_recorder()
+        )
         runner = chz.replace(self.spec.runner, run_set_id=self.engine.run_set_id)
         with using_run_spec(run_spec):
             recorder = await config.factory(chz.replace(self.spec, runner=runner), num_tasks)

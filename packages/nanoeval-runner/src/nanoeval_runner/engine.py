@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from nanoeval_core.errors import StateError
 
@@ -162,12 +162,12 @@ class Engine:
 
     def _serving_ended(self, serving: asyncio.Task[None]) -> None:
         self._ready.set()
-        if not serving.cancelled() and serving.exception() is not None:
-            self.failure = serving.exception()
-            if isinstance(self.failure, BaseExceptionGroup) and len(self.failure.exceptions) == 1:
-                self.failure = self.failure.exceptions[0]
-            for run in self.runs.values():
-                run.fail(self.failure)
+        failure = None if serving.cancelled() else serving.exception()
+        if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+            failure = failure.exceptions[0]
+        if failure is not None:
+            self.failure = failure
+            self.fail(failure)
 
     async def close(self) -> None:
         """Stop the executors, write the last backup, close the file."""
@@ -312,8 +312,10 @@ class Engine:
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             for executor_id in await self.store.silent_executors():
-                if self._local is None or self._local.loop is None or (
-                    executor_id != self._local.loop.executor_id
+                if (
+                    self._local is None
+                    or self._local.loop is None
+                    or (executor_id != self._local.loop.executor_id)
                 ):
                     log.warning("executor %s went silent: its tasks go to others", executor_id)
                     await self.store.end_executor(executor_id, died=True)
@@ -390,30 +392,49 @@ class _Engines:
     """Owns the engines of each event loop: the only place where runs find each other."""
 
     def __init__(self) -> None:
-        self._by_loop: weakref.WeakKeyDictionary[Any, dict[str | None, Engine]]
-        self._by_loop = weakref.WeakKeyDictionary()
+        self._by_loop: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[str | None, Engine]
+        ] = weakref.WeakKeyDictionary()
+        self._holds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]
+        self._holds = weakref.WeakKeyDictionary()
 
     def join(self, run_set_id: str | None) -> Engine:
         """The engine of this event loop for `run_set_id`, or for runs that name none."""
-        engines = self._by_loop.setdefault(asyncio.get_running_loop(), {})
-        engine = engines.get(run_set_id)
+        here = self._by_loop.setdefault(asyncio.get_running_loop(), {})
+        engine = here.get(run_set_id)
         if engine is None:
-            engine = engines[run_set_id] = Engine(run_set_id or new_run_set_id())
+            engine = here[run_set_id] = Engine(run_set_id or new_run_set_id())
         engine.members += 1
         return engine
 
     async def leave(self, engine: Engine) -> None:
-        """The last to leave closes the engine."""
+        """The last to leave closes the engine, unless this loop's engines are held."""
         engine.members -= 1
-        if engine.members == 0:
-            engines = self._by_loop[asyncio.get_running_loop()]
-            for key in [k for k, e in engines.items() if e is engine]:
-                del engines[key]
-            await engine.close()
+        held = self._holds.get(asyncio.get_running_loop(), 0) and engine.failure is None
+        if engine.members == 0 and not held:
+            await self._close(engine)
 
-    def here(self) -> list[Engine]:
-        """The engines of this event loop."""
-        return list(self._by_loop.get(asyncio.get_running_loop(), {}).values())
+    async def _close(self, engine: Engine) -> None:
+        here = self._by_loop[asyncio.get_running_loop()]
+        for key in [k for k, e in here.items() if e is engine]:
+            del here[key]
+        await engine.close()
+
+    def hold(self) -> None:
+        """Keep engines of this loop open until `let_go`. Holds nest."""
+        loop = asyncio.get_running_loop()
+        self._holds[loop] = self._holds.get(loop, 0) + 1
+
+    async def let_go(self) -> list[BaseException]:
+        """End one hold; at the last, close the engines and return what made them fail."""
+        loop = asyncio.get_running_loop()
+        self._holds[loop] -= 1
+        if self._holds[loop]:
+            return []
+        idle = [e for e in self._by_loop.get(loop, {}).values() if e.members == 0]
+        for engine in idle:
+            await self._close(engine)
+        return [e.failure for e in idle if e.failure is not None]
 
 
 engines = _Engines()

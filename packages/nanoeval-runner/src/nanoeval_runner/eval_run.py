@@ -151,7 +151,10 @@ class EvalRun:
         """Results that executors elsewhere have committed."""
         self.on_events()
         self._add(
-            [(self._task_of(stored, payloads), load_result(stored.value)) for stored in batch.results]
+            [
+                (self._task_of(stored, payloads), load_result(stored.value))
+                for stored in batch.results
+            ]
         )
 
     def unknown(self, batch: ResultBatch) -> list[int]:
@@ -177,7 +180,7 @@ class EvalRun:
 
 
 def load_task(payload: bytes, retry_idx: int) -> Task:
-    task = pickle.loads(payload)  # noqa: S301  the file's owner is checked when it is opened
+    task = pickle.loads(payload)
     assert isinstance(task, Task)  # noqa: S101
     if task.retry_idx != retry_idx:
         task = task.model_copy(update={"retry_idx": retry_idx})
@@ -186,7 +189,7 @@ def load_task(payload: bytes, retry_idx: int) -> Task:
 
 def load_result(value: bytes) -> Any:
     """A result as `evaluate` returned it, or the system error that stands for one."""
-    result = pickle.loads(value)  # noqa: S301  the file's owner is checked when it is opened
+    result = pickle.loads(value)
     if type(result) is tuple and len(result) == 2 and isinstance(result[0], RolloutSystemError):
         return load_failure(value)
     return result

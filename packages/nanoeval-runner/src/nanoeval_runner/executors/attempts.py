@@ -59,7 +59,9 @@ class Attempt:
 
     def describe(self) -> str:
         """How long it has been running and what it awaits: one line and one per frame."""
-        return "\n    ".join([f"{self.name}: running for {self.seconds:.1f} s", *self.frames()[-6:]])
+        return "\n    ".join(
+            [f"{self.name}: running for {self.seconds:.1f} s", *self.frames()[-6:]]
+        )
 
 
 def awaiting(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None) -> list[str]:

@@ -206,14 +206,14 @@ COMPLETE_CHUNKS = (256, 64, 16, 4, 1)
 def complete_tasks(n: int) -> str:
     """One statement that ends `n` leases, by rowid.
 
-    Its parameters: (task id, state, result) × n, then the wall-clock time and the executor.
+    Its parameters: the wall-clock time, (task id, state, result) × n, and the executor.
     """
     values = ", ".join(["(?, ?, ?)"] * n)
+    # Not `WITH … UPDATE`: sqlite3 reports a row count for statements that begin with UPDATE.
     return (
-        f"WITH ended (id, state, result) AS (VALUES {values}) "
-        "UPDATE task SET state = ended.state, result = ended.result, finished_at = ?, "
-        "executor_id = 0 FROM ended "
-        "WHERE task.id = ended.id AND task.state = 'leased' AND task.executor_id = ?"
+        "UPDATE task SET state = ended.column2, result = ended.column3, finished_at = ?, "
+        f"executor_id = 0 FROM (VALUES {values}) AS ended "
+        "WHERE task.id = ended.column1 AND task.state = 'leased' AND task.executor_id = ?"
     )
 
 

@@ -249,6 +249,7 @@ def exchange(
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
             rejected = frozenset(c.task_id for c in completions) - kept
+            assert rejected, "a completion was not written, yet holds its lease"  # noqa: S101
             completions = [c for c in completions if c.task_id in kept]
         else:
             reply.rejected = rejected
@@ -284,7 +285,7 @@ def _complete(
         while left >= size:
             chunk = values[position : position + 3 * size]
             cursor = connection.execute(
-                sql.complete_tasks(size), (*chunk, now, request.executor_id)
+                sql.complete_tasks(size), (now, *chunk, request.executor_id)
             )
             written += cursor.rowcount
             left -= size

@@ -1,0 +1,125 @@
+"""A script's main: logging, file descriptors, readable errors, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Coroutine, Iterator
+from typing import Any, NoReturn
+
+from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError
+from nanoeval_core.library_config import get_library_config
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_BUDGET = 3
+
+DEBUG_VARIABLE = "NANOEVAL_DEBUG"
+
+
+class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
+    """Set up logging as `LibraryConfig.setup_logging` has it: called plainly, or with `with`."""
+
+    def __init__(self) -> None:
+        get_library_config().setup_logging()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        logging.captureWarnings(False)
+
+
+def nanoeval_entrypoint(main: Coroutine[Any, Any, Any]) -> None:
+    """Run a script's main coroutine and exit as a program should.
+
+    Raises the soft limit of open files to the hard one (thousands of connections need it), sets
+    up logging, and turns errors into one message on stderr; `NANOEVAL_DEBUG=1` shows tracebacks.
+    Exits with 0 (it returns then), 1 when an eval ended by an exception, 2 for bad input, 3 when
+    a budget was reached, and 130 after Ctrl-C (143 after SIGTERM). A `SystemExit` of the script's
+    own passes unchanged.
+    """
+    with exit_codes(), nanoeval_logging():
+        raise_file_limit()
+        asyncio.run(main)
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn exceptions of the block into a message on stderr and the exit codes above."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        _exit(130, str(interrupt))
+    except ConfigError as error:
+        _fail(error, EXIT_BAD_INPUT)
+    except BudgetExceeded as error:
+        _fail(error, EXIT_BUDGET)
+    except Exception as error:  # noqa: BLE001  the program ends with it
+        _fail(error, EXIT_FAILED)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    _exit(code, describe(error))
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    if message:
+        sys.stderr.write(message.rstrip() + "\n")
+    sys.exit(code)
+
+
+def describe(error: BaseException) -> str:
+    """What a person needs of an error: its text, its notes, and how to see more."""
+    if isinstance(error, BaseExceptionGroup):
+        leaves = "\n".join(_describe_leaf(leaf) for leaf in leaves_of(error)[:5])
+        return f"error: {error.message}\n{leaves}\n{_hint()}"
+    if isinstance(error, NanoevalError):
+        return f"error: {error}"
+    return f"error: {_describe_leaf(error).strip()}\n{_hint()}"
+
+
+def _describe_leaf(error: BaseException) -> str:
+    notes = [n.splitlines()[0] for n in getattr(error, "__notes__", []) if "traceback" not in n]
+    where = _innermost(error)
+    lines = [f"{type(error).__name__}: {error}", *notes, *([where] if where else [])]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _innermost(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _hint() -> str:
+    return f"({DEBUG_VARIABLE}=1 shows the full traceback)"
+
+
+def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The exceptions in a group that are not groups themselves, in order."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one, where the system allows it."""
+    import resource  # noqa: PLC0415  not on every platform
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft < wanted:
+        # macOS refuses values above kern.maxfilesperproc although the hard limit is infinite.
+        for limit in (wanted, 10_240):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                return
