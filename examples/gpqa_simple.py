@@ -28,4 +28,4 @@ async def main(eval: GPQA, runner: RunnerArgs) -> None:
 
 
 if __name__ == "__main__":
-    nanoeval_entrypoint(chz.entrypoint(main))
+    nanoeval_entrypoint(main)

@@ -25,6 +25,13 @@ AT_IMPORT_TIME = {
     "nanoeval_solvers": {"chz", "pydantic", "typing_extensions"},
     "nanoeval": set(),
 }
+# Used where they happen to be installed, and named by the error where they are not.
+IF_INSTALLED = {
+    "nanoeval_core": {"dill"},
+    "nanoeval_recorder": {"pandas", "polars", "evals"},
+    "nanoeval_runner": {"dill", "fsspec"},
+    "nanoeval": {"evals"},
+}
 
 
 def imports(folder: Path, *, at_import_time: bool = False) -> list[tuple[str, str]]:
@@ -69,8 +76,7 @@ def test_third_parties_are_declared(package: str) -> None:
         re.split(r"[^\w.-]", requirement)[0].lower().replace("-", "_")
         for requirement in [*project.get("dependencies", []), *extras]
     }
-    # `multiprocess` brings dill, and core uses dill only where that put it.
-    declared |= {"dill"} if package in (CORE, "nanoeval_runner") else set()
+    declared |= IF_INSTALLED.get(package, set())
     wrong = [
         f"{where} imports {module}"
         for where, module in imports(PACKAGES[package])

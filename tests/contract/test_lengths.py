@@ -13,9 +13,7 @@ MODULE_LINES = 400
 
 # Each with the length it may not exceed. An entry whose function got shorter must go or shrink.
 LONG_FUNCTIONS: dict[str, int] = {}
-LONG_MODULES: dict[str, int] = {
-    "packages/nanoeval-core/src/nanoeval_core/recorder_replay.py": 470,
-}
+LONG_MODULES: dict[str, int] = {}
 
 
 def our_files() -> Iterator[Path]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+import shutil
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn, TypeVar
 
 import chz
 from chz.blueprint import (
@@ -20,6 +24,8 @@ T = TypeVar("T")
 
 DEBUG_VARIABLE = "NANOEVAL_DEBUG"
 """Set to anything, it makes errors come with their tracebacks; `--debug` sets it."""
+
+_HELP = "(--help lists all arguments)"
 
 
 def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = None) -> T:
@@ -40,18 +46,78 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
         arguments.remove("--debug")
     arguments = ["--help" if argument == "-h" else argument for argument in arguments]
     for argument in arguments:
-        if argument != "--help" and not argument.partition("=")[1]:
+        if argument != "--help" and "=" not in argument:
             raise ConfigError(
-                f"argument {argument!r}: write it as name=value; --help lists the names"
+                f"argument {argument!r}: write it as name=value, without spaces\n{_HELP}"
             )
     try:
         return chz.Blueprint(target).make_from_argv(arguments, allow_hyphens=True)
     except EntrypointHelpException as help_text:
-        sys.stdout.write(str(help_text).rstrip() + "\n")
+        sys.stdout.write(readable_help(str(help_text)) + "\n")
         sys.exit(0)
-    except ExtraneousBlueprintArg as error:
-        # Up to the empty line: the argument, and the one that was probably meant.
-        found, _, _ = str(error).partition("\n\n")
-        raise ConfigError(f"{found}\n--help lists all arguments") from error
-    except (InvalidBlueprintArg, MissingBlueprintArg) as error:
-        raise ConfigError(f"{error}\n--help lists all arguments") from error
+    except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
+        _refuse(error)
+
+
+def readable_help(help_text: str) -> str:
+    """chz's table of arguments as one entry an argument, no wider than the terminal."""
+    head, found, table = help_text.partition("Arguments:\n")
+    width = min(shutil.get_terminal_size().columns, 100)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines() if line.strip()]
+    groups = {name.rpartition(".")[0] for name, *_ in rows}
+    entries = [entry for row in rows for entry in _entry(row, width, is_group=row[0] in groups)]
+    usage = "Usage: name=value …, each name one of the following. --debug shows tracebacks.\n\n"
+    return "\n".join([head.rstrip() + "\n", usage.rstrip() + "\n", *entries]) if found else head
+
+
+def _entry(row: Sequence[str], width: int, *, is_group: bool) -> Iterator[str]:
+    name, kind, default, doc = [*row, "", "", ""][:4]
+    value, _, origin = default.partition(" (")
+    says = {"default)": f", default {value}", "from command line)": f", given as {value}"}
+    required = ", required" if value == "-" and not is_group else ""
+    yield f"  {name}  {_short(kind)}{_short(says.get(origin, required))}"
+    if doc:
+        yield from textwrap.wrap(
+            doc, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+        )
+
+
+def _short(type_name: str) -> str:
+    """A type as people write it: without the module that holds it."""
+    return re.sub(r"(?<![\w-])(?:[\w-]+\.)*[\w-]+[:.](?=[A-Z])", "", type_name)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    text = str(error)
+    if isinstance(error, ExtraneousBlueprintArg):
+        # The argument and the one that was probably meant; where it was looked for is left out.
+        first, *others = text.partition("\n\n")[0].splitlines()
+        guesses = "".join(f"\n{line}" for line in others if "--help" not in line)
+        name = first.partition("'")[2].partition("'")[0]
+        raise ConfigError(f"there is no argument {name!r}{guesses}\n{_HELP}") from error
+    if isinstance(error, InvalidBlueprintArg):
+        text = f"{text.rstrip()}{_nearest_class(text)}"
+    raise ConfigError(f"{text}\n{_HELP}") from error
+
+
+def _nearest_class(text: str) -> str:
+    """Which class was probably meant, where chz says that there is none of that name."""
+    found = re.search(r"No subclass of (?:([^\s:]+):)?(\w+) named '([^']*)'", text)
+    if found is None:
+        return ""
+    module, base, name = found.groups()
+    base_class = getattr(sys.modules.get(module or "__main__"), base, None)
+    if base_class is None:
+        return ""
+    known = {one.__name__ for one in _subclasses(base_class)}
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    if near:
+        return f"\nDid you mean {lower[near[0]]!r}?"
+    return f"\nThere are {', '.join(sorted(known))}; or name one as module:Class"
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for one in base.__subclasses__():
+        yield one
+        yield from _subclasses(one)

@@ -8,17 +8,17 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError
 from nanoeval_core.library_config import get_library_config
 
+from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
+
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_BUDGET = 3
-
-DEBUG_VARIABLE = "NANOEVAL_DEBUG"
 
 
 class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
@@ -34,8 +34,13 @@ class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
         logging.captureWarnings(False)
 
 
-def nanoeval_entrypoint(main: Coroutine[Any, Any, Any]) -> None:
+def nanoeval_entrypoint(
+    main: Coroutine[Any, Any, Any] | Callable[..., Coroutine[Any, Any, Any]],
+) -> None:
     """Run a script's main coroutine and exit as a program should.
+
+    Given the function rather than the coroutine, it calls it with arguments from the command line
+    (see `nanoeval_runner.command_line`), and their mistakes are shown like all others.
 
     Raises the soft limit of open files to the hard one (thousands of connections need it), sets
     up logging, and turns errors into one message on stderr; `NANOEVAL_DEBUG=1` shows tracebacks.
@@ -45,7 +50,7 @@ def nanoeval_entrypoint(main: Coroutine[Any, Any, Any]) -> None:
     """
     with exit_codes(), nanoeval_logging():
         raise_file_limit()
-        asyncio.run(main)
+        asyncio.run(from_command_line(main) if callable(main) else main)
 
 
 @contextlib.contextmanager
@@ -62,7 +67,7 @@ def exit_codes() -> Iterator[None]:
     except BudgetExceeded as error:
         _fail(error, EXIT_BUDGET)
     except Exception as error:  # noqa: BLE001  the program ends with it
-        _fail(error, EXIT_FAILED)
+        _fail(error, EXIT_BAD_INPUT if _is_bad_input(error) else EXIT_FAILED)
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
@@ -80,11 +85,20 @@ def _exit(code: int, message: str) -> NoReturn:
 def describe(error: BaseException) -> str:
     """What a person needs of an error: its text, its notes, and how to see more."""
     if isinstance(error, BaseExceptionGroup):
+        if _is_bad_input(error):  # found by the first task: a missing key, an unknown model
+            refusals = dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error))
+            return "\n".join([*refusals, error.message])
         leaves = "\n".join(_describe_leaf(leaf) for leaf in leaves_of(error)[:5])
         return f"error: {error.message}\n{leaves}\n{_hint()}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"
     return f"error: {_describe_leaf(error).strip()}\n{_hint()}"
+
+
+def _is_bad_input(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup) and all(
+        isinstance(leaf, ConfigError) for leaf in leaves_of(error)
+    )
 
 
 def _describe_leaf(error: BaseException) -> str:
