@@ -11,8 +11,13 @@ from nanoeval_core.errors import NotPicklableError
 PICKLE_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
 
 
-def dumps(value: Any, *, what: str) -> bytes:
+def dumps(value: Any, *, what: str, by_value: bool = False) -> bytes:
     """`value`, pickled.
+
+    Args:
+        what: names the value in errors.
+        by_value: put the classes and functions of `__main__` into the pickle, for processes
+            that cannot import it.
 
     What pickle cannot do by reference (classes and functions defined inside a function or a
     notebook) is done by value with dill where that is installed; pickle reads both.
@@ -20,12 +25,16 @@ def dumps(value: Any, *, what: str) -> bytes:
     Raises:
         NotPicklableError: names `what` and the field that cannot be pickled.
     """
+    if by_value:
+        pickled = _dumps_by_value(value)
+        if pickled is not None:
+            return pickled
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        by_value = _dumps_by_value(value)
-        if by_value is not None:
-            return by_value
+        pickled = _dumps_by_value(value)
+        if pickled is not None:
+            return pickled
         raise not_picklable(value, what=what, error=error) from error
 
 

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import pickle
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -37,6 +36,7 @@ from nanoeval_runner import arguments, origin
 from nanoeval_runner.engine import Engine, engines
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
+from nanoeval_runner.payloads import dump_task
 from nanoeval_runner.progress import Progress
 from nanoeval_runner.queue.rows import EvalRow, NewEval
 from nanoeval_runner.queue.states import EvalState
@@ -98,6 +98,7 @@ class _Session:
         self.engine = engine
         self.spec = spec
         self.stored = stored
+        self._by_value = spec.runner.uses_multiprocessing and not origin.main_is_importable()
         self.kind = "multiprocess" if spec.runner.uses_multiprocessing else in_process.KIND
         if spec.runner.executor not in (None, in_process.KIND, "multiprocess"):
             raise ConfigError(
@@ -133,7 +134,7 @@ class _Session:
         """The spec as executors elsewhere and `resume` get it; None where neither can."""
         name = self.spec.eval.get_name()
         try:
-            return pickling.dumps(self.spec, what=f"eval {name!r}")
+            return pickling.dumps(self.spec, what=f"eval {name!r}", by_value=self._by_value)
         except NotPicklableError:
             if self.kind != in_process.KIND:
                 raise
@@ -291,7 +292,7 @@ class _Session:
             (
                 task.question_id,
                 task.attempt_id,
-                _pickle_task(task, eval_run.name),
+                dump_task(task, eval_run.name, by_value=self._by_value),
             )
             for task in fresh
         ]
@@ -392,13 +393,6 @@ class _Session:
 
 def row_total(row: EvalRow | None) -> int:
     return row.total if row is not None else 0
-
-
-def _pickle_task(task: Task, eval_name: str) -> bytes:
-    try:
-        return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001  again, by value or with an error that names the field
-        return pickling.dumps(task, what=f"task {task.name!r} of eval {eval_name!r}")
 
 
 def _usage(row: EvalRow) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from nanoeval_core.recorder_protocol import EventEncoder
 from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 
-from nanoeval_runner.failures import load_failure
+from nanoeval_runner.payloads import load_result, load_task
 from nanoeval_runner.queue.rows import Completion, Lease, ResultBatch, StoredResult, StoredTask
 from nanoeval_runner.queue.states import TaskState
 
@@ -177,19 +176,3 @@ class EvalRun:
         """The eval cannot go on; `run` will raise `error`."""
         self.errors.append(error)
         self.over.set()
-
-
-def load_task(payload: bytes, retry_idx: int) -> Task:
-    task = pickle.loads(payload)
-    assert isinstance(task, Task)  # noqa: S101
-    if task.retry_idx != retry_idx:
-        task = task.model_copy(update={"retry_idx": retry_idx})
-    return task
-
-
-def load_result(value: bytes) -> Any:
-    """A result as `evaluate` returned it, or the system error that stands for one."""
-    result = pickle.loads(value)
-    if type(result) is tuple and len(result) == 2 and isinstance(result[0], RolloutSystemError):
-        return load_failure(value)
-    return result

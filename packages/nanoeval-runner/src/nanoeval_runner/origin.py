@@ -27,6 +27,15 @@ def describe_origin() -> str:
     )
 
 
+def main_is_importable() -> bool:
+    """Whether another process can import what this one's main module defines.
+
+    Not so in notebooks and interactive sessions, whose classes must travel by value.
+    """
+    main = sys.modules.get("__main__")
+    return main is None or main.__spec__ is not None or hasattr(main, "__file__")
+
+
 def restore_origin(origin: str) -> None:
     """Make what was importable in the process that wrote `origin` importable here.
 

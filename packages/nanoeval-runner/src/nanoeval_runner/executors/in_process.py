@@ -5,36 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sqlite3
 
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner.executors.loop import ExecutorLoop
 from nanoeval_runner.executors.protocol import EvalLoader, ExecutorEvents
-from nanoeval_runner.executors.watchdog import Watchdog
-from nanoeval_runner.queue import transactions
+from nanoeval_runner.executors.watchdog import HeartbeatConnection, Watchdog
 from nanoeval_runner.queue.paths import shared_dir
-from nanoeval_runner.queue.rows import Heartbeat
-from nanoeval_runner.queue.store import Store, connect
+from nanoeval_runner.queue.store import Store
 
 KIND = "in_process"
-
-
-class HeartbeatConnection:
-    """The watchdog thread's own connection, opened at its first beat."""
-
-    def __init__(self, store: Store) -> None:
-        self._path = store.path
-        self._connection: sqlite3.Connection | None = None
-
-    def beat(self, beat: Heartbeat) -> bool:
-        if self._connection is None:
-            self._connection = connect(self._path)
-        return transactions.heartbeat(self._connection, beat)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
 
 
 class InProcessExecutor:
@@ -67,7 +47,9 @@ class InProcessExecutor:
     async def serve(self) -> None:
         """Run until the loop is stopped."""
         assert self.loop is not None  # noqa: S101  start() came first
-        with contextlib.closing(HeartbeatConnection(self._store)) as heartbeats:
-            with Watchdog(self.loop, heartbeats.beat):
-                await self.loop.run()
+        with (
+            contextlib.closing(HeartbeatConnection(self._store.path)) as heartbeats,
+            Watchdog(self.loop, heartbeats.beat),
+        ):
+            await self.loop.run()
         await self._store.end_executor(self.loop.executor_id, died=False)

@@ -204,7 +204,7 @@ class ExecutorLoop:
             batch = _Batch(len(reply.leases))
             for lease in reply.leases:
                 self._start(lease, batch)
-        elif want > 0:
+        if len(reply.leases) < want:
             self._events.idle()
 
     # --- evals
@@ -229,8 +229,8 @@ class ExecutorLoop:
             if opened is not None:
                 opened.ready = False
             error.add_note(f"in the context of eval {opened.name!r}" if opened else "loading it")
-            self._events.eval_failed(eval_id, error)
             await self._source.fail_eval(eval_id, dump_failure(error))
+            self._events.eval_failed(eval_id, error)
             self.wake()
 
     def _end_eval(self, open_eval: OpenEval) -> None:

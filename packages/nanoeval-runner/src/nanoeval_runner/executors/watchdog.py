@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanoeval_runner.queue import transactions
 from nanoeval_runner.queue.rows import Heartbeat
+from nanoeval_runner.queue.store import connect
 
 if TYPE_CHECKING:
     from nanoeval_runner.executors.loop import ExecutorLoop
@@ -128,5 +132,23 @@ class Watchdog:
         return (
             f"the event loop has been blocked for {seconds:.1f} s by {who}; nothing else runs "
             "meanwhile. Await instead of computing or sleeping in `async` code, use "
-            f"asyncio.to_thread, or run with experimental_use_multiprocessing=True. It is at:\n{stack}"
+            "asyncio.to_thread, or run with experimental_use_multiprocessing=True. "
+            f"It is at:\n{stack}"
         )
+
+
+class HeartbeatConnection:
+    """The watchdog thread's own connection, opened at its first beat."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def beat(self, beat: Heartbeat) -> bool:
+        if self._connection is None:
+            self._connection = connect(self._path)
+        return transactions.heartbeat(self._connection, beat)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

@@ -263,6 +263,7 @@ INSERT_EXECUTOR = """
 INSERT INTO executor (name, kind, pid, host, state, lease_until, started_at, heartbeat_at)
 VALUES (:name, :kind, :pid, :host, 'running', :lease_until, :now, :now)
 """
+SET_EXECUTOR_PID = "UPDATE executor SET pid = ? WHERE id = ?"
 GET_EXECUTOR_STATE = "SELECT state FROM executor WHERE id = ?"
 COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND kind = ?"
 HEARTBEAT = """

@@ -23,6 +23,10 @@ LEASE_SECONDS = 15.0
 """How long an executor may stay silent before its tasks go to others."""
 
 
+START_SECONDS = 120.0
+"""How long an executor may take from being announced to its first heartbeat."""
+
+
 class TaskState(StrEnum):
     QUEUED = "queued"
     LEASED = "leased"

@@ -198,6 +198,9 @@ class Store:
     async def add_executor(self, name: str, kind: str, pid: int, host: str) -> int:
         return await self._hop(transactions.add_executor, name, kind, pid, host)
 
+    async def set_executor_pid(self, executor_id: int, pid: int) -> None:
+        await self._hop(transactions.set_executor_pid, executor_id, pid)
+
     async def heartbeat(self, beat: Heartbeat) -> bool:
         return await self._hop(transactions.heartbeat, beat)
 

@@ -34,6 +34,7 @@ from nanoeval_runner.queue.rows import (
 from nanoeval_runner.queue.states import (
     LEASE_SECONDS,
     MAX_LOSSES,
+    START_SECONDS,
     Demand,
     EvalState,
     ExecutorState,
@@ -435,6 +436,7 @@ def events_recorded(
 
 
 def add_executor(connection: sqlite3.Connection, name: str, kind: str, pid: int, host: str) -> int:
+    """Announce an executor. It may take its time to start: its first lease is a long one."""
     cursor = connection.execute(
         sql.INSERT_EXECUTOR,
         {
@@ -442,12 +444,16 @@ def add_executor(connection: sqlite3.Connection, name: str, kind: str, pid: int,
             "kind": kind,
             "pid": pid,
             "host": host,
-            "lease_until": time.monotonic() + LEASE_SECONDS,
+            "lease_until": time.monotonic() + START_SECONDS,
             "now": time.time(),
         },
     )
     assert cursor.lastrowid is not None  # noqa: S101  an INSERT has one
     return cursor.lastrowid
+
+
+def set_executor_pid(connection: sqlite3.Connection, executor_id: int, pid: int) -> None:
+    connection.execute(sql.SET_EXECUTOR_PID, (pid, executor_id))
 
 
 def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
