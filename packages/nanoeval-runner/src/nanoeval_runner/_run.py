@@ -114,7 +114,10 @@ class _Session:
             )
         spec_blob = self._pickle_spec()
         tasks = await self._load_tasks(name)
-        run_spec, row = await self._find_eval(name)
+        async with self.engine.registering:
+            run_spec, row = await self._find_eval(name)
+            if row is not None:
+                self.engine.taken.add(row.id)
         recorder = await self._make_recorder(run_spec, num_tasks=len(tasks or ()) or row_total(row))
         writer: RecordWriter | None = None
         with contextlib.ExitStack() as recorder_stack:
@@ -171,17 +174,19 @@ class _Session:
         return run_spec, row
 
     async def _earlier_run(self, name: str) -> EvalRow | None:
-        if not self.engine.resumed:
-            return None
+        if self.spec.runner.run_set_id is None:
+            return None  # a name of its own: nothing to go on with
         described = arguments.describe_arguments(self.spec.eval)
         rows = [
             row
             for row in await self.engine.store.list_evals()
-            if row.name == name and row.id not in self.engine.runs
+            if row.name == name and row.id not in self.engine.taken
         ]
         for row in rows:
             if row.arguments == described:
                 return row
+        # Evals of one name and several configurations may well be run together.
+        rows = [row for row in rows if row.id not in self.engine.created]
         if not rows:
             return None
         changed = "\n  ".join(arguments.changes(rows[-1].arguments, described))
@@ -225,6 +230,8 @@ class _Session:
         store = self.engine.store
         if row is None:
             eval_id = await store.add_eval(new, time.time())
+            self.engine.created.add(eval_id)
+            self.engine.taken.add(eval_id)
         else:
             eval_id = row.id
             await store.reopen_eval(eval_id, new)
@@ -250,7 +257,7 @@ class _Session:
                 writing = group.create_task(writer.serve())
                 showing = group.create_task(progress.serve())
                 try:
-                    await self._queue(eval_run, tasks)
+                    await self._queue(eval_run, tasks, resumed=row is not None)
                     await eval_run.over.wait()
                     if eval_run.errors:
                         await engine.release(eval_run)
@@ -268,13 +275,16 @@ class _Session:
         finally:
             eval_run.phase = Phase.OVER
             engine.runs.pop(eval_run.eval_id, None)
+            engine.taken.discard(eval_run.eval_id)
             progress.close()
 
-    async def _queue(self, eval_run: EvalRun, tasks: list[Task] | None) -> None:
+    async def _queue(
+        self, eval_run: EvalRun, tasks: list[Task] | None, *, resumed: bool
+    ) -> None:
         """Take over what an earlier run left, queue what is new, and let executors at it."""
         store = self.engine.store
         fresh: Sequence[Task] = tasks or ()
-        rows = await store.list_tasks(eval_run.eval_id) if self.engine.resumed else []
+        rows = await store.list_tasks(eval_run.eval_id) if resumed else []
         if rows:
             asked = None
             if tasks is not None:

@@ -48,6 +48,8 @@ class Engine:
         store: the state file, opened.
         resumed: whether the file existed before.
         runs: the evals being run now, by id.
+        taken: the ids of evals that a call of `run` is working on.
+        created: the ids of evals that were new to this engine.
     """
 
     def __init__(self, run_set_id: str) -> None:
@@ -56,11 +58,14 @@ class Engine:
         self.store = Store(self.path)
         self.resumed = False
         self.runs: dict[int, EvalRun] = {}
+        self.taken: set[int] = set()
+        self.created: set[int] = set()
         self.changed = asyncio.Event()
         self.interrupted: int | None = None
         self.members = 0
         self.failure: BaseException | None = None
         self._opened = False
+        self.registering = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._lock_file: IO[bytes] | None = None
         self._group: asyncio.TaskGroup | None = None

@@ -22,6 +22,7 @@ CREATE TABLE eval (
     kind            TEXT NOT NULL,
     draining        INTEGER NOT NULL DEFAULT 0,
     concurrency     INTEGER,
+    asked_concurrency INTEGER,
     queued          INTEGER NOT NULL DEFAULT 0,
     leased          INTEGER NOT NULL DEFAULT 0 CHECK (leased >= 0),
     done            INTEGER NOT NULL DEFAULT 0,
@@ -121,10 +122,10 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 # --- evals
 
 INSERT_EVAL = """
-INSERT INTO eval (state, kind, concurrency, created_at, name, run_id, model_name, arguments,
-                  origin, spec, encoder)
-VALUES ('running', :kind, :concurrency, :created_at, :name, :run_id, :model_name, :arguments,
-        :origin, :spec, :encoder)
+INSERT INTO eval (state, kind, concurrency, asked_concurrency, created_at, name, run_id,
+                  model_name, arguments, origin, spec, encoder)
+VALUES ('running', :kind, :concurrency, :concurrency, :created_at, :name, :run_id,
+        :model_name, :arguments, :origin, :spec, :encoder)
 """
 _EVAL_COLUMNS = """
     id, name, run_id, state, kind, concurrency, total, queued, leased, done, failed, retries,
@@ -138,9 +139,13 @@ GET_EVAL_ERROR = "SELECT error FROM eval WHERE id = ?"
 RUNNING_EVALS = """
 SELECT id, queued, leased, concurrency, kind, draining FROM eval WHERE state = 'running' ORDER BY id
 """
+# A limit that was changed while the eval ran stays, unless the user now asks for another one.
 REOPEN_EVAL = """
 UPDATE eval SET state = 'running', draining = 0, error = NULL, kind = :kind, spec = :spec,
-                encoder = :encoder, arguments = :arguments, origin = :origin
+                encoder = :encoder, arguments = :arguments, origin = :origin,
+                concurrency = CASE WHEN asked_concurrency IS :concurrency
+                                   THEN concurrency ELSE :concurrency END,
+                asked_concurrency = :concurrency
 WHERE id = :id
 """
 SET_EVAL_STATE = "UPDATE eval SET state = ? WHERE id = ? AND state = 'running'"
