@@ -9,12 +9,19 @@ queue                the sqlite file
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nanoeval_runner._resume import resume as resume
+    from nanoeval_runner._resume import run_eval_in_database as run_eval_in_database
     from nanoeval_runner._run import run as run
     from nanoeval_runner._run import validate as validate
 
-__all__ = ["run", "validate"]
+__all__ = ["resume", "run", "run_eval_in_database", "validate"]
 
-_HOME = {"run": "nanoeval_runner._run", "validate": "nanoeval_runner._run"}
+_HOME = {
+    "resume": "nanoeval_runner._resume",
+    "run": "nanoeval_runner._run",
+    "run_eval_in_database": "nanoeval_runner._resume",
+    "validate": "nanoeval_runner._run",
+}
 
 if not TYPE_CHECKING:
 

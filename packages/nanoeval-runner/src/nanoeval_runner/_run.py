@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import random
@@ -69,8 +70,8 @@ async def run(spec: EvalSpec) -> dict[str, Any]:
             f"run() takes an EvalSpec, got {type(spec).__name__}: "
             "nanoeval.run(EvalSpec(eval=MyEval(…), runner=RunnerArgs(…)))"
         )
-    async with _joined(spec.runner.run_set_id) as engine:
-        return await _Session(engine, spec).run()
+    async with joined(spec.runner.run_set_id) as engine:
+        return await Session(engine, spec).run()
 
 
 async def validate(spec: EvalSpec) -> dict[str, Any]:
@@ -82,7 +83,7 @@ async def validate(spec: EvalSpec) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _joined(run_set_id: str | None) -> AsyncIterator[Engine]:
+async def joined(run_set_id: str | None) -> AsyncIterator[Engine]:
     engine = engines.join(run_set_id)
     try:
         await engine.open()
@@ -91,7 +92,17 @@ async def _joined(run_set_id: str | None) -> AsyncIterator[Engine]:
         await engines.leave(engine)
 
 
-class _Session:
+@dataclasses.dataclass(frozen=True)
+class _Recorded:
+    """An eval that is in the state file, and has a recorder."""
+
+    run_spec: BasicRunSpec
+    row: EvalRow | None
+    recorder: TransactionalRecorder
+    eval_run: EvalRun
+
+
+class Session:
     """One call of `run`: holds what its steps share."""
 
     def __init__(self, engine: Engine, spec: EvalSpec, stored: EvalRow | None = None) -> None:
@@ -118,18 +129,16 @@ class _Session:
             run_spec, row = await self._find_eval(name)
             if row is not None:
                 self.engine.taken.add(row.id)
-        recorder = await self._make_recorder(run_spec, num_tasks=len(tasks or ()) or row_total(row))
-        writer: RecordWriter | None = None
-        with contextlib.ExitStack() as recorder_stack:
-            recorder_stack.enter_context(recorder)
-            eval_run = await self._register(run_spec, row, recorder, spec_blob)
-            writer = RecordWriter(self.engine.store, eval_run.eval_id, recorder)
-            eval_run.on_events = writer.poke
+        try:
+            num_tasks = len(tasks) if tasks is not None else row_total(row)
+            recorder = await self._make_recorder(run_spec, num_tasks)
+            with recorder, set_default_recorder(recorder):
+                eval_run = await self._register(run_spec, row, recorder, spec_blob)
+                session = _Recorded(run_spec, row, recorder, eval_run)
+                return await self._execute(session, tasks)
+        finally:
             if row is not None:
-                with writer.guarded():
-                    await asyncio.to_thread(recorder.rewind, row.record_position)
-            with set_default_recorder(recorder):
-                return await self._execute(eval_run, tasks, recorder, writer, run_spec)
+                self.engine.taken.discard(row.id)
 
     # --- before anything runs
 
@@ -180,7 +189,7 @@ class _Session:
         rows = [
             row
             for row in await self.engine.store.list_evals()
-            if row.name == name and row.id not in self.engine.taken
+            if row.name == name and row.id not in self.engine.taken | self.engine.runs.keys()
         ]
         for row in rows:
             if row.arguments == described:
@@ -231,7 +240,6 @@ class _Session:
         if row is None:
             eval_id = await store.add_eval(new, time.time())
             self.engine.created.add(eval_id)
-            self.engine.taken.add(eval_id)
         else:
             eval_id = row.id
             await store.reopen_eval(eval_id, new)
@@ -241,46 +249,46 @@ class _Session:
 
     # --- running
 
-    async def _execute(
-        self,
-        eval_run: EvalRun,
-        tasks: list[Task] | None,
-        recorder: TransactionalRecorder,
-        writer: RecordWriter,
-        run_spec: BasicRunSpec,
-    ) -> dict[str, Any]:
-        engine = self.engine
+    async def _execute(self, recorded: _Recorded, tasks: list[Task] | None) -> dict[str, Any]:
+        engine, eval_run = self.engine, recorded.eval_run
+        recorder = recorded.recorder
+        writer = RecordWriter(engine.store, eval_run.eval_id, recorder)
+        eval_run.on_events = writer.poke
+        if recorded.row is not None:
+            with writer.guarded():
+                await asyncio.to_thread(recorder.rewind, recorded.row.record_position)
         progress = Progress(eval_run, engine, recorder)
-        self._notify(f"{eval_run.name}: started ({run_spec.run_id})")
+        self._notify(f"{eval_run.name}: started ({recorded.run_spec.run_id})")
         try:
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(writer.serve())
                 showing = group.create_task(progress.serve())
                 try:
-                    await self._queue(eval_run, tasks, resumed=row is not None)
+                    await self._queue(eval_run, tasks, resumed=recorded.row is not None)
                     await eval_run.over.wait()
-                    if eval_run.errors:
-                        await engine.release(eval_run)
-                    elif eval_run.interrupted or eval_run.remaining > 0:
-                        await engine.drain(eval_run, self.spec.runner.shutdown_grace)
-                    await engine.remove(eval_run)
+                    await self._wind_down(eval_run)
                 finally:
                     showing.cancel()
                     writer.finish()
                 await asyncio.wait([writing])
-            return await self._conclude(eval_run, recorder, writer, run_spec, progress)
+            return await self._conclude(recorded, writer, progress)
         except BaseException:
             await self._give_back(eval_run)
             raise
         finally:
             eval_run.phase = Phase.OVER
             engine.runs.pop(eval_run.eval_id, None)
-            engine.taken.discard(eval_run.eval_id)
             progress.close()
 
-    async def _queue(
-        self, eval_run: EvalRun, tasks: list[Task] | None, *, resumed: bool
-    ) -> None:
+    async def _wind_down(self, eval_run: EvalRun) -> None:
+        """Leave nothing of the eval in flight, and its context in this process."""
+        if eval_run.errors:
+            await self.engine.release(eval_run)
+        elif eval_run.remaining > 0:
+            await self.engine.drain(eval_run, self.spec.runner.shutdown_grace)
+        await self.engine.remove(eval_run)
+
+    async def _queue(self, eval_run: EvalRun, tasks: list[Task] | None, *, resumed: bool) -> None:
         """Take over what an earlier run left, queue what is new, and let executors at it."""
         store = self.engine.store
         fresh: Sequence[Task] = tasks or ()
@@ -320,23 +328,22 @@ class _Session:
 
     async def _conclude(
         self,
-        eval_run: EvalRun,
-        recorder: TransactionalRecorder,
+        recorded: _Recorded,
         writer: RecordWriter,
-        run_spec: BasicRunSpec,
         progress: Progress,
     ) -> dict[str, Any]:
+        eval_run = recorded.eval_run
         eval_run.phase = Phase.SUMMING_UP
         store = self.engine.store
         if eval_run.errors:
             self._notify(f"{eval_run.name}: failed")
             raise self._failure(eval_run)
         complete = eval_run.remaining <= 0
-        summary = await self._summary(eval_run, run_spec)
+        summary = await self._summary(eval_run, recorded.run_spec)
         if not complete:
             await self._stop_early(eval_run, summary, progress)
         with writer.guarded():
-            await asyncio.to_thread(recorder.record_final_report, summary)
+            await asyncio.to_thread(recorded.recorder.record_final_report, summary)
         await store.finish_eval(
             eval_run.eval_id, EvalState.DONE, json.dumps(summary, default=str), eval_run.elapsed
         )

@@ -1,0 +1,134 @@
+"""`resume`: go on with a run set from its state file, or from that file's backup."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.errors import ConfigError, StateError
+from nanoeval_core.spec import EvalSpec, check_run_set_id
+
+from nanoeval_runner import origin
+from nanoeval_runner._run import Session, joined
+from nanoeval_runner.engine import Engine
+from nanoeval_runner.queue import backup
+from nanoeval_runner.queue.paths import SUFFIX, state_dir, state_file
+from nanoeval_runner.queue.rows import EvalRow
+from nanoeval_runner.queue.states import EvalState
+
+
+async def resume(run_set_id: str, *, resume_completed_evals: bool = False) -> list[dict[str, Any]]:
+    """Finish every eval of a run set; only tasks without a committed result run.
+
+    Args:
+        run_set_id: names the state file, or its backup where the file itself is gone.
+        resume_completed_evals: also recompute the summaries of evals that are complete, from
+            their stored results.
+
+    Returns:
+        the summaries of all its evals, in the order they were first run.
+
+    Raises:
+        StateError: there is no such run set, it is being run, or an eval in it cannot be loaded
+            (the message says what can still be done).
+        ExceptionGroup: as `run` raises it.
+    """
+    check_run_set_id(run_set_id)
+    await asyncio.to_thread(_require, run_set_id)
+    async with joined(run_set_id) as engine:
+        rows = await engine.store.list_evals()
+        if not rows:
+            raise StateError(
+                f"run set {run_set_id!r} holds no evals: it ended before its tasks were queued. "
+                "Run the eval again"
+            )
+        specs = {
+            row.id: await _load_spec(engine, row)
+            for row in rows
+            if row.state != EvalState.DONE or resume_completed_evals
+        }
+        summaries = {row.id: json.loads(row.summary or "{}") for row in rows}
+        errors: list[Exception] = []
+
+        async def finish(row: EvalRow) -> None:
+            try:
+                summaries[row.id] = await Session(engine, specs[row.id], stored=row).run()
+            except Exception as error:  # noqa: BLE001  raised below; the other evals go on
+                errors.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                if row.id in specs:
+                    group.create_task(finish(row))
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} evals of run set {run_set_id!r} failed", errors)
+        return [summaries[row.id] for row in rows]
+
+
+async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:
+    """Finish one eval of a run set, named by its `run_id`, and return its summary.
+
+    Raises:
+        ConfigError: the run set holds no such run.
+        StateError: as `resume` raises it.
+    """
+    check_run_set_id(run_set_id)
+    await asyncio.to_thread(_require, run_set_id)
+    async with joined(run_set_id) as engine:
+        rows = await engine.store.list_evals()
+        for row in rows:
+            if row.run_id == run_id:
+                return await Session(engine, await _load_spec(engine, row), stored=row).run()
+        raise ConfigError(
+            f"run set {run_set_id!r} holds no run {run_id!r}; it holds "
+            + ", ".join(f"{row.run_id} ({row.name}, {row.state})" for row in rows)
+        )
+
+
+def resumable() -> list[Path]:
+    """The state files that exist, newest first."""
+    return sorted(
+        state_dir().glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+
+
+def _require(run_set_id: str) -> None:
+    path = state_file(run_set_id)
+    if path.exists() or backup.restore(run_set_id, path):
+        return
+    known = ", ".join(path.stem for path in resumable()[:5]) or "none"
+    raise StateError(
+        f"there is no run set {run_set_id!r}: no {path}, and no backup of it. "
+        f"The newest that can be resumed: {known}"
+    )
+
+
+async def _load_spec(engine: Engine, row: EvalRow) -> EvalSpec:
+    blob, _ = await engine.store.get_eval_spec(row.id)
+    if blob is None:
+        raise StateError(
+            f"eval {row.name!r} of run set {engine.run_set_id!r} could not be pickled when it was "
+            "run, so only its own script can go on with it: run that again with "
+            f"run_set_id={engine.run_set_id}"
+        )
+    origin.restore_origin(row.origin)
+    try:
+        spec = pickle.loads(blob)
+    except Exception as error:
+        raise StateError(
+            f"eval {row.name!r} of run set {engine.run_set_id!r} cannot be loaded "
+            f"({type(error).__name__}: {error}): its code has moved or changed. Restore it, or run "
+            f"its script again with run_set_id={engine.run_set_id}; {row.done} finished results "
+            f"stay readable in table `task` of {engine.path}"
+        ) from error
+    if not isinstance(spec, EvalSpec):
+        raise StateError(
+            f"eval {row.name!r} in {engine.path} is a {type(spec).__name__}, not an EvalSpec: the "
+            "file was not written by this version of nanoeval"
+        )
+    return spec
