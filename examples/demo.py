@@ -8,19 +8,26 @@ python -m examples.demo --help
 import contextlib
 import os
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import chz
 from nanoeval import EvalSpec, RunnerArgs, run
 from nanoeval.errors import ConfigError
+from nanoeval.recorder_protocol import BasicRunSpec
 from nanoeval.setup import nanoeval_entrypoint
 from nanoeval.solvers.mcq import MCQSolver, MockSolver
 from nanoeval.solvers.mcq_api import OpenAIAPIMCQSolver
+from nanoeval_recorder import evallib_recorder
 
 from examples import local_model
 from examples.gpqa_api import SAMPLE, GPQAEval
 
 MOCK = "mock solver (no model)"
+GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 64}
+PYTHON = os.path.relpath(sys.executable)
 
 
 @chz.chz
@@ -33,58 +40,85 @@ class Demo:
     n_tasks: int | None = chz.field(default=None, doc="Ask only the first N questions.")
     port: int = chz.field(default=0, doc="The local server's port; 0 takes one that is free.")
     mock: bool = chz.field(default=False, doc="Ask nobody: answers are drawn at random.")
+    resume: str | None = chz.field(default=None, doc="Go on with the run set of this id.")
 
     @contextlib.contextmanager
-    def solver(self) -> Iterator[tuple[MCQSolver, str, int]]:
-        """The solver, what to call its model, and how many questions to ask side by side."""
+    def solver(self) -> Iterator[tuple[MCQSolver, str]]:
+        """The solver, and what to call its model; with the local one, its server runs."""
         if self.model is not None:
-            if not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
-                raise ConfigError(
-                    f"model={self.model!r} is asked over an API: set OPENAI_API_KEY, and "
-                    "OPENAI_BASE_URL if it is not OpenAI's; or leave model out for the local one"
-                )
-            print(f"Asking {self.model} at {os.environ.get('OPENAI_BASE_URL', 'api.openai.com')}.")
-            yield OpenAIAPIMCQSolver(model=self.model), self.model, 32
-            return
-        try:
-            if not self.mock:
-                local_model.install()
-        except local_model.LocalModelMissing as error:
-            print(f"The local model is missing: {error}")
-            mock = True
-        else:
-            mock = self.mock
-        if mock:
+            yield self._remote(self.model), self.model
+        elif self.mock or not _has_local_model():
             print(f"NO MODEL IS MEASURED: the {MOCK} draws its answers at random.")
-            yield MockSolver(), MOCK, 32
-            return
-        with local_model.serve(self.port) as base_url:
-            name = local_model.MODEL
-            print(f"{name} (135 million parameters) answers at {base_url}.")
-            # Its own variable for the key: one meant for another endpoint stays here.
-            solver = OpenAIAPIMCQSolver(
-                model=name,
-                base_url=base_url,
-                api_key_env="LOCAL_MODEL_API_KEY",
-                temperature=0.0,
-                max_tokens=64,
+            yield MockSolver(), MOCK
+        else:
+            with local_model.serve(self.port) as base_url:
+                name = local_model.MODEL
+                print(f"{name} (135 million parameters) answers at {base_url}.")
+                # In the environment, not in the solver: a resumed run has another port, and is
+                # the same eval. The key has a name of its own: one for elsewhere stays here.
+                os.environ["OPENAI_BASE_URL"] = base_url
+                keyless = "LOCAL_MODEL_API_KEY"
+                yield OpenAIAPIMCQSolver(model=name, api_key_env=keyless, **GREEDY), name
+
+    def _remote(self, model: str) -> MCQSolver:
+        where = os.environ.get("OPENAI_BASE_URL") or "OpenAI's API"
+        if not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+            raise ConfigError(
+                f"model={model!r} is asked over an API: set OPENAI_API_KEY, and OPENAI_BASE_URL "
+                "if it is not OpenAI's; or leave model out for the local one"
             )
-            yield solver, name, local_model.SLOTS
+        print(f"Asking {model} at {where}.")
+        return OpenAIAPIMCQSolver(model=model)
 
-    async def ask(self, solver: MCQSolver, model_name: str, concurrency: int) -> None:
-        runner = RunnerArgs(concurrency=concurrency, n_tasks=self.n_tasks, model_name=model_name)
-        summary = await run(EvalSpec(eval=GPQAEval(solver=solver, data=self.data), runner=runner))
-        print(show(summary, model_name))
+    async def ask(self, solver: MCQSolver, model_name: str) -> None:
+        eval = GPQAEval(solver=solver, data=self.data)
+        run_set_id = self.resume or time.strftime("demo-%Y%m%d-%H%M%S")
+        runner = RunnerArgs(
+            concurrency=local_model.SLOTS if model_name == local_model.MODEL else 32,
+            n_tasks=self.n_tasks,
+            model_name=model_name,
+            run_set_id=run_set_id,
+        )
+        try:
+            summary = await run(EvalSpec(eval=eval, runner=runner))
+        except (KeyboardInterrupt, SystemExit):
+            print(f"To go on with the demo: {PYTHON} -m examples.demo resume={run_set_id}")
+            raise
+        print(report(summary, eval.get_name(), model_name))
 
 
-def show(summary: dict[str, object], model_name: str) -> str:
-    """What was measured, in words."""
-    return f"{model_name} {summary}"
+def _has_local_model() -> bool:
+    try:
+        local_model.install()
+    except local_model.LocalModelMissing as error:
+        print(f"The local model is missing: {error}")
+        return False
+    return True
+
+
+def report(summary: dict[str, Any], eval_name: str, model_name: str) -> str:
+    """What was measured and what it took, where it is recorded and how to go on."""
+    low, high = summary["accuracy_ci95"]
+    usage = Counter(summary.get("usage", {}))
+    asked, answered = usage["prompt_tokens"], usage["completion_tokens"]
+    ids = BasicRunSpec(run_id=summary["run_id"], run_set_id=summary["run_set_id"])
+    return f"""
+{model_name} on {eval_name}
+  accuracy   {summary["accuracy"]:.1%} ± {summary["accuracy_stderr"]:.1%} (standard error), \
+95 % interval {low:.1%} to {high:.1%}, n = {summary["n"]}; guessing gives 25 %
+  unparsable {summary["num_unparsable"]} replies name no choice: they count as wrong
+  tokens     {asked} + {answered} = {asked + answered} (prompts + replies), \
+{usage["requests"]} requests
+  record     {evallib_recorder().path_of(ids, eval_name)}
+
+Look at tasks and results:  {PYTHON} -m nanoeval.bin.sqlite run_set_id={ids.run_set_id}
+Resume one that stopped:    {PYTHON} -m examples.demo resume={ids.run_set_id}
+Ask another model:          OPENAI_API_KEY=… {PYTHON} -m examples.demo model=gpt-4o-mini"""
 
 
 def main(demo: Demo) -> None:
-    with demo.solver() as (solver, model_name, concurrency):
-        nanoeval_entrypoint(demo.ask(solver, model_name, concurrency))
+    with demo.solver() as (solver, model_name):
+        nanoeval_entrypoint(demo.ask(solver, model_name))
 
 
 if __name__ == "__main__":
