@@ -1,73 +1,112 @@
-"""One client per endpoint and process: the only place where `openai` is imported."""
+"""One client per endpoint and process, and what it does for a call: the place that knows `openai`.
+
+A call waits at the endpoint's gate, is sent over the direct transport, and is sent again when it
+failed for a reason that may pass. `_Clients` owns the clients.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
+import math
 import os
+import random
+import resource
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import openai
 from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.recorder import get_recorder
+from nanoeval_core.run_context import get_run_context
 from nanoeval_core.usage import Usage, report_usage
 
+from nanoeval_solvers import _wire
+from nanoeval_solvers._cache import ReplyCache, key_of
+from nanoeval_solvers._failures import Failure, Kind, delay_before, failure_of, rate_headers
+from nanoeval_solvers._gate import Gate
+from nanoeval_solvers._meeting import Meeting
 from nanoeval_solvers._templates import Message
-from nanoeval_solvers.api_model import OPENAI_URL, APIModel
+from nanoeval_solvers._transport import (
+    ConnectionFailedError,
+    HTTPReply,
+    Listener,
+    Template,
+    Transport,
+    prepare,
+)
+from nanoeval_solvers.reply import Problem, Reply
+
+if TYPE_CHECKING:
+    from nanoeval_solvers.api_model import APIModel
+
+_SPARE_FILES = 128  # descriptors kept for everything that is not a connection
+_TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What an endpoint said.
+class _Lane:
+    """What calls to one model of an endpoint share: its gate, its cache, and what the SDK sends."""
 
-    Attributes:
-        text: the reply; empty when there is a problem.
-        finish_reason: as the endpoint names it, such as `stop` or `length`.
-        problem: `context_length` or `content_policy` when the endpoint refused to reply.
-        model: the model that replied, by its own account.
-        usage: tokens of the call.
-    """
+    def __init__(self, model: APIModel, template: Template) -> None:
+        self.template = template
+        self.gate = _gate_of(model)
+        self.cache = _cache_of(model)
+        self.answered = False
 
-    text: str
-    finish_reason: str | None = None
-    problem: str | None = None
-    model: str | None = None
-    usage: Usage = dataclasses.field(default_factory=Usage)
+    async def close(self) -> None:
+        self.gate.close()
+        if self.cache is not None:
+            await self.cache.close()
 
     @property
-    def truncated(self) -> bool:
-        return self.finish_reason in ("length", "max_output_tokens")
-
-
-def api_key_of(model: APIModel) -> str:
-    """The key that `model` names.
-
-    Raises:
-        ConfigError: the endpoint needs one and there is none.
-    """
-    key = os.environ.get(model.api_key_env, "")
-    if key:
-        return key
-    if model.endpoint_url == OPENAI_URL:
-        raise ConfigError(
-            f"no API key: the environment variable {model.api_key_env} is not set. Set it, or "
-            "point base_url at an endpoint that needs no key"
-        )
-    return "none"
+    def never_answered(self) -> bool:
+        """Whether the endpoint is not known to exist, by any process of the run."""
+        controller = self.gate.controller
+        return not (self.answered or controller.successes or controller.refusals)
 
 
 class Client:
-    """A connection pool to one endpoint."""
+    """The connections of this process to one endpoint.
+
+    Attributes:
+        users: how many have it open.
+    """
 
     def __init__(self, model: APIModel) -> None:
         self.users = 0
-        self._openai = openai.AsyncOpenAI(
-            base_url=model.endpoint_url, api_key=api_key_of(model), max_retries=0
+        self._key = model.api_key()
+        self._url = model.endpoint_url
+        self._listener = Listener()
+        self._openai = model.make_client(
+            base_url=self._url,
+            api_key=self._key,
+            max_retries=0,
+            http_client=self._listener.http_client,
         )
+        self._transport = Transport(self._url)
+        self._lanes: dict[tuple[Any, ...], _Lane] = {}
+        self._preparing = asyncio.Lock()
+        self._dice = random.Random()
 
     async def close(self) -> None:
+        for lane in self._lanes.values():
+            await lane.close()
+        await self._transport.close()
         await self._openai.close()
+
+    async def lane(self, model: APIModel) -> _Lane:
+        lane = self._lanes.get(model.lane_id())
+        if lane is not None:
+            return lane
+        async with self._preparing:
+            if model.lane_id() not in self._lanes:
+                template = await prepare(self._openai, self._listener, model.api, model.model)
+                self._lanes[model.lane_id()] = _Lane(model, template)
+            return self._lanes[model.lane_id()]
 
     async def ask(
         self,
@@ -77,46 +116,197 @@ class Client:
         sample: str,
         params: Mapping[str, Any],
     ) -> Reply:
-        body: dict[str, Any] = {"model": model.model, "messages": list(messages)}
-        for name in ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort"):
-            if getattr(model, name) is not None:
-                body[name] = getattr(model, name)
-        try:
-            completion = await self._openai.chat.completions.create(
-                **body, **params, extra_body=dict(model.extra_body), timeout=model.timeout
+        """The reply to one request; see `APIModel.ask`."""
+        lane = await self.lane(model)
+        body = _wire.encode(model.body(messages, params))
+        if lane.cache is None:
+            return (await self._send(model, lane, body))[0]
+        key = key_of(f"{self._url} {model.api}", body, sample)
+        stored = await lane.cache.get(key)
+        if stored is not None:
+            reply = _read(model, HTTPReply(stored[0], {}, stored[1]))
+            if isinstance(reply, Reply):
+                report_usage(Usage(cache_hits=1))
+                return dataclasses.replace(reply, cached=True, usage=Usage(cache_hits=1))
+        reply, http = await self._send(model, lane, body)
+        await lane.cache.put(key, http.status, http.body)
+        return reply
+
+    async def _send(self, model: APIModel, lane: _Lane, body: bytes) -> tuple[Reply, HTTPReply]:
+        """A reply that is a result, however many calls it takes."""
+        started = time.monotonic()
+        retries = 0
+        while True:
+            outcome, http = await self._call(model, lane, body)
+            if isinstance(outcome, Reply):
+                usage = outcome.usage
+                usage.retries = retries
+                usage.cost = model.cost(usage)
+                report_usage(usage)
+                return dataclasses.replace(outcome, limit=lane.gate.window), http
+            fatal = outcome.kind is Kind.FATAL or (
+                outcome.unreachable and retries == _TRIES_TO_CONNECT and lane.never_answered
             )
-        except (
-            openai.AuthenticationError,
-            openai.PermissionDeniedError,
-            openai.NotFoundError,
-        ) as error:
-            raise ConfigError(f"{model.endpoint_url} refused {model.model!r}: {error}") from None
-        except openai.OpenAIError as error:
-            raise RolloutSystemError(f"{model.endpoint_url}: {error}") from None
-        choice = completion.choices[0]
-        usage = Usage(requests=1)
-        if completion.usage is not None:
-            usage.prompt_tokens = completion.usage.prompt_tokens
-            usage.completion_tokens = completion.usage.completion_tokens
-        report_usage(usage)
-        return Reply(
-            text=choice.message.content or "",
-            finish_reason=choice.finish_reason,
-            model=completion.model,
-            usage=usage,
+            if fatal:
+                raise self._fatal(model, outcome) from await self._sdk_error(outcome)
+            retries += 1
+            delay = delay_before(retries, outcome, self._dice)
+            if retries > model.max_retries or (
+                time.monotonic() - started + delay > model.retry_seconds
+            ):
+                report_usage(Usage(requests=1, retries=retries - 1))
+                raise self._exhausted(model, outcome, retries) from await self._sdk_error(outcome)
+            _record_retry(model, outcome, retries, delay)
+            await asyncio.sleep(delay)
+
+    async def _call(
+        self, model: APIModel, lane: _Lane, body: bytes
+    ) -> tuple[Reply | Failure, HTTPReply]:
+        """One call, from the gate and back."""
+        gate = lane.gate
+        sent_at = await gate.enter()
+        try:
+            http = await self._transport.post(lane.template, body, timeout=model.timeout)
+            lane.answered = True
+            outcome = _read(model, http)
+            told = rate_headers(http.headers)
+            if told is not None:
+                gate.headers(limit=told[0], remaining=told[1], reset=told[2])
+            if isinstance(outcome, Reply):
+                latency = time.monotonic() - sent_at
+                gate.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
+                return outcome, http
+        except ConnectionFailedError as error:
+            http = HTTPReply(0, {}, b"")
+            outcome = Failure(
+                kind=Kind.TRANSIENT,
+                words=str(error),
+                timed_out=error.timed_out,
+                unreachable=error.unreachable,
+            )
+        finally:
+            gate.leave()
+        if outcome.kind is Kind.OVERLOADED or outcome.timed_out:
+            gate.refused(sent_at=sent_at, severe=outcome.timed_out, retry_after=outcome.retry_after)
+        return dataclasses.replace(outcome, words=self._redacted(outcome.words)), http
+
+    def _redacted(self, words: str) -> str:
+        return words.replace(self._key, "[key]") if len(self._key) > 4 else words
+
+    async def _sdk_error(self, failure: Failure) -> openai.OpenAIError | None:
+        """The SDK's exception for `failure`, for who looks at the cause."""
+        if failure.status is None or failure.status < 400:
+            return None
+        body = _wire.encode({"error": {"message": failure.words}})
+        return await self._listener.error_of(self._openai, HTTPReply(failure.status, {}, body))
+
+    def _fatal(self, model: APIModel, failure: Failure) -> ConfigError:
+        if failure.status is None:
+            return ConfigError(
+                f"{self._url} cannot be reached: {failure.words}. To go on, check `base_url` and "
+                "the network, and that the server is running"
+            )
+        hint = {
+            401: f"check the key in the environment variable {model.api_key_env}",
+            403: f"check what the key in the environment variable {model.api_key_env} may use",
+            404: "check `model` and `base_url`: the address usually ends in /v1",
+            429: "check the account's plan and billing",
+        }.get(failure.status, "check the solver's arguments")
+        return ConfigError(
+            f"{self._url} refused a call to model {model.model!r} with HTTP status "
+            f"{failure.status}: {failure.words}. To go on, {hint}"
         )
+
+    def _exhausted(self, model: APIModel, failure: Failure, calls: int) -> RolloutSystemError:
+        status = "" if failure.status is None else f"HTTP status {failure.status}: "
+        return RolloutSystemError(
+            f"{self._url} failed {calls} calls in a row to model {model.model!r}, the last with "
+            f"{status}{failure.words}"
+        )
+
+
+def _read(model: APIModel, http: HTTPReply) -> Reply | Failure:
+    """What an HTTP reply is: a reply of the model, a refusal that is a result, or a failure."""
+    if 200 <= http.status < 300:
+        try:
+            return _wire.decode(model.api, http.body)
+        except _wire.MalformedReplyError as error:
+            return Failure(kind=Kind.TRANSIENT, words=str(error), status=http.status)
+    failure = failure_of(http.status, http.headers, http.body)
+    if failure.kind not in (Kind.CONTEXT_LENGTH, Kind.CONTENT_POLICY):
+        return failure
+    problem: Problem = "context_length" if failure.kind is Kind.CONTEXT_LENGTH else "content_policy"
+    return Reply(
+        text=failure.words,
+        finish_reason=problem,
+        problem=problem,
+        usage=Usage(requests=1),
+        raw=http.body,
+    )
+
+
+def _record_retry(model: APIModel, failure: Failure, retry: int, delay: float) -> None:
+    get_recorder().record_extra(
+        {
+            "retry": retry,
+            "model": model.model,
+            "status": failure.status,
+            "reason": failure.words,
+            "delay": round(delay, 3),
+        }
+    )
+
+
+def _gate_of(model: APIModel) -> Gate:
+    context = get_run_context()
+    path = None
+    if context is not None:
+        name = hashlib.sha256(f"{model.endpoint_url} {model.model}".encode()).hexdigest()[:16]
+        path = Path(context.shared_dir) / f"api-limits-{name}"
+    return Gate(
+        Meeting(path),
+        most=min(float(model.max_concurrency or math.inf), _connections_possible()),
+        per_minute=model.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute,
+        guessed_tokens=float(model.max_tokens or 1000),
+        gauges=None if context is None else context.gauges,
+    )
+
+
+def _connections_possible() -> float:
+    """Connections that this process may open, after raising its limit as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return math.inf if soft == resource.RLIM_INFINITY else float(max(1, soft - _SPARE_FILES))
+
+
+def _cache_of(model: APIModel) -> ReplyCache | None:
+    if model.cache is None:
+        return None
+    if model.cache != "run_set":
+        return ReplyCache(Path(model.cache).expanduser() / "replies.sqlite")
+    context = get_run_context()
+    return None if context is None else ReplyCache(Path(context.shared_dir) / "replies.sqlite")
 
 
 class _Clients:
     """Owns this process's clients: one per event loop and endpoint, closed by its last user."""
 
-    open: dict[tuple[int, str, str], Client] = {}  # noqa: RUF012  this class is the owner
+    open: dict[tuple[Any, ...], Client] = {}  # noqa: RUF012  this class is the owner
 
 
 @contextlib.asynccontextmanager
 async def open_client(model: APIModel) -> AsyncIterator[Client]:
-    """The client of the endpoint of `model`, shared with whoever has it open."""
-    key = (id(asyncio.get_running_loop()), model.endpoint_url, model.api_key_env)
+    """The client of the endpoint of `model`, shared with whoever has it open in this event loop.
+
+    Raises:
+        ConfigError: there is no key, or the client cannot be built.
+    """
+    key = (os.getpid(), id(asyncio.get_running_loop()), model.endpoint_url, model.api_key_env)
     client = _Clients.open.get(key)
     if client is None:
         client = _Clients.open[key] = Client(model)

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import chz
 from nanoeval_core.async_tools import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.recorder import get_recorder
+from nanoeval_core.usage import Usage
 
-from nanoeval_solvers._templates import Message
+from nanoeval_solvers._templates import Message, without_image_data
+from nanoeval_solvers.prices import Price, PriceTable, price_of
 
 if TYPE_CHECKING:
-    from nanoeval_solvers._client import Reply
+    import openai
+
+    from nanoeval_solvers.reply import Reply
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -54,6 +59,30 @@ class APIModel(HasAsyncContextManager):
         default_factory=dict, doc="Further fields of the request's body."
     )
     timeout: float = chz.field(default=600.0, doc="Seconds that one call may take.")
+    max_retries: int = chz.field(
+        default=8, doc="How often a call is repeated after failures that may pass."
+    )
+    retry_seconds: float = chz.field(
+        default=300.0, doc="Seconds after which a call is not repeated any more."
+    )
+    max_concurrency: int | None = chz.field(
+        default=None,
+        doc="Calls in flight at most, over all executors; by default as many as go well.",
+    )
+    requests_per_minute: float | None = chz.field(
+        default=None, doc="Calls started per minute at most, over all executors."
+    )
+    tokens_per_minute: float | None = chz.field(
+        default=None, doc="Tokens spent per minute at most, over all executors."
+    )
+    cache: str | None = chz.field(
+        default=None,
+        doc="Keep replies and use them again: a folder, or run_set for this run set alone.",
+    )
+    prices: PriceTable | str | None = chz.field(
+        default=None,
+        doc="Prices per million tokens by model, or the JSON or TOML file that has them.",
+    )
 
     @chz.validate
     def _check_model(self) -> None:
@@ -63,6 +92,11 @@ class APIModel(HasAsyncContextManager):
         url = self.base_url
         if url is not None and not url.startswith(("http://", "https://")):
             raise ConfigError(f"{where}.base_url={url!r}: it must begin with http:// or https://")
+        if url is not None and "@" in url.partition("//")[2].partition("/")[0]:
+            raise ConfigError(
+                f"{where}.base_url holds a user or a password: name the environment variable with "
+                "the key in api_key_env instead"
+            )
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError(f"{where}.max_tokens={self.max_tokens}: give 1 or more")
         if not self.timeout > 0:
@@ -73,10 +107,97 @@ class APIModel(HasAsyncContextManager):
                 "that holds it, such as OPENAI_API_KEY"
             )
 
+    @chz.validate
+    def _check_limits(self) -> None:
+        for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(
+                    f"{type(self).__name__}.{name}={value}: give more than 0, or None for no limit"
+                )
+        for name in ("max_retries", "retry_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{type(self).__name__}.{name}={getattr(self, name)}: it cannot be negative"
+                )
+        if self.seed is not None and self.api == "responses":
+            raise ConfigError(
+                f"{type(self).__name__}.seed={self.seed}: the responses API takes no seed: leave "
+                "it out, or use api='chat'"
+            )
+
+    @chz.validate
+    def _check_prices(self) -> None:
+        self._price  # noqa: B018  raises when the table has no price for the model
+
+    @chz.init_property
+    def _price(self) -> Price | None:
+        return None if self.prices is None else price_of(self.model, self.prices)
+
     @property
     def endpoint_url(self) -> str:
         """The endpoint that calls go to."""
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+
+    def api_key(self) -> str:
+        """The key that `api_key_env` names.
+
+        Raises:
+            ConfigError: the endpoint needs one and there is none.
+        """
+        key = os.environ.get(self.api_key_env, "").strip()
+        if key:
+            return key
+        if self.endpoint_url == OPENAI_URL:
+            raise ConfigError(
+                f"no API key: the environment variable {self.api_key_env} is not set. Set it, or "
+                "point base_url at an endpoint that needs no key"
+            )
+        return "none"
+
+    def make_client(self, **options: Any) -> openai.AsyncOpenAI:
+        """The SDK's client, which decides how calls are addressed and authenticated.
+
+        Override it for an endpoint of another kind, such as
+        `return openai.AsyncAzureOpenAI(api_version=…, azure_endpoint=…, **options)`, and keep
+        `http_client` and `max_retries` as they are in `options`.
+        """
+        import openai  # noqa: PLC0415  heavy: when a client is first built, not before
+
+        return openai.AsyncOpenAI(**options)
+
+    def lane_id(self) -> tuple[Any, ...]:
+        """What calls must have in common to share a limit and a cache."""
+        return (
+            self.model,
+            self.api,
+            self.cache,
+            self.max_concurrency,
+            self.requests_per_minute,
+            self.tokens_per_minute,
+        )
+
+    def body(self, messages: Sequence[Message], params: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request."""
+        from nanoeval_solvers import _wire  # noqa: PLC0415  msgspec, on the path of calls only
+
+        sent = {
+            name: value
+            for name, value in (("temperature", self.temperature), ("top_p", self.top_p))
+            if value is not None
+        }
+        make = _wire.chat_body if self.api == "chat" else _wire.responses_body
+        return make(
+            messages,
+            model=self.model,
+            max_tokens=self.max_tokens,
+            reasoning_effort=self.reasoning_effort,
+            params={**sent, **params, **self.extra_body},
+        )
+
+    def cost(self, usage: Usage) -> float:
+        """What `usage` costs, in the unit of `prices`; 0 without."""
+        return 0.0 if self._price is None else self._price.cost(usage)
 
     async def _context(self) -> AsyncGenerator[None, None]:
         # Deferred: openai is imported when a client is first built, not before.
@@ -85,20 +206,54 @@ class APIModel(HasAsyncContextManager):
         async with open_client(self):
             yield
 
-    async def ask(self, messages: Sequence[Message], *, sample: str, **params: Any) -> Reply:
-        """Send one request and return the reply, whatever it took.
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        *,
+        sample: str,
+        attempt: int = 1,
+        params: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """Send a chat and give the reply, however many calls that takes.
+
+        What is spent is reported to the run, and each repeated call is recorded.
 
         Args:
             messages: the chat.
             sample: which sample this is, such as `question.attempt`: two samples of the same
-                chat are independent.
+                chat are independent, and the response cache keeps them apart.
+            attempt: from 1; `seed` is sent plus `attempt - 1`.
             params: further fields of the request's body.
 
         Raises:
-            ConfigError: the endpoint will never answer this: a wrong key, an unknown model, ….
-            RolloutSystemError: the endpoint failed.
+            ConfigError: the endpoint will never answer: a wrong key, an unknown model, ….
+            RolloutSystemError: the endpoint failed, and went on failing.
         """
         from nanoeval_solvers._client import open_client  # noqa: PLC0415  imports openai
 
+        fields = dict(params or {})
+        if self.seed is not None:
+            fields["seed"] = self.seed + attempt - 1
         async with open_client(self) as client:
-            return await client.ask(self, messages, sample=sample, params=params)
+            return await client.ask(self, messages, sample=sample, params=fields)
+
+
+def record_reply(messages: Sequence[Message], reply: Reply, *, model: str) -> None:
+    """Record a chat and its reply as one sampling, with what it took."""
+    usage = reply.usage
+    extra: dict[str, Any] = {"model": reply.model or model, "finish_reason": reply.finish_reason}
+    if reply.cached:
+        extra["cached"] = True
+    else:
+        extra["usage"] = {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        }
+        extra["concurrency_limit"] = reply.limit
+    if usage.retries:
+        extra["retries"] = usage.retries
+    if usage.cost:
+        extra["cost"] = usage.cost
+    get_recorder().record_sampling(without_image_data(messages), [reply.text], **extra)

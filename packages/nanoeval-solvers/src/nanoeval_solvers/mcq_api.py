@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import chz
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.recorder import get_recorder
 
 from nanoeval_solvers._parsing import parse_choices
 from nanoeval_solvers._templates import (
@@ -17,10 +14,9 @@ from nanoeval_solvers._templates import (
     chat,
     check_template,
     lettered,
-    without_image_data,
 )
-from nanoeval_solvers.api_model import APIModel
-from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, Problem, Question
+from nanoeval_solvers.api_model import APIModel, record_reply
+from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, Question
 
 USER_PROMPT = "{question}\n\n{choices}\n\n{instruction}"
 
@@ -63,15 +59,10 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver):
     async def solve(self, task: MCQTask) -> Answer:
         question = task.question
         messages = self.messages(question)
-        reply = await self.ask(messages, sample=task.name)
-        get_recorder().record_sampling(
-            without_image_data(messages),
-            [reply.text],
-            model=reply.model or self.model,
-            finish_reason=reply.finish_reason,
-        )
+        reply = await self.ask(messages, sample=task.name, attempt=task.attempt_id)
+        record_reply(messages, reply, model=self.model)
         if reply.problem is not None:
-            return Answer(None, problem=cast("Problem", reply.problem))
+            return Answer(None, problem=reply.problem)
         picked = parse_choices(
             reply.text, question.choices, multiple=question.allow_multiple_choices
         )

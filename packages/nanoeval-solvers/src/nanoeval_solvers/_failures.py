@@ -1,0 +1,188 @@
+"""What a failed call means, and what to do next. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import email.utils
+import json
+import random
+import re
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+
+class Kind(Enum):
+    """What to do about a failed call."""
+
+    FATAL = auto()  # it will never work: the run ends
+    CONTEXT_LENGTH = auto()  # a result: the prompt is too long for the model
+    CONTENT_POLICY = auto()  # a result: the endpoint refuses the content
+    OVERLOADED = auto()  # try again, and ask for less
+    TRANSIENT = auto()  # try again
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failed call.
+
+    Attributes:
+        kind: what to do about it.
+        words: what the endpoint (or the connection) said.
+        status: of the HTTP reply; None when there was none.
+        retry_after: seconds that the endpoint asks to wait.
+        timed_out: there was no reply in time.
+        unreachable: there was no connection.
+    """
+
+    kind: Kind
+    words: str
+    status: int | None = None
+    retry_after: float | None = None
+    timed_out: bool = False
+    unreachable: bool = False
+
+
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
+_CONTEXT_WORDS = re.compile(
+    r"context (?:length|size|window)|maximum (?:context|sequence|prompt|input) length|"
+    r"max_model_len|exceed\w* (?:the )?(?:available )?context|prompt is too long|"
+    r"too many (?:input |prompt )?tokens|input is too long",
+    re.IGNORECASE,
+)
+_POLICY_CODES = frozenset(
+    {"content_filter", "content_policy_violation", "invalid_prompt", "moderation_blocked"}
+)
+_POLICY_WORDS = re.compile(
+    r"content (?:management )?(?:policy|filter)|usage polic|safety (?:system|polic)|"
+    r"flagged as potentially violating|moderation",
+    re.IGNORECASE,
+)
+_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+_OVERLOADED = frozenset({429, 503, 529})
+_TRANSIENT = frozenset({404, 408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524})
+
+
+def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """What an HTTP reply other than success means."""
+    words, codes = said(body)
+    words = words or f"HTTP status {status}"
+    return Failure(
+        kind=_kind(status, codes, words),
+        words=words,
+        status=status,
+        retry_after=retry_after(headers),
+    )
+
+
+def _kind(status: int, codes: frozenset[str], words: str) -> Kind:
+    if status in (400, 413, 422):
+        if codes & _CONTEXT_CODES or (_CONTEXT_WORDS.search(words) is not None):
+            return Kind.CONTEXT_LENGTH
+        if codes & _POLICY_CODES or _POLICY_WORDS.search(words):
+            return Kind.CONTENT_POLICY
+        return Kind.FATAL
+    if codes & _POLICY_CODES and status == 403:
+        return Kind.CONTENT_POLICY
+    if codes & _QUOTA_CODES:
+        return Kind.FATAL
+    if status in _OVERLOADED:
+        return Kind.OVERLOADED
+    if status == 404:
+        return Kind.FATAL
+    if status in _TRANSIENT or status >= 500:
+        return Kind.TRANSIENT
+    return Kind.FATAL
+
+
+def said(body: bytes) -> tuple[str, frozenset[str]]:
+    """The message of an error's body, and its codes."""
+    try:
+        content: Any = json.loads(body)
+    except ValueError:
+        return " ".join(body.decode("utf-8", "replace").split())[:500], frozenset()
+    error = content.get("error", content) if isinstance(content, dict) else content
+    if not isinstance(error, dict):
+        return str(error)[:500], frozenset()
+    inner = error.get("innererror")
+    codes = [error.get("code"), error.get("type"), inner.get("code") if inner else None]
+    message = error.get("message") or error.get("detail") or content
+    return str(message)[:2000], frozenset(str(code).lower() for code in codes if code is not None)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the headers ask to wait, never negative; None when they ask for nothing."""
+    precise = headers.get("retry-after-ms")
+    if precise is not None:
+        seconds = _number(precise)
+        return None if seconds is None else max(0.0, seconds / 1000)
+    asked = headers.get("retry-after")
+    if asked is None:
+        return None
+    seconds = _number(asked)
+    if seconds is None:
+        seconds = _until(asked, headers.get("date"))
+    return None if seconds is None else max(0.0, seconds)
+
+
+def _until(when: str, now: str | None) -> float | None:
+    """Seconds from the reply's own date to another: the endpoint's clock, not ours."""
+    try:
+        then = email.utils.parsedate_to_datetime(when)
+        base = email.utils.parsedate_to_datetime(now) if now else None
+    except ValueError:
+        return None
+    return None if base is None else (then - base).total_seconds()
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if number == number and abs(number) != float("inf") else None
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(text: str) -> float | None:
+    """A duration such as `6m0s`, `120ms` or `1.5`, in seconds."""
+    parts = _DURATION.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text.strip():
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return _number(text)
+
+
+def rate_headers(headers: Mapping[str, str]) -> tuple[float, float, float] | None:
+    """`(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, when given."""
+    remaining = headers.get("x-ratelimit-remaining-requests")
+    if remaining is None:
+        return None
+    numbers = (
+        _number(headers.get("x-ratelimit-limit-requests", "")),
+        _number(remaining),
+        seconds_of(headers.get("x-ratelimit-reset-requests", "")),
+    )
+    limit, left, reset = numbers
+    if limit is None or left is None or reset is None:
+        return None
+    return limit, left, reset
+
+
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+
+
+def delay_before(
+    retry: int, failure: Failure, dice: random.Random, *, first: float = FIRST_DELAY
+) -> float:
+    """Seconds to wait before retry number `retry`, from 1.
+
+    Exponential with full jitter: uniform from 0 to `first`·2^(retry-1), at most `LONGEST_DELAY`.
+    What the endpoint asks for is waited as well, so that those who were refused together do not
+    come back together.
+    """
+    backoff = dice.uniform(0, min(LONGEST_DELAY, first * 2.0 ** (retry - 1)))
+    return backoff + (failure.retry_after or 0.0)

@@ -1,0 +1,172 @@
+"""Calls over a direct transport: the SDK prepares a request once, aiohttp sends the rest.
+
+The SDK decides the URL, the headers and the authentication, and says what a refusal is; per call
+it would also rebuild all of that and validate the whole reply, which takes ten times as long as
+the call itself. So the client is asked once, through a transport that only listens, what it would
+send; calls then go out with those headers and a body of our own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+import openai
+
+# Set by aiohttp itself for each call.
+_PER_CALL = frozenset({"content-length", "host", "connection", "accept-encoding"})
+_CONNECT_TIMEOUT = 15.0  # seconds
+_KEEPALIVE = 60.0  # seconds
+
+
+class HTTPReply(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ConnectionFailedError(Exception):
+    """There was no whole reply; the message says why."""
+
+    def __init__(self, words: str, *, timed_out: bool = False, unreachable: bool = False) -> None:
+        super().__init__(words)
+        self.timed_out = timed_out
+        self.unreachable = unreachable
+
+
+def _http_library() -> ModuleType:
+    """The HTTP library that the installed SDK is built on: httpx or its successor."""
+    base = openai.DefaultAsyncHttpxClient.__bases__[0]
+    return importlib.import_module(base.__module__.partition(".")[0])
+
+
+class Listener:
+    """An HTTP client for the SDK that sends nothing: it keeps the request and gives a reply.
+
+    Attributes:
+        request: the last request that the SDK would have sent.
+    """
+
+    def __init__(self) -> None:
+        self.request: Any = None
+        self._library = http = _http_library()
+        self._reply = HTTPReply(200, {"content-type": "application/json"}, b"{}")
+        listener = self
+
+        class Transport(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+            async def handle_async_request(self, request: Any) -> Any:
+                return listener.heard(request)
+
+        self.http_client = openai.DefaultAsyncHttpxClient(transport=Transport())
+
+    def heard(self, request: Any) -> Any:
+        self.request = request
+        status, headers, body = self._reply
+        return self._library.Response(status, headers=dict(headers), content=body, request=request)
+
+    async def error_of(self, client: openai.AsyncOpenAI, reply: HTTPReply) -> openai.OpenAIError:
+        """The SDK's own exception for `reply`; its request holds no key."""
+        plain = {"content-type", "retry-after", "x-request-id"}
+        headers = {name: value for name, value in reply.headers.items() if name.lower() in plain}
+        before, self._reply = self._reply, reply._replace(headers=headers)
+        try:
+            await client.models.list()
+        except openai.OpenAIError as error:
+            request = getattr(error, "request", None)
+            if request is not None:
+                request.headers.pop("authorization", None)
+                request.headers.pop("api-key", None)
+            return error
+        finally:
+            self._reply = before
+        return openai.OpenAIError(f"HTTP status {reply.status}")
+
+
+class Template(NamedTuple):
+    """What the SDK sends with each call to one path."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+async def prepare(client: openai.AsyncOpenAI, listener: Listener, api: str, model: str) -> Template:
+    """What `client` sends to the path of `api`."""
+    if api == "chat":
+        await client.chat.completions.with_raw_response.create(model=model, messages=[])
+    else:
+        await client.responses.with_raw_response.create(model=model, input="")
+    request = listener.request
+    headers = {
+        name: value for name, value in request.headers.items() if name.lower() not in _PER_CALL
+    }
+    return Template(str(request.url), headers | {"Accept-Encoding": "gzip, deflate"})
+
+
+class Transport:
+    """A pool of connections to one endpoint, as large as its gate lets it grow."""
+
+    def __init__(self, url: str) -> None:
+        secure = url.startswith("https:")
+        self._proxy = _proxy_for(url)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # the gate limits calls, and so connections
+                ttl_dns_cache=None,
+                keepalive_timeout=_KEEPALIVE,
+                ssl=ssl.create_default_context() if secure else False,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            raise_for_status=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def post(self, template: Template, body: bytes, *, timeout: float) -> HTTPReply:  # noqa: ASYNC109  aiohttp's is far cheaper than asyncio.timeout's scope for a whole call
+        """Send `body`, and give the whole reply.
+
+        Raises:
+            ConnectionFailedError: there was none.
+        """
+        limit = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT)
+        try:
+            async with self._session.post(
+                template.url,
+                data=body,
+                headers=template.headers,
+                timeout=limit,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                return HTTPReply(response.status, response.headers, await response.read())
+        except aiohttp.ConnectionTimeoutError:
+            raise ConnectionFailedError(
+                f"cannot connect within {_CONNECT_TIMEOUT:g} s", timed_out=True, unreachable=True
+            ) from None
+        except TimeoutError:
+            raise ConnectionFailedError(f"no reply within {timeout:g} s", timed_out=True) from None
+        except aiohttp.ClientConnectorError as error:
+            raise ConnectionFailedError(
+                f"cannot connect: {error.os_error or error}", unreachable=True
+            ) from None
+        except aiohttp.ClientPayloadError as error:
+            raise ConnectionFailedError(f"the reply was cut off: {error}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            words = str(error) or type(error).__name__
+            raise ConnectionFailedError(f"the connection failed: {words}") from None
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`: looked up once, not at every call."""
+    parts = urlsplit(url)
+    if parts.hostname is None or urllib.request.proxy_bypass(parts.hostname):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

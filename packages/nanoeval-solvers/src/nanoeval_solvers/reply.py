@@ -1,0 +1,58 @@
+"""`Reply`: what a model endpoint said."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+from nanoeval_core.usage import Usage
+
+Problem = Literal["context_length", "content_policy"]
+"""Why an endpoint gave no reply: the prompt is longer than the model's context, or its content is
+refused."""
+
+
+class TokenLogprobs(NamedTuple):
+    """One token of a reply and what else it could have been.
+
+    Attributes:
+        token: its text.
+        logprob: its natural log probability.
+        top: the most probable tokens at this place with theirs, as many as were asked for.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a model endpoint said.
+
+    Attributes:
+        text: the reply; for a refusal, what the endpoint said instead.
+        finish_reason: as the endpoint names it, such as `stop` or `length`.
+        problem: `context_length` or `content_policy` when the endpoint refused to reply.
+        model: the model that replied, by its own account.
+        usage: tokens of the call, and what it took.
+        logprobs: of each token, when they were asked for and given.
+        cached: the reply is from the response cache: nothing was called.
+        limit: calls in flight that the endpoint was given when this one ended.
+        raw: the body of the reply, for who wants all of it.
+    """
+
+    text: str
+    finish_reason: str | None = None
+    problem: Problem | None = None
+    model: str | None = None
+    usage: Usage = dataclasses.field(default_factory=Usage)
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    cached: bool = False
+    limit: int | None = None
+    raw: bytes = b""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the limit of tokens cut the reply off."""
+        return self.finish_reason in ("length", "max_output_tokens")

@@ -1,0 +1,316 @@
+"""A model endpoint for tests: a real HTTP server on loopback that says what it is told to.
+
+With pytest, take the fixtures `model_server` (a `ModelServer`) and `run_eval` (runs an eval in
+milliseconds and gives its summary); both come with this package. Elsewhere:
+
+    with ModelServer(replies=["Answer: B"]) as server:
+        solver = OpenAIAPIMCQSolver(model="any", base_url=server.url)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request that the server got.
+
+    Attributes:
+        path: such as `/v1/chat/completions`.
+        headers: with names in lower case.
+        body: decoded.
+        at: seconds, by `time.monotonic`.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+    at: float
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last message."""
+        messages = self.body.get("messages") or self.body.get("input") or [{}]
+        content = messages[-1].get("content", "") if isinstance(messages, list) else messages
+        if isinstance(content, str):
+            return content
+        return "\n".join(part.get("text", "") for part in content)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scripted:
+    """A reply, in all detail. A plain text stands for one with that `text`.
+
+    Args:
+        text: what the model says; None says nothing at all.
+        status: of the HTTP reply; from 400 on, `text` is the error's message.
+        code: of the error, such as `context_length_exceeded`.
+        headers: of the HTTP reply, such as `{"Retry-After": "1"}`.
+        latency: seconds before the reply; by default the server's.
+        finish_reason: `stop`, `length`, `content_filter`, ….
+        refusal: the model's refusal, instead of text.
+        top_logprobs: for each token of the reply, the log probability of each candidate.
+        usage: further fields of `usage`, such as `{"prompt_tokens": 7}`.
+        fault: `hang` never replies, `disconnect` closes the connection before a reply, `truncate`
+            in the middle of one, and `garbage` sends a whole reply that is no JSON.
+    """
+
+    text: str | None = ""
+    status: int = 200
+    code: str | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    latency: float | None = None
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    top_logprobs: tuple[Mapping[str, float], ...] | None = None
+    usage: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fault: Literal["hang", "disconnect", "truncate", "garbage"] | None = None
+
+
+Script = str | Scripted | Callable[[Request], "str | Scripted"]
+
+
+class ModelServer:
+    """Serves an OpenAI-compatible API on loopback, in a thread of this process.
+
+    Attributes:
+        requests: what it was asked, in order of arrival.
+        reply: what it says when `replies` are used up; a function is called with the request.
+        replies: what it says before that, one each.
+        latency: seconds before each reply.
+        rate_limit: calls served per second, over a sliding second; others are refused with 429.
+        concurrency_limit: calls served at once; others are refused with 429.
+        refusal_headers: of those 429s.
+        api_key: when set, calls with another key are refused with 401.
+        served: calls that got a reply of success.
+        refused: calls that were refused for want of capacity.
+        in_flight: calls being served now, and `most_in_flight` at most so far.
+    """
+
+    def __init__(self, *, replies: Iterable[Script] = (), reply: Script = "Answer: A") -> None:
+        self.requests: list[Request] = []
+        self.replies: deque[Script] = deque(replies)
+        self.reply: Script = reply
+        self.latency = 0.0
+        self.rate_limit: float | None = None
+        self.concurrency_limit: int | None = None
+        self.refusal_headers: Mapping[str, str] = {}
+        self.api_key: str | None = None
+        self.served = 0
+        self.refused = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._recent: deque[float] = deque()
+        self._port = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="nanoeval-model-server", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """What to give as `base_url`."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        if self._failed is not None:
+            raise self._failed
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001  raised again where it was started
+            self._failed = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        from aiohttp import web  # noqa: PLC0415  heavy, for servers only
+
+        app = web.Application(client_max_size=2**26)
+        app.router.add_post("/v1/{path:.*}", self._handle)
+        app.router.add_get("/v1/models", self._models)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._started.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _models(self, _: web.Request) -> web.Response:
+        from aiohttp import web  # noqa: PLC0415
+
+        return web.json_response({"object": "list", "data": []})
+
+    async def _handle(self, http: web.Request) -> web.StreamResponse:
+        request = Request(
+            path=http.path,
+            headers={name.lower(): value for name, value in http.headers.items()},
+            body=await http.json(),
+            at=time.monotonic(),
+        )
+        self.requests.append(request)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return await self._send(http, request, refusal)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            scripted = self._scripted(request)
+            latency = self.latency if scripted.latency is None else scripted.latency
+            if latency:
+                await asyncio.sleep(latency)
+            return await self._send(http, request, scripted)
+        finally:
+            self.in_flight -= 1
+
+    def _refusal(self, request: Request) -> Scripted | None:
+        if self.api_key is not None and request.headers.get("authorization") != (
+            f"Bearer {self.api_key}"
+        ):
+            sent = request.headers.get("authorization", "").removeprefix("Bearer ")
+            return Scripted(
+                status=401, text=f"Incorrect API key provided: {sent}.", code="invalid_api_key"
+            )
+        while self._recent and self._recent[0] <= request.at - 1.0:
+            self._recent.popleft()
+        too_fast = self.rate_limit is not None and len(self._recent) >= self.rate_limit
+        too_many = self.concurrency_limit is not None and self.in_flight >= self.concurrency_limit
+        if too_fast or too_many:
+            self.refused += 1
+            return Scripted(
+                status=429,
+                text="Rate limit reached: try again later.",
+                code="rate_limit_exceeded",
+                headers=self.refusal_headers,
+            )
+        self._recent.append(request.at)
+        return None
+
+    def _scripted(self, request: Request) -> Scripted:
+        script = self.replies.popleft() if self.replies else self.reply
+        said = script(request) if callable(script) else script
+        return Scripted(text=said) if isinstance(said, str) else said
+
+    async def _send(
+        self, http: web.Request, request: Request, scripted: Scripted
+    ) -> web.StreamResponse:
+        from aiohttp import web  # noqa: PLC0415
+
+        if scripted.fault == "hang":
+            await asyncio.sleep(3600)
+        if scripted.fault == "disconnect" and http.transport is not None:
+            http.transport.abort()
+            return web.Response()
+        body = _body(request, scripted)
+        headers = {"Content-Type": "application/json", **scripted.headers}
+        if scripted.fault == "truncate":
+            response = web.StreamResponse(status=200, headers=headers)
+            response.content_length = len(body)
+            await response.prepare(http)
+            await response.write(body[: len(body) // 2])
+            if http.transport is not None:
+                http.transport.close()
+            return response
+        if scripted.status < 400:
+            self.served += 1
+        return web.Response(status=scripted.status, headers=headers, body=body)
+
+
+def _body(request: Request, scripted: Scripted) -> bytes:
+    if scripted.fault == "garbage":
+        return b"<html>bad gateway</html>"
+    if scripted.status >= 400:
+        error = {"message": scripted.text, "type": "error", "code": scripted.code}
+        return json.dumps({"error": error}).encode()
+    as_chat = request.path.endswith("/chat/completions")
+    return json.dumps(
+        _chat(request, scripted) if as_chat else _response(request, scripted)
+    ).encode()
+
+
+def _chat(request: Request, scripted: Scripted) -> dict[str, Any]:
+    usage = {
+        "prompt_tokens": len(request.prompt.split()),
+        "completion_tokens": len((scripted.text or "").split()),
+    } | dict(scripted.usage)
+    message = {"role": "assistant", "content": scripted.text, "refusal": scripted.refusal}
+    logprobs = None
+    if scripted.top_logprobs is not None:
+        logprobs = {"content": [_token(top) for top in scripted.top_logprobs]}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": request.body.get("model"),
+        "choices": [
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": scripted.finish_reason,
+                "logprobs": logprobs,
+            }
+        ],
+        "usage": {**usage, "total_tokens": sum(v for v in usage.values() if isinstance(v, int))},
+    }
+
+
+def _token(top: Mapping[str, float]) -> dict[str, Any]:
+    best = max(top, key=lambda token: top[token]) if top else ""
+    return {
+        "token": best,
+        "logprob": top.get(best, 0.0),
+        "bytes": None,
+        "top_logprobs": [{"token": t, "logprob": p, "bytes": None} for t, p in top.items()],
+    }
+
+
+def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
+    part: dict[str, Any] = {"type": "output_text", "text": scripted.text, "annotations": []}
+    if scripted.refusal is not None:
+        part = {"type": "refusal", "refusal": scripted.refusal}
+    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+    reason = reasons.get(scripted.finish_reason)
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": request.body.get("model"),
+        "status": "incomplete" if reason else "completed",
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": [{"type": "message", "id": "m", "role": "assistant", "content": [part]}],
+        "usage": {
+            "input_tokens": len(request.prompt.split()),
+            "output_tokens": len((scripted.text or "").split()),
+        }
+        | dict(scripted.usage),
+    }
