@@ -95,7 +95,7 @@ class Gate:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.leave()  # its turn had come: somebody else's now
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
         return self._clock()
@@ -121,7 +121,13 @@ class Gate:
         self._sync(now)
         with self._meeting.exclusive():
             # Unlocked only when another process is stopped within its lock: then late is worse.
-            self._controller.refused(now, sent_at=sent_at, severe=severe, retry_after=retry_after)
+            self._controller.refused(
+                now,
+                sent_at=sent_at,
+                in_flight=max(self._share.in_flight, self._in_flight),
+                severe=severe,
+                retry_after=retry_after,
+            )
         self._sync(now)
 
     def headers(self, *, limit: float, remaining: float, reset: float) -> None:
