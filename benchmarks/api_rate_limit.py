@@ -39,10 +39,9 @@ async def drive(url: str, concurrency: int, seconds: float, shared: str) -> None
             await solver.solve(MCQTask(question_id=f"{number}-{index}", question=QUESTION))
 
     with dummy_recorder(), contextlib.suppress(TimeoutError):
-        async with solver, asyncio.timeout(seconds):
-            async with asyncio.TaskGroup() as group:
-                for number in range(concurrency):
-                    group.create_task(caller(number))
+        async with solver, asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+            for number in range(concurrency):
+                group.create_task(caller(number))
 
 
 def watch(server: Server, seconds: float, change: float | None) -> None:
@@ -52,11 +51,9 @@ def watch(server: Server, seconds: float, change: float | None) -> None:
         time.sleep(max(0.0, started + step * STEP - time.monotonic()))
         stats = server.stats()
         calls = stats["served"] + stats["refused"]
-        print(
-            f"{(step - 1) * STEP:3.0f}-{step * STEP:.0f} s: {stats['served'] / STEP:6.1f} /s served,"
-            f" {stats['refused'] / max(1, calls):6.2%} refused",
-            flush=True,
-        )
+        served, refused = stats["served"] / STEP, stats["refused"] / max(1, calls)
+        when = f"{(step - 1) * STEP:3.0f}-{step * STEP:.0f} s"
+        print(f"{when}: {served:6.1f} /s served, {refused:6.2%} refused", flush=True)
         if change and step == int(seconds / STEP) // 2:
             print(f"the limit changes to {change:g} /s")
             server.set(rate=change)
