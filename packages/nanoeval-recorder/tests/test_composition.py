@@ -96,6 +96,15 @@ def test_tee_writes_to_each(tmp_path: Path) -> None:
     assert len(memory.events) == 5
 
 
+def test_both_formats_fit_in_one_folder_and_twice_the_same_is_refused(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    with build(tee(evallib_recorder(log_dir=folder), json_recorder(log_dir=folder))) as recorder:
+        recorder.write_events([attempt(recorder, record_all)])
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(RecorderError, match="different log_dirs"):
+        build(tee(json_recorder(log_dir=folder), json_recorder(log_dir=folder)))
+
+
 def test_tee_goes_back_in_each(tmp_path: Path) -> None:
     config = tee(
         evallib_recorder(log_dir=str(tmp_path / "a")), json_recorder(log_dir=str(tmp_path / "b"))

@@ -130,6 +130,7 @@ class FileRecorder(DirectRecording):
             if saved is not None:
                 self._follow(Path(saved.path))
             target = Position(saved.part, saved.offset) if saved else Position(0, 0)
+            self._needs_rewind = True  # and still does, when this fails
             self._file.rewind(target)
             self._event_id = saved.event_id if saved else 0
             self._needs_rewind = False
@@ -139,7 +140,7 @@ class FileRecorder(DirectRecording):
         """Go on in `path`, where the run was recorded before, when it is not where we would."""
         if path == self._file.path or not path.exists():
             return
-        if not self._needs_rewind:  # ours was made a moment ago, by __enter__
+        if not self._needs_rewind:  # then ours was made a moment ago, by __enter__
             self._file.path.unlink(missing_ok=True)
         self._file.path = path
 

@@ -177,6 +177,12 @@ class TeeRecorderConfig(RecorderConfig):
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> TeeRecorder:
         built = [await recorder.factory(spec, num_tasks) for recorder in self.recorders]
+        paths = [getattr(recorder, "path", None) for recorder in built]
+        for path in filter(None, paths):
+            if paths.count(path) > 1:
+                raise RecorderError(
+                    f"two recorders of the tee would write {path}: give them different log_dirs"
+                )
         return TeeRecorder([as_transactional(recorder) for recorder in built])
 
 

@@ -5,13 +5,14 @@ docs/records.md describes the fields of each type.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
-from nanoeval_core.recorder_protocol import RunSpec
+from nanoeval_core.recorder_protocol import BasicRunSpec, RunSpec
 
 from nanoeval_recorder._attempt import BufferedAttempt
 from nanoeval_recorder._file_recorder import FileRecorder
@@ -97,6 +98,11 @@ class JsonRecorder(FileRecorder):
 @chz.chz
 class JsonRecorderConfig(FileRecorderConfig):
     """Builds `JsonRecorder`s."""
+
+    def path_of(self, run_spec: BasicRunSpec, eval_name: str) -> Path:
+        # Beside the evallib record of the same run, when both are kept, not over it.
+        name = run_spec.eval_name or eval_name
+        return super().path_of(dataclasses.replace(run_spec, eval_name=f"{name}_json"), name)
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> JsonRecorder:
         run_spec = run_spec_for(spec)
