@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator
 
-from nanoeval_core.metrics.clustered_mean import ClusterSize
+from nanoeval_core.metrics.cluster_variance import ClusterSize
 from nanoeval_core.metrics.variance_split import VarianceSplit, split_from_moments
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nanoeval_core.metrics.clustered_mean import ClusterSize, MeanEstimate, estimate_mean
+from nanoeval_core.metrics.cluster_variance import ClusterSize
+from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_mean
 from nanoeval_core.metrics.pass_at_k import pass_at_k, pass_hat_k
 
 

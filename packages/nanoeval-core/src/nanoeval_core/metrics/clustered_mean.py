@@ -10,8 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from nanoeval_core.metrics.cluster_variance import (
+    ClusterSize,
+    Spread,
+    cluster_sizes,
+    spread_of_mean,
+)
 from nanoeval_core.metrics.intervals import (
     Interval,
     effective_wilson_interval,
@@ -75,23 +81,6 @@ class MeanEstimate:
         return entries
 
 
-class ClusterSize(NamedTuple):
-    """All clusters that hold the same number of questions.
-
-    Attributes:
-        size: questions in each.
-        number: how many clusters there are.
-        squared_residuals: Σ over them of (Σ over their questions of question mean - mean)².
-        mixed: how many of them are neither all 1, when the mean is at least 0.5, nor all 0, when
-            it is less. Matters only for scores in [0, 1].
-    """
-
-    size: int
-    number: int
-    squared_residuals: float
-    mixed: int
-
-
 def clustered_mean(
     scores: Mapping[Any, Sequence[float]],
     *,
@@ -115,7 +104,7 @@ def clustered_mean(
         ValueError: a question has no scores or one that is not finite, `clusters` lacks a
             question, or `confidence` is not between 0 and 1.
     """
-    means = {question: _mean_of(question, values) for question, values in scores.items()}
+    means = question_means(scores)
     num_scores = sum(len(values) for values in scores.values())
     if not means:
         two_sided_z(confidence)
@@ -123,7 +112,7 @@ def clustered_mean(
     single = num_scores == len(means)
     return estimate_mean(
         mean=math.fsum(means.values()) / len(means),
-        sizes=_cluster_sizes(means, clusters),
+        sizes=cluster_sizes(means, clusters),
         num_scores=num_scores,
         bounded=all(0 <= score <= 1 for values in scores.values() for score in values),
         plain=clusters is None and single and all(mean in (0.0, 1.0) for mean in means.values()),
@@ -168,12 +157,17 @@ def estimate_mean(
     """
     n = sum(group.size * group.number for group in sizes)
     num_clusters = sum(group.number for group in sizes)
-    spread = _spread(sizes, n) if num_clusters > 1 else None
+    spread = spread_of_mean(sizes, n) if num_clusters > 1 else None
     interval: Interval | None = None
+    why = ""
+    if spread is None:
+        why = "a standard error needs at least 2 independent questions"
     if plain:
         interval = wilson_interval(round(mean * n), n, confidence=confidence)
     elif spread is not None:
         interval = _interval(mean, spread, sizes, bounded=bounded, confidence=confidence)
+        if interval is None:
+            why = "an interval needs scores that differ, or are known to be in [0, 1]"
     return MeanEstimate(
         mean=mean,
         stderr=None if spread is None else math.sqrt(spread.variance),
@@ -184,58 +178,40 @@ def estimate_mean(
         num_clusters=num_clusters,
         confidence=confidence,
         method=interval.method if interval else None,
-        why="" if spread else "a standard error needs at least 2 independent questions",
+        why=why,
     )
 
 
-class _Spread(NamedTuple):
-    """Variance of a mean: as reported, with less bias for the interval, and that one's df."""
-
-    variance: float
-    adjusted_variance: float
-    df: float
-
-
-def _spread(sizes: Sequence[ClusterSize], n: int) -> _Spread:
-    """CR1 variance, CR2 variance and the latter's Satterthwaite degrees of freedom.
-
-    Bell & McCaffrey (2002) for a regression on a constant, where the matrices have closed forms:
-    with w = size/n, CR2 divides a cluster's squared residual by 1-w, and
-    df = 1 / (Σw² + (Σq)² - Σq²) with q = w²/(1-w). With equal sizes CR1 = CR2 and df = G-1.
-    """
-    num_clusters = sum(group.number for group in sizes)
-    correction = num_clusters / (num_clusters - 1)
-    variance = correction * math.fsum(group.squared_residuals for group in sizes) / n**2
-    shares = [(group.number, group.size / n, group.squared_residuals) for group in sizes]
-    adjusted = math.fsum(residuals / (1.0 - w) for _, w, residuals in shares) / n**2
-    squares = math.fsum(number * w * w for number, w, _ in shares)
-    leverages = [(number, w * w / (1.0 - w)) for number, w, _ in shares]
-    total = math.fsum(number * q for number, q in leverages)
-    df = 1.0 / (squares + total * total - math.fsum(number * q * q for number, q in leverages))
-    return _Spread(variance, adjusted, df)
-
-
 def _interval(
-    mean: float, spread: _Spread, sizes: Sequence[ClusterSize], *, bounded: bool, confidence: float
-) -> Interval:
+    mean: float, spread: Spread, sizes: Sequence[ClusterSize], *, bounded: bool, confidence: float
+) -> Interval | None:
+    only_rounding = spread.adjusted_variance <= (1e-14 * mean) ** 2
     if not bounded:
+        if only_rounding:
+            return None
         return t_interval(
             mean, math.sqrt(spread.adjusted_variance), df=spread.df, confidence=confidence
         )
-    n = sum(group.size * group.number for group in sizes)
-    # The share of one cluster if all were as large; equal clusters make it 1/G.
-    cluster_share = math.fsum(group.number * (group.size / n) ** 2 for group in sizes)
-    if spread.adjusted_variance <= (1e-14 * mean) ** 2:  # nothing but rounding
+    if only_rounding:
         # All clusters alike, so nothing shows how they vary: each counts as one outcome.
-        effective_n = 1.0 / cluster_share
+        effective_n = 1.0 / spread.cluster_share
     else:
         mixed = sum(group.mixed for group in sizes)
-        all_or_nothing = mean * (1.0 - mean) * cluster_share
+        all_or_nothing = mean * (1.0 - mean) * spread.cluster_share
         variance = (mixed * spread.adjusted_variance + ALL_OR_NOTHING_WEIGHT * all_or_nothing) / (
             mixed + ALL_OR_NOTHING_WEIGHT
         )
         effective_n = mean * (1.0 - mean) / variance
     return effective_wilson_interval(mean, effective_n, df=spread.df, confidence=confidence)
+
+
+def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
+    """The mean score of each question.
+
+    Raises:
+        ValueError: a question has no scores, or one that is not finite.
+    """
+    return {question: _mean_of(question, values) for question, values in scores.items()}
 
 
 def _mean_of(question: Any, values: Sequence[float]) -> float:
@@ -245,29 +221,3 @@ def _mean_of(question: Any, values: Sequence[float]) -> float:
     if not math.isfinite(total):
         raise ValueError(f"question {question!r} has a score that is not finite: {list(values)!r}")
     return total / len(values)
-
-
-def _cluster_sizes(
-    means: Mapping[Any, float], clusters: Mapping[Any, Hashable] | None
-) -> list[ClusterSize]:
-    centre = math.fsum(means.values()) / len(means)
-    bound = float(centre >= 0.5)
-    groups: dict[Any, list[float]] = {}
-    for question, mean in means.items():
-        if clusters is not None and question not in clusters:
-            raise ValueError(f"clusters has no entry for question {question!r}: give it one")
-        groups.setdefault(question if clusters is None else clusters[question], []).append(mean)
-    by_size: dict[int, list[list[float]]] = {}
-    for group in groups.values():
-        by_size.setdefault(len(group), []).append(group)
-    return [
-        ClusterSize(
-            size=size,
-            number=len(alike),
-            squared_residuals=math.fsum(
-                math.fsum(mean - centre for mean in group) ** 2 for group in alike
-            ),
-            mixed=sum(any(mean != bound for mean in group) for group in alike),
-        )
-        for size, alike in by_size.items()
-    ]

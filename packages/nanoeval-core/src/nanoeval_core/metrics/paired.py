@@ -1,0 +1,232 @@
+"""Two runs on the same questions: what changed, and whether it is more than chance.
+
+The runs' difference is looked at question by question. What makes a question hard for both
+cancels, so the difference is known better than either accuracy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
+from nanoeval_core.metrics.clustered_mean import MeanEstimate, clustered_mean
+from nanoeval_core.metrics.intervals import t_interval
+from nanoeval_core.metrics.student_t import regularized_incomplete_beta, t_sf, two_sided_z
+
+Scores = Mapping[Any, "Sequence[float] | float"]
+"""A run: question id → the scores of its attempts (or the score, if there is one attempt)."""
+
+DISAGREEMENT_WEIGHT = 0.5
+"""How many questions that differ by 1 are added to the variance of the difference.
+
+For scores in [0, 1], whose scale is known. When hardly any questions differ their variance is
+known badly, and not at all when none do. See the simulations of `docs/statistics.md`.
+"""
+
+
+class Change(NamedTuple):
+    """A question on which two runs differ, and its mean score in each."""
+
+    question_id: Any
+    mean_a: float
+    mean_b: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Run b against run a on the same questions. Differences are b - a: positive when b is better.
+
+    Attributes:
+        a: the mean score of run a.
+        b: the mean score of run b.
+        difference: the mean over questions of (question mean in b) - (question mean in a).
+        stderr: its standard error, clustered as the runs' are; None with fewer than 2 clusters.
+        low: lower end of its interval; None where the data support none.
+        high: upper end.
+        p_value: two-sided, of no difference, from the same t as the interval.
+        confidence: of the interval.
+        n: questions.
+        num_clusters: independent groups of questions; `n` without clusters.
+        wins: questions on which b is better.
+        losses: questions on which a is better.
+        ties: questions on which neither is.
+        exact_p_value: two-sided, of wins and losses being equally likely. With one right or wrong
+            attempt each this is McNemar's exact test, else the sign test. It treats questions as
+            independent.
+        exact_test: `McNemar` or `sign`.
+        improved: the questions b won, largest change first.
+        worsened: the questions a won, largest change first.
+        left_out: questions that only one run has; 0 unless they were left out on request.
+        why: what is missing and why; empty when nothing is.
+    """
+
+    a: MeanEstimate
+    b: MeanEstimate
+    difference: float
+    stderr: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    confidence: float
+    n: int
+    num_clusters: int
+    wins: int
+    losses: int
+    ties: int
+    exact_p_value: float
+    exact_test: str
+    improved: tuple[Change, ...]
+    worsened: tuple[Change, ...]
+    left_out: int = 0
+    why: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON values; what is None is left out."""
+        entries = dataclasses.asdict(self)
+        entries |= {
+            "a": self.a.as_dict("mean"),
+            "b": self.b.as_dict("mean"),
+            "improved": [change._asdict() for change in self.improved],
+            "worsened": [change._asdict() for change in self.worsened],
+        }
+        return {name: value for name, value in entries.items() if value is not None}
+
+
+def compare(
+    run_a: Scores,
+    run_b: Scores,
+    *,
+    clusters: Mapping[Any, Hashable] | None = None,
+    confidence: float = 0.95,
+    common_only: bool = False,
+) -> Comparison:
+    """Compare two runs on the same questions.
+
+    Args:
+        run_a: the baseline: the scores of each question's attempts. Runs may differ in attempts.
+        run_b: the candidate.
+        clusters: each question's cluster; by default every question is its own.
+        confidence: of the interval.
+        common_only: compare on the questions both have instead of refusing when they differ.
+
+    Raises:
+        ConfigError: the runs have different questions, or none; the message names some.
+        ValueError: a score is not finite, a question has none, or `clusters` lacks a question.
+    """
+    two_sided_z(confidence)
+    left_out = _check_questions(run_a, run_b, common_only=common_only)
+    scores_a = {question: _scores(run_a[question]) for question in run_a if question in run_b}
+    scores_b = {question: _scores(run_b[question]) for question in scores_a}
+    a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
+    b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
+    changes = [
+        Change(question, math.fsum(left) / len(left), math.fsum(right) / len(right))
+        for (question, left), right in zip(scores_a.items(), scores_b.values(), strict=True)
+    ]
+    improved = [change for change in changes if change.mean_b > change.mean_a]
+    worsened = [change for change in changes if change.mean_b < change.mean_a]
+    all_scores = [score for run in (scores_a, scores_b) for one in run.values() for score in one]
+    single = len(all_scores) == 2 * len(changes) and set(all_scores) <= {0.0, 1.0}
+    return Comparison(
+        a=a,
+        b=b,
+        **_difference(
+            {change.question_id: change.mean_b - change.mean_a for change in changes},
+            clusters,
+            in_unit_interval=all(0.0 <= score <= 1.0 for score in all_scores),
+            confidence=confidence,
+        ),
+        confidence=confidence,
+        n=a.n,
+        num_clusters=a.num_clusters,
+        wins=len(improved),
+        losses=len(worsened),
+        ties=len(changes) - len(improved) - len(worsened),
+        exact_p_value=sign_test(len(improved), len(worsened)),
+        exact_test="McNemar" if single else "sign",
+        improved=tuple(sorted(improved, key=_size_of_change)),
+        worsened=tuple(sorted(worsened, key=_size_of_change)),
+        left_out=left_out,
+    )
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """The exact two-sided p-value of wins and losses being equally likely; ties say nothing.
+
+    On the discordant pairs of yes/no outcomes this is McNemar's exact test.
+    """
+    n, fewer = wins + losses, min(wins, losses)
+    if n == 0 or wins == losses:
+        return 1.0
+    if n <= 1000:
+        tail = sum(math.comb(n, i) for i in range(fewer + 1)) / (1 << n)
+    else:  # P(X ≤ x) for X ~ Binomial(n, 1/2)
+        tail = regularized_incomplete_beta(n - fewer, fewer + 1, 0.5)
+    return min(1.0, 2.0 * tail)
+
+
+def _difference(
+    differences: Mapping[Any, float],
+    clusters: Mapping[Any, Hashable] | None,
+    *,
+    in_unit_interval: bool,
+    confidence: float,
+) -> dict[str, Any]:
+    n = len(differences)
+    mean = math.fsum(differences.values()) / n
+    found: dict[str, Any] = {
+        "difference": mean,
+        "stderr": None,
+        "low": None,
+        "high": None,
+        "p_value": None,
+    }
+    sizes = cluster_sizes(differences, clusters)
+    if sum(group.number for group in sizes) < 2:
+        return {**found, "why": "a standard error needs at least 2 independent questions"}
+    spread = spread_of_mean(sizes, n)
+    found["stderr"] = math.sqrt(spread.variance)
+    variance = spread.adjusted_variance
+    if in_unit_interval:
+        variance += DISAGREEMENT_WEIGHT / n**2
+    elif variance <= (1e-14 * mean) ** 2:
+        return {**found, "why": "an interval needs differences that differ"}
+    interval = t_interval(mean, math.sqrt(variance), df=spread.df, confidence=confidence)
+    p_value = 2.0 * t_sf(abs(mean) / math.sqrt(variance), spread.df)
+    return {**found, "low": interval.low, "high": interval.high, "p_value": min(1.0, p_value)}
+
+
+def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
+    """How many questions only one run has, when that is allowed."""
+    only_a = [question for question in run_a if question not in run_b]
+    only_b = [question for question in run_b if question not in run_a]
+    if len(only_a) == len(run_a) or not run_b:
+        raise ConfigError(
+            f"the runs have no question in common (a has {len(run_a)}, b has {len(run_b)}): "
+            "compare runs of the same eval"
+        )
+    if (only_a or only_b) and not common_only:
+        sides = [
+            f"{len(only)} only in run {name} ({', '.join(repr(q) for q in only[:3])}"
+            + (", …)" if len(only) > 3 else ")")
+            for name, only in (("a", only_a), ("b", only_b))
+            if only
+        ]
+        raise ConfigError(
+            f"the runs have different questions, so their difference could come from these: "
+            f"{' and '.join(sides)}. Run both on the same questions, resume the one that is "
+            "incomplete, or pass common_only=True to compare on what they share"
+        )
+    return len(only_a) + len(only_b)
+
+
+def _scores(scores: Sequence[float] | float) -> Sequence[float]:
+    return [float(scores)] if isinstance(scores, (int, float)) else scores
+
+
+def _size_of_change(change: Change) -> float:
+    return -abs(change.mean_b - change.mean_a)
