@@ -31,8 +31,8 @@ def read_columns(
     elif hasattr(frame, "columns"):
         present, column = [str(label) for label in frame.columns], frame.__getitem__
     elif isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
-        present = list(frame[0]) if frame else [*required]
         rows = frame
+        present = list(dict.fromkeys(label for row in rows for label in row)) or [*required]
 
         def column(label: str) -> list[Any]:
             return [row.get(label) for row in rows]

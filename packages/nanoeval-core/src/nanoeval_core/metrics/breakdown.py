@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,14 +24,22 @@ def breakdown(
         summarize: what to say of one group's results.
 
     Returns:
-        The value as text → its summary, in order. Tasks without a value are under `(none)`.
+        The value as text → its summary, in order. Tasks without the field or a value in it are
+        under `(none)`.
 
     Raises:
-        ValueError: a task has no such field.
+        ValueError: no task has such a field.
     """
+    values = [_value(task, field) for task, _ in results]
+    if results and all(value is _NO_FIELD for value in values):
+        task = results[0][0]
+        raise ValueError(
+            f"no task has a field {field!r}; the first, {getattr(task, 'name', task)!r}, has "
+            f"{sorted(_fields(task))}"
+        )
     groups: dict[str, list[tuple[T, S]]] = {}
-    for task, result in results:
-        for label in _labels(_value(task, field)):
+    for (task, result), value in zip(results, values, strict=True):
+        for label in _labels(value):
             groups.setdefault(label, []).append((task, result))
     return {label: summarize(groups[label]) for label in sorted(groups)}
 
@@ -43,17 +52,30 @@ async def breakdown_async(
     return {label: await summary for label, summary in found.items()}
 
 
+class _NoField(Enum):
+    NO_FIELD = 0
+
+
+_NO_FIELD = _NoField.NO_FIELD
+
+
 def _value(task: Any, field: str) -> Any:
+    if isinstance(task, Mapping) and field in task:  # whatever dots the name has
+        return task[field]
     value = task
     for step in field.split("."):
-        if isinstance(value, Mapping) and step in value:
-            value = value[step]
-        elif not isinstance(value, Mapping) and hasattr(value, step):
-            value = getattr(value, step)
+        if isinstance(value, Mapping):
+            value = value.get(step, _NO_FIELD)
         else:
-            name = getattr(task, "name", task)
-            raise ValueError(f"task {name!r} has no field {field!r}: there is no {step!r}")
+            value = getattr(value, step, _NO_FIELD)
+        if value is None or value is _NO_FIELD:
+            return value
     return value
+
+
+def _fields(task: Any) -> list[str]:
+    names = task if isinstance(task, Mapping) else getattr(task, "__dict__", ())
+    return [str(name) for name in names]
 
 
 def _labels(value: Any) -> list[str]:
@@ -63,4 +85,4 @@ def _labels(value: Any) -> list[str]:
 
 
 def _label(value: Any) -> str:
-    return "(none)" if value is None else str(value)
+    return "(none)" if value is None or value is _NO_FIELD else str(value)

@@ -15,30 +15,38 @@ polars is needed. Columns of `samples_df`, one row per attempt:
 - `system_error` (optional): the name of the error's type (or True) where the attempt ended in a
   system error, else missing or False. Only `handle_system_errors_and_compute_metrics` takes it.
 
+Any other columns can be broken down by: `by=["subject"]` adds `by`, with the same metrics for each
+value of that column: `metrics["by"]["subject"]["physics"]["accuracy"]`.
+
 Columns of `answer_group_correctness_df`: `instance`, `answer_group_id`, `is_correct`; one row for
 each answer group that occurs in `samples_df`, more do no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.errors import SystemErrorsNotSupported
 from nanoeval_core.metrics._frames import read_columns
 from nanoeval_core.metrics.agents import describe_system_errors
+from nanoeval_core.metrics.breakdown import breakdown
 from nanoeval_core.metrics.outcomes import Outcome
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 
+Row = Mapping[str, Any]
 Correctness = Mapping[tuple[Hashable, Hashable], bool]
 
 
-def compute_default_metrics(samples_df: Any, answer_group_correctness_df: Any) -> dict[str, Any]:
+def compute_default_metrics(
+    samples_df: Any, answer_group_correctness_df: Any, *, by: Sequence[str] = ()
+) -> dict[str, Any]:
     """Accuracy, pass@k, pass^k and cons@k of attempts whose answers fall into groups.
 
     Args:
         samples_df: columns `instance`, `attempt`, `answer_group_id`; see the module.
         answer_group_correctness_df: columns `instance`, `answer_group_id`, `is_correct`.
+        by: columns of `samples_df` to break the metrics down by.
 
     Returns:
         What `nanoeval_core.metrics.samples.summarize_samples` returns.
@@ -48,19 +56,26 @@ def compute_default_metrics(samples_df: Any, answer_group_correctness_df: Any) -
             attempt occurs twice.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows = _read_rows(samples_df, "answer_group_id")
+    rows = _read_rows(samples_df, "answer_group_id", by)
     _refuse_system_errors(rows)
     correctness = _read_correctness(answer_group_correctness_df)
-    return summarize_samples([_sample(row, correctness) for row in rows], answer_groups=True)
+    return _with_breakdown(
+        rows,
+        by,
+        lambda some: summarize_samples(
+            [_sample(row, correctness) for row in some], answer_groups=True
+        ),
+    )
 
 
 def compute_default_metrics_on_correctness_without_answer_groups(
-    samples_df: Any,
+    samples_df: Any, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Accuracy, pass@k and pass^k of attempts known only to be correct or not.
 
     Args:
         samples_df: columns `instance`, `attempt`, `is_correct`; see the module.
+        by: columns of `samples_df` to break the metrics down by.
 
     Returns:
         What `nanoeval_core.metrics.samples.summarize_samples` returns, without cons@k.
@@ -70,13 +85,15 @@ def compute_default_metrics_on_correctness_without_answer_groups(
             occurs twice.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows = _read_rows(samples_df, "is_correct")
+    rows = _read_rows(samples_df, "is_correct", by)
     _refuse_system_errors(rows)
-    return summarize_samples([_sample(row, None) for row in rows])
+    return _with_breakdown(
+        rows, by, lambda some: summarize_samples([_sample(row, None) for row in some])
+    )
 
 
 def handle_system_errors_and_compute_metrics(
-    samples_df: Any, answer_group_correctness_df: Any = None
+    samples_df: Any, answer_group_correctness_df: Any = None, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The default metrics of attempts of which some ended in a system error.
 
@@ -87,6 +104,7 @@ def handle_system_errors_and_compute_metrics(
         samples_df: as the other functions take it, and a column `system_error`.
         answer_group_correctness_df: as `compute_default_metrics` takes it; without it,
             `samples_df` must have `is_correct`.
+        by: columns of `samples_df` to break the metrics down by.
 
     Returns:
         The metrics, and beside them `num_tasks` (rows), `is_valid` (False when any row is a system
@@ -98,21 +116,23 @@ def handle_system_errors_and_compute_metrics(
         ValueError: as the other functions do.
     """
     grouped = answer_group_correctness_df is not None
-    rows = _read_rows(samples_df, "answer_group_id" if grouped else "is_correct")
+    rows = _read_rows(samples_df, "answer_group_id" if grouped else "is_correct", by)
     correctness = _read_correctness(answer_group_correctness_df) if grouped else None
+    return _with_breakdown(rows, by, lambda some: _error_aware(some, correctness))
+
+
+def _error_aware(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
+    grouped = correctness is not None
+    failed = [row for row in rows if row["system_error"]]
     valid = [_sample(row, correctness) for row in rows if not row["system_error"]]
-    failed = [_failure(row) for row in rows if row["system_error"]]
-    including = summarize_samples([*valid, *failed], answer_groups=grouped)
+    failures = [_failure(row) for row in failed]
+    including = summarize_samples([*valid, *failures], answer_groups=grouped)
     return {
         **summarize_samples(valid, answer_groups=grouped),
         "num_tasks": len(rows),
         "is_valid": not failed,
         "system_errors": describe_system_errors(
-            [
-                (row["instance"], _error_type(row["system_error"]))
-                for row in rows
-                if row["system_error"]
-            ],
+            [(row["instance"], _error_type(row["system_error"])) for row in failed],
             {sample.instance for sample in valid},
         ),
         "counts": including["counts"],
@@ -120,10 +140,26 @@ def handle_system_errors_and_compute_metrics(
     }
 
 
-def _read_rows(samples_df: Any, answer: str) -> list[dict[str, Any]]:
+def _with_breakdown(
+    rows: Sequence[Row], by: Sequence[str], summarize: Callable[[Sequence[Row]], dict[str, Any]]
+) -> dict[str, Any]:
+    metrics = summarize(rows)
+    if by:
+        pairs = [(row, None) for row in rows]
+        metrics["by"] = {
+            column: breakdown(pairs, column, lambda some: summarize([row for row, _ in some]))
+            for column in by
+        }
+    return metrics
+
+
+def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> list[Row]:
+    if isinstance(by, str):
+        raise TypeError(f"by={by!r}: give a list of columns, [{by!r}]")
     optional = ("outcome", "cluster", "system_error")
+    required = dict.fromkeys(("instance", "attempt", answer, *by))
     columns = read_columns(
-        samples_df, name="samples_df", required=("instance", "attempt", answer), optional=optional
+        samples_df, name="samples_df", required=tuple(required), optional=optional
     )
     empty = [None] * len(columns["instance"])
     for label in optional:
@@ -148,7 +184,7 @@ def _read_correctness(frame: Any) -> Correctness:
     return correctness
 
 
-def _sample(row: Mapping[str, Any], correctness: Correctness | None) -> Sample:
+def _sample(row: Row, correctness: Correctness | None) -> Sample:
     where = f"samples_df: attempt {row['attempt']!r} of instance {row['instance']!r}"
     if row["instance"] is None or row["attempt"] is None:
         raise ValueError(f"{where}: instance and attempt must not be missing")
@@ -178,7 +214,7 @@ def _sample(row: Mapping[str, Any], correctness: Correctness | None) -> Sample:
     )
 
 
-def _failure(row: Mapping[str, Any]) -> Sample:
+def _failure(row: Row) -> Sample:
     error = _error_type(row["system_error"])
     kinds = {"TaskTimeoutError": Outcome.TIMED_OUT, "GraderError": Outcome.GRADER_ERROR}
     return Sample(
@@ -198,7 +234,7 @@ def _truth(value: Any, where: str) -> bool:
     if value is None or value not in (0, 1):
         raise ValueError(
             f"{where} has is_correct={value!r}: it must be true or false (0 or 1). For partial "
-            "credit use nanoeval.metrics.clustered_mean"
+            "credit use nanoeval_core.metrics.clustered_mean"
         )
     return bool(value)
 
@@ -220,7 +256,7 @@ def _outcome(value: Any, where: str) -> Outcome | None:
     return outcome
 
 
-def _refuse_system_errors(rows: list[dict[str, Any]]) -> None:
+def _refuse_system_errors(rows: Sequence[Row]) -> None:
     failed = [row for row in rows if row["system_error"]]
     if failed:
         raise SystemErrorsNotSupported(
