@@ -1,28 +1,194 @@
-"""What a person sees while an eval runs."""
+"""A run's part in the display: what it shows of itself, and its partial summaries."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
+from nanoeval_core.errors import RolloutSystemError
+from nanoeval_core.eval import overrides
+
+from nanoeval_runner.display.board import boards
+from nanoeval_runner.display.tally import Tally
+from nanoeval_runner.display.view import View
+from nanoeval_runner.queue.rows import EvalRow
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nanoeval_core.recorder_protocol import TransactionalRecorder
 
     from nanoeval_runner.engine import Engine
     from nanoeval_runner.eval_run import EvalRun
 
+log = logging.getLogger("nanoeval.runner")
+
+UPDATE_COST_FACTOR = 50
+"""`Eval.update_progress` is left alone for this many times what its last call took: 2 % of time."""
+
+LAST_UPDATE_SECONDS = 1.0
+
 
 class Progress:
-    """Placeholder until the display lands."""
+    """Shows one run on the display of its event loop, together with those beside it."""
 
     def __init__(self, run: EvalRun, engine: Engine, recorder: TransactionalRecorder) -> None:
-        self._run = run
+        self.run = run
+        self.engine = engine
+        self.view = View(
+            eval_name=run.name,
+            model=run.spec.runner.model_name,
+            limit=run.spec.runner.concurrency,
+            total=run.total,
+        )
+        self._recorder = recorder
+        self._tally = Tally(run.spec.eval)
+        self._postfix = _Postfix(self.view)
+        self._has_update = overrides(run.spec.eval, "update_progress")
+        self._next_update = 0.0
+        self._board = boards.join(self)
+        self._closed = False
 
     async def serve(self) -> None:
-        await asyncio.Event().wait()
+        """Keep the display up to date until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self.run.spec.runner.summary_interval is not None:
+                    group.create_task(self._sum_up_now_and_then())
+                while True:
+                    await asyncio.sleep(self._board.seconds_to_next())
+                    await self._board.tick()
+        except asyncio.CancelledError:
+            await self._last_update()
+            raise
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        pass
+    # --- what the board asks for
+
+    async def update(self, row: EvalRow | None) -> None:
+        """Bring `view` up to date. `row` is the eval in the state file."""
+        view, run = self.view, self.run
+        view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
+        self._tally.catch_up(run.results)
+        view.errors = self._tally.errors
+        view.score = self._tally.summary()
+        if row is not None:
+            self._take(row)
+        view.mark(time.monotonic())
+        await self._update_postfix()
+
+    def _take(self, row: EvalRow) -> None:
+        view, usage = self.view, row.usage
+        view.in_flight, view.limit = row.leased, row.concurrency
+        view.retries, view.tokens, view.cost = row.retries, usage.total_tokens, usage.cost
+
+    async def _update_postfix(self) -> None:
+        if not self._has_update or not self.run.results or time.monotonic() < self._next_update:
+            return
+        started = time.monotonic()
+        try:
+            await self.run.spec.eval.update_progress(list(self.run.results), self._postfix)
+        except Exception:
+            self._has_update = False
+            log.exception(
+                "eval %r: update_progress failed and is not called again; the run goes on",
+                self.run.name,
+            )
+        now = time.monotonic()
+        self._next_update = now + max(1.0, UPDATE_COST_FACTOR * (now - started))
+
+    async def _last_update(self) -> None:
+        """What the eval shows of all its results: also short runs get to show something."""
+        if not self.run.errors:
+            self._next_update = 0.0
+            try:
+                async with asyncio.timeout(LAST_UPDATE_SECONDS):
+                    await self._update_postfix()
+            except TimeoutError:
+                log.warning("eval %r: update_progress takes too long", self.run.name)
+
+    # --- partial summaries
+
+    async def _sum_up_now_and_then(self) -> None:
+        interval = self.run.spec.runner.summary_interval
+        assert interval is not None  # noqa: S101  serve() looked
+        while True:
+            await asyncio.sleep(interval)
+            started = time.monotonic()
+            summary = await self._partial_summary()
+            if summary is None:
+                return
+            text = json.dumps(summary, default=str)
+            await self.engine.store.set_partial_summary(self.run.eval_id, text)
+            self._board.surface.say(
+                f"{self.run.name} after {self.view.done:,} of {self.run.total:,}: {text}"
+            )
+            # Summing up many results takes long; the run must not spend its time on that.
+            spent = time.monotonic() - started
+            interval = max(interval, UPDATE_COST_FACTOR * spent)
+
+    async def _partial_summary(self) -> dict[str, Any] | None:
+        """The summary of the results so far; None once that has failed."""
+        run = self.run
+        self.view.done = len(run.results)
+        try:
+            if self._tally.running is not None:
+                self._tally.catch_up(run.results, all_of_them=True)
+                summary = self._tally.running.summary()
+            else:
+                summary = await run.spec.eval.get_full_summary(list(run.results))
+        except Exception:
+            log.exception(
+                "eval %r: no more partial summaries, as get_full_summary failed on %d results",
+                run.name,
+                len(run.results),
+            )
+            return None
+        return {**summary, "partial": True}
+
+    # --- the end
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The run has this summary; the table at the end will show it."""
+        view, run = self.view, self.run
+        view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
+        view.state = "stopped" if summary.get("partial") else "done"
+        view.retries, view.summary = run.retries, dict(summary)
+        view.errors.clear()
+        if run.system_errors:
+            view.errors.update(
+                type(r).__name__ for _, r in run.results if isinstance(r, RolloutSystemError)
+            )
+        usage = summary.get("usage")
+        if isinstance(usage, dict):
+            view.tokens = usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
+            view.cost = usage.get("cost", 0.0)
+        url = self._recorder.evalboard_url("run")
+        view.record = url.removeprefix("file://") if url else None
 
     def close(self) -> None:
-        pass
+        """Take the run off the display, whether it finished or not."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.view.state == "running":
+            self.view.state = "failed" if self.run.errors else "stopped"
+        boards.leave(self._board)
+
+
+class _Postfix:
+    """The part of tqdm's progress bar that `Eval.update_progress` is given."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def set_postfix(
+        self, ordered_dict: dict[str, Any] | None = None, refresh: bool = True, **kwargs: Any
+    ) -> None:
+        """Show these beside the run's progress, instead of those before."""
+        self._view.postfix = {
+            name: f"{value:.4g}" if isinstance(value, float) else str(value)
+            for name, value in {**(ordered_dict or {}), **kwargs}.items()
+        }

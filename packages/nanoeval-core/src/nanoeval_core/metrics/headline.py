@@ -1,0 +1,66 @@
+"""The one number of a summary that a table shows, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+PREFERRED = ("accuracy", "score", "mean", "mean_score", "reward", "pass@1", "pass_at_1")
+_NOT_SCORES = frozenset({"n", "num_tasks", "num_attempts", "num_unparsable", "is_valid"})
+
+
+class Headline(NamedTuple):
+    """A metric with what stands beside it; None where the summary has nothing.
+
+    Attributes:
+        name: the metric.
+        value: what it is.
+        stderr: its standard error.
+        low: lower end of its 95 % interval.
+        high: upper end of it.
+    """
+
+    name: str
+    value: float
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it and its interval lie in [0, 1], as an accuracy does."""
+        return 0 <= self.value <= 1 and (self.low is None or self.low >= 0)
+
+
+def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | None:
+    """The metric called `name`, or the one that says most: accuracy, a score, the first number.
+
+    Returns:
+        None when the summary has no such number, or none at all.
+    """
+    if name is not None:
+        found = name if _number(summary.get(name)) is not None else None
+    else:
+        found = next((key for key in PREFERRED if _number(summary.get(key)) is not None), None)
+        found = found or next((k for k, v in summary.items() if _looks_like_a_score(k, v)), None)
+    if found is None:
+        return None
+    value = _number(summary[found])
+    assert value is not None  # noqa: S101  `found` is the name of a number
+    interval = summary.get(f"{found}_ci95")
+    low = high = None
+    if isinstance(interval, (list, tuple)) and len(interval) == 2:
+        low, high = _number(interval[0]), _number(interval[1])
+    return Headline(found, value, _number(summary.get(f"{found}_stderr")), low, high)
+
+
+def _looks_like_a_score(key: str, value: Any) -> bool:
+    beside = key.endswith(("_stderr", "_ci95", "_n", "_std"))
+    return isinstance(value, float) and not beside and key not in _NOT_SCORES and value == value
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,126 @@
+"""One display for all runs of an event loop: collects what it shows, and shows it in time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from nanoeval_runner.display.final_table import final_table
+from nanoeval_runner.display.forecast import Work, seconds_left
+from nanoeval_runner.display.surfaces import Surface, choose_surface
+from nanoeval_runner.queue.rows import EvalRow, TaskTimes
+
+if TYPE_CHECKING:
+    from nanoeval_runner.engine import Engine
+    from nanoeval_runner.progress import Progress
+
+FIRST_DELAY = 0.3
+"""Seconds before anything is drawn: a run that is shorter only shows its table."""
+
+TIMES_SAMPLED = 800
+FORECAST_SECONDS = 2.0
+FORECAST_COST_FACTOR = 300
+"""A forecast is followed by this many times its own duration without one."""
+
+
+class Board:
+    """The display of the runs that are going on together. Made by `boards.join`.
+
+    Every run's `Progress` calls `tick`; whichever comes first when it is time does the work for
+    all of them.
+    """
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface = surface
+        self.members: list[Progress] = []
+        self._active = 0
+        self._next = time.monotonic() + max(FIRST_DELAY, surface.interval)
+        self._next_forecast = 0.0
+        self._ticking = False
+        self._rng = random.Random(0)
+
+    def join(self, member: Progress) -> None:
+        self.members.append(member)
+        self._active += 1
+
+    def leave(self) -> bool:
+        """One run is over. After the last, show the table; True then, and the board is used up."""
+        self._active -= 1
+        if self._active:
+            return False
+        self.surface.close()
+        finished = [m.view for m in self.members if m.view.summary is not None]
+        if finished:
+            for line in final_table(finished):
+                self.surface.say(line)
+        return True
+
+    def seconds_to_next(self) -> float:
+        return max(0.0, self._next - time.monotonic())
+
+    async def tick(self) -> None:
+        """Update and show, if it is time and nobody else is at it."""
+        if self._ticking or time.monotonic() < self._next:
+            return
+        self._ticking = True
+        try:
+            await self._update()
+            self.surface.show([member.view for member in self.members])
+        finally:
+            self._ticking = False
+            self._next = time.monotonic() + self.surface.interval
+
+    async def _update(self) -> None:
+        by_engine: dict[Engine, list[Progress]] = {}
+        for member in self.members:
+            if member.view.state == "running":
+                by_engine.setdefault(member.engine, []).append(member)
+        for engine, members in by_engine.items():
+            rows = {row.id: row for row in await engine.store.list_evals()}
+            for member in members:
+                await member.update(rows.get(member.run.eval_id))
+            if time.monotonic() >= self._next_forecast:
+                await self._forecast(engine, members, rows)
+
+    async def _forecast(
+        self, engine: Engine, members: list[Progress], rows: dict[int, EvalRow]
+    ) -> None:
+        times = await engine.store.sample_times(TIMES_SAMPLED, self._rng.getrandbits(63))
+        started = time.monotonic()
+        by_eval: dict[int, TaskTimes] = {t.eval_id: t for t in times}
+        for member in members:
+            row, sampled = rows.get(member.run.eval_id), by_eval.get(member.run.eval_id)
+            left = None
+            if row is not None and sampled is not None:
+                left = seconds_left(
+                    Work(sampled.finished, sampled.ages, row.leased, row.queued, row.concurrency)
+                )
+            member.view.ends_at = None if left is None else time.monotonic() + left
+        now = time.monotonic()
+        self._next_forecast = now + max(FORECAST_SECONDS, FORECAST_COST_FACTOR * (now - started))
+
+
+class _Boards:
+    """Owns the board of each event loop, while runs are going on there."""
+
+    def __init__(self) -> None:
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Board]
+        self._by_loop = weakref.WeakKeyDictionary()
+
+    def join(self, member: Progress) -> Board:
+        loop = asyncio.get_running_loop()
+        board = self._by_loop.get(loop)
+        if board is None:
+            board = self._by_loop[loop] = Board(choose_surface())
+        board.join(member)
+        return board
+
+    def leave(self, board: Board) -> None:
+        if board.leave():
+            del self._by_loop[asyncio.get_running_loop()]
+
+
+boards = _Boards()

@@ -1,0 +1,41 @@
+"""Tables as plain text: what logs, files and short runs need."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def text_width(text: str) -> int:
+    """The columns that a terminal gives to `text`."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def format_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()
+) -> list[str]:
+    """Lines of aligned columns. Columns that are empty in every row are left out.
+
+    Args:
+        header: the columns' names.
+        rows: as many cells each.
+        right: the names of columns to be aligned at the right.
+    """
+    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    cells = [[row[i] for i in kept] for row in [header, *rows]]
+    widths = [max(text_width(row[i]) for row in cells) for i in range(len(kept))]
+    names = [header[i] for i in kept]
+    return [
+        "  ".join(
+            " " * (width - text_width(cell)) + cell
+            if name in right
+            else cell + " " * (width - text_width(cell))
+            for cell, width, name in zip(row, widths, names, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
