@@ -34,6 +34,7 @@ from nanoeval_core.task import Task
 from nanoeval_core.task_checks import check_tasks
 
 from nanoeval_runner import arguments, origin
+from nanoeval_runner.budget import has_budget, watch_budget
 from nanoeval_runner.engine import Engine, engines
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
@@ -262,13 +263,16 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(writer.serve())
-                showing = group.create_task(progress.serve())
+                beside = [group.create_task(progress.serve())]
+                if has_budget(self.spec.runner):
+                    beside.append(group.create_task(watch_budget(eval_run, engine)))
                 try:
                     await self._queue(eval_run, tasks, resumed=recorded.row is not None)
                     await eval_run.over.wait()
                     await self._wind_down(eval_run)
                 finally:
-                    showing.cancel()
+                    for helper in beside:
+                        helper.cancel()
                     writer.finish()
                 await asyncio.wait([writing])
             return await self._conclude(recorded, writer, progress)
@@ -379,6 +383,11 @@ class Session:
             say(message)
             await engine.settle()
             raise interruption(engine.interrupted, message)
+        if eval_run.over_budget is not None:
+            message = (
+                f"{eval_run.over_budget}: {message}, with a larger budget (the same run_set_id "
+                "and eval, run again with one, will do)"
+            )
         raise BudgetExceeded(message)
 
     def _failure(self, eval_run: EvalRun) -> BaseException:

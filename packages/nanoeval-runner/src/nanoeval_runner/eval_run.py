@@ -38,6 +38,7 @@ class EvalRun:
         results: `(task, result)` of every task that is over; a result may be a system error.
         over: set when every task has a result, or the eval cannot go on.
         errors: what ended the eval, if anything did.
+        over_budget: which budget was reached, in words, if one was.
         on_results: called with the results of each commit, after they were added.
     """
 
@@ -52,6 +53,7 @@ class EvalRun:
         self.over = asyncio.Event()
         self.errors: list[BaseException] = []
         self.interrupted = False
+        self.over_budget: str | None = None
         self.total = 0
         self.retries = 0
         self.system_errors = 0

@@ -44,6 +44,7 @@ class Progress:
             limit=run.spec.runner.concurrency,
             total=run.total,
         )
+        self.view.mark(time.monotonic())
         self._recorder = recorder
         self._tally = Tally(run.spec.eval)
         self._postfix = _Postfix(self.view)
@@ -122,9 +123,8 @@ class Progress:
                 return
             text = json.dumps(summary, default=str)
             await self.engine.store.set_partial_summary(self.run.eval_id, text)
-            self._board.surface.say(
-                f"{self.run.name} after {self.view.done:,} of {self.run.total:,}: {text}"
-            )
+            log.info("partial summary of eval %r: %s", self.run.name, text)
+            self._board.surface.say(f"{self.view.line()}\n    {_in_short(summary)}")
             # Summing up many results takes long; the run must not spend its time on that.
             spent = time.monotonic() - started
             interval = max(interval, UPDATE_COST_FACTOR * spent)
@@ -155,7 +155,9 @@ class Progress:
         view, run = self.view, self.run
         view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
         view.state = "stopped" if summary.get("partial") else "done"
-        view.retries, view.summary = run.retries, dict(summary)
+        if self._tally.is_used:
+            self._tally.catch_up(run.results, all_of_them=True)
+        view.retries, view.summary = run.retries, {**self._tally.stderr_of(summary), **summary}
         view.errors.clear()
         if run.system_errors:
             view.errors.update(
@@ -176,6 +178,13 @@ class Progress:
         if self.view.state == "running":
             self.view.state = "failed" if self.run.errors else "stopped"
         boards.leave(self._board)
+
+
+def _in_short(summary: Mapping[str, Any]) -> str:
+    """The plain values of a summary, in one line; all of it is in the state file and the log."""
+    plain = {k: v for k, v in summary.items() if isinstance(v, (bool, int, float, str))}
+    texts = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())
+    return ", ".join(texts)
 
 
 class _Postfix:

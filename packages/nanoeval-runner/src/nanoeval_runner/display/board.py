@@ -96,7 +96,14 @@ class Board:
             left = None
             if row is not None and sampled is not None:
                 left = seconds_left(
-                    Work(sampled.finished, sampled.ages, row.leased, row.queued, row.concurrency)
+                    Work(
+                        finished=sampled.finished,
+                        ages=sampled.ages,
+                        done=row.done + row.failed,
+                        in_flight=row.leased,
+                        queued=row.queued,
+                        limit=row.concurrency,
+                    )
                 )
             member.view.ends_at = None if left is None else time.monotonic() + left
         now = time.monotonic()

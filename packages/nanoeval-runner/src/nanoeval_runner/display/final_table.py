@@ -10,17 +10,14 @@ from nanoeval_runner.display.formats import format_count, format_score, format_s
 from nanoeval_runner.display.text_table import format_table
 from nanoeval_runner.display.view import View
 
-HEADER = (
-    ("eval", "model", "", "score", "95 % interval", "done")
-    + ("errors", "retries", "time", "tokens", "cost")
-)  # fmt: skip
-RIGHT = frozenset({"score", "95 % interval", "done", "errors", "retries", "time", "tokens", "cost"})
+NUMBERS = ("score", "95 % interval", "done", "errors", "retries", "time", "tokens", "cost")
+HEADER = ("eval", "model", "", *NUMBERS)
 RECORDS_SHOWN = 10
 
 
 def final_table(views: Sequence[View]) -> list[str]:
     """A row per eval, then where the records are."""
-    lines = format_table(HEADER, [_row(view) for view in views], right=RIGHT)
+    lines = format_table(HEADER, [_row(view) for view in views], right=frozenset(NUMBERS))
     recorded = [view for view in views if view.record]
     for view in recorded[:RECORDS_SHOWN]:
         of = f" of {view.name}" if len(views) > 1 else ""

@@ -24,21 +24,28 @@ class Survival:
     """The share of tasks that take longer than a time, a step function that falls.
 
     Args:
-        finished: how long the finished tasks took.
-        running: how long the others have been running.
+        finished: how long finished tasks took.
+        running: how long others have been running.
+        weights: how many tasks each of `finished` and each of `running` stands for.
     """
 
-    def __init__(self, finished: Sequence[float], running: Sequence[float]) -> None:
+    def __init__(
+        self,
+        finished: Sequence[float],
+        running: Sequence[float],
+        weights: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
         marks = sorted([(t, 0) for t in finished] + [(t, 1) for t in running])
+        at_risk = len(finished) * weights[0] + len(running) * weights[1]
         self.times: list[float] = []
         self.shares: list[float] = []  # after each of `times`
-        share, at_risk = 1.0, len(marks)
+        share = 1.0
         for time, is_censored in marks:
             if not is_censored:
-                share *= 1 - 1 / at_risk
+                share *= max(0.0, 1 - weights[0] / at_risk)
                 self.times.append(time)
                 self.shares.append(share)
-            at_risk -= 1
+            at_risk -= weights[is_censored]
         self._falling = [-s for s in self.shares]
         self._longest = marks[-1][0] if marks else 0.0
         self._rest = share
@@ -68,6 +75,7 @@ class Work(NamedTuple):
     Attributes:
         finished: how long a sample of the finished tasks took.
         ages: how long a sample of those in flight have been running.
+        done: how many have finished.
         in_flight: how many are in flight.
         queued: how many wait.
         limit: how many may be in flight; None when that is not limited.
@@ -75,6 +83,7 @@ class Work(NamedTuple):
 
     finished: Sequence[float]
     ages: Sequence[float]
+    done: int
     in_flight: int
     queued: int
     limit: int | None
@@ -89,7 +98,11 @@ def seconds_left(work: Work, *, seed: int = 0) -> float | None:
     if work.queued and 0 < work.in_flight < slots:
         slots = work.in_flight
     slots = max(1, min(slots, work.in_flight + work.queued))
-    survival = Survival(work.finished, work.ages)
+    weights = (
+        max(1.0, work.done / len(work.finished)),
+        max(1.0, work.in_flight / max(1, len(work.ages))),
+    )
+    survival = Survival(work.finished, work.ages, weights)
     rng = random.Random(seed)
     simulated = min(work.queued, max(DRAWS - work.in_flight, 2 * slots, 100))
     trials = max(1, min(MOST_TRIALS, DRAWS // max(1, simulated + work.in_flight)))

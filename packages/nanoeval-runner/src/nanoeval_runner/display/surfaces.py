@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from nanoeval_core.errors import ConfigError
@@ -38,6 +38,7 @@ class Surface(ABC):
     def say(self, text: str) -> None:
         """Show a text once, where it will stay."""
 
+    @abstractmethod
     def close(self) -> None:
         """Take down what `show` put up."""
 
@@ -51,6 +52,9 @@ class Nowhere(Surface):
         pass
 
     def say(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
@@ -71,6 +75,9 @@ class Lines(Surface):
     def say(self, text: str) -> None:
         write_line(self._stream, text)
 
+    def close(self) -> None:
+        pass
+
 
 class Notebook(Surface):
     """An output of the cell that is replaced as things go on."""
@@ -81,24 +88,26 @@ class Notebook(Surface):
         self._handle: Any = None
 
     def show(self, views: Sequence[View]) -> None:
-        from IPython.display import display  # noqa: PLC0415  the notebook's kernel has it
-
         now = time.monotonic()
         shown = {"text/plain": "\n".join(view.line(now) for view in views)}
         if self._handle is None:
-            self._handle = display(shown, raw=True, display_id=True)
+            self._handle = _notebook_display()(shown, raw=True, display_id=True)
         else:
             self._handle.update(shown, raw=True)
 
     def say(self, text: str) -> None:
-        from IPython.display import display  # noqa: PLC0415
-
-        display({"text/plain": text}, raw=True)
+        _notebook_display()({"text/plain": text}, raw=True)
 
     def close(self) -> None:
         if self._handle is not None:
             self._handle.update({"text/plain": ""}, raw=True)
             self._handle = None
+
+
+def _notebook_display() -> Callable[..., Any]:
+    # Not imported: it is loaded wherever there is a notebook, and nowhere else needed.
+    display: Callable[..., Any] = sys.modules["IPython.display"].display
+    return display
 
 
 def write_line(stream: TextIO, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
@@ -29,6 +29,11 @@ class Tally:
         self._scores: Any = None
         self._seen = 0
         self._failed = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was added: not in a run too short to show."""
+        return self._seen > 0
 
     def catch_up(self, results: Sequence[tuple[Any, Any]], *, all_of_them: bool = False) -> None:
         """Add those of `results` that are new: all results so far, each call's going on."""
@@ -77,6 +82,14 @@ class Tally:
             log.exception("the running score stops here: it could not be summed up")
             return None
         return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
+
+    def stderr_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """The standard error of a summary's accuracy, where it is known here."""
+        if self._scores is None or self._failed or "accuracy" not in summary:
+            return {}
+        known = self.summary() or {}
+        same = known.get("accuracy") is not None and known["accuracy"] == summary["accuracy"]
+        return {"accuracy_stderr": known["accuracy_stderr"]} if same else {}
 
 
 def score_of(result: Any) -> float | None:

@@ -40,8 +40,8 @@ class Terminal(Surface):
         self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def show(self, views: Sequence[View]) -> None:
-        before = time.thread_time()
         live, console = self._started()
+        before = time.thread_time()
         width, height = console.size
         lines = list(fitting(views, width, height))
         self._make_room(console, width)

@@ -126,6 +126,6 @@ class View:
 
     def line(self, now: float | None = None) -> str:
         """All of it in one line, as a log shows it."""
-        percent = f"{100 * self.share:.0f} %"
+        percent = f"{int(100 * self.share)} %"  # not 100 before the last one
         parts = [f"{self.counts()} ({percent})", *self.pace(now), *self.details()]
         return f"{self.name}: {', '.join(parts)}"

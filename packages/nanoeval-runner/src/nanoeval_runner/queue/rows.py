@@ -197,6 +197,15 @@ class ResultBatch:
     results: list[StoredResult]
 
 
+@dataclasses.dataclass(slots=True)
+class TaskTimes:
+    """How long some tasks of an eval took, and some others have been running, in seconds."""
+
+    eval_id: int
+    finished: list[float] = dataclasses.field(default_factory=list)
+    ages: list[float] = dataclasses.field(default_factory=list)
+
+
 @dataclasses.dataclass(slots=True, frozen=True)
 class ExecutorRow:
     """An executor as the state file has it; `gauges` and `running` are JSON texts."""

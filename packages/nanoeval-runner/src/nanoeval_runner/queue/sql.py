@@ -174,6 +174,7 @@ SET requests = requests + :requests, prompt_tokens = prompt_tokens + :prompt_tok
     cost = cost + :cost
 WHERE id = :id
 """
+SET_PARTIAL_SUMMARY = "UPDATE eval SET summary = ? WHERE id = ? AND state = 'running'"
 SET_EVAL_CONCURRENCY = "UPDATE eval SET concurrency = ? WHERE id = ?"
 RECOUNT_EVALS = """
 UPDATE eval SET
@@ -248,6 +249,14 @@ WHERE eval_id = ? ORDER BY id
 RESULTS_BY_ID = """
 SELECT id, retry_idx, result FROM task WHERE id IN (SELECT value FROM json_each(?))
 """
+# How long some tasks took, for forecasts. Ids are dense, so that they can be drawn at random.
+LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task"
+TIMES_BY_ID = """
+SELECT eval_id, leased_at, finished_at FROM task
+WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('done', 'failed') AND leased_at > 0
+"""
+# Through task_leased.
+LEASED_SINCE = "SELECT eval_id, leased_at FROM task WHERE state = 'leased' LIMIT ?"
 PAYLOAD_BY_ID = "SELECT payload FROM task WHERE id = ?"
 
 # --- logs: what the driver has yet to see

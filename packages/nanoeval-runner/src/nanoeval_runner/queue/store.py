@@ -23,6 +23,7 @@ from nanoeval_runner.queue.rows import (
     NewEval,
     ResultBatch,
     StoredTask,
+    TaskTimes,
 )
 
 P = ParamSpec("P")
@@ -162,6 +163,9 @@ class Store:
     ) -> None:
         await self._hop(transactions.finish_eval, eval_id, state, summary, elapsed)
 
+    async def set_partial_summary(self, eval_id: int, summary: str) -> None:
+        await self._hop(transactions.set_partial_summary, eval_id, summary)
+
     async def set_concurrency(self, eval_id: int | None, limit: int | None) -> None:
         await self._hop(transactions.set_concurrency, eval_id, limit)
 
@@ -175,6 +179,9 @@ class Store:
 
     async def get_payload(self, task_id: int) -> bytes:
         return await self._hop(transactions.get_payload, task_id)
+
+    async def sample_times(self, count: int, seed: int) -> list[TaskTimes]:
+        return await self._hop(transactions.sample_times, count, seed)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         return await self._hop(transactions.exchange, request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from nanoeval_runner.queue.rows import (
     ResultBatch,
     StoredResult,
     StoredTask,
+    TaskTimes,
 )
 from nanoeval_runner.queue.states import (
     LEASE_SECONDS,
@@ -177,6 +179,11 @@ def finish_eval(
     connection.execute(sql.FINISH_EVAL, (state, summary, elapsed, eval_id))
 
 
+def set_partial_summary(connection: sqlite3.Connection, eval_id: int, summary: str) -> None:
+    """Store what is known so far; `finish_eval` replaces it."""
+    connection.execute(sql.SET_PARTIAL_SUMMARY, (summary, eval_id))
+
+
 def set_concurrency(connection: sqlite3.Connection, eval_id: int | None, limit: int | None) -> None:
     """Set one eval's limit, or the global one when `eval_id` is None."""
     if eval_id is None:
@@ -217,6 +224,22 @@ def list_tasks(connection: sqlite3.Connection, eval_id: int) -> list[StoredTask]
 def get_payload(connection: sqlite3.Connection, task_id: int) -> bytes:
     (payload,) = connection.execute(sql.PAYLOAD_BY_ID, (task_id,)).fetchone()
     return bytes(payload)
+
+
+def sample_times(
+    connection: sqlite3.Connection, count: int, seed: int, now: Clock = time.time
+) -> list[TaskTimes]:
+    """The times of up to `count` tasks drawn at random, and of up to `count` of those in flight."""
+    (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
+    ids: Sequence[int] = range(1, last + 1)
+    if last > count:
+        ids = random.Random(seed).sample(ids, count)
+    found: dict[int, TaskTimes] = {}
+    for eval_id, start, end in connection.execute(sql.TIMES_BY_ID, (json.dumps(list(ids)),)):
+        found.setdefault(eval_id, TaskTimes(eval_id)).finished.append(max(0.0, end - start))
+    for eval_id, start in connection.execute(sql.LEASED_SINCE, (count,)):
+        found.setdefault(eval_id, TaskTimes(eval_id)).ages.append(max(0.0, now() - start))
+    return list(found.values())
 
 
 class _LeasesLostError(Exception):
