@@ -62,6 +62,7 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
 def readable_help(help_text: str) -> str:
     """chz's table of arguments as one entry an argument, no wider than the terminal."""
     head, found, table = help_text.partition("Arguments:\n")
+    head = re.sub(r"(?m)^ {6}", "  ", head)  # a docstring's further lines, as its first
     width = min(shutil.get_terminal_size().columns, 100)
     rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines() if line.strip()]
     groups = {name.rpartition(".")[0] for name, *_ in rows}
@@ -109,7 +110,7 @@ def _nearest_class(text: str) -> str:
     base_class = getattr(sys.modules.get(module or "__main__"), base, None)
     if base_class is None:
         return ""
-    known = {one.__name__ for one in _subclasses(base_class)}
+    known: set[str] = {one.__name__ for one in _subclasses(base_class)}
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if near:
@@ -117,7 +118,7 @@ def _nearest_class(text: str) -> str:
     return f"\nThere are {', '.join(sorted(known))}; or name one as module:Class"
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _subclasses(base: type[object]) -> Iterator[type[object]]:
     for one in base.__subclasses__():
         yield one
         yield from _subclasses(one)

@@ -1,0 +1,1 @@
+"""Commands on run sets: `nanoeval.bin` runs them, with arguments read by `command_line`."""

@@ -1,0 +1,19 @@
+"""`python -m nanoeval.bin.resume run_set_id=…`: finish what was stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from nanoeval_core.errors import ConfigError
+
+from nanoeval_runner._resume import resumable, resume
+
+
+async def main(run_set_id: str | None = None, resume_completed_evals: bool = False) -> None:
+    """Finish every eval of a run set. Without a run_set_id, says which there are."""
+    if run_set_id is None:
+        newest = "".join(f"\n  run_set_id={path.stem}" for path in resumable()[:10])
+        raise ConfigError(f"resume which one? Newest first:{newest or ' there is none'}")
+    for summary in await resume(run_set_id, resume_completed_evals=resume_completed_evals):
+        sys.stdout.write(json.dumps(summary, default=str) + "\n")

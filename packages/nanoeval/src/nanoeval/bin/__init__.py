@@ -1,0 +1,1 @@
+"""Commands: `python -m nanoeval.bin.{resume,mon,concurrency,sqlite}`; each has `--help`."""

@@ -1,0 +1,11 @@
+"""How much runs at once: `python -m nanoeval.bin.concurrency limit=…`."""
+
+from nanoeval_runner.cli.concurrency import main
+from nanoeval_runner.entrypoint import nanoeval_entrypoint
+
+__all__ = [
+    "main",
+]
+
+if __name__ == "__main__":
+    nanoeval_entrypoint(main)

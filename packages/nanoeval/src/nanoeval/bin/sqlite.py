@@ -1,0 +1,11 @@
+"""A read-only SQL prompt on a run set: `python -m nanoeval.bin.sqlite`."""
+
+from nanoeval_runner.cli.sqlite import main
+from nanoeval_runner.entrypoint import nanoeval_entrypoint
+
+__all__ = [
+    "main",
+]
+
+if __name__ == "__main__":
+    nanoeval_entrypoint(main)

@@ -1,0 +1,60 @@
+"""What the documents show works: commands, code and links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.script import ROOT, run_python
+
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return [
+        code for found, code in FENCE.findall(document.read_text("utf-8")) if str(found) == language
+    ]
+
+
+def test_the_readme_opens_with_two_commands() -> None:
+    demo, test, *_ = blocks(ROOT / "README.md", "bash")
+    for command, script in ((demo, "demo"), (test, "dev:test")):
+        assert command.count("\n") == 1
+        assert command.endswith(f".venv/bin/hatch run {script}\n")
+
+
+def test_continuous_integration_calls_the_readmes_test_command() -> None:
+    script = (ROOT / ".ci/run").read_text("utf-8")
+    assert "README.md" in script
+    assert 'bash -c "$test_command"' in script
+
+
+PYTHON_BLOCKS = [
+    pytest.param(code, id=f"{document.relative_to(ROOT)}:{number}")
+    for document in DOCUMENTS
+    for number, code in enumerate(blocks(document, "python"), start=1)
+]
+
+
+@pytest.mark.parametrize("code", PYTHON_BLOCKS)
+def test_python_blocks_run(code: str, tmp_path: Path) -> None:
+    script = tmp_path / "block.py"
+    script.write_text(code, "utf-8")
+    done = run_python("-W", "error", script, folder=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
+    local = [link.partition("#")[0] for link in links if "://" not in link]
+    missing = [link for link in local if link and not (document.parent / link).exists()]
+    assert not missing
