@@ -8,6 +8,7 @@ import chz
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval
+from nanoeval_core.executors import IN_PROCESS, MULTIPROCESS, ExecutorByName, ExecutorConfig
 from nanoeval_core.recorder import RecorderByName
 from nanoeval_core.recorder_protocol import RecorderConfig
 
@@ -28,10 +29,12 @@ class RunnerArgs:
         default=False, doc="Run tasks in a pool of processes rather than in this one."
     )
     num_processes: int | None = chz.field(
-        default=None, doc="Processes in that pool; by default one per usable core."
-    )
-    executor: str | None = chz.field(
         default=None,
+        doc="Executor processes; by default one per usable core, or what the engine has room for.",
+    )
+    executor: str | ExecutorConfig | None = chz.field(
+        default=None,
+        meta_factory=ExecutorByName(annotation=ExecutorConfig | None),
         doc="Which executors run the tasks: in_process, multiprocess, or an installed engine such "
         "as ray. By default in_process, or multiprocess with experimental_use_multiprocessing.",
     )
@@ -114,13 +117,15 @@ class RunnerArgs:
 
     @chz.validate
     def _refuse_contradictions(self) -> None:
-        if self.num_processes is not None and not self.uses_multiprocessing:
+        if self.executor is not None and not isinstance(self.executor, (str, ExecutorConfig)):
+            _refuse("executor", self.executor, "give the name of one, or its ExecutorConfig")
+        if self.num_processes is not None and self.executor_name == IN_PROCESS:
             _refuse(
                 "num_processes",
                 self.num_processes,
                 "it needs a pool: set experimental_use_multiprocessing=True, or leave it out",
             )
-        if self.experimental_use_multiprocessing and self.executor not in (None, "multiprocess"):
+        if self.experimental_use_multiprocessing and self.executor not in (None, MULTIPROCESS):
             _refuse(
                 "executor",
                 self.executor,
@@ -143,8 +148,15 @@ class RunnerArgs:
             )
 
     @property
+    def executor_name(self) -> str:
+        """Which executors run the tasks, by name."""
+        if self.executor is None:
+            return MULTIPROCESS if self.experimental_use_multiprocessing else IN_PROCESS
+        return self.executor if isinstance(self.executor, str) else self.executor.name
+
+    @property
     def uses_multiprocessing(self) -> bool:
-        return self.experimental_use_multiprocessing or self.executor == "multiprocess"
+        return self.executor_name == MULTIPROCESS
 
 
 def check_run_set_id(value: str) -> None:

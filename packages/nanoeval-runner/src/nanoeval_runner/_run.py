@@ -38,6 +38,7 @@ from nanoeval_runner.budget import has_budget, watch_budget
 from nanoeval_runner.engine import Engine, engines
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
+from nanoeval_runner.executors.engines import check_executor
 from nanoeval_runner.payloads import dump_task
 from nanoeval_runner.progress import Progress
 from nanoeval_runner.queue.rows import EvalRow, NewEval
@@ -110,13 +111,9 @@ class Session:
         self.engine = engine
         self.spec = spec
         self.stored = stored
-        self._by_value = spec.runner.uses_multiprocessing and not origin.main_is_importable()
-        self.kind = "multiprocess" if spec.runner.uses_multiprocessing else in_process.KIND
-        if spec.runner.executor not in (None, in_process.KIND, "multiprocess"):
-            raise ConfigError(
-                f"RunnerArgs.executor={spec.runner.executor!r}: no such executor is installed; "
-                "choose in_process or multiprocess"
-            )
+        check_executor(spec.runner)
+        self.kind = spec.runner.executor_name
+        self._by_value = self.kind != in_process.KIND and not origin.main_is_importable()
 
     async def run(self) -> dict[str, Any]:
         name = self.spec.eval.get_name()

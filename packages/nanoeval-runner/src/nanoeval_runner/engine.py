@@ -16,12 +16,13 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from nanoeval_core.errors import StateError
 
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
+from nanoeval_runner.executors.engines import Pool, make_pool
 from nanoeval_runner.executors.in_process import InProcessExecutor
 from nanoeval_runner.executors.protocol import EvalHandle
 from nanoeval_runner.queue import backup
@@ -30,9 +31,6 @@ from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store, create_private
 from nanoeval_runner.run_set_ids import new_run_set_id
 from nanoeval_runner.signals import SignalGuard
-
-if TYPE_CHECKING:
-    from nanoeval_runner.executors.process_pool import ProcessPool
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -73,7 +71,7 @@ class Engine:
         self._closing = asyncio.Event()
         self._ready = asyncio.Event()
         self._local: InProcessExecutor | None = None
-        self._pool: ProcessPool | None = None
+        self._pools: dict[str, Pool] = {}
         self._results_seq = 0
         self._results_wanted = asyncio.Event()
         self._signals = SignalGuard(self)
@@ -156,13 +154,12 @@ class Engine:
                 await self._closing.wait()
                 if self._local is not None and self._local.loop is not None:
                     self._local.loop.stop(release=True)
-                if self._pool is not None:
-                    await self._pool.stop()
+                for pool in self._pools.values():
+                    await pool.stop()
                 housekeeping.cancel()
                 reading.cancel()
         finally:
-            if self._pool is not None:
-                self._pool.kill()
+            self.kill_executors()
             self._group = None
 
     def _serving_ended(self, serving: asyncio.Task[None]) -> None:
@@ -206,15 +203,13 @@ class Engine:
         self.wake()
 
     async def _start_pool(self, run: EvalRun) -> None:
-        if self._pool is None:
-            # Deferred: multiprocess and dill are needed by pools only.
-            from nanoeval_runner.executors.process_pool import (  # noqa: PLC0415
-                ProcessPool,
-            )
-
-            self._pool = ProcessPool(self.store, self._pool_changed, self.fail)
         assert self._group is not None  # noqa: S101  open() came first
-        await self._pool.grow(run.spec.runner.num_processes, self._group)
+        pool = self._pools.get(run.kind)
+        if pool is None:
+            pool = self._pools[run.kind] = make_pool(
+                run.spec.runner, self.store, self._group, self._pool_changed, self.fail
+            )
+        await pool.grow(run.spec.runner.num_processes)
 
     def fail(self, error: BaseException) -> None:
         """The executors cannot go on, for any eval."""
@@ -238,8 +233,8 @@ class Engine:
         """Let every executor look at the state file now."""
         if self._local is not None and self._local.loop is not None:
             self._local.loop.wake()
-        if self._pool is not None:
-            self._pool.wake()
+        for pool in self._pools.values():
+            pool.wake()
 
     # --- EvalLoader and ExecutorEvents, for the executor in this process
 
@@ -330,7 +325,7 @@ class Engine:
             if limits is not None and now != limits:
                 self.wake()
             limits = now
-            if self._pool is not None:
+            if self._pools:
                 self._results_wanted.set()
             if self._backup is not None:
                 await self._backup.write_if_due()
@@ -351,9 +346,9 @@ class Engine:
                 run.over.set()
 
     def kill_executors(self) -> None:
-        """Kill the pool's processes, now; safe in a signal handler."""
-        if self._pool is not None:
-            self._pool.kill()
+        """Kill executors in processes of their own, now; safe in a signal handler."""
+        for pool in self._pools.values():
+            pool.kill()
 
     def resume_hint(self) -> str:
         """The command that goes on with this run set."""

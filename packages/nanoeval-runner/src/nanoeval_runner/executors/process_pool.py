@@ -53,10 +53,12 @@ class ProcessPool:
     def __init__(
         self,
         store: Store,
+        group: asyncio.TaskGroup,
         on_change: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._store = store
+        self._group = group
         self._on_change = on_change
         self._on_failure = on_failure
         self._context = multiprocess.get_context("spawn")
@@ -68,12 +70,10 @@ class ProcessPool:
         self._stopping = False
         self._empty = asyncio.Event()
         self._wake_timer: asyncio.TimerHandle | None = None
-        self._group: asyncio.TaskGroup | None = None
         atexit.register(self.kill)
 
-    async def grow(self, size: int | None, group: asyncio.TaskGroup) -> None:
+    async def grow(self, size: int | None) -> None:
         """Have at least `size` processes, by default one per usable core."""
-        self._group = group
         self._size = max(self._size, size or usable_cores())
         while len(self._members) < self._size:
             await self._spawn()
@@ -106,7 +106,6 @@ class ProcessPool:
             message = b""
         if not message:
             asyncio.get_running_loop().remove_reader(member.pipe.fileno())
-            assert self._group is not None  # noqa: S101  set by grow()
             self._group.create_task(self._bury(member), name=f"bury {member.name}")
             return
         if child.COMMITTED in message:

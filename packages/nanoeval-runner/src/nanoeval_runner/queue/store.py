@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
 from nanoeval_core.errors import StateError
@@ -185,6 +185,10 @@ class Store:
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         return await self._hop(transactions.exchange, request)
+
+    async def in_turn(self, calls: Sequence[tuple[Callable[..., Any], Any]]) -> list[Any]:
+        """Several functions of `transactions`, each with its argument, in one hop."""
+        return await self._hop(transactions.in_turn, calls)
 
     # --- what the driver reads
 

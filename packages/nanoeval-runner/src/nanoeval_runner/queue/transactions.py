@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError, StateError
 from nanoeval_core.usage import Usage
@@ -278,6 +279,13 @@ def exchange(
         else:
             reply.rejected = rejected
             return reply
+
+
+def in_turn(
+    connection: sqlite3.Connection, calls: Sequence[tuple[Callable[..., Any], Any]]
+) -> list[Any]:
+    """Each of `calls`, a function of this module and its argument, as a transaction of its own."""
+    return [function(connection, argument) for function, argument in calls]
 
 
 def _still_leased(

@@ -1,0 +1,118 @@
+"""The seam for engines: what starts executors elsewhere, such as on a cluster.
+
+An engine is an `ExecutorConfig` that a package registers in the entry-point group
+`nanoeval.executors`. It starts processes that call `nanoeval_runner.executors.remote.
+serve_executor`, and carries their messages to `ExecutorHost.handle`. Queue, leases, wake-ups,
+records and retries are the runner's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Protocol
+
+import chz
+
+from nanoeval_core.errors import ConfigError
+
+ENTRY_POINT_GROUP = "nanoeval.executors"
+IN_PROCESS = "in_process"
+MULTIPROCESS = "multiprocess"
+BUILT_IN = (IN_PROCESS, MULTIPROCESS)
+
+
+class ExecutorHost(Protocol):
+    """What an engine gets of the driver. All of it is used on the driver's event loop."""
+
+    @property
+    def run_set_id(self) -> str: ...
+
+    async def handle(self, message: bytes) -> bytes:
+        """The reply to a message of an executor. Some replies are given only after a while."""
+
+    async def lost(self, executor: str, reason: str) -> bool:
+        """The executor of that name is gone: its tasks go to others, now.
+
+        Returns:
+            whether to start another in its place, under a new name.
+        """
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> object:
+        """Run `coroutine` beside the run; what it raises ends the run."""
+
+    def fail(self, error: BaseException) -> None:
+        """The engine cannot go on; `run` raises `error`."""
+
+
+class ExecutorEngine(Protocol):
+    """Starts executors, and ends them."""
+
+    async def grow(self, size: int | None) -> None:
+        """Have at least `size` executors, or as many as is sensible. Called for each eval."""
+
+    async def stop(self) -> None:
+        """All executors were told to stop and given time: end those that are left, and leave."""
+
+    def kill(self) -> None:
+        """End every executor, now. May be called from a signal handler, and more than once."""
+
+
+class ExecutorConfig(ABC):
+    """Which engine runs the tasks, and how. Subclass it as a chz class.
+
+    Attributes:
+        name: of the engine, as the entry point has it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def engine(self, host: ExecutorHost) -> ExecutorEngine:
+        """The engine, not started yet. Called once per run set.
+
+        Raises:
+            ConfigError: it cannot work here.
+        """
+
+
+def executor_names() -> list[str]:
+    """The names that `RunnerArgs.executor` may have, sorted."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
+
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def find_executor(name: str) -> Callable[..., ExecutorConfig]:
+    """What `name` stands for in the entry-point group `nanoeval.executors`.
+
+    Raises:
+        ConfigError: no installed package registers that name.
+    """
+    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
+
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        found: Callable[..., ExecutorConfig] = point.load()
+        return found
+    hint = '; `pip install "nanoeval[ray]"` brings ray' if name == "ray" else ""
+    raise ConfigError(
+        f"RunnerArgs.executor={name!r}: no such executor is installed, choose one of "
+        f"{', '.join(executor_names())}{hint}"
+    )
+
+
+class ExecutorByName(chz.factories.standard):
+    """Lets `runner.executor=NAME` on the command line name an engine or `module:Class`.
+
+    The engine's own options follow: `runner.executor=ray runner.executor.num_gpus=1`.
+    """
+
+    def from_string(self, factory: str) -> Any:
+        if factory in BUILT_IN:
+            return lambda: factory
+        if ":" in factory or factory == "None":
+            return super().from_string(factory)
+        try:
+            return find_executor(factory)
+        except ConfigError as error:
+            raise chz.factories.MetaFromString(str(error)) from None
