@@ -68,7 +68,6 @@ CREATE TABLE task (
 );
 CREATE UNIQUE INDEX task_identity ON task (eval_id, question_id, attempt_id, retry_idx);
 CREATE INDEX task_queued ON task (eval_id, not_before, id) WHERE state = 'queued';
-CREATE INDEX task_leased ON task (executor_id) WHERE state = 'leased';
 
 CREATE TABLE result_log (
     seq      INTEGER PRIMARY KEY,
@@ -186,10 +185,26 @@ TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
 # --- tasks
 
 NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task"
-INSERT_TASK = """
-INSERT INTO task (id, eval_id, question_id, attempt_id, retry_idx, state, payload)
-VALUES (?, ?, ?, ?, 0, 'queued', ?)
+CHUNKS = (256, 64, 16, 4, 1)
+"""Rows a statement of `insert_tasks` and `complete_tasks` works on.
+
+Many rows a statement are one call into sqlite, which lets go of the interpreter's lock once rather
+than per row; few sizes are each prepared once and stay prepared.
 """
+
+
+def insert_tasks(n: int) -> str:
+    """One statement that queues `n` tasks.
+
+    Its parameters: (id, eval id, question id, attempt id, payload) × n.
+    """
+    values = ", ".join(["(?, ?, ?, ?, 0, 'queued', ?)"] * n)
+    return (
+        "INSERT INTO task (id, eval_id, question_id, attempt_id, retry_idx, state, payload) "
+        f"VALUES {values}"
+    )
+
+
 # Walks task_queued in order; `leased_at` is wall-clock time, `not_before` monotonic.
 _CLAIM = """
 UPDATE task SET state = 'leased', executor_id = ?1, leased_at = ?2
@@ -205,8 +220,6 @@ CLAIM_WITH_PAYLOAD = f"{_CLAIM}, payload"
 NEXT_DUE = """
 SELECT min(not_before) FROM task INDEXED BY task_queued WHERE eval_id = ? AND state = 'queued'
 """
-COMPLETE_CHUNKS = (256, 64, 16, 4, 1)
-"""Sizes of `complete_tasks`: few enough that each is prepared once and stays prepared."""
 
 
 def complete_tasks(n: int) -> str:
@@ -232,7 +245,7 @@ INSERT INTO task (eval_id, question_id, attempt_id, retry_idx, state, not_before
 SELECT eval_id, question_id, attempt_id, retry_idx + 1, 'queued', ?, payload
 FROM task WHERE id = ?
 """
-# Through task_leased.
+# A scan: executors end rarely, and an index of leases would cost every claim and every result.
 RELEASE_LEASES = """
 UPDATE task SET state = 'queued', executor_id = 0, losses = losses + ?
 WHERE executor_id = ? AND state = 'leased' RETURNING id, eval_id, losses

@@ -206,15 +206,23 @@ def enqueue(
     """
     with transaction(connection):
         first: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0]
-        connection.executemany(
-            sql.INSERT_TASK,
-            (
-                (first + index, eval_id, question_id, attempt_id, payload)
-                for index, (question_id, attempt_id, payload) in enumerate(tasks)
-            ),
-        )
+        values: list[object] = []
+        for index, (question_id, attempt_id, payload) in enumerate(tasks, first):
+            values += (index, eval_id, question_id, attempt_id, payload)
+        for size, position in _chunks(len(tasks)):
+            chunk = values[5 * position : 5 * (position + size)]
+            connection.execute(sql.insert_tasks(size), chunk)
         connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
     return first
+
+
+def _chunks(rows: int) -> Iterator[tuple[int, int]]:
+    """`rows` cut into sizes of `sql.CHUNKS`: (size, first row) pairs."""
+    position = 0
+    for size in sql.CHUNKS:
+        while rows - position >= size:
+            yield size, position
+            position += size
 
 
 def list_tasks(connection: sqlite3.Connection, eval_id: int) -> list[StoredTask]:
@@ -312,16 +320,11 @@ def _complete(
             by_eval[c.eval_id] = [c]
         else:
             group.append(c)
-    left, position, written = len(completions), 0, 0
-    for size in sql.COMPLETE_CHUNKS:
-        while left >= size:
-            chunk = values[position : position + 3 * size]
-            cursor = connection.execute(
-                sql.complete_tasks(size), (now, *chunk, request.executor_id)
-            )
-            written += cursor.rowcount
-            left -= size
-            position += 3 * size
+    written = 0
+    for size, position in _chunks(len(completions)):
+        chunk = values[3 * position : 3 * (position + size)]
+        cursor = connection.execute(sql.complete_tasks(size), (now, *chunk, request.executor_id))
+        written += cursor.rowcount
     if written != len(completions):
         raise _LeasesLostError
     for eval_id, group in by_eval.items():
