@@ -67,6 +67,11 @@ def set_default_recorder(recorder: RecorderProtocol | None) -> _Restore:
     return _Restore(recorder, _current.set(recorder))
 
 
+def bind_recorder(recorder: RecorderProtocol) -> None:
+    """Make `recorder` current in a context that ends with its attempt; executors call it."""
+    _current.set(recorder)
+
+
 def current_run_spec() -> BasicRunSpec | None:
     """The ids of the run whose recorder is being built, for `RecorderConfig.factory`."""
     return _run_spec.get()

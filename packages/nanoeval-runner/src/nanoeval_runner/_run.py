@@ -45,11 +45,12 @@ from nanoeval_runner.queue.rows import EvalRow, NewEval
 from nanoeval_runner.queue.states import EvalState
 from nanoeval_runner.recording import RecordWriter
 from nanoeval_runner.signals import interruption, say
+from nanoeval_runner.task_group import task_group
 
 log = logging.getLogger("nanoeval.runner")
 
-ENQUEUE_CHUNK = 20_000
-"""Tasks pickled and queued at a time: the first run while the last are still being queued."""
+FIRST_ENQUEUED, MOST_ENQUEUED = 1024, 32_768
+"""Tasks pickled and queued at a time: small at first, so that writing starts early."""
 
 
 async def run(spec: EvalSpec) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class Session:
 
     async def _load_tasks(self, name: str) -> list[Task] | None:
         """The tasks to run, checked and cut; None to take them from the state file."""
-        if self.stored is not None:
+        if self.stored is not None and self.stored.listed:
             return None
         runner = self.spec.runner
         tasks: list[Task] = check_tasks(await self.spec.eval.get_tasks(), eval_name=name)
@@ -258,7 +259,7 @@ class Session:
         progress = Progress(eval_run, engine, recorder)
         self._notify(f"{eval_run.name}: started ({recorded.run_spec.run_id})")
         try:
-            async with asyncio.TaskGroup() as group:
+            async with task_group() as group:
                 writing = group.create_task(writer.serve())
                 beside = [group.create_task(progress.serve())]
                 if has_budget(self.spec.runner):
@@ -307,23 +308,42 @@ class Session:
                         "asked for; their results are kept and left out of this summary"
                     )
             eval_run.stored(rows, asked)
-        payloads = [
-            (
-                task.question_id,
-                task.attempt_id,
-                dump_task(task, eval_run.name, by_value=self._by_value),
-            )
-            for task in fresh
-        ]
-        if fresh:
-            first = await store.enqueue(eval_run.eval_id, payloads)
-            eval_run.queued(fresh, first)
+        eval_run.total += len(fresh)
+        await self._enqueue(eval_run, fresh)
         eval_run.phase = Phase.RUNNING
         if eval_run.remaining:
             await self.engine.add(eval_run)
         else:
             self.engine.runs[eval_run.eval_id] = eval_run
             eval_run.over.set()
+
+    async def _enqueue(self, eval_run: EvalRun, fresh: Sequence[Task]) -> None:
+        """Pickle tasks while those before them are being written. None runs before all are in."""
+        store = self.engine.store
+        size, position = FIRST_ENQUEUED, 0
+        async with task_group() as group:
+            writing: asyncio.Task[int] | None = None
+            written: Sequence[Task] = ()
+            while position < len(fresh) or writing is not None:
+                chunk = fresh[position : position + size]
+                payloads = [
+                    (
+                        task.question_id,
+                        task.attempt_id,
+                        dump_task(task, eval_run.name, by_value=self._by_value),
+                    )
+                    for task in chunk
+                ]
+                if writing is not None:
+                    eval_run.queued(written, await writing)
+                    writing = None
+                if payloads:
+                    writing = group.create_task(store.enqueue(eval_run.eval_id, payloads))
+                    written = chunk
+                    await asyncio.sleep(0)  # let the write start
+                position += len(chunk)
+                size = min(size * 2, MOST_ENQUEUED)
+        await store.set_listed(eval_run.eval_id)
 
     # --- the end
 

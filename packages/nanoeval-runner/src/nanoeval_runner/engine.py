@@ -31,6 +31,7 @@ from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store, create_private
 from nanoeval_runner.run_set_ids import new_run_set_id
 from nanoeval_runner.signals import SignalGuard
+from nanoeval_runner.task_group import task_group
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -146,7 +147,7 @@ class Engine:
 
     async def _serve(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with task_group() as group:
                 self._group = group
                 housekeeping = group.create_task(self._keep_house(), name="housekeeping")
                 reading = group.create_task(self._read_results(), name="read results")
@@ -165,8 +166,6 @@ class Engine:
     def _serving_ended(self, serving: asyncio.Task[None]) -> None:
         self._ready.set()
         failure = None if serving.cancelled() else serving.exception()
-        if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
-            failure = failure.exceptions[0]
         if failure is not None:
             self.failure = failure
             self.fail(failure)

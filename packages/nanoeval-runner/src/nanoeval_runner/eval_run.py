@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextvars
 import enum
 import time
@@ -63,8 +64,8 @@ class EvalRun:
         self.on_events: Callable[[], None] = lambda: None
         self._encoder = encoder
         self._tasks: dict[int, Task] = {}
-        self._listed: Sequence[Task] = ()
-        self._first_id = 0
+        self._segments: list[Sequence[Task]] = []
+        self._firsts: list[int] = []
 
     # --- EvalHandle
 
@@ -91,9 +92,9 @@ class EvalRun:
     # --- tasks
 
     def queued(self, tasks: Sequence[Task], first_id: int) -> None:
-        """`tasks` are in the state file, with consecutive ids."""
-        self._listed, self._first_id = tasks, first_id
-        self.total += len(tasks)
+        """`tasks` are in the state file, with consecutive ids above all earlier ones."""
+        self._segments.append(tasks)
+        self._firsts.append(first_id)
 
     def stored(self, rows: Sequence[StoredTask], asked: dict[tuple[str, int], Task] | None) -> None:
         """Take over the rows of an earlier run.
@@ -118,9 +119,11 @@ class EvalRun:
                 self._tasks[row.task_id] = task
 
     def _known(self, task_id: int) -> Task | None:
-        index = task_id - self._first_id
-        if 0 <= index < len(self._listed):
-            return self._listed[index]
+        segment = bisect.bisect_right(self._firsts, task_id) - 1
+        if segment >= 0:
+            index = task_id - self._firsts[segment]
+            if index < len(self._segments[segment]):
+                return self._segments[segment][index]
         return self._tasks.get(task_id)
 
     # --- results

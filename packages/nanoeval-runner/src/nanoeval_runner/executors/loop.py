@@ -15,7 +15,7 @@ from typing import Any, final
 
 from nanoeval_core import pickling
 from nanoeval_core.errors import NotPicklableError, RolloutSystemError, TaskTimeoutError
-from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder import bind_recorder
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.usage import UsageMeter, current_usage_meter
 
@@ -296,7 +296,7 @@ class ExecutorLoop:
             self._wake.set()  # there may be room for the next chunk
         recorder = handle.encoder.attempt(task.question_id, task.group_id)
         meter = UsageMeter()
-        set_default_recorder(recorder)
+        bind_recorder(recorder)
         current_usage_meter.set(meter)
         if handle.runner.task_timeout is not None:
             self._arm(attempt, handle.runner.task_timeout)

@@ -122,13 +122,17 @@ class NewEval:
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class EvalRow:
-    """An eval as the state file has it. `arguments`, `origin` and `summary` are JSON texts."""
+    """An eval as the state file has it. `arguments`, `origin` and `summary` are JSON texts.
+
+    `listed` is 0 until all its tasks are in the file.
+    """
 
     id: int
     name: str
     run_id: str
     state: str
     kind: str
+    listed: int
     concurrency: int | None
     total: int
     queued: int

@@ -21,6 +21,7 @@ CREATE TABLE eval (
     state           TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'stopped')),
     kind            TEXT NOT NULL,
     draining        INTEGER NOT NULL DEFAULT 0,
+    listed          INTEGER NOT NULL DEFAULT 0,
     concurrency     INTEGER,
     asked_concurrency INTEGER,
     queued          INTEGER NOT NULL DEFAULT 0,
@@ -127,8 +128,8 @@ VALUES ('running', :kind, :concurrency, :concurrency, :created_at, :name, :run_i
         :model_name, :arguments, :origin, :spec, :encoder)
 """
 _EVAL_COLUMNS = """
-    id, name, run_id, state, kind, concurrency, total, queued, leased, done, failed, retries,
-    model_name, created_at, elapsed, record_position, arguments, origin, requests, prompt_tokens,
+    id, name, run_id, state, kind, listed, concurrency, total, queued, leased, done, failed,
+    retries, model_name, created_at, elapsed, record_position, arguments, origin, requests, prompt_tokens,
     completion_tokens, cached_tokens, reasoning_tokens, api_retries, cache_hits, cost, summary
 """
 LIST_EVALS = f"SELECT {_EVAL_COLUMNS} FROM eval ORDER BY id"
@@ -148,6 +149,7 @@ UPDATE eval SET state = 'running', draining = 0, error = NULL, kind = :kind, spe
 WHERE id = :id
 """
 SET_EVAL_STATE = "UPDATE eval SET state = ? WHERE id = ? AND state = 'running'"
+SET_LISTED = "UPDATE eval SET listed = 1 WHERE id = ?"
 DRAIN_EVAL = "UPDATE eval SET draining = 1 WHERE id = ?"
 FINISH_EVAL = "UPDATE eval SET state = ?, summary = ?, elapsed = ? WHERE id = ?"
 FAIL_EVAL = """

@@ -155,6 +155,9 @@ class Store:
     async def stop_eval(self, eval_id: int) -> None:
         await self._hop(transactions.stop_eval, eval_id)
 
+    async def set_listed(self, eval_id: int) -> None:
+        await self._hop(transactions.set_listed, eval_id)
+
     async def drain_eval(self, eval_id: int) -> None:
         await self._hop(transactions.drain_eval, eval_id)
 

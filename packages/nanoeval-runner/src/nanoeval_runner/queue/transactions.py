@@ -169,6 +169,11 @@ def stop_eval(connection: sqlite3.Connection, eval_id: int) -> None:
     connection.execute(sql.SET_EVAL_STATE, (EvalState.STOPPED.value, eval_id))
 
 
+def set_listed(connection: sqlite3.Connection, eval_id: int) -> None:
+    """All tasks of the eval are in the file."""
+    connection.execute(sql.SET_LISTED, (eval_id,))
+
+
 def drain_eval(connection: sqlite3.Connection, eval_id: int) -> None:
     """Start no more of its tasks; those in flight go on."""
     connection.execute(sql.DRAIN_EVAL, (eval_id,))
