@@ -21,10 +21,11 @@ Scores = Mapping[Any, "Sequence[float] | float"]
 """A run: question id → the scores of its attempts (or the score, if there is one attempt)."""
 
 DISAGREEMENT_WEIGHT = 0.5
-"""How many questions that differ by 1 are added to the variance of the difference.
+"""How many more questions the interval takes to differ, by as much as those that do.
 
-For scores in [0, 1], whose scale is known. When hardly any questions differ their variance is
-known badly, and not at all when none do. See the simulations of `docs/statistics.md`.
+When hardly any questions differ, the variance of the difference is known badly; when none do, not
+at all, and then it is half a question that differs by 1. For scores in [0, 1], whose scale is
+known. See the simulations of `docs/statistics.md`.
 """
 
 
@@ -192,7 +193,9 @@ def _difference(
     found["stderr"] = math.sqrt(spread.variance)
     variance = spread.adjusted_variance
     if in_unit_interval:
-        variance += DISAGREEMENT_WEIGHT / n**2
+        squares = [difference**2 for difference in differences.values() if difference]
+        typical = math.fsum(squares) / len(squares) if squares else 1.0
+        variance += DISAGREEMENT_WEIGHT * typical / n**2
     elif variance <= (1e-14 * mean) ** 2:
         return {**found, "why": "an interval needs differences that differ"}
     interval = t_interval(mean, math.sqrt(variance), df=spread.df, confidence=confidence)
