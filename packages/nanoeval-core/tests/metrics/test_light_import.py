@@ -30,7 +30,7 @@ def test_a_bootstrap_without_numpy_says_what_to_install() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert found.returncode == 1
-    assert "a bootstrap needs numpy: pip install numpy" in found.stderr
+    assert "bootstrap_interval needs numpy: pip install 'nanoeval-core[bootstrap]'" in found.stderr
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -79,27 +79,23 @@ def cohen_kappa(
     credit = _credits(m, weights)
     observed = math.fsum(share * credit[i][j] for (i, j), share in shares.items())
     expected = math.fsum(rows[i] * columns[j] * credit[i][j] for i in range(m) for j in range(m))
-    kappa, stderr, why = None, None, ""
-    if 1.0 - expected > 1e-12:
-        kappa = (observed - expected) / (1.0 - expected)
-        if weights is None:
-            stderr = _stderr(shares, rows, columns, kappa, n)
-        else:
-            why = "a standard error is given for unweighted κ only"
-    else:
+    found: dict[str, Any] = {
+        "observed": observed,
+        "expected": expected,
+        "n": n,
+        "missing": len(grader_a) - n,
+    }
+    if 1.0 - expected <= 1e-12:
         why = "both graders gave one and the same label throughout: chance explains everything"
-    margin = None if stderr is None else two_sided_z(confidence) * stderr
-    return Agreement(
-        kappa=kappa,
-        stderr=stderr,
-        low=None if kappa is None or margin is None else kappa - margin,
-        high=None if kappa is None or margin is None else min(1.0, kappa + margin),
-        observed=observed,
-        expected=expected,
-        n=n,
-        missing=len(grader_a) - n,
-        why=why,
-    )
+        return Agreement(kappa=None, stderr=None, low=None, high=None, why=why, **found)
+    kappa = (observed - expected) / (1.0 - expected)
+    if weights is not None:
+        why = "a standard error is given for unweighted κ only"
+        return Agreement(kappa=kappa, stderr=None, low=None, high=None, why=why, **found)
+    stderr = _stderr(shares, rows, columns, kappa, n)
+    margin = two_sided_z(confidence) * stderr
+    low, high = max(-1.0, kappa - margin), min(1.0, kappa + margin)
+    return Agreement(kappa=kappa, stderr=stderr, low=low, high=high, **found)
 
 
 def _places(

@@ -47,7 +47,9 @@ def bootstrap_interval(
     try:
         import numpy as np  # noqa: PLC0415  heavy, and needed by nothing else
     except ImportError as error:
-        raise ImportError("a bootstrap needs numpy: pip install numpy") from error
+        raise ImportError(
+            "bootstrap_interval needs numpy: pip install 'nanoeval-core[bootstrap]'"
+        ) from error
     two_sided_z(confidence)
     if not scores or resamples < 1:
         raise ValueError(f"{len(scores)} questions, resamples={resamples!r}: need at least 1 each")

@@ -122,35 +122,27 @@ def compare(
     left_out = _check_questions(run_a, run_b, common_only=common_only)
     scores_a = {question: _scores(run_a[question]) for question in run_a if question in run_b}
     scores_b = {question: _scores(run_b[question]) for question in scores_a}
-    a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
-    b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
     changes = [
         Change(question, math.fsum(left) / len(left), math.fsum(right) / len(right))
         for (question, left), right in zip(scores_a.items(), scores_b.values(), strict=True)
     ]
-    improved = [change for change in changes if change.mean_b > change.mean_a]
-    worsened = [change for change in changes if change.mean_b < change.mean_a]
-    all_scores = [score for run in (scores_a, scores_b) for one in run.values() for score in one]
-    single = len(all_scores) == 2 * len(changes) and set(all_scores) <= {0.0, 1.0}
+    flat = [score for run in (scores_a, scores_b) for one in run.values() for score in one]
+    single = len(flat) == 2 * len(changes) and set(flat) <= {0.0, 1.0}
+    a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
     return Comparison(
         a=a,
-        b=b,
+        b=clustered_mean(scores_b, clusters=clusters, confidence=confidence),
         **_difference(
             {change.question_id: change.mean_b - change.mean_a for change in changes},
             clusters,
-            in_unit_interval=all(0.0 <= score <= 1.0 for score in all_scores),
+            in_unit_interval=all(0.0 <= score <= 1.0 for score in flat),
             confidence=confidence,
         ),
+        **_wins_and_losses(changes),
         confidence=confidence,
         n=a.n,
         num_clusters=a.num_clusters,
-        wins=len(improved),
-        losses=len(worsened),
-        ties=len(changes) - len(improved) - len(worsened),
-        exact_p_value=sign_test(len(improved), len(worsened)),
         exact_test="McNemar" if single else "sign",
-        improved=tuple(sorted(improved, key=_size_of_change)),
-        worsened=tuple(sorted(worsened, key=_size_of_change)),
         left_out=left_out,
     )
 
@@ -168,6 +160,19 @@ def sign_test(wins: int, losses: int) -> float:
     else:  # P(X ≤ x) for X ~ Binomial(n, 1/2)
         tail = regularized_incomplete_beta(n - fewer, fewer + 1, 0.5)
     return min(1.0, 2.0 * tail)
+
+
+def _wins_and_losses(changes: Sequence[Change]) -> dict[str, Any]:
+    improved = [change for change in changes if change.mean_b > change.mean_a]
+    worsened = [change for change in changes if change.mean_b < change.mean_a]
+    return {
+        "wins": len(improved),
+        "losses": len(worsened),
+        "ties": len(changes) - len(improved) - len(worsened),
+        "exact_p_value": sign_test(len(improved), len(worsened)),
+        "improved": tuple(sorted(improved, key=_size_of_change)),
+        "worsened": tuple(sorted(worsened, key=_size_of_change)),
+    }
 
 
 def _difference(
