@@ -25,12 +25,14 @@ from nanoeval_runner.executors import in_process
 from nanoeval_runner.executors.engines import Pool, make_pool
 from nanoeval_runner.executors.in_process import InProcessExecutor
 from nanoeval_runner.executors.protocol import EvalHandle
+from nanoeval_runner.executors.watchdog import BEAT_SECONDS
+from nanoeval_runner.inspection import describe, start_aiomonitor
 from nanoeval_runner.queue import backup
 from nanoeval_runner.queue.paths import check_owner, state_file
 from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store, create_private
 from nanoeval_runner.run_set_ids import new_run_set_id
-from nanoeval_runner.signals import SignalGuard
+from nanoeval_runner.signals import SignalGuard, say
 from nanoeval_runner.task_group import task_group
 
 log = logging.getLogger("nanoeval.runner")
@@ -38,6 +40,7 @@ log = logging.getLogger("nanoeval.runner")
 HOUSEKEEPING_SECONDS = 0.5
 READ_BATCHES = 64
 INTERRUPT_SETTLE_SECONDS = 10.0
+INSPECTED = 10
 
 
 class Engine:
@@ -61,6 +64,7 @@ class Engine:
         self.created: set[int] = set()
         self.changed = asyncio.Event()
         self.interrupted: int | None = None
+        self.killed = False
         self.members = 0
         self.failure: BaseException | None = None
         self._opened = False
@@ -349,9 +353,36 @@ class Engine:
         for pool in self._pools.values():
             pool.kill()
 
+    def stop_at_once(self) -> None:
+        """Wait for nothing from here on; safe in a signal handler."""
+        self.killed = True
+        self.kill_executors()
+
+    def inspect(self) -> None:
+        """Print where everything is: executors, commands to look at them, slowest attempts."""
+        if self._group is not None:
+            self._group.create_task(self._inspect(), name="inspect")
+
+    async def _inspect(self) -> None:
+        slowest = []
+        if self._local is not None and self._local.loop is not None:
+            slowest = self._local.loop.slowest(INSPECTED)
+        for pool in self._pools.values():
+            pool.inspect()
+        if self._local is not None and self._local.loop is not None:
+            await start_aiomonitor(self._local.loop.run_context)
+        await asyncio.sleep(2 * BEAT_SECONDS)  # executors publish with their next heartbeat
+        say(describe(await self.store.list_executors(), slowest))
+
     def resume_hint(self) -> str:
         """The command that goes on with this run set."""
         return f"To resume: python -m nanoeval.bin.resume run_set_id={self.run_set_id}"
+
+    def interruption_message(self) -> str:
+        """What to tell when a signal ends everything at once."""
+        if all(run.phase is Phase.LOADING for run in self.runs.values()) and not self.resumed:
+            return "interrupted before any task ran"
+        return f"interrupted. {self.resume_hint()}"
 
     async def drain(self, run: EvalRun, grace: float) -> None:
         """Give the eval's tasks in flight `grace` seconds, then give them back to the queue."""
@@ -362,6 +393,8 @@ class Engine:
 
     async def release(self, run: EvalRun) -> None:
         """Give what the eval has in flight back to the queue, now."""
+        if self.killed:
+            return
         await self.store.stop_eval(run.eval_id)
         self.wake()
         await self._until_idle(run, time.monotonic() + INTERRUPT_SETTLE_SECONDS)

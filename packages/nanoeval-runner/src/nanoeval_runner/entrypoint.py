@@ -61,7 +61,8 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
-        _exit(130, str(interrupt))
+        # The run that was interrupted has said so, and how to resume; others have not.
+        _exit(130, "" if interrupt.args else "interrupted")
     except ConfigError as error:
         _fail(error, EXIT_BAD_INPUT)
     except BudgetExceeded as error:

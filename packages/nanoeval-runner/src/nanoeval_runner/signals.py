@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nanoeval_runner.engine import Engine
+
+EXIT_SECONDS = 3.0
+"""How long cleaning up may take after the second signal."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,6 +36,7 @@ class SignalGuard:
         if threading.current_thread() is not threading.main_thread():
             return
         self._loop = asyncio.get_running_loop()
+        self._former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._inspect)
         for number in SIGNALS:
             # Ignored on purpose (nohup, a background job): leave it so.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -42,7 +47,7 @@ class SignalGuard:
             return
         for number, former in self._former.items():
             # Another engine of this process may have taken over meanwhile, and still needs it.
-            if signal.getsignal(number) == self._handle:
+            if signal.getsignal(number) in (self._handle, self._inspect):
                 signal.signal(number, former if former is not None else signal.SIG_DFL)
         self._former.clear()
 
@@ -61,8 +66,28 @@ class SignalGuard:
                 former(number, frame)
             return
         self._engine.interrupted = self._engine.interrupted or exit_code
-        self._engine.kill_executors()
-        raise interruption(exit_code, self._engine.resume_hint())
+        self._engine.stop_at_once()
+        _exit_soon(exit_code)
+        message = self._engine.interruption_message()
+        say(message)
+        raise interruption(exit_code, message)
+
+    def _inspect(self, number: int, frame: FrameType | None) -> None:
+        """SIGUSR1: print where everything is."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._engine.inspect)
+
+
+def _exit_soon(exit_code: int) -> None:
+    """Leave even if user code swallows its cancellation: "at once" is a promise.
+
+    Not where the process is not ours to end: a notebook, an interactive session, a test run.
+    """
+    if hasattr(sys, "ps1") or "IPython" in sys.modules or "pytest" in sys.modules:
+        return
+    timer = threading.Timer(EXIT_SECONDS, os._exit, (exit_code,))
+    timer.daemon = True
+    timer.start()
 
 
 def interruption(exit_code: int, message: str) -> BaseException:
@@ -72,7 +97,6 @@ def interruption(exit_code: int, message: str) -> BaseException:
     """
     if exit_code == 128 + signal.SIGINT:
         return KeyboardInterrupt(message)
-    say(message)
     return SystemExit(exit_code)
 
 

@@ -24,6 +24,7 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner.executors.loop import ExecutorLoop
 from nanoeval_runner.executors.watchdog import HeartbeatConnection, Watchdog
+from nanoeval_runner.inspection import start_aiomonitor
 from nanoeval_runner.payloads import load_task
 from nanoeval_runner.queue.paths import shared_dir
 from nanoeval_runner.queue.rows import Completion, Lease
@@ -34,6 +35,7 @@ KIND = "multiprocess"
 # One-byte messages between a pool and its children.
 WAKE = b"w"
 STOP = b"s"
+INSPECT = b"m"
 COMMITTED = b"c"
 IDLE = b"i"
 
@@ -167,6 +169,8 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
         def on_message(message: bytes) -> None:
             if STOP in message:
                 loop.call_soon_threadsafe(lambda: executor.stop(release=True))
+            if INSPECT in message:
+                asyncio.run_coroutine_threadsafe(start_aiomonitor(executor.run_context), loop)
             loop.call_soon_threadsafe(executor.wake)
 
         threading.Thread(target=_listen, args=(reading, on_message), daemon=True).start()

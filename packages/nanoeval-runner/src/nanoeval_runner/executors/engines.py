@@ -22,6 +22,9 @@ class Pool(Protocol):
     def wake(self) -> None:
         """Something changed in the state file: every executor looks."""
 
+    def inspect(self) -> None:
+        """Somebody wants to look: executors that can start a debugging monitor do so now."""
+
     async def stop(self) -> None:
         """Have every executor give back its tasks and leave its contexts; kill who does not."""
 

@@ -145,6 +145,10 @@ class ProcessPool:
             if member.idle and member.seen < self._version:
                 self._wake_one(member)
 
+    def inspect(self) -> None:
+        for member in self._members.values():
+            self._send(member, child.INSPECT)
+
     # --- deaths
 
     async def _bury(self, member: _Member) -> None:

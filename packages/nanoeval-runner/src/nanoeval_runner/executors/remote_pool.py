@@ -84,6 +84,9 @@ class RemotePool:
         for member in self._members.values():
             self._wake_one(member)
 
+    def inspect(self) -> None:
+        """Nothing is started on other machines: a monitor listens on loopback only."""
+
     async def stop(self) -> None:
         """Have every executor give back its tasks and leave its contexts; then end the engine."""
         self._stopping = True

@@ -129,8 +129,9 @@ VALUES ('running', :kind, :concurrency, :concurrency, :created_at, :name, :run_i
 """
 _EVAL_COLUMNS = """
     id, name, run_id, state, kind, listed, concurrency, total, queued, leased, done, failed,
-    retries, model_name, created_at, elapsed, record_position, arguments, origin, requests, prompt_tokens,
-    completion_tokens, cached_tokens, reasoning_tokens, api_retries, cache_hits, cost, summary
+    retries, model_name, created_at, elapsed, record_position, arguments, origin, requests,
+    prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, api_retries, cache_hits,
+    cost, summary
 """
 LIST_EVALS = f"SELECT {_EVAL_COLUMNS} FROM eval ORDER BY id"
 GET_EVAL = f"SELECT {_EVAL_COLUMNS} FROM eval WHERE id = ?"
