@@ -153,7 +153,6 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
     reading, writing = pipe.fileno(), os.dup(pipe.fileno())
     async with Store(args.path) as store:
-        await store.set_executor_pid(args.executor_id, os.getpid())
         executor = ExecutorLoop(
             executor_id=args.executor_id,
             kind=KIND,

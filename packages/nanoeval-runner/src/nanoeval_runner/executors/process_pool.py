@@ -90,6 +90,7 @@ class ProcessPool:
         process = self._context.Process(target=child.main, args=(args, theirs), name=name)
         process.start()
         theirs.close()
+        await self._store.set_executor_pid(executor_id, process.pid)
         os.set_blocking(ours.fileno(), False)
         member = _Member(name, executor_id, process, ours, seen=self._version)
         self._members[name] = member
