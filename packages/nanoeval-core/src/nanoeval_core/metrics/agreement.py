@@ -63,13 +63,7 @@ def cohen_kappa(
     Raises:
         ValueError: lengths differ, nothing is graded by both, or a label is not in `labels`.
     """
-    if len(grader_a) != len(grader_b):
-        raise ValueError(f"{len(grader_a)} labels of one grader, {len(grader_b)} of the other")
-    both = [
-        (a, b) for a, b in zip(grader_a, grader_b, strict=True) if a is not None and b is not None
-    ]
-    if not both:
-        raise ValueError("no item was graded by both")
+    both = _graded_by_both(grader_a, grader_b)
     place = _places(both, labels)
     n, m = len(both), len(place)
     table = Counter((place[a], place[b]) for a, b in both)
@@ -96,6 +90,18 @@ def cohen_kappa(
     margin = two_sided_z(confidence) * stderr
     low, high = max(-1.0, kappa - margin), min(1.0, kappa + margin)
     return Agreement(kappa=kappa, stderr=stderr, low=low, high=high, **found)
+
+
+def _graded_by_both(
+    grader_a: Sequence[Hashable | None], grader_b: Sequence[Hashable | None]
+) -> list[tuple[Hashable, Hashable]]:
+    if len(grader_a) != len(grader_b):
+        raise ValueError(f"{len(grader_a)} labels of one grader, {len(grader_b)} of the other")
+    pairs = zip(grader_a, grader_b, strict=True)
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if not both:
+        raise ValueError("no item was graded by both")
+    return both
 
 
 def _places(
