@@ -23,6 +23,7 @@ from nanoeval_runner.queue.rows import Heartbeat
 from nanoeval_runner.queue.store import connect
 
 if TYPE_CHECKING:
+    from nanoeval_runner.executors.attempts import Attempt
     from nanoeval_runner.executors.loop import ExecutorLoop
 
 log = logging.getLogger("nanoeval.runner")
@@ -61,8 +62,9 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="nanoeval-watchdog", daemon=True)
         self._answered = True
         self._asked_at = clock()
-        self._blocked_named = False
-        self._quiet_named_at = 0.0
+        self._blocked_named_at: float | None = None
+        self._quiet_next = QUIET_SECONDS
+        self._quiet_since = 0.0
         self._snapshot = Heartbeat(executor_id=loop.executor_id, in_flight=0)
 
     def __enter__(self) -> Watchdog:
@@ -86,15 +88,13 @@ class Watchdog:
             log.warning("executor %s: heartbeat failed: %s", self._executor.executor_id, error)
         if self._answered:
             self._answered = False
-            self._blocked_named = False
             self._asked_at = self._clock()
             try:
                 self._event_loop.call_soon_threadsafe(self._answer)
             except RuntimeError:  # the loop has been closed: its executor is over
                 self._stop.set()
-        elif self._clock() - self._asked_at >= BLOCKED_SECONDS and not self._blocked_named:
-            self._blocked_named = True
-            log.warning("%s", self._describe_block())
+        elif self._clock() - self._asked_at >= BLOCKED_SECONDS:
+            self._name_block()
 
     def _answer(self) -> None:
         """On the event loop: it is alive. Take a snapshot, and look for quiet."""
@@ -111,16 +111,28 @@ class Watchdog:
                 ]
             ),
         )
-        now = self._clock()
-        quiet_since = max(self._executor.last_progress, self._quiet_named_at)
-        if slowest and now - quiet_since >= QUIET_SECONDS and slowest[0].seconds >= QUIET_SECONDS:
-            self._quiet_named_at = now
+        self._name_quiet(slowest)
+
+    def _name_quiet(self, slowest: list[Attempt]) -> None:
+        """Name the slowest attempts after a quiet minute, then after two, four, eight, …"""
+        now, since = self._clock(), self._executor.last_progress
+        if since != self._quiet_since:
+            self._quiet_since, self._quiet_next = since, QUIET_SECONDS
+        if slowest and now - since >= self._quiet_next and slowest[0].seconds >= QUIET_SECONDS:
+            self._quiet_next = 2 * (now - since)
             names = "\n  ".join(a.describe() for a in slowest[:NAMED])
             log.warning(
                 "nothing has finished for %.0f s; running longest:\n  %s",
                 now - self._executor.last_progress,
                 names,
             )
+
+    def _name_block(self) -> None:
+        """Name whoever holds the event loop; at most once a minute, for some evals mean to."""
+        now = self._clock()
+        if self._blocked_named_at is None or now - self._blocked_named_at >= QUIET_SECONDS:
+            self._blocked_named_at = now
+            log.warning("%s", self._describe_block())
 
     def _describe_block(self) -> str:
         seconds = self._clock() - self._asked_at
