@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-NEVER = {"openai", "aiohttp", "aiosqlite", "anyio", "multiprocess", "dill", "pandas", "numpy", "httpx", "rich"}
+NEVER = {
+    "openai",
+    "aiohttp",
+    "aiosqlite",
+    "anyio",
+    "multiprocess",
+    "dill",
+    "pandas",
+    "numpy",
+    "httpx",
+    "rich",
+}
 
 
 def loaded_by(statement: str) -> set[str]:

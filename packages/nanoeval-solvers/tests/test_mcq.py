@@ -11,8 +11,10 @@ from typing import Any
 import chz
 import pytest
 from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.recorder import DummyRecorder, dummy_recorder
+from nanoeval_core.recorder import dummy_recorder
 from nanoeval_solvers.mcq import Answer, MCQEval, MCQTask, MockSolver, Question, majority
+
+from tests.support.solver_attempts import Kept
 
 
 @chz.chz
@@ -34,27 +36,13 @@ class Capitals(MCQEval):
         ]
 
 
-class Matches(DummyRecorder):
-    """Keeps the matches of an attempt."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.matches: list[dict[str, Any]] = []
-
-    def attempt(self, sample_id: str, group_id: str) -> DummyRecorder:
-        return self
-
-    def record_match(self, correct: bool, **data: Any) -> None:
-        self.matches.append({"correct": correct, **data})
-
-
 async def answers_of(eval: MCQEval) -> dict[str, Answer]:
     with dummy_recorder():
         return {task.name: await eval.evaluate(task) for task in await eval.get_tasks()}
 
 
 def recorded(question: Question, answer: Answer) -> dict[str, Any]:
-    recorder = Matches()
+    recorder = Kept()
     task = MCQTask(question_id="q", question=question)
     with recorder.as_default_recorder("q", "1.0"):
         Capitals(solver=MockSolver()).record_answer(task, answer)
@@ -198,8 +186,9 @@ def test_the_summary_counts_what_was_measured() -> None:
 
     result = asyncio.run(summary())
     assert result["n"] == 400
-    assert result["num_correct"] + result["num_unparsable"] == 400
-    assert result["accuracy"] == result["num_correct"] / 400
+    assert result["counts"]["correct"] + result["num_unparsable"] == 400
+    assert result["counts"]["unparsable"] == result["num_unparsable"]
+    assert result["accuracy"] == result["counts"]["correct"] / 400
     low, high = result["accuracy_ci95"]
     assert low < result["accuracy"] < high
     assert 0 < result["accuracy_stderr"] < 0.03

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.recorder import DummyRecorder
-from nanoeval_core.usage import Usage, UsageMeter, current_usage_meter
+from nanoeval_core.recorder import dummy_recorder
 from nanoeval_solvers.mcq import Answer, MCQTask, Question
 from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
 from nanoeval_solvers.testing import ModelServer, Scripted
+
+from tests.support.solver_attempts import Attempt as SolverAttempt
 
 KEY = "sk-secret-0123456789abcdef"
 QUESTION = Question(
@@ -21,41 +22,15 @@ QUESTION = Question(
 )
 
 
-class Recorder(DummyRecorder):
-    """Keeps what is recorded."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.samplings: list[dict[str, Any]] = []
-        self.extras: list[Any] = []
-
-    def attempt(self, sample_id: str, group_id: str) -> DummyRecorder:
-        return self
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        self.samplings.append({"prompt": prompt, "sampled": sampled, **extra})
-
-    def record_extra(self, data: Any) -> None:
-        self.extras.append(data)
-
-
-class Attempt:
-    """What one call of a solver gave, recorded and spent."""
+class Attempt(SolverAttempt[Answer]):
+    """One question, asked once."""
 
     def __init__(self, solver: OpenAIAPIMCQSolver, question: Question = QUESTION) -> None:
-        self.recorder = Recorder()
-        self.meter = UsageMeter()
-        self.answer = asyncio.run(self._solve(solver, question))
-
-    async def _solve(self, solver: OpenAIAPIMCQSolver, question: Question) -> Answer:
-        current_usage_meter.set(self.meter)
-        with self.recorder.as_default_recorder("q", "1.0"):
-            return await solver.solve(MCQTask(question_id="q", question=question))
+        super().__init__(solver.solve(MCQTask(question_id="q", question=question)))
 
     @property
-    def usage(self) -> Usage:
-        assert self.meter.usage is not None
-        return self.meter.usage
+    def answer(self) -> Answer:
+        return self.result
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +135,27 @@ def test_refusals_are_results(model_server: ModelServer, scripted: Scripted, pro
     assert attempt.answer == Answer(None, problem=problem)
     assert len(model_server.requests) == 1
     assert attempt.recorder.samplings[0]["finish_reason"]
+
+
+def test_the_answer_can_be_asked_for_as_json(model_server: ModelServer) -> None:
+    model_server.reply = '{"reasoning": "A or C? 2 + 2 = 4.", "answer": "B"}'
+    attempt = Attempt(solver_of(model_server, structured=True))
+    assert attempt.answer.picked == {1}
+    sent = model_server.requests[0].body["response_format"]["json_schema"]
+    assert sent["schema"]["properties"]["answer"]["enum"] == ["A", "B", "C"]
+    model_server.reply = '{"reasoning": "", "answer": ["C", "A"]}'
+    several = QUESTION.model_copy(update={"allow_multiple_choices": True})
+    assert Attempt(solver_of(model_server, structured=True), several).answer.picked == {0, 2}
+    Attempt(solver_of(model_server, structured=True, api="responses"), several)
+    text = model_server.requests[2].body["text"]["format"]
+    assert (text["type"], text["name"], text["strict"]) == ("json_schema", "answer", True)
+
+
+@pytest.mark.parametrize("reply", ["Answer: B", '{"answer": "D"}', '{"answer": 1}', "[]", '"B"'])
+def test_json_that_breaks_the_schema_is_unparsable(model_server: ModelServer, reply: str) -> None:
+    model_server.reply = reply
+    answer = Attempt(solver_of(model_server, structured=True)).answer
+    assert answer == Answer(None, problem="unparsable")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +330,7 @@ def test_samples_of_one_question_are_never_one_from_the_cache(
 
     async def ask(attempt: int, retry: int = 0) -> None:
         task = MCQTask(question_id="q", attempt_id=attempt, retry_idx=retry, question=QUESTION)
-        with Recorder().as_default_recorder("q", "1.0"):
+        with dummy_recorder():
             await solver.solve(task)
 
     for attempt, retry in ((1, 0), (2, 0), (1, 1)):

@@ -35,6 +35,7 @@ LONGEST_PAUSE = 60.0  # seconds: no header may stop the run for longer at a time
 _FIRST_RATE = 300.0  # calls per second, at the start
 _RATE_DOUBLES = 0.3  # seconds, at the start
 _RAMP = 5.0  # seconds after which there is no rate to speak of
+_LEAST_FIRST_RATE = 5.0  # calls per second, after a first cut, which knows little
 _OPENING = 2.0  # calls by which the window opens per success
 _BETWEEN_CUTS = 0.1  # seconds, at least
 _SLIGHT_CUT = 0.975
@@ -165,10 +166,11 @@ class Controller:
             factor = min(factor, 0.7)
         usual = max(n[_IN_FLIGHT], 1.0)
         at_peak = in_flight >= 0.97 * n[_WINDOW] - 1 or in_flight > _PEAK * usual + 1
+        at_peak = at_peak or severe  # too much at once, not too often
         first = not n[_CUT_AT]
         if first:
             elapsed = max(0.3, now - n[_STARTED_AT])
-            n[_RATE], n[_GOOD_RATE] = max(let_in / elapsed, SMALLEST_RATE), math.inf
+            n[_RATE], n[_GOOD_RATE] = max(let_in / elapsed, _LEAST_FIRST_RATE), math.inf
             n[_WINDOW] = min(n[_WINDOW], max(1.5 * in_flight, 8.0))
         else:
             floor = max(SMALLEST_RATE, _CORRECTION * n[_LET_IN_RATE] if not severe else 0.0)

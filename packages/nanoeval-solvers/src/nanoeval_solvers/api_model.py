@@ -238,8 +238,8 @@ class APIModel(HasAsyncContextManager):
             return await client.ask(self, messages, sample=sample, params=fields)
 
 
-def record_reply(messages: Sequence[Message], reply: Reply, *, model: str) -> None:
-    """Record a chat and its reply as one sampling, with what it took."""
+def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **more: Any) -> None:
+    """Record a chat and its reply as one sampling, with what it took and `more`."""
     usage = reply.usage
     extra: dict[str, Any] = {"model": reply.model or model, "finish_reason": reply.finish_reason}
     if reply.cached:
@@ -256,4 +256,4 @@ def record_reply(messages: Sequence[Message], reply: Reply, *, model: str) -> No
         extra["retries"] = usage.retries
     if usage.cost:
         extra["cost"] = usage.cost
-    get_recorder().record_sampling(without_image_data(messages), [reply.text], **extra)
+    get_recorder().record_sampling(without_image_data(messages), [reply.text], **extra, **more)

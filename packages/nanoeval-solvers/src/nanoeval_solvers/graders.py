@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import chz
 from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.errors import ConfigError, GraderError, RolloutSystemError
+
+from nanoeval_solvers._templates import chat, check_template
+from nanoeval_solvers.api_model import APIModel, record_reply
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,10 +23,12 @@ class Verdict:
 
     Args:
         correct: whether it is right.
-        record: what the record should keep beside that, such as the grader's reply.
+        exact: whether an exact match would call it right, where that is another question.
+        record: what the record should keep beside that, such as the numbers compared.
     """
 
     correct: bool
+    exact: bool | None = None
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -33,7 +40,10 @@ class Grader(HasAsyncContextManager, ABC):
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        """Whether `answer` agrees with any of `references`.
+        """Whether `answer` to `question` agrees with any of `references`.
+
+        Args:
+            sample: which answer this is, such as `question.attempt`.
 
         Raises:
             RolloutSystemError: the grader failed, which says nothing about the answer.
@@ -43,7 +53,7 @@ class Grader(HasAsyncContextManager, ABC):
 def normalised(text: str) -> str:
     """`text` without differences of case, width, spacing, quotes and final punctuation."""
     text = unicodedata.normalize("NFKC", text).casefold().strip()
-    text = text.strip("*_`$\"'“”‘’ \t\n").rstrip(".!。")
+    text = text.strip("*_`$\"'“”‘’ \t\n").rstrip(".!。").rstrip("*_`$\"'“”‘’ ")
     return " ".join(text.split())
 
 
@@ -58,6 +68,176 @@ class ExactMatch(Grader):
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        if self.normalise:
-            return Verdict(normalised(answer) in {normalised(one) for one in references})
-        return Verdict(answer in references)
+        return Verdict(self.matches(answer, references))
+
+    def matches(self, answer: str, references: Sequence[str]) -> bool:
+        """Whether `answer` is one of `references`."""
+        if not self.normalise:
+            return answer in references
+        return normalised(answer) in {normalised(one) for one in references}
+
+
+@chz.chz
+class ContainsMatch(Grader):
+    """Right when the answer contains a reference answer as whole words."""
+
+    normalise: bool = chz.field(default=True, doc="Ignore case, width and spacing.")
+
+    async def grade(
+        self, question: str, answer: str, references: Sequence[str], *, sample: str
+    ) -> Verdict:
+        text = normalised(answer) if self.normalise else answer
+        wanted = [normalised(one) if self.normalise else one for one in references]
+        found = [one for one in wanted if re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text)]
+        return Verdict(any(found))
+
+
+@chz.chz
+class RegexMatch(Grader):
+    """Right when a reference answer, read as a regular expression, matches the answer."""
+
+    whole: bool = chz.field(default=True, doc="Match the whole answer, not just a part of it.")
+    ignore_case: bool = chz.field(default=True, doc="Ignore case.")
+
+    async def grade(
+        self, question: str, answer: str, references: Sequence[str], *, sample: str
+    ) -> Verdict:
+        flags = re.IGNORECASE if self.ignore_case else 0
+        for reference in references:
+            try:
+                pattern = re.compile(reference, flags)
+            except re.error as error:
+                raise ConfigError(
+                    f"RegexMatch: reference answer {reference!r} of {sample!r} is not a regular "
+                    f"expression: {error}"
+                ) from None
+            match = pattern.fullmatch if self.whole else pattern.search
+            if match(answer.strip()):
+                return Verdict(True)
+        return Verdict(False)
+
+
+@chz.chz
+class NumericMatch(Grader):
+    """Right when the answer is a number close to a reference answer, in a unit of its kind.
+
+    Numbers may be written as 1,234.5, 1.2e3, 1.2 × 10^3, 3/4 or 45 %. When the reference answer
+    has a unit, the answer must have one of the same kind, and is converted: 1.5 km is 1500 m.
+    """
+
+    relative: float = chz.field(default=0.01, doc="Tolerance, as a share of the reference.")
+    absolute: float = chz.field(default=0.0, doc="Tolerance, in the unit of the reference.")
+    require_unit: bool = chz.field(
+        default=True, doc="An answer without a unit is wrong where the reference has one."
+    )
+
+    @chz.validate
+    def _check_tolerances(self) -> None:
+        for name in ("relative", "absolute"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"NumericMatch.{name}={getattr(self, name)}: give 0 or more")
+
+    async def grade(
+        self, question: str, answer: str, references: Sequence[str], *, sample: str
+    ) -> Verdict:
+        from nanoeval_solvers._quantities import (  # noqa: PLC0415  units are slow to load
+            quantity_of,
+            same_unit,
+        )
+
+        given = quantity_of(answer)
+        record: dict[str, Any] = {"number": None if given is None else given.value}
+        for reference in references:
+            wanted = quantity_of(reference)
+            if wanted is None:
+                raise ConfigError(
+                    f"NumericMatch: reference answer {reference!r} of {sample!r} is no number "
+                    "with a unit that is known: mend it, or use another grader"
+                )
+            value = (
+                None if given is None else same_unit(given, wanted, require_unit=self.require_unit)
+            )
+            if value is None:
+                continue
+            tolerance = max(self.absolute, self.relative * abs(wanted.value))
+            if abs(value - wanted.value) <= tolerance * (1 + 1e-12):
+                return Verdict(True, record=record)
+        return Verdict(False, record=record)
+
+
+RUBRIC = """\
+You grade an answer to a question against a reference. The answer is correct when it says the same \
+as the reference, in whatever words; further remarks do not matter unless they contradict it.
+
+Question: {question}
+
+Reference: {references}
+
+Answer to grade: {answer}
+
+Think as much as you need, then end with one line that is either `Verdict: CORRECT` or \
+`Verdict: INCORRECT`."""
+
+_VERDICT = re.compile(r"\s*\W*verdict\W*\s*(correct|incorrect)\W*\s*", re.IGNORECASE)
+
+
+def verdict_of(reply: str) -> bool | None:
+    """What the last line of a grader's reply says; None when that is neither verdict."""
+    lines = [line for line in reply.splitlines() if line.strip()]
+    match = _VERDICT.fullmatch(lines[-1]) if lines else None
+    return None if match is None else match[1].lower() == "correct"
+
+
+@chz.chz
+class ModelGrader(Grader):
+    """Asks a model, by a rubric. Its verdict is the last line of its reply, read strictly.
+
+    Each call is recorded as a sampling with `role: grader`.
+    """
+
+    model: APIModel = chz.field(doc="The grading model: `ModelGrader(model=APIModel(model=…))`.")
+    rubric: str = chz.field(
+        default=RUBRIC, doc="A template with {question}, {references} and {answer}."
+    )
+    system_prompt: str | None = chz.field(default=None, doc="Sent as it is; None sends none.")
+    tries: int = chz.field(
+        default=3, doc="Replies to ask for until one ends with a verdict; then it is an error."
+    )
+
+    @chz.validate
+    def _check_rubric(self) -> None:
+        check_template(self.rubric, ("question", "references", "answer"), name="ModelGrader.rubric")
+        if "{answer}" not in self.rubric:
+            raise ConfigError("ModelGrader.rubric must use {answer}")
+        if self.tries < 1:
+            raise ConfigError(f"ModelGrader.tries={self.tries}: give 1 or more")
+
+    async def _context(self) -> AsyncGenerator[None, None]:
+        async with self.model:
+            yield
+
+    async def grade(
+        self, question: str, answer: str, references: Sequence[str], *, sample: str
+    ) -> Verdict:
+        user = self.rubric.format(
+            question=question, references=" or ".join(references), answer=answer
+        )
+        messages = chat(system=self.system_prompt, user=user)
+        for attempt in range(1, self.tries + 1):
+            try:
+                reply = await self.model.ask(
+                    messages, sample=f"{sample}/grader/{attempt}", attempt=attempt
+                )
+            except GraderError:
+                raise
+            except RolloutSystemError as error:
+                raise GraderError(f"the grader of {sample!r} failed: {error}") from error
+            record_reply(messages, reply, model=self.model.model, role="grader")
+            correct = None if reply.problem is not None else verdict_of(reply.text)
+            if correct is not None:
+                exact = ExactMatch().matches(answer, references)
+                return Verdict(correct, exact=exact, record={"exact": exact})
+        raise GraderError(
+            f"the grader of {sample!r} gave no verdict in {self.tries} replies, the last of which "
+            f"ends with {reply.text[-100:]!r}: check ModelGrader.rubric and the grading model"
+        )

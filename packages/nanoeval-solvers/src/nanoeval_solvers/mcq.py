@@ -27,7 +27,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import chz
 from nanoeval_core.async_tools import HasAsyncContextManager
@@ -38,6 +38,9 @@ from nanoeval_core.task import Task
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nanoeval_solvers._letters import letter_of, letters_for
+
+if TYPE_CHECKING:
+    from nanoeval_core.metrics.outcomes import Outcome
 
 Problem = Literal["unparsable", "context_length", "content_policy"]
 """Why there is no answer: a reply that names no choice, a prompt longer than the model's context,
@@ -139,6 +142,7 @@ class Answer:
         prob_correct: the probability that the solver gave to the correct answer, if it knows.
         num_unparsable_samples: how many of the samples behind the answer named no choice.
         truncated: the reply was cut off by the limit of tokens.
+        correct: whether it counts as correct; filled in by `MCQEval.evaluate`.
     """
 
     picked: frozenset[int] | None
@@ -147,6 +151,7 @@ class Answer:
     prob_correct: float | None = None
     num_unparsable_samples: int = 0
     truncated: bool = False
+    correct: bool | None = None
 
     def __post_init__(self) -> None:
         picked = self.picked
@@ -159,11 +164,25 @@ class Answer:
         if picked is None and self.problem is None:
             object.__setattr__(self, "problem", "unparsable")
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of the attempt; None before it is known to be correct or not."""
+        return outcome_of_answer(self.problem, self.correct)
+
     def score(self, question: Question) -> float:
         """From 0 (wrong) to 1 (right): fractional only when answers are tied."""
         if self.tied:
             return sum(one == question.correct_indices for one in self.tied) / len(self.tied)
         return float(self.picked == question.correct_indices)
+
+
+def outcome_of_answer(problem: Problem | None, correct: bool | None) -> Outcome | None:
+    """What an answer with that `problem` counts as. A refusal by the endpoint is a result."""
+    from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415  not needed to define evals
+
+    if problem is not None:
+        return Outcome.UNPARSABLE if problem == "unparsable" else Outcome.REFUSED
+    return None if correct is None else Outcome.CORRECT if correct else Outcome.INCORRECT
 
 
 @chz.chz
@@ -229,6 +248,7 @@ class MCQEval(Eval[MCQTask, Answer]):
 
     async def evaluate(self, task: MCQTask) -> Answer:
         answer = await self.solver.solve(task)
+        answer = dataclasses.replace(answer, correct=answer.picked == task.question.correct_indices)
         self.record_answer(task, answer)
         return answer
 
@@ -243,6 +263,8 @@ class MCQEval(Eval[MCQTask, Answer]):
         if answer.tied:
             extra["tied"] = [question.show_picked(one) for one in answer.tied]
             extra["score"] = answer.score(question)
+        if answer.num_unparsable_samples:
+            extra["num_unparsable_samples"] = answer.num_unparsable_samples
         if answer.truncated:
             extra["truncated"] = True
         get_recorder().record_match(

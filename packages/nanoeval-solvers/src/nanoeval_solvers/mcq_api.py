@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import chz
 from nanoeval_core.errors import ConfigError
 
@@ -32,6 +35,10 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver):
     system_prompt: str | None = chz.field(default=None, doc="A template; None sends none.")
     user_prompt: str = chz.field(default=USER_PROMPT, doc="A template.")
 
+    structured: bool = chz.field(
+        default=False, doc="Ask for the answer as JSON, by a schema that the endpoint enforces."
+    )
+
     @chz.validate
     def _check_prompts(self) -> None:
         for name in ("system_prompt", "user_prompt"):
@@ -47,7 +54,7 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver):
             "question": question.question,
             "choices": lettered(question.choices, question.letters),
             "letters": ", ".join(question.letters),
-            "instruction": SEVERAL_CHOICES if question.allow_multiple_choices else ONE_CHOICE,
+            "instruction": self._instruction(question),
         }
         system = self.system_prompt
         return chat(
@@ -59,11 +66,52 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver):
     async def solve(self, task: MCQTask) -> Answer:
         question = task.question
         messages = self.messages(question)
-        reply = await self.ask(messages, sample=task.name, attempt=task.attempt_id)
+        reply = await self.ask(
+            messages,
+            sample=task.name,
+            attempt=task.attempt_id,
+            params=_schema(question) if self.structured else None,
+        )
         record_reply(messages, reply, model=self.model)
         if reply.problem is not None:
             return Answer(None, problem=reply.problem)
-        picked = parse_choices(
-            reply.text, question.choices, multiple=question.allow_multiple_choices
-        )
-        return Answer(picked, truncated=reply.truncated)
+        read = _structured_choices if self.structured else _stated_choices
+        return Answer(read(reply.text, question), truncated=reply.truncated)
+
+    def _instruction(self, question: Question) -> str:
+        if self.structured:
+            what = "letters of all correct choices" if question.allow_multiple_choices else "letter"
+            return f"Give your reasoning, then the {what}."
+        return SEVERAL_CHOICES if question.allow_multiple_choices else ONE_CHOICE
+
+
+def _stated_choices(reply: str, question: Question) -> frozenset[int] | None:
+    return parse_choices(reply, question.choices, multiple=question.allow_multiple_choices)
+
+
+def _schema(question: Question) -> dict[str, Any]:
+    """Asks for JSON with the reasoning first: what is written first cannot rest on the rest."""
+    answer: dict[str, Any] = {"type": "string", "enum": list(question.letters)}
+    if question.allow_multiple_choices:
+        answer = {"type": "array", "items": answer}
+    schema = {
+        "type": "object",
+        "properties": {"reasoning": {"type": "string"}, "answer": answer},
+        "required": ["reasoning", "answer"],
+        "additionalProperties": False,
+    }
+    named = {"name": "answer", "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def _structured_choices(reply: str, question: Question) -> frozenset[int] | None:
+    """The choices of a reply that follows the schema; None for any that does not."""
+    try:
+        content = json.loads(reply)
+    except ValueError:
+        return None
+    answer = content.get("answer") if isinstance(content, dict) else None
+    letters = answer if question.allow_multiple_choices else [answer]
+    if not isinstance(letters, list) or any(one not in question.letters for one in letters):
+        return None
+    return frozenset(question.letters.index(letter) for letter in letters)

@@ -10,7 +10,7 @@ import dataclasses
 import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chz
 from nanoeval_core.async_tools import HasAsyncContextManager
@@ -21,7 +21,10 @@ from nanoeval_core.task import Task
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nanoeval_solvers.graders import ExactMatch, Grader, Verdict
-from nanoeval_solvers.mcq import Problem, check_mock_rates, mock_attempt
+from nanoeval_solvers.mcq import Problem, check_mock_rates, mock_attempt, outcome_of_answer
+
+if TYPE_CHECKING:
+    from nanoeval_core.metrics.outcomes import Outcome
 
 
 class Question(BaseModel):
@@ -79,6 +82,12 @@ class Answer:
     @property
     def correct(self) -> bool:
         return self.verdict is not None and self.verdict.correct
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of the attempt; None before it is graded."""
+        graded = None if self.verdict is None else self.verdict.correct
+        return outcome_of_answer(self.problem, graded)
 
 
 @chz.chz

@@ -1,0 +1,63 @@
+"""Consensus: ask several times and take the answer that most replies give."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator
+
+import chz
+from nanoeval_core.async_tools import gather_with_concurrency
+from nanoeval_core.errors import ConfigError
+
+from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, majority
+
+
+@chz.chz
+class ConsensusSolver(MCQSolver):
+    """Asks `solver` `n` times at once and takes the majority.
+
+    Replies that name no choice have no vote; when none does, neither does the consensus. Where
+    answers tie, the score is the expectation over a uniform choice among them, and `picked` is
+    such a choice, the same in every run.
+
+    Sample `i` of attempt `a` is asked as attempt `(a - 1)·n + i`, so that seeds differ and the
+    response cache keeps samples apart.
+    """
+
+    solver: MCQSolver = chz.field(doc="Gives each sample.")
+    n: int = chz.field(default=5, doc="Samples per question and attempt.")
+
+    @chz.validate
+    def _check_n(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"{type(self).__name__}.n={self.n}: give 1 or more")
+
+    async def _context(self) -> AsyncGenerator[None, None]:
+        async with self.solver:
+            yield
+
+    async def solve(self, task: MCQTask) -> Answer:
+        first = (task.attempt_id - 1) * self.n + 1
+        samples = [task.model_copy(update={"attempt_id": first + index}) for index in range(self.n)]
+        answers = await gather_with_concurrency(
+            self.n, *(self.solver.solve(sample) for sample in samples)
+        )
+        return consensus_of(answers, seed=task.name)
+
+
+def consensus_of(answers: list[Answer], *, seed: str) -> Answer:
+    """The majority of `answers`; `seed` decides which of several is shown as picked."""
+    winners = majority(answer.picked for answer in answers)
+    unparsable = sum(answer.problem == "unparsable" for answer in answers)
+    if not winners:
+        refused = [answer.problem for answer in answers if answer.problem != "unparsable"]
+        return Answer(
+            None,
+            problem=refused[0] if len(refused) == len(answers) else "unparsable",
+            num_unparsable_samples=unparsable,
+        )
+    return Answer(
+        random.Random(seed).choice(winners),
+        tied=tuple(winners) if len(winners) > 1 else (),
+        num_unparsable_samples=unparsable,
+    )
