@@ -192,8 +192,6 @@ def test_a_folder_that_cannot_be_written_stops_the_run_before_any_task(folders: 
 def test_a_disk_that_fills_up_costs_no_results_and_resuming_writes_the_rest(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from nanoeval_recorder import _record_file
-
     really, writes = os.pwrite, []
 
     def full(fd: int, data: Any, offset: int) -> int:
@@ -204,11 +202,11 @@ def test_a_disk_that_fills_up_costs_no_results_and_resuming_writes_the_rest(
         return really(fd, data, offset)
 
     spec = make_spec(evallib_recorder(), runner={"run_set_id": "full"})
-    monkeypatch.setattr(_record_file.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     summary = asyncio.run(run(spec))
     assert summary["n"] == 20
     assert [e.type for e in read(only_record(folders))] == ["spec"]
-    monkeypatch.setattr(_record_file.os, "pwrite", really)
+    monkeypatch.setattr(os, "pwrite", really)
     asyncio.run(resume("full", resume_completed_evals=True))
     assert_whole(only_record(folders), 20)
 

@@ -1,0 +1,315 @@
+"""`SamplesEval`: the evals whose samples ship with the `evals` package, as nanoevals."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import chz
+from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.eval import Eval, ProgressBar
+from nanoeval_core.recorder import get_recorder
+from nanoeval_core.task import Task
+
+from nanoeval_solvers import _evals_scoring as scoring
+from nanoeval_solvers._evals_registry import (
+    RegisteredEval,
+    find_eval,
+    read_questions,
+    read_samples,
+)
+from nanoeval_solvers._templates import Message
+from nanoeval_solvers.api_model import APIModel, record_reply
+
+SHUFFLE_SEED = 123  # evallib's own, by which `--max_samples` chooses
+SEED = 20220722  # the default of oaieval's --seed
+
+RESPONSES_MIN_TOKENS = 16  # the responses API refuses a lower limit
+
+# What evallib's evals of each form send with a prompt.
+PARAMS: dict[str, dict[str, Any]] = {
+    "match": {"temperature": 0.0},
+    "includes": {},
+    "fuzzy_match": {"temperature": 0.0, "max_tokens": 100},
+    "json_match": {"temperature": 0.0, "max_tokens": 512},
+    "multiple_choice": {"temperature": 0.0, "max_tokens": 1},
+}
+
+
+Prompt = tuple[list[Message], list[str]]
+"""A chat and the answers to it that are right."""
+
+
+class SampleTask(Task):
+    """One attempt at one sample.
+
+    Args:
+        input: the chat that asks.
+        ideal: the answers that are right.
+    """
+
+    input: list[Message]
+    ideal: list[str]
+
+
+class SampleResult(NamedTuple):
+    """How a reply scored: `f1` for fuzzy matches only, `problem` when there was no reply."""
+
+    correct: bool
+    f1: float | None = None
+    problem: str | None = None
+
+
+class SampleReply(NamedTuple):
+    """A solver's reply; `text` is None when the endpoint refused, for `problem`."""
+
+    text: str | None
+    problem: str | None = None
+
+
+@chz.chz
+class SampleSolver(HasAsyncContextManager, ABC):
+    """Replies to a chat. Override `reply`."""
+
+    @abstractmethod
+    async def reply(self, task: SampleTask, params: Mapping[str, Any]) -> SampleReply:
+        """Reply to `task.input`, recording what was asked and replied.
+
+        Args:
+            task: the sample.
+            params: what evallib would send with it, such as a temperature.
+
+        Raises:
+            RolloutSystemError: the system failed, not the model; the task is retried.
+        """
+
+
+@chz.chz
+class APISampleSolver(APIModel, SampleSolver):
+    """Asks a model behind an OpenAI-compatible endpoint."""
+
+    model: str = chz.field(default="gpt-4o-mini", doc="The model's name, as the endpoint knows it.")
+
+    async def reply(self, task: SampleTask, params: Mapping[str, Any]) -> SampleReply:
+        reply = await self.ask(
+            task.input,
+            sample=task.name,
+            attempt=task.attempt_id,
+            params=self._as_sent(params),
+        )
+        record_reply(task.input, reply, model=self.model)
+        if reply.problem is not None:
+            return SampleReply(None, reply.problem)
+        return SampleReply(reply.text)
+
+    def _as_sent(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """`params` as this model takes them; what the solver's own fields say goes first."""
+        wanted = {name: value for name, value in params.items() if getattr(self, name) is None}
+        if self.reasoning_effort is not None:  # takes no temperature, and thinks beyond any limit
+            return {}
+        if self.api == "responses" and "max_tokens" in wanted:
+            wanted["max_output_tokens"] = max(wanted.pop("max_tokens"), RESPONSES_MIN_TOKENS)
+        return wanted
+
+
+@chz.chz
+class MockSampleSolver(SampleSolver):
+    """Replies with an ideal answer or beside it, without a model; the same for the same seed."""
+
+    accuracy: float = chz.field(default=0.5, doc="The probability of an ideal answer.")
+    seed: int = chz.field(default=0, doc="Decides which replies are ideal.")
+
+    async def reply(self, task: SampleTask, params: Mapping[str, Any]) -> SampleReply:
+        dice = random.Random(f"{self.seed}:{task.name}")
+        text = task.ideal[0] if dice.random() < self.accuracy else "§"
+        get_recorder().record_sampling(task.input, [text], model="mock")
+        return SampleReply(text)
+
+
+@chz.chz
+class SamplesEval(Eval[SampleTask, SampleResult]):
+    """An eval of the `evals` package's registry, by name: its samples, its scoring, our runner.
+
+    Sample ids are those of evallib's own records (`2d_movement.dev.17`), so that two records of
+    the same eval can be joined.
+    """
+
+    name: str = chz.field(doc="The eval in the registry, such as 2d_movement or 2d_movement.dev.v0")
+    solver: SampleSolver = chz.field(
+        meta_factory=chz.factories.subclass(SampleSolver, default_cls=APISampleSolver),
+        default_factory=APISampleSolver,
+        doc="Replies: APISampleSolver, MockSampleSolver, or module:Class.",
+    )
+    registry_path: tuple[str, ...] = chz.field(
+        default=(), doc="Further registries to look in, before that of the evals package."
+    )
+    max_samples: int | None = chz.field(
+        default=None, doc="Only so many samples: those that oaieval --max_samples chooses."
+    )
+    seed: int = chz.field(default=SEED, doc="Shuffles choices, as oaieval --seed does.")
+    n_consensus: int = chz.field(default=1, doc="Attempts at each sample.")
+
+    @chz.validate
+    def _check_numbers(self) -> None:
+        if self.n_consensus < 1:
+            raise ConfigError(f"SamplesEval.n_consensus={self.n_consensus}: give 1 or more")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ConfigError(f"SamplesEval.max_samples={self.max_samples}: give 1 or more")
+
+    @chz.init_property
+    def entry(self) -> RegisteredEval:
+        """The eval's entry in the registry."""
+        return find_eval(self.name, self.registry_path)
+
+    def get_name(self) -> str:
+        return self.entry.name
+
+    async def get_tasks(self) -> list[SampleTask]:
+        entry = self.entry
+        multiple = entry.form == "multiple_choice"
+        samples = read_questions(entry) if multiple else read_samples(entry)
+        prompts = self._choice_prompts(samples) if multiple else self._prompts(samples)
+        chosen = list(range(len(prompts)))
+        if self.max_samples is not None:
+            random.Random(SHUFFLE_SEED).shuffle(chosen)
+            chosen = chosen[: self.max_samples]
+        return [
+            SampleTask(
+                question_id=self._sample_id(index),
+                attempt_id=attempt,
+                input=prompts[index][0],
+                ideal=prompts[index][1],
+            )
+            for index in chosen
+            for attempt in range(1, self.n_consensus + 1)
+        ]
+
+    def _sample_id(self, index: int) -> str:
+        base, split = [*self.entry.name.split("."), ""][:2]
+        return f"{base}.{split}.{index}".replace("/", "-")
+
+    def _prompts(
+        self, samples: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[list[Message], list[str]]]:
+        shots = self._shots()
+        prompts = []
+        for number, sample in enumerate(samples, 1):
+            messages = self._chat(sample, number)
+            if shots:
+                messages = [*messages[:-1], *shots, *messages[-1:]]
+            prompts.append((messages, self._ideal(sample, number)))
+        return prompts
+
+    def _shots(self) -> list[Message]:
+        count = int(self.entry.args.get("num_few_shot") or 0)
+        if not count:
+            return []
+        shots = read_samples(self.entry, "few_shot_jsonl")[:count]
+        return [message for shot in shots for message in shot["sample"]]
+
+    def _chat(self, sample: Mapping[str, Any], number: int) -> list[Message]:
+        asked = sample.get("input")
+        if isinstance(asked, str):  # evallib sends a bare text as a system message
+            return [{"role": "system", "content": asked}]
+        if isinstance(asked, list) and asked and all(isinstance(m, dict) for m in asked):
+            return [dict(message) for message in asked]
+        raise ConfigError(
+            f"eval {self.entry.name!r}, sample {number}: `input` must be a text or a chat, "
+            f"got {asked!r:.200}"
+        )
+
+    def _ideal(self, sample: Mapping[str, Any], number: int) -> list[str]:
+        ideal = sample.get("ideal")
+        given = ideal if isinstance(ideal, list) else [ideal]
+        answers = [answer for answer in given if isinstance(answer, str)]
+        if not answers or len(answers) < len(given):
+            raise ConfigError(
+                f"eval {self.entry.name!r}, sample {number}: `ideal` must be a text or texts, "
+                f"got {ideal!r:.200}"
+            )
+        return answers
+
+    def _choice_prompts(self, questions: Sequence[Mapping[str, Any]]) -> list[Prompt]:
+        """Choices shuffled as evallib shuffles them, by `seed` and the sample's id."""
+        instructions = self.entry.args.get("instructions") or ""
+        prompts: list[Prompt] = []
+        for index, question in enumerate(questions):
+            order = list(range(len(question["answers"])))
+            dice = random.Random(f"{self._sample_id(index)}:{self.seed}".encode())
+            dice.shuffle(order)
+            options = "\n".join(
+                f"{chr(ord('A') + place)}) {question['answers'][answer]}"
+                for place, answer in enumerate(order)
+            )
+            text = (
+                f"{instructions}\nPlease answer with the letter of the correct answer."
+                f"\n\n{question['question']}\n{options}"
+            )
+            right = chr(ord("A") + order.index(question["label"]))
+            prompts.append(([{"role": "system", "content": text}], [right]))
+        return prompts
+
+    async def _context(self) -> AsyncGenerator[None, None]:
+        async with self.solver:
+            yield
+
+    async def evaluate(self, task: SampleTask) -> SampleResult:
+        form = self.entry.form
+        params = dict(PARAMS[form])
+        if "max_tokens" in params and "max_tokens" in self.entry.args:
+            params["max_tokens"] = self.entry.args["max_tokens"]
+        reply = await self.solver.reply(task, params)
+        if reply.text is None:
+            get_recorder().record_match(
+                False, expected=task.ideal, picked=None, problem=reply.problem
+            )
+            return SampleResult(False, problem=reply.problem)
+        score = self._score(reply.text, task.ideal)
+        expected = task.ideal[0] if len(task.ideal) == 1 else task.ideal
+        get_recorder().record_match(score.correct, expected=expected, picked=score.picked)
+        if score.f1 is not None:
+            get_recorder().record_sample_completed(accuracy=float(score.correct), f1_score=score.f1)
+        return SampleResult(score.correct, score.f1)
+
+    def _score(self, reply: str, ideal: Sequence[str]) -> scoring.Score:
+        form = self.entry.form
+        if form == "includes":
+            ignore_case = bool(self.entry.args.get("ignore_case", False))
+            return scoring.includes(reply, ideal, ignore_case=ignore_case)
+        score: Callable[[str, Sequence[str]], scoring.Score] = {
+            "match": scoring.match,
+            "multiple_choice": scoring.match,
+            "fuzzy_match": scoring.fuzzy_match,
+            "json_match": scoring.json_match,
+        }[form]
+        return score(reply, ideal)
+
+    async def get_summary(self, results: list[tuple[SampleTask, SampleResult]]) -> dict[str, Any]:
+        # Deferred: statistics are needed when a run ends, not when an eval is defined.
+        from nanoeval_core.metrics.clustered_mean import clustered_mean  # noqa: PLC0415
+
+        correct: dict[str, list[float]] = {}
+        f1: dict[str, list[float]] = {}
+        for task, result in results:
+            correct.setdefault(task.question_id, []).append(float(result.correct))
+            if result.f1 is not None:
+                f1.setdefault(task.question_id, []).append(result.f1)
+        summary = {
+            **clustered_mean(correct).as_dict("accuracy"),
+            "n": len(correct),
+            "num_correct": sum(result.correct for _, result in results),
+            "num_refused": sum(result.problem is not None for _, result in results),
+        }
+        return {**summary, **clustered_mean(f1).as_dict("f1_score")} if f1 else summary
+
+    async def update_progress(
+        self,
+        partial_results: list[tuple[SampleTask, SampleResult | RolloutSystemError]],
+        pbar: ProgressBar,
+    ) -> None:
+        scores = [r.correct for _, r in partial_results if isinstance(r, SampleResult)]
+        if scores:
+            pbar.set_postfix(accuracy=f"{sum(scores) / len(scores):.3f}")
