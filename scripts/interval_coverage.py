@@ -51,7 +51,7 @@ class Shape(NamedTuple):
 class Coverage(NamedTuple):
     """Shares of intervals: that hold the truth, that are above and below it; and mean width."""
 
-    index: int
+    number: int  # of the shape in SHAPES
     covered: float
     above: float
     below: float
@@ -66,7 +66,7 @@ def difficulties(rng: Rng, mean: float, number: int, concentration: float) -> np
     return rng.beta(mean * concentration, (1 - mean) * concentration, number)
 
 
-def attempts_at(rng: Rng, chances: np.ndarray, attempts: Sequence[int]) -> Scores:
+def attempts_at(rng: Rng, chances: np.ndarray, attempts: Sequence[int] | np.ndarray) -> Scores:
     return {
         index: (rng.random(number) < chance).astype(float).tolist()
         for index, (chance, number) in enumerate(zip(chances, attempts, strict=True))
@@ -335,7 +335,7 @@ def table(rows: Sequence[Coverage]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {SHAPES[row.index].name} | {row.covered:.1%} | {row.above:.1%} | {row.below:.1%} "
+        f"| {SHAPES[row.number].name} | {row.covered:.1%} | {row.above:.1%} | {row.below:.1%} "
         f"| {row.width:.3f} | {row.normal:.1%} |"
         for row in rows
     ]
@@ -354,7 +354,7 @@ def main() -> int:
         found = [job.result() for job in jobs]
     text = DOCS.read_text() if args.write else ""
     for name in ("realistic", "paired", "small"):
-        filled = table([row for row in found if SHAPES[row.index].table == name])
+        filled = table([row for row in found if SHAPES[row.number].table == name])
         print(f"\n{name}\n\n{filled}")
         marks = (f"<!-- coverage: {name} -->", "<!-- end -->")
         text = re.sub(
@@ -365,10 +365,10 @@ def main() -> int:
     missed = [
         row
         for row in found
-        if SHAPES[row.index].table != "small" and not 0.94 <= row.covered <= 0.96
+        if SHAPES[row.number].table != "small" and not 0.94 <= row.covered <= 0.96
     ]
     for row in missed:
-        print(f"outside 94-96 %: {SHAPES[row.index].name}: {row.covered:.2%}", file=sys.stderr)
+        print(f"outside 94-96 %: {SHAPES[row.number].name}: {row.covered:.2%}", file=sys.stderr)
     return 1 if missed else 0
 
 

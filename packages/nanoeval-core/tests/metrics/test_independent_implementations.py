@@ -161,7 +161,7 @@ def test_kappa_and_its_stderr() -> None:
     close(ours.low, theirs.kappa_low)
     for weights in ("linear", "quadratic"):
         theirs = inter_rater.cohens_kappa(table, wt=weights)
-        close(cohen_kappa(a, b, weights=weights).kappa, theirs.kappa)  # type: ignore[arg-type]
+        close(cohen_kappa(a, b, weights=weights).kappa, theirs.kappa)
 
 
 def test_sample_size_of_a_difference() -> None:
@@ -306,7 +306,7 @@ def test_kappa_on_real_data(digits: tuple[list[int], list[int]]) -> None:
     close(cohen_kappa(*digits).kappa, metrics.cohen_kappa_score(*digits))
     for weights in ("linear", "quadratic"):
         close(
-            cohen_kappa(*digits, weights=weights).kappa,  # type: ignore[arg-type]
+            cohen_kappa(*digits, weights=weights).kappa,
             metrics.cohen_kappa_score(*digits, weights=weights),
         )
 

@@ -102,6 +102,18 @@ def test_common_questions_are_compared_on_request_and_the_rest_counted() -> None
     assert comparison.left_out == 1
 
 
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"x": [], "y": [1]}, "question 'x' has no scores"),
+        ({"x": [float("nan")], "y": [1]}, "question 'x' has a score that is not finite"),
+    ],
+)
+def test_bad_scores_are_refused_with_the_question(run: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare({"x": 1.0, "y": 0.0}, run)
+
+
 def test_one_question_supports_no_interval() -> None:
     comparison = compare({"x": 1.0}, {"x": 0.0})
     assert comparison.stderr is None

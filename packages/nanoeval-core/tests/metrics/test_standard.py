@@ -72,7 +72,8 @@ def test_ragged_attempts_leave_out_what_some_question_cannot_support() -> None:
 
 
 def test_no_rows_give_no_number() -> None:
-    for table in ([], {"instance": [], "attempt": [], "is_correct": []}):
+    tables: list[Any] = [[], {"instance": [], "attempt": [], "is_correct": []}]
+    for table in tables:
         metrics = compute_default_metrics_on_correctness_without_answer_groups(table)
         assert "accuracy" not in metrics
         assert metrics["unavailable"] == {"accuracy": "no results"}

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MONTE_CARLO_DRAWS = 10_000
 _EXACT_STEPS = 2_000_000  # about a second of plain Python
@@ -35,7 +35,7 @@ class Consensus(NamedTuple):
 
 def consensus_at_k(
     answers: Sequence[Hashable | None],
-    correct: Mapping[Hashable, bool],
+    correct: Mapping[Any, bool],
     k: int,
     *,
     seed: int = 0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
 from nanoeval_core.errors import ConfigError
@@ -122,16 +122,17 @@ def compare(
     left_out = _check_questions(run_a, run_b, common_only=common_only)
     scores_a = {question: _scores(run_a[question]) for question in run_a if question in run_b}
     scores_b = {question: _scores(run_b[question]) for question in scores_a}
+    a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
+    b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
     changes = [
         Change(question, math.fsum(left) / len(left), math.fsum(right) / len(right))
         for (question, left), right in zip(scores_a.items(), scores_b.values(), strict=True)
     ]
     flat = [score for run in (scores_a, scores_b) for one in run.values() for score in one]
     single = len(flat) == 2 * len(changes) and set(flat) <= {0.0, 1.0}
-    a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
     return Comparison(
         a=a,
-        b=clustered_mean(scores_b, clusters=clusters, confidence=confidence),
+        b=b,
         **_difference(
             {change.question_id: change.mean_b - change.mean_a for change in changes},
             clusters,
@@ -233,7 +234,7 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
 
 
 def _scores(scores: Sequence[float] | float) -> Sequence[float]:
-    return [float(scores)] if isinstance(scores, (int, float)) else scores
+    return scores if isinstance(scores, Sized) else [float(scores)]
 
 
 def _size_of_change(change: Change) -> float:
