@@ -110,6 +110,17 @@ def test_counts_of_the_evals_own_summary_are_completed_with_errors() -> None:
     assert counts["timed_out"] == 1
 
 
+def test_counts_of_something_else_are_left_alone() -> None:
+    @chz.chz
+    class Tokens(Accuracy):
+        async def get_summary(self, results: list[tuple[Task, bool]]) -> dict[str, Any]:
+            return {"counts": {"tokens": "many"}}
+
+    summary = asyncio.run(Tokens().get_full_summary(RESULTS))
+    assert summary["counts"] == {"tokens": "many"}
+    assert summary["system_errors"]["total"] == 3
+
+
 def test_results_that_do_not_tell_their_outcome_are_only_counted() -> None:
     results: list[Any] = [(_task("a"), object()), (_task("b"), RolloutSystemError("x"))]
 

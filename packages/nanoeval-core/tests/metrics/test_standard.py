@@ -172,6 +172,12 @@ def test_something_that_is_no_table_is_refused() -> None:
         compute_default_metrics_on_correctness_without_answer_groups(3)
 
 
+def test_answer_groups_that_cannot_be_counted_are_refused() -> None:
+    samples = [{"instance": "a", "attempt": 1, "answer_group_id": [1, 2]}]
+    with pytest.raises(TypeError, match="attempt 1 of instance 'a' has the answer_group_id"):
+        compute_default_metrics(samples, CORRECTNESS)
+
+
 def test_clusters_widen_the_error() -> None:
     rows = [
         {"instance": f"{p}{q}", "attempt": 1, "is_correct": p % 2, "cluster": p}

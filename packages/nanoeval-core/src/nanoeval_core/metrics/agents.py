@@ -28,7 +28,8 @@ async def get_summary_error_aware(
       lost all their attempts);
     - `counts`: see `nanoeval_core.metrics.outcomes.Counts`. Taken from the eval's summary when it
       has them, else read from results that tell their outcome; system errors are added. When
-      neither tells, only `asked` and the kinds of error are known and given.
+      neither tells, only `asked` and the kinds of error are known and given. An eval whose
+      summary has other `counts` keeps them;
     - `metrics_including_errors`, when `process_invalid` is overridden: the summary with each
       system error replaced by `eval.process_invalid(task)`.
     """
@@ -90,19 +91,28 @@ def _with_failures(
 
 def _counts(
     metrics: dict[str, Any], valid: Sequence[Any], errors: Sequence[RolloutSystemError]
-) -> dict[str, int]:
+) -> Any:
+    counted = metrics.get("counts")
+    if counted is not None and not _are_ours(counted):
+        return counted  # the eval counts something else, and has its own name for it
     failed = Counts()
     for error in errors:
         failed.add(outcome_of_error(error))
-    counted = metrics.get("counts")
-    if not isinstance(counted, dict):
-        counted = _count_results(valid)
+    counted = _count_results(valid) if counted is None else counted
     if counted is None:
         known = ("asked", "system_error", "grader_error", "timed_out")
         counts = failed.as_dict()
         return {**{name: counts[name] for name in known}, "asked": len(valid) + len(errors)}
     lost = failed.as_dict()
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}
+
+
+def _are_ours(counts: Any) -> bool:
+    return (
+        isinstance(counts, dict)
+        and "asked" in counts
+        and all(isinstance(number, int) for number in counts.values())
+    )
 
 
 def _count_results(results: Sequence[Any]) -> dict[str, int] | None:

@@ -178,6 +178,7 @@ def _read_correctness(frame: Any) -> Correctness:
     correctness: dict[tuple[Hashable, Hashable], bool] = {}
     for instance, group, value in zip(*columns.values(), strict=True):
         where = f"answer_group_correctness_df: group {group!r} of instance {instance!r}"
+        _check_hashable(group, where)
         is_correct = _truth(value, where)
         if correctness.setdefault((instance, group), is_correct) != is_correct:
             raise ValueError(f"{where} is both correct and incorrect")
@@ -194,6 +195,7 @@ def _sample(row: Row, correctness: Correctness | None) -> Sample:
         is_correct = _truth(row["is_correct"], where)
     else:
         group = row["answer_group_id"]
+        _check_hashable(group, where)
         if group is not None and (row["instance"], group) not in correctness:
             raise ValueError(
                 f"answer_group_correctness_df has no row for answer_group_id {group!r} of "
@@ -228,6 +230,16 @@ def _failure(row: Row) -> Sample:
 
 def _error_type(value: Any) -> str:
     return "RolloutSystemError" if value is True else str(value)
+
+
+def _check_hashable(group: Any, where: str) -> None:
+    try:
+        hash(group)
+    except TypeError:
+        raise TypeError(
+            f"{where} has the answer_group_id {group!r}, a {type(group).__name__}: give texts, "
+            "numbers, tuples or frozensets, which can be compared and counted"
+        ) from None
 
 
 def _truth(value: Any, where: str) -> bool:
