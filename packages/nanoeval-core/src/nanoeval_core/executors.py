@@ -8,6 +8,7 @@ records and retries are the runner's.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Protocol
@@ -38,8 +39,8 @@ class ExecutorHost(Protocol):
             whether to start another in its place, under a new name.
         """
 
-    def start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> object:
-        """Run `coroutine` beside the run; what it raises ends the run."""
+    def start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run `coroutine` beside the run, whose end waits for it; what it raises ends the run."""
 
     def fail(self, error: BaseException) -> None:
         """The engine cannot go on; `run` raises `error`."""

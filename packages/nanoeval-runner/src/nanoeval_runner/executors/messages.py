@@ -16,6 +16,7 @@ class Hello:
     name: str
     pid: int
     host: str
+    log: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

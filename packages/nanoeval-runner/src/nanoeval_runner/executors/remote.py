@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import fcntl
+import json
 import os
 import pickle
 import shutil
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nanoeval_core.errors import StateError
 from nanoeval_core.eval import Eval
 from nanoeval_core.library_config import set_library_config
 from nanoeval_core.recorder_protocol import EventEncoder
@@ -50,22 +52,25 @@ ORPHANED = 3
 """The exit code of a process whose driver is gone."""
 
 
-def serve_executor(name: str, call: Call) -> None:
+def serve_executor(name: str, call: Call, *, log: str = "") -> None:
     """Run one executor until its driver stops it; the process is its own.
 
     Args:
         name: no other executor of the run set has had it.
         call: carries a message to the driver's `ExecutorHost.handle`, blocks, and returns the
-            reply. It is called from several threads at once, and some replies take long. What it
+            reply. Three threads call it, each waiting for its reply; some take long. What it
             raises means that the driver is gone: the process then ends at once.
+        log: where the process's output goes, for people to find it.
     """
     driver = _Driver(call)
-    welcome = driver.ask(messages.Hello(name, os.getpid(), socket.gethostname()))
-    if welcome is None:
-        return
-    set_library_config(pickle.loads(welcome.library_config))
-    with shared_folder(welcome.run_set_id) as folder, driver:
-        asyncio.run(_serve(name, driver, welcome, folder))
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoeval-exchange") as thread:
+        hello = messages.Hello(name, os.getpid(), socket.gethostname(), log)
+        welcome: messages.Welcome | None = thread.submit(driver.ask, hello).result()
+        if welcome is None:
+            return
+        set_library_config(pickle.loads(welcome.library_config))
+        with shared_folder(welcome.run_set_id) as folder, driver:
+            asyncio.run(_serve(_Source(driver, thread), welcome, name=name, folder=folder))
 
 
 class _Driver:
@@ -116,48 +121,47 @@ def shared_folder(run_set_id: str) -> Iterator[Path]:
         os.close(handle)
 
 
-async def _serve(name: str, driver: _Driver, welcome: messages.Welcome, folder: Path) -> None:
+async def _serve(source: _Source, welcome: messages.Welcome, *, name: str, folder: Path) -> None:
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoeval-exchange") as thread:
-        source = _Source(driver, thread)
-        executor = ExecutorLoop(
-            executor_id=welcome.executor_id,
-            kind=welcome.kind,
-            source=source,
-            loader=_Loader(source),
-            events=_Silence(),
-            run_context=RunContext(run_set_id=welcome.run_set_id, shared_dir=folder, executor=name),
-            in_driver=False,
-        )
+    driver = source.driver
+    executor = ExecutorLoop(
+        executor_id=welcome.executor_id,
+        kind=welcome.kind,
+        source=source,
+        loader=_Loader(source),
+        events=_Silence(),
+        run_context=RunContext(run_set_id=welcome.run_set_id, shared_dir=folder, executor=name),
+        in_driver=False,
+    )
 
-        def listen() -> None:
-            stop = False
-            while not stop:
-                stop = driver.ask(messages.Wait(name)) is not False
-                if stop:
-                    loop.call_soon_threadsafe(lambda: executor.stop(release=True))
-                loop.call_soon_threadsafe(executor.wake)
+    def listen() -> None:
+        stop = False
+        while not stop:
+            stop = driver.ask(messages.Wait(name)) is not False
+            if stop:
+                loop.call_soon_threadsafe(lambda: executor.stop(release=True))
+            loop.call_soon_threadsafe(executor.wake)
 
-        def beat(heartbeat: Heartbeat) -> bool:
-            return bool(driver.ask(messages.Beat(heartbeat)))
+    def beat(heartbeat: Heartbeat) -> bool:
+        return bool(driver.ask(messages.Beat(heartbeat)))
 
-        threading.Thread(target=listen, name="nanoeval-listen", daemon=True).start()
-        with Watchdog(executor, beat):
-            await executor.run()
-        if not executor.fenced:
-            await source.ask(messages.Bye(name))
+    threading.Thread(target=listen, name="nanoeval-listen", daemon=True).start()
+    with Watchdog(executor, beat):
+        await executor.run()
+    if not executor.fenced:
+        await source.ask(messages.Bye(name))
 
 
 class _Source:
     """The driver's queue: a `TaskSource` whose every exchange is one message."""
 
     def __init__(self, driver: _Driver, thread: ThreadPoolExecutor) -> None:
-        self._driver = driver
+        self.driver = driver
         self._thread = thread
 
     async def ask(self, message: messages.Message) -> Any:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._driver.ask, message)
+        return await loop.run_in_executor(self._thread, self.driver.ask, message)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         for completion in request.completions:
@@ -195,11 +199,34 @@ class _Loader:
 
     async def load(self, eval_id: int) -> _Handle:
         loaded: messages.Loaded = await self._source.ask(messages.Load(eval_id))
-        restore_origin(loaded.origin)
-        return _Handle(pickle.loads(loaded.spec), pickle.loads(loaded.encoder))
+        missing: StateError | None = None
+        try:
+            restore_origin(relocated(loaded.origin))
+        except StateError as error:
+            missing = error  # it matters only if the eval's classes are in the script
+        try:
+            return _Handle(pickle.loads(loaded.spec), pickle.loads(loaded.encoder))
+        except Exception as error:
+            if missing is not None:
+                raise missing from error
+            raise
 
     def context(self, eval_id: int) -> contextvars.Context | None:
         return None
+
+
+def relocated(origin: str) -> str:
+    """`origin` with the script where this process has it: in its own working folder, if not there.
+
+    A cluster may have copied the driver's folder to another place.
+    """
+    where: dict[str, Any] = json.loads(origin)
+    file, cwd = where.get("file"), where.get("cwd")
+    if file and cwd and not os.path.exists(file):
+        here = os.path.abspath(os.path.relpath(file, cwd))
+        if os.path.exists(here):
+            where["file"] = here
+    return json.dumps(where)
 
 
 class _Silence:

@@ -112,7 +112,7 @@ class RemotePool:
     def run_set_id(self) -> str:
         return self._store.path.stem
 
-    def start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> object:
+    def start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         return self._group.create_task(coroutine, name=name)
 
     def fail(self, error: BaseException) -> None:
@@ -171,7 +171,9 @@ class RemotePool:
     async def _welcome(self, hello: messages.Hello) -> messages.Welcome | None:
         if self._stopping or hello.name in self._lost:
             return None
-        executor_id = await self._store.add_executor(hello.name, self._kind, hello.pid, hello.host)
+        executor_id = await self._store.add_executor(
+            hello.name, self._kind, hello.pid, hello.host, hello.log
+        )
         member = _Member(hello.name, executor_id)
         self._members[hello.name] = self._by_id[executor_id] = member
         self._most = max(self._most, len(self._members))

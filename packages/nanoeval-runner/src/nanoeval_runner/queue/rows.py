@@ -212,7 +212,10 @@ class TaskTimes:
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class ExecutorRow:
-    """An executor as the state file has it; `gauges` and `running` are JSON texts."""
+    """An executor as the state file has it; `gauges` and `running` are JSON texts.
+
+    `log` is where its output goes: a path on `host`, '' where that is the driver's own.
+    """
 
     id: int
     name: str
@@ -225,6 +228,7 @@ class ExecutorRow:
     in_flight: int
     gauges: str
     running: str
+    log: str = ""
 
 
 @dataclasses.dataclass(slots=True, frozen=True, kw_only=True)

@@ -95,7 +95,8 @@ CREATE TABLE executor (
     heartbeat_at REAL NOT NULL,
     in_flight    INTEGER NOT NULL DEFAULT 0,
     gauges       TEXT NOT NULL DEFAULT '{}',
-    running      TEXT NOT NULL DEFAULT '[]'
+    running      TEXT NOT NULL DEFAULT '[]',
+    log          TEXT NOT NULL DEFAULT ''
 );
 
 CREATE VIEW lease AS
@@ -290,8 +291,8 @@ SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
 # --- executors
 
 INSERT_EXECUTOR = """
-INSERT INTO executor (name, kind, pid, host, state, lease_until, started_at, heartbeat_at)
-VALUES (:name, :kind, :pid, :host, 'running', :lease_until, :now, :now)
+INSERT INTO executor (name, kind, pid, host, log, state, lease_until, started_at, heartbeat_at)
+VALUES (:name, :kind, :pid, :host, :log, 'running', :lease_until, :now, :now)
 """
 SET_EXECUTOR_PID = "UPDATE executor SET pid = ? WHERE id = ?"
 GET_EXECUTOR_STATE = "SELECT state FROM executor WHERE id = ?"
@@ -307,6 +308,7 @@ UPDATE executor SET state = 'dead', in_flight = 0, running = '[]' WHERE state = 
 """
 SILENT_EXECUTORS = "SELECT id FROM executor WHERE state = 'running' AND lease_until < ?"
 LIST_EXECUTORS = """
-SELECT id, name, kind, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running
+SELECT id, name, kind, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running,
+       log
 FROM executor ORDER BY id
 """

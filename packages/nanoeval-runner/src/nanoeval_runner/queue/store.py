@@ -209,8 +209,8 @@ class Store:
 
     # --- executors
 
-    async def add_executor(self, name: str, kind: str, pid: int, host: str) -> int:
-        return await self._hop(transactions.add_executor, name, kind, pid, host)
+    async def add_executor(self, name: str, kind: str, pid: int, host: str, log: str = "") -> int:
+        return await self._hop(transactions.add_executor, name, kind, pid, host, log)
 
     async def set_executor_pid(self, executor_id: int, pid: int) -> None:
         await self._hop(transactions.set_executor_pid, executor_id, pid)

@@ -474,7 +474,9 @@ def events_recorded(
 # --- executors
 
 
-def add_executor(connection: sqlite3.Connection, name: str, kind: str, pid: int, host: str) -> int:
+def add_executor(
+    connection: sqlite3.Connection, name: str, kind: str, pid: int, host: str, log: str = ""
+) -> int:
     """Announce an executor. It may take its time to start: its first lease is a long one."""
     cursor = connection.execute(
         sql.INSERT_EXECUTOR,
@@ -483,6 +485,7 @@ def add_executor(connection: sqlite3.Connection, name: str, kind: str, pid: int,
             "kind": kind,
             "pid": pid,
             "host": host,
+            "log": log,
             "lease_until": time.monotonic() + START_SECONDS,
             "now": time.time(),
         },

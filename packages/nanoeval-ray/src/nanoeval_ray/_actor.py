@@ -1,0 +1,65 @@
+"""What runs in an actor: an executor in a thread of its own, and its mailbox."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import sys
+import threading
+import traceback
+
+import ray
+from nanoeval_runner.executors.remote import serve_executor
+
+from nanoeval_ray._mailbox import LANES, Mailbox
+
+
+@dataclasses.dataclass(frozen=True)
+class Whereabouts:
+    """Where an executor runs, and where its output goes: a path on that host."""
+
+    host: str
+    pid: int
+    node_id: str
+    log: str
+
+
+class ExecutorActor:
+    """One executor. Ray calls its methods from threads; the executor has one of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._mailbox = Mailbox()
+        self._failure: str | None = None
+        threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            serve_executor(self._name, self._mailbox.call, log=_log_file())
+        except BaseException:  # noqa: BLE001  the driver learns of it with its next turn
+            self._failure = traceback.format_exc()
+            sys.stderr.write(self._failure)
+        finally:
+            self._mailbox.close()
+
+    def where(self) -> Whereabouts:
+        node_id = ray.get_runtime_context().get_node_id()
+        return Whereabouts(socket.gethostname(), os.getpid(), node_id, _log_file())
+
+    def turn(self, lane: int, reply: bytes | None) -> bytes | None:
+        message = self._mailbox.turn(lane, reply)
+        if message is None and self._failure is not None:
+            raise RuntimeError(f"executor {self._name} failed:\n{self._failure}")
+        return message
+
+
+def _log_file() -> str:
+    """Where this process's standard error goes, '' where that cannot be told."""
+    try:
+        return os.readlink("/proc/self/fd/2")
+    except OSError:
+        return ""
+
+
+MAX_CONCURRENCY = LANES + 1

@@ -1,0 +1,92 @@
+"""This process's connection to Ray, shared by its run sets; closed by the last one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Any
+
+import ray
+from nanoeval_core.errors import ConfigError
+
+from nanoeval_ray.config import RayExecutors
+
+LOCAL = "local"
+
+
+class _Connection:
+    """Owns the connection. Its methods block, for seconds where a cluster has to be started."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._ours = False
+
+    def open(self, config: RayExecutors, size: int | None) -> None:
+        """Connect, unless this process is connected already: then that connection is used.
+
+        Args:
+            size: how many executors a cluster that is started here must have room for.
+
+        Raises:
+            ConfigError: there is no cluster at the address, or it cannot be used.
+        """
+        with self._lock:
+            if not ray.is_initialized():
+                self._connect(config, size)
+                self._ours = True
+            self._users += 1
+
+    def _connect(self, config: RayExecutors, size: int | None) -> None:
+        address = config.address or os.environ.get("RAY_ADDRESS") or LOCAL
+        options: dict[str, Any] = {"logging_level": "error", "runtime_env": config.runtime_env}
+        if address == LOCAL:
+            options |= _local_options(config, size)
+        try:
+            ray.init(address=address, **(options | (config.init_options or {})))
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+            raise ConfigError(
+                f"RayExecutors.address={address!r}: cannot use that Ray cluster "
+                f"({type(error).__name__}: {error}). `ray status --address {address}` shows "
+                "whether it is up; leave the address out to start one on this machine"
+            ) from error
+
+    def close(self) -> None:
+        """Disconnect when nobody needs it any more; a cluster that was started here stops."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._ours:
+                self._ours = False
+                ray.shutdown()
+
+
+connection = _Connection()
+
+
+def _local_options(config: RayExecutors, size: int | None) -> dict[str, Any]:
+    """A cluster of this machine, for this run: reachable from this machine alone."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    options: dict[str, Any] = {
+        "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",
+        # Asked for more executors than cores, a pool of processes has them too.
+        "num_cpus": max(cores or 1, -(-int(size or 0) * config.num_cpus // 1)),
+    }
+    if config.resources:
+        options["resources"] = {name: n * max(1, size or 1) for name, n in config.resources.items()}
+    return options
+
+
+def capacity(demand: dict[str, float]) -> int:
+    """How many executors that each need `demand` the cluster's nodes can hold together."""
+    room = 0
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        has = node["Resources"]
+        needs = demand or {"CPU": 1.0}
+        room += int(min(has.get(name, 0.0) // amount for name, amount in needs.items()))
+    return room

@@ -1,0 +1,186 @@
+"""Starts executors as Ray actors, carries their messages to the driver, replaces the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from typing import Any
+
+import ray
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.executors import ExecutorHost
+from ray.exceptions import ActorUnschedulableError, RayError, RuntimeEnvSetupError
+
+from nanoeval_ray._actor import MAX_CONCURRENCY, ExecutorActor, Whereabouts
+from nanoeval_ray._cluster import capacity, connection
+from nanoeval_ray._mailbox import LANES
+from nanoeval_ray.config import RayExecutors
+
+log = logging.getLogger("nanoeval.ray")
+
+LOOK_SECONDS = 2.0
+"""How often the cluster is asked whether it has grown. Ray tells nobody by itself."""
+
+PENDING_SECONDS = 15.0
+"""How long an executor may wait for room before that is said."""
+
+
+@dataclasses.dataclass(eq=False)
+class _Member:
+    name: str
+    actor: Any
+    where: Whereabouts | None = None
+
+
+class RayEngine:
+    """The actors of one run set."""
+
+    def __init__(self, config: RayExecutors, host: ExecutorHost) -> None:
+        self._config = config
+        self._host = host
+        self._members: dict[str, _Member] = {}
+        self._names = 0
+        self._size = 0
+        self._growing = asyncio.Lock()
+        self._connected = False
+        self._watch: asyncio.Task[None] | None = None
+
+    async def grow(self, size: int | None) -> None:
+        async with self._growing:
+            if not self._connected:
+                await asyncio.to_thread(connection.open, self._config, size)
+                self._connected = True
+            if size is None and self._watch is None:
+                self._watch = self._host.start_task(self._grow_with_cluster(), name="ray capacity")
+            self._have(size if size is not None else await self._capacity())
+
+    async def _capacity(self) -> int:
+        return max(1, await asyncio.to_thread(capacity, self._config.demand))
+
+    async def _grow_with_cluster(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._have(await self._capacity())
+
+    def _have(self, size: int) -> None:
+        self._size = max(self._size, size)
+        while len(self._members) < self._size:
+            self._start()
+
+    def _start(self) -> None:
+        self._names += 1
+        name = f"ray-{self._names}"
+        config = self._config
+        try:
+            actor = (
+                ray.remote(ExecutorActor)
+                .options(
+                    num_cpus=config.num_cpus,
+                    num_gpus=config.num_gpus,
+                    resources=config.resources,
+                    scheduling_strategy=config.scheduling_strategy,
+                    runtime_env=config.runtime_env,
+                    max_concurrency=MAX_CONCURRENCY,
+                    max_restarts=0,
+                    max_task_retries=0,
+                    **(config.actor_options or {}),
+                )
+                .remote(name)
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"Ray refuses these options of RayExecutors: {error}") from error
+        member = self._members[name] = _Member(name, actor)
+        self._host.start_task(self._serve(member), name=f"serve {name}")
+
+    # --- one actor
+
+    async def _serve(self, member: _Member) -> None:
+        """Talk with an actor until it ends, however it does; then start the next if need be."""
+        reason = "it ended without a word"
+        try:
+            member.where = await self._located(member)
+            await self._talk(member)
+        except (RuntimeEnvSetupError, ActorUnschedulableError) as error:
+            self._host.fail(
+                ConfigError(f"Ray cannot start executors as RayExecutors asks for them: {error}")
+            )
+        except RayError as error:
+            reason = _describe(error, member)
+        del self._members[member.name]
+        with contextlib.suppress(RayError):
+            ray.kill(member.actor)
+        if await self._host.lost(member.name, reason):
+            self._start()
+
+    async def _located(self, member: _Member) -> Whereabouts:
+        timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._say_pending, member)
+        try:
+            where: Whereabouts = await member.actor.where.remote()
+        finally:
+            timer.cancel()
+        log.info(
+            "executor %s is process %s on host %s (node %s); its output: %s",
+            *(member.name, where.pid, where.host, where.node_id, where.log or "see `ray logs`"),
+        )
+        return where
+
+    def _say_pending(self, member: _Member) -> None:
+        waiting = sum(m.where is None for m in self._members.values())
+        log.warning(
+            "%s of %s executors wait for room: each needs %s, and the cluster has %s in all. They "
+            "start when nodes join; or ask for fewer with RunnerArgs.num_processes",
+            waiting,
+            len(self._members),
+            self._config.demand or "nothing",
+            {name: n for name, n in ray.cluster_resources().items() if ":" not in name},
+        )
+
+    async def _talk(self, member: _Member) -> None:
+        """Carry messages until the executor has no more, or its process is gone."""
+        loop = asyncio.get_running_loop()
+        lanes = [loop.create_task(self._lane(member, index)) for index in range(LANES)]
+        try:
+            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
+            for lane in done:
+                lane.result()
+        finally:
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.wait(lanes)
+
+    async def _lane(self, member: _Member, index: int) -> None:
+        reply: bytes | None = None
+        while True:
+            message = await member.actor.turn.remote(index, reply)
+            if message is None:
+                return
+            reply = await self._host.handle(message)
+
+    # --- the end
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self.kill()
+        if self._connected:
+            self._connected = False
+            await asyncio.to_thread(connection.close)
+
+    def kill(self) -> None:
+        for member in list(self._members.values()):
+            # Whatever Ray raises: it may be on its way down, and other members are left.
+            with contextlib.suppress(Exception):
+                ray.kill(member.actor)
+
+
+def _describe(error: RayError, member: _Member) -> str:
+    """What happened to an actor, in a line, and where its output is."""
+    text = " ".join(str(error).split())
+    head, _, cause = text.partition("The actor is dead because ")
+    said = (cause or head)[:300]
+    if member.where is None:
+        return said
+    where = member.where
+    return f"{said} (it was process {where.pid} on host {where.host}; its output: {where.log})"

@@ -1,0 +1,52 @@
+"""How messages get out of an actor: Ray calls into actors, and executors call their driver."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+LANES = 3
+"""How many threads of an executor talk with the driver."""
+
+
+class _Lane:
+    """One thread's conversation: a message out, its reply back, one after the other."""
+
+    def __init__(self) -> None:
+        self.out: SimpleQueue[bytes | None] = SimpleQueue()
+        self.back: SimpleQueue[bytes] = SimpleQueue()
+
+
+class Mailbox:
+    """Turns the calls of up to `LANES` threads into replies to the driver's own calls."""
+
+    def __init__(self) -> None:
+        self._lanes = [_Lane() for _ in range(LANES)]
+        self._unclaimed = list(reversed(self._lanes))
+        self._thread = threading.local()
+
+    def call(self, message: bytes) -> bytes:
+        """The driver's reply to `message`, once it is there. Each calling thread gets a lane."""
+        lane: _Lane | None = getattr(self._thread, "lane", None)
+        if lane is None:
+            lane = self._thread.lane = self._unclaimed.pop()
+        lane.out.put(message)
+        return lane.back.get()
+
+    def turn(self, lane: int, reply: bytes | None) -> bytes | None:
+        """Hand in the reply to the lane's last message, and wait for its next.
+
+        Args:
+            reply: None in the first turn.
+
+        Returns:
+            the message, or None when there will be no more.
+        """
+        if reply is not None:
+            self._lanes[lane].back.put(reply)
+        return self._lanes[lane].out.get()
+
+    def close(self) -> None:
+        """There will be no more messages."""
+        for lane in self._lanes:
+            lane.out.put(None)
