@@ -24,7 +24,7 @@ _WINDOW, _RATE, _CUT_AT, _GROWN_AT, _GOOD_RATE = 1, 2, 3, 4, 5
 _BASE_LATENCY, _LATENCY, _IN_FLIGHT, _PAUSED_UNTIL, _REFUSED_IN_A_ROW = 6, 7, 8, 9, 10
 _TOKENS, _CAP, _CAP_UNTIL, _SUCCESSES, _REFUSALS, _OPEN = 11, 12, 13, 14, 15, 16
 _STARTED_AT, _LET_IN_RATE, _LET_IN = 17, 18, 19
-_CUT_LET_IN, _CUT_REFUSALS, _DEEP_CUT_AT = 20, 21, 22
+_CUT_LET_IN, _CUT_REFUSALS, _DEEP_CUT_AT, _SERVED_AT = 20, 21, 22, 23
 SIZE = 32
 """How many floats a controller keeps."""
 
@@ -42,12 +42,15 @@ _SLIGHT_CUT = 0.975
 _DEEPEST_CUT = 0.3
 _GROWTH = 0.004  # per second, right after a cut
 _GROWTH_DOUBLES = 1.2  # seconds
+_SLOW_RATE = 25.0  # calls per second
 _FASTEST_GROWTH = 1.0  # per second
 _SEARCH_GROWTH = 0.6  # per second, until the rate that went well before a deep cut
 _CORRECTION = 0.8
 _SERIES = 1.5  # seconds within which deep cuts have one cause
+_PACE = 1.1  # of the average rate, while the window is what limits
 _PEAK = 1.15  # of the usual calls in flight
 _MEMORY = 2.0  # seconds of the average rate at which calls were let in
+_SILENCE = 0.5  # seconds without a success, at least, before nothing is said to be served
 _ALL_REFUSED = 3  # refusals without a success between them
 
 
@@ -117,6 +120,7 @@ class Controller:
         n = self._n
         n[_SUCCESSES] += count
         n[_REFUSED_IN_A_ROW] = 0
+        n[_SERVED_AT] = now
         weight = 1 - math.exp(-count / max(n[_WINDOW], 8.0))
         n[_LATENCY] += (latency - n[_LATENCY]) * weight if n[_LATENCY] else latency
         if tokens:
@@ -149,7 +153,11 @@ class Controller:
         n = self._n
         n[_REFUSALS] += 1
         n[_REFUSED_IN_A_ROW] += 1
-        if retry_after and n[_REFUSED_IN_A_ROW] >= _ALL_REFUSED and now >= n[_PAUSED_UNTIL]:
+        served_at = max(n[_SERVED_AT], n[_STARTED_AT])
+        nothing_served = n[_REFUSED_IN_A_ROW] >= _ALL_REFUSED and (
+            now - served_at > max(_SILENCE, 2 * n[_LATENCY])
+        )
+        if retry_after and nothing_served and now >= n[_PAUSED_UNTIL]:
             n[_PAUSED_UNTIL] = now + min(retry_after, LONGEST_PAUSE)
         if sent_at <= n[_CUT_AT] or now - n[_CUT_AT] < _BETWEEN_CUTS:
             return False
@@ -178,6 +186,8 @@ class Controller:
                 least = min(n[_WINDOW], _CORRECTION * usual if not severe else 0.0)
                 cut = min(n[_WINDOW], float(in_flight + 1)) * factor
                 n[_WINDOW] = max(SMALLEST_WINDOW, least, cut)
+                # Replies that come in clumps must not send the next calls in clumps.
+                n[_RATE] = max(SMALLEST_RATE, min(n[_RATE], _PACE * n[_LET_IN_RATE]))
             if not at_peak or factor < _CORRECTION:
                 n[_RATE] = min(n[_RATE], max(floor, n[_RATE] * factor))
             if factor >= _CORRECTION:
@@ -201,9 +211,11 @@ class Controller:
         if not n[_CUT_AT] or not (waiting or full) or now < n[_PAUSED_UNTIL]:
             return
         since = max(0.0, now - max(n[_CUT_AT], n[_PAUSED_UNTIL]))
-        doublings = min(since / _GROWTH_DOUBLES, 20.0)
-        speed = min(_FASTEST_GROWTH, _GROWTH * 2.0**doublings)
         rate = n[_WINDOW] / max(n[_LATENCY], 0.001) if full else n[_RATE]
+        # A slow endpoint serves few calls between probes: probe more rarely, or many are refused.
+        doubling = _GROWTH_DOUBLES * math.sqrt(max(1.0, _SLOW_RATE / rate))
+        first_speed = _GROWTH * min(1.0, rate / (2 * _SLOW_RATE))
+        speed = min(_FASTEST_GROWTH, first_speed * 2.0 ** min(since / doubling, 20.0))
         if rate < 0.9 * n[_GOOD_RATE]:
             speed = max(speed, _SEARCH_GROWTH)
         factor = math.exp(speed * elapsed)

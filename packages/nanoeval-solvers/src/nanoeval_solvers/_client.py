@@ -104,7 +104,8 @@ class Client:
             return lane
         async with self._preparing:
             if model.lane_id() not in self._lanes:
-                template = await prepare(self._openai, self._listener, model.api, model.model)
+                path = _wire.PATHS[model.api]
+                template = await prepare(self._openai, self._listener, path, model.model)
                 self._lanes[model.lane_id()] = _Lane(model, template)
             return self._lanes[model.lane_id()]
 

@@ -63,7 +63,7 @@ class Gate:
         self._credit = 1.0
         self._credited_at = clock()
         self._limits: Limits = self._controller.limits(clock())
-        self._share = Share(window=int(self._limits.window), part=1.0, in_flight=0, waiting=0)
+        self._share = Share(window=0, part=1.0, in_flight=0, waiting=0)  # until the first sync
         self._rate = self._own_rate()
 
     @property
@@ -85,10 +85,14 @@ class Gate:
         now = self._clock()
         if not self._waiting and self._may_start(now):
             self._start()
+            self._set_timer(now)
             return now
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._sync_when_due(now)
+        if self._in_flight >= self._share.window and not self._share.alone:
+            self._sync(now)  # this process may have had nothing to ask for
+        else:
+            self._sync_when_due(now)
         self._let_in(now)
         try:
             await turn
@@ -104,7 +108,10 @@ class Gate:
         """Give the slot back."""
         self._in_flight -= 1
         now = self._clock()
-        self._sync_when_due(now)
+        if self._in_flight or self._waiting:
+            self._sync_when_due(now)
+        else:
+            self._sync(now)  # what was granted here is free for others
         self._let_in(now)
 
     def succeeded(self, *, latency: float, tokens: int) -> None:
@@ -155,16 +162,28 @@ class Gate:
             if not turn.done():
                 self._start()
                 turn.set_result(None)
-        if self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._delay(now), self._on_timer)
+        self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        if not (self._waiting or self._in_flight):
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._delay(now)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._on_timer)
 
     def _delay(self, now: float) -> float:
         """Seconds until it makes sense to look again."""
-        if now < self._limits.paused_until:
+        if self._waiting and now < self._limits.paused_until:
             return min(self._limits.paused_until - now, 1.0)
-        if self._in_flight < self._share.window and self._rate < math.inf:
+        if self._waiting and self._in_flight < self._share.window and self._rate < math.inf:
             return min(max((1.0 - self._credit) / self._rate, 0.001), 0.25)
-        return 0.1
+        if not self._waiting:
+            return 1.0  # a sign of life for the others
+        return 0.1 if self._share.alone else _SYNC_INTERVAL
 
     def _on_timer(self) -> None:
         self._timer = None

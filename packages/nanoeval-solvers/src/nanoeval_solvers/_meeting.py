@@ -19,7 +19,7 @@ from nanoeval_solvers import _adaptive
 
 PRESENCE = 5.0  # seconds
 _PLACES = 256
-_PLACE_SIZE = 4  # owner, seen at, in flight, waiting
+_PLACE_SIZE = 5  # owner, seen at, in flight, waiting, granted
 _SIZE = _adaptive.SIZE + _PLACES * _PLACE_SIZE
 
 
@@ -27,8 +27,10 @@ class Share(NamedTuple):
     """One process's part.
 
     Attributes:
-        window: calls that it may have in flight.
+        window: calls that it may have in flight; over all processes they never add up to more
+            than the whole window, except while that shrinks.
         part: of the rate, from 0 to 1.
+        alone: no other process is there.
         in_flight: calls in flight, over all processes.
         waiting: calls that wait to start, over all processes.
     """
@@ -37,6 +39,7 @@ class Share(NamedTuple):
     part: float
     in_flight: int
     waiting: int
+    alone: bool = True
 
 
 class Meeting:
@@ -104,6 +107,7 @@ class Meeting:
         n = self.numbers
         if not self._place or n[self._place] != self._owner:
             self._place = self._free_place(now)
+            n[self._place + 4] = 0.0
         for offset, value in enumerate((self._owner, now, in_flight, waiting)):
             n[self._place + offset] = value
         present = [
@@ -112,11 +116,17 @@ class Meeting:
             if n[at] and (at == self._place or now - n[at + 1] < PRESENCE)
         ]
         demand = [n[at + 2] + n[at + 3] for at in present]
+        mine = present.index(self._place)
+        fair = _deal(window, demand, mine, turn=int(now))
+        free = int(min(window, 1e9)) - sum(int(n[at + 4]) for at in present if at != self._place)
+        granted = max(in_flight, min(fair, free))
+        n[self._place + 4] = granted
         return Share(
-            window=_deal(window, demand, present.index(self._place), turn=int(now)),
-            part=_part(demand, present.index(self._place)),
+            window=granted,
+            part=_part(demand, mine),
             in_flight=int(sum(n[at + 2] for at in present)),
             waiting=int(sum(n[at + 3] for at in present)),
+            alone=len(present) == 1,
         )
 
     def _free_place(self, now: float) -> int:

@@ -78,7 +78,7 @@ class Listener:
         headers = {name: value for name, value in reply.headers.items() if name.lower() in plain}
         before, self._reply = self._reply, reply._replace(headers=headers)
         try:
-            await client.models.list()
+            await client.get("/models", cast_to=object)
         except openai.OpenAIError as error:
             request = getattr(error, "request", None)
             if request is not None:
@@ -97,12 +97,15 @@ class Template(NamedTuple):
     headers: Mapping[str, str]
 
 
-async def prepare(client: openai.AsyncOpenAI, listener: Listener, api: str, model: str) -> Template:
-    """What `client` sends to the path of `api`."""
-    if api == "chat":
-        await client.chat.completions.with_raw_response.create(model=model, messages=[])
-    else:
-        await client.responses.with_raw_response.create(model=model, input="")
+async def prepare(
+    client: openai.AsyncOpenAI, listener: Listener, path: str, model: str
+) -> Template:
+    """What `client` sends to `path` when it calls `model`.
+
+    By the SDK's generic `post`: its resources would load all types of the API, which takes longer
+    than everything else.
+    """
+    await client.post(path, cast_to=object, body={"model": model})
     request = listener.request
     headers = {
         name: value for name, value in request.headers.items() if name.lower() not in _PER_CALL

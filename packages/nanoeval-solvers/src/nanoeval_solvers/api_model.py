@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
@@ -200,10 +203,7 @@ class APIModel(HasAsyncContextManager):
         return 0.0 if self._price is None else self._price.cost(usage)
 
     async def _context(self) -> AsyncGenerator[None, None]:
-        # Deferred: openai is imported when a client is first built, not before.
-        from nanoeval_solvers._client import open_client  # noqa: PLC0415
-
-        async with open_client(self):
+        async with (await _client_module()).open_client(self):
             yield
 
     async def ask(
@@ -229,13 +229,27 @@ class APIModel(HasAsyncContextManager):
             ConfigError: the endpoint will never answer: a wrong key, an unknown model, ….
             RolloutSystemError: the endpoint failed, and went on failing.
         """
-        from nanoeval_solvers._client import open_client  # noqa: PLC0415  imports openai
-
         fields = dict(params or {})
         if self.seed is not None:
             fields["seed"] = self.seed + attempt - 1
-        async with open_client(self) as client:
-            return await client.ask(self, messages, sample=sample, params=fields)
+        async with (await _client_module()).open_client(self) as client:
+            reply: Reply = await client.ask(self, messages, sample=sample, params=fields)
+            return reply
+
+
+class _Loaded:
+    """Whether `_client`, and with it openai, is imported: when a client is first built."""
+
+    client: ModuleType | None = None
+
+
+async def _client_module() -> Any:
+    if _Loaded.client is None:
+        # On a thread: it takes a second, in which the event loop has other work.
+        _Loaded.client = await asyncio.to_thread(
+            importlib.import_module, "nanoeval_solvers._client"
+        )
+    return _Loaded.client
 
 
 def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **more: Any) -> None:
