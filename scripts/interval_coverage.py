@@ -259,7 +259,7 @@ SHAPES = (
         "300 durations, log-normal (σ = 0.5)",
         unbounded(300, lambda rng, n: rng.lognormal(0, 0.5, n), float(np.exp(0.125))),
     ),
-    Shape("paired", "164 questions, 1 attempt, no gain on average", two_runs(164, 1, 0.0)),
+    Shape("paired", "164 questions, 1 attempt, about equal", two_runs(164, 1, 0.0)),
     Shape("paired", "198 questions, 1 attempt, gain", two_runs(198, 1, 0.1)),
     Shape("paired", "500 questions, 1 attempt, gain", two_runs(500, 1, 0.05)),
     Shape("paired", "198 questions, 4 attempts, gain", two_runs(198, 4, 0.1)),

