@@ -19,6 +19,7 @@ from tests.contract.workspace import (
 
 CORE = "nanoeval_core"
 RAY = "nanoeval_ray"  # optional, so nobody imports it
+MONITOR = "nanoeval_monitor"  # optional, so nobody imports it
 PACKAGES = all_packages()
 # What may be loaded by importing any module of a package that is not a heavy or optional path.
 AT_IMPORT_TIME = {
@@ -50,8 +51,9 @@ def imports(folder: Path, *, at_import_time: bool = False) -> list[tuple[str, st
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_depend_one_way(package: str) -> None:
     above = {
-        "nanoeval": set(PACKAGES) - {RAY},
+        "nanoeval": set(PACKAGES) - {RAY, MONITOR},
         RAY: {RAY, CORE, "nanoeval_runner"},
+        MONITOR: {MONITOR, CORE, "nanoeval_runner", "nanoeval_recorder"},
     }
     allowed = above.get(package, {CORE, package})
     wrong = [

@@ -5,7 +5,7 @@ Layers, each importing only those above it:
     _values, _redaction, _zstd             pure encoding
     _attempt                               one attempt's events, in an executor
     _record_file, _file_recorder           the one writer, in the driver
-    _run_description                       what was run
+    _run_description, folder               what was run, and where its record is
     evallib, json_lines, in_memory         recorders
     _forwarding, _tee, filters             recorders made of recorders
     events, reader, sample, run_report, dataframe     reading

@@ -5,8 +5,6 @@ Executors hand over encoded events with their results; this is the only place th
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -186,15 +184,3 @@ class FileRecorder(DirectRecording):
     @property
     def urls(self) -> Mapping[str, str]:
         return {"run": self._file.path.as_uri()}
-
-
-def log_dir(configured: str | None) -> Path:
-    """`configured`, else `NANOEVAL_LOG_DIR`, else the platform's folder for a user's state."""
-    chosen = configured or os.environ.get("NANOEVAL_LOG_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base / "nanoeval" / "records"

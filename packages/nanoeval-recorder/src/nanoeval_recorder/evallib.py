@@ -17,10 +17,11 @@ from nanoeval_core.recorder import current_run_spec, new_run_spec
 from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, RunSpec
 
 from nanoeval_recorder._attempt import BufferedAttempt
-from nanoeval_recorder._file_recorder import FileRecorder, log_dir
+from nanoeval_recorder._file_recorder import FileRecorder
 from nanoeval_recorder._record_file import record_path
 from nanoeval_recorder._run_description import describe_run
 from nanoeval_recorder._values import encode
+from nanoeval_recorder.folder import records_folder
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -137,7 +138,7 @@ class FileRecorderConfig(RecorderConfig):
 
     def path_of(self, run_spec: BasicRunSpec, eval_name: str) -> Path:
         """The file of a run: the same whenever it is asked, so that a resumed run finds it."""
-        folder = log_dir(self.log_dir)
+        folder = records_folder(self.log_dir)
         name = run_spec.eval_name or eval_name
         return record_path(folder, run_spec.run_id, name, compressed=self.compression is not None)
 

@@ -94,6 +94,11 @@ def open_record(file: Path) -> BinaryIO:
     return file.open("rb", buffering=BUFFER)
 
 
+def record_parts(file: Path) -> list[Path]:
+    """The files of the record whose first part is `file`, in order: one, unless it was rotated."""
+    return [part for _, part in existing_parts(file)] or [file]
+
+
 def read_record(file: Path) -> Iterator[Event]:
     parts = existing_parts(file) or [(0, file)]
     run_id: str | None = None

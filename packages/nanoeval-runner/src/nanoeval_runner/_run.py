@@ -39,6 +39,7 @@ from nanoeval_runner.engine import Engine, engines
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
 from nanoeval_runner.executors.engines import check_executor
+from nanoeval_runner.monitors import find_monitor
 from nanoeval_runner.payloads import dump_task
 from nanoeval_runner.progress import Progress
 from nanoeval_runner.queue.rows import EvalRow, NewEval
@@ -113,6 +114,8 @@ class Session:
         self.spec = spec
         self.stored = stored
         check_executor(spec.runner)
+        if spec.runner.use_monitor:
+            find_monitor()
         self.kind = spec.runner.executor_name
         self._by_value = self.kind != in_process.KIND and not origin.main_is_importable()
 
@@ -133,6 +136,8 @@ class Session:
             recorder = await self._make_recorder(run_spec, num_tasks)
             with recorder, set_default_recorder(recorder):
                 eval_run = await self._register(run_spec, row, recorder, spec_blob)
+                if self.spec.runner.use_monitor:
+                    await self.engine.monitor.start()
                 session = _Recorded(run_spec, row, recorder, eval_run)
                 return await self._execute(session, tasks)
         finally:

@@ -27,6 +27,7 @@ from nanoeval_runner.executors.in_process import InProcessExecutor
 from nanoeval_runner.executors.protocol import EvalHandle
 from nanoeval_runner.executors.watchdog import BEAT_SECONDS
 from nanoeval_runner.inspection import describe, start_aiomonitor
+from nanoeval_runner.monitors import MonitorBeside
 from nanoeval_runner.queue import backup
 from nanoeval_runner.queue.paths import check_owner, state_file
 from nanoeval_runner.queue.rows import Completion
@@ -83,6 +84,7 @@ class Engine:
         self._settling = 0
         self._settled = asyncio.Event()
         self._backup: backup.Backup | None = None
+        self.monitor = MonitorBeside(self.path)
 
     # --- life
 
@@ -177,6 +179,7 @@ class Engine:
     async def close(self) -> None:
         """Stop the executors, write the last backup, close the file."""
         self._signals.restore()
+        await self.monitor.close()
         if self._opened:
             self._closing.set()
             if self._serving is not None:

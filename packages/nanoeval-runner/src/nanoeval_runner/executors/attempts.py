@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import time
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ from nanoeval_runner.queue.rows import Lease
 
 if TYPE_CHECKING:
     from nanoeval_runner.executors.open_evals import OpenEval
+
+
+AWAITING = "awaiting "
+_STDLIB = os.path.dirname(asyncio.__file__)
+"""Where asyncio is: that a task sleeps or waits for a lock is seen from who calls it."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -55,7 +61,9 @@ class Attempt:
 
     def where(self) -> str:
         """The innermost of the user's frames: where the attempt is."""
-        return next(reversed(self.frames()), "")
+        frames = [frame for frame in self.frames() if not frame.startswith(AWAITING)]
+        users = [frame for frame in frames if f"({_STDLIB}" not in frame]
+        return next(reversed(users or frames), "")
 
     def describe(self) -> str:
         """How long it has been running and what it awaits: one line and one per frame."""
@@ -76,6 +84,6 @@ def awaiting(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | No
         waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
         is_frame = hasattr(waiting, "cr_await") or hasattr(waiting, "gi_yieldfrom")
         if waiting is not None and not is_frame:
-            frames.append(f"awaiting {waiting!r}"[:200])
+            frames.append(f"{AWAITING}{waiting!r}"[:200])
             break
     return frames

@@ -5,5 +5,6 @@ states, rows   the state machine and the values it works on (pure)
 sql            every statement
 transactions   one function per transaction, on a plain sqlite3 connection
 store          the connection: hands each transaction to its thread
+reading        a state file for those who only look
 backup         durable copies
 """

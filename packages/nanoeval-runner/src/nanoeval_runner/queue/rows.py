@@ -239,3 +239,16 @@ class Heartbeat:
     in_flight: int
     gauges: str = "{}"
     running: str = "[]"
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class FailedAttempt:
+    """An attempt that ended in a system error, which `value` holds as `failures` pickled it."""
+
+    task_id: int
+    finished_at: float
+    eval_id: int
+    question_id: str
+    attempt_id: int
+    retry_idx: int
+    value: bytes | None

@@ -1,4 +1,5 @@
-"""Every SQL statement of nanoeval, named. Only `transactions.py` executes them.
+"""Every SQL statement of nanoeval, named. Only `transactions.py` executes them, and
+`reading.py` those for people who watch.
 
 `metadata` holds `schema_version`, `run_set_id`, `global_limit` and what else concerns the whole
 file. `task` rows are claimed through the partial index `task_queued`, whose order is the order of
@@ -69,6 +70,7 @@ CREATE TABLE task (
 );
 CREATE UNIQUE INDEX task_identity ON task (eval_id, question_id, attempt_id, retry_idx);
 CREATE INDEX task_queued ON task (eval_id, not_before, id) WHERE state = 'queued';
+CREATE INDEX task_failed ON task (finished_at) WHERE state = 'failed';
 
 CREATE TABLE result_log (
     seq      INTEGER PRIMARY KEY,
@@ -311,4 +313,25 @@ LIST_EXECUTORS = """
 SELECT id, name, kind, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running,
        log
 FROM executor ORDER BY id
+"""
+
+# --- for those who watch (reading.py): none of these takes a lock that a writer waits for
+
+# Through task_queued: the task that is handed out next. Where none waits, the last one there is.
+FIRST_WAITING = """
+SELECT min(id) FROM task INDEXED BY task_queued
+WHERE eval_id = ? AND state = 'queued' AND not_before = 0
+"""
+LAST_TASK = "SELECT max(id) FROM task"
+# Walks rowids, whose order is the order of the queue; `+` keeps the planner off other indices.
+FINISHED_AMONG = """
+SELECT finished_at - leased_at FROM task
+WHERE id BETWEEN ?1 AND ?2 AND +eval_id = ?3 AND +state IN ('done', 'failed') AND +finished_at > ?4
+"""
+# Walks task_failed, which ends in the rowid, in the order in which attempts failed.
+FAILURES_AFTER = """
+SELECT id, finished_at, eval_id, question_id, attempt_id, retry_idx, result
+FROM task INDEXED BY task_failed
+WHERE state = 'failed' AND finished_at >= ?1 AND (finished_at, id) > (?1, ?2)
+ORDER BY finished_at, id LIMIT ?3
 """

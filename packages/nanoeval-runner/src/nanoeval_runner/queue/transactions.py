@@ -94,16 +94,20 @@ def check_schema(connection: sqlite3.Connection, path: str) -> None:
             "finished results"
         ) from error
     if version != sql.SCHEMA_VERSION:
-        raise StateError(
-            f"state file {path} has schema version {version!r}, this nanoeval writes version "
-            f"{sql.SCHEMA_VERSION}: resume it with the nanoeval that wrote it; its finished "
-            "results stay readable with `sqlite3`, in table `task`"
-        )
+        raise other_version(path, version)
     if problem != "ok":
         raise StateError(
             f"state file {path} is damaged ({problem}): move it away and resume again to go on "
             "from its backup; `sqlite3 FILE .recover` may save finished results"
         )
+
+
+def other_version(path: str, version: object) -> StateError:
+    return StateError(
+        f"state file {path} has schema version {version!r}, this nanoeval writes version "
+        f"{sql.SCHEMA_VERSION}: resume it with the nanoeval that wrote it; its finished "
+        "results stay readable with `sqlite3`, in table `task`"
+    )
 
 
 def get_metadata(connection: sqlite3.Connection, key: str) -> object:

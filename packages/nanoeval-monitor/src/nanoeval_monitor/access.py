@@ -1,0 +1,126 @@
+"""Who may ask the monitor, and what.
+
+On loopback anyone on this machine may read: browsers are kept from being used as a bridge by
+checking the `Host` that was asked for. Anywhere else every request needs the token. What changes
+something always needs it, in a header that no other site's page can send.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+TOKEN_HEADER = "x-nanoeval-token"
+COOKIE = "nanoeval-monitor"
+READING = frozenset({"GET", "HEAD"})
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    # No inline script, nothing from elsewhere: a reply that got through escaping could do nothing.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(18)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens at `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Access:
+    """The rule: `host` is where the server listens."""
+
+    host: str
+    token: str
+
+    def refusal(self, method: str, headers: Headers, query: str) -> str | None:
+        """Why a request is refused, or None."""
+        if is_loopback(self.host) and not _names_this_machine(headers.get("host", "")):
+            return "this monitor answers requests for localhost only"
+        if method not in READING:
+            if not self.is_token(headers.get(TOKEN_HEADER)):
+                return "changing something needs the token: open the URL that the monitor printed"
+            return None
+        if is_loopback(self.host):
+            return None
+        given = [headers.get(TOKEN_HEADER), _from_query(query), _from_cookie(headers)]
+        if any(self.is_token(one) for one in given):
+            return None
+        return "open the whole URL that the monitor printed, with its token"
+
+    def is_token(self, given: str | None) -> bool:
+        return given is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _names_this_machine(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.count(":") == 1 or "]:" in host else host
+    return is_loopback(name.strip("[]"))
+
+
+def _from_query(query: str) -> str | None:
+    found = parse_qs(query).get("token")
+    return found[0] if found else None
+
+
+def _from_cookie(headers: Headers) -> str | None:
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return None if morsel is None else morsel.value
+
+
+class Guard:
+    """Refuses what `Access` refuses, and gives every answer the security headers."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        query = scope["query_string"].decode("latin-1")
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                if self._access.is_token(_from_query(query)):
+                    cookie = f"{COOKIE}={self._access.token}; HttpOnly; SameSite=Strict; Path=/"
+                    headers.append("set-cookie", cookie)
+            await send(message)
+
+        refusal = self._access.refusal(scope["method"], Headers(scope=scope), query)
+        if refusal is not None:
+            await PlainTextResponse(f"{refusal}\n", status_code=403)(scope, receive, send_safely)
+            return
+        await self._app(scope, receive, send_safely)

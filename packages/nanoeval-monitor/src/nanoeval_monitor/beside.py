@@ -1,0 +1,87 @@
+"""The monitor beside a run: a process of its own, which goes when the run goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from nanoeval_core.errors import NanoevalError
+
+START_SECONDS = 30.0
+STOP_SECONDS = 5.0
+
+
+class MonitorProcess:
+    """A monitor that was started by `web_monitor`.
+
+    Attributes:
+        url: where it is, token included.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self._process = process
+        self.url = url
+
+    def close(self) -> None:
+        """Stop it. It also stops by itself when this process dies, whatever killed it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def web_monitor(state_file: Path) -> MonitorProcess:
+    """Start a monitor of the run set in `state_file`, on loopback, at a free port. Blocks shortly.
+
+    Its priority is low: where the processor is the run's bottleneck, the run goes first.
+
+    Raises:
+        NanoevalError: it did not start; the message has what it wrote.
+    """
+    command = [sys.executable, "-m", "nanoeval_monitor", f"state={state_file}", "port=0"]
+    command.append("until_closed=True")
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the run, which then closes us
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    _lower_priority(process.pid)
+    url = _first_url(process)
+    if url is None:
+        process.kill()
+        raise NanoevalError(
+            f"the monitor did not start (exit code {process.wait()}): run "
+            f"`{' '.join(command[:3])}` to see why, or leave use_monitor out"
+        )
+    return MonitorProcess(process, url)
+
+
+def _lower_priority(pid: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, 10)
+    except OSError:
+        return  # it has ended; what it printed will tell
+
+
+def _first_url(process: subprocess.Popen[str]) -> str | None:
+    """The URL that it prints once it answers; None if it ends, or says nothing for too long."""
+    assert process.stdout is not None  # noqa: S101  it is a pipe
+    giving_up = threading.Timer(START_SECONDS, process.kill)
+    giving_up.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        giving_up.cancel()
+    return line.partition(": ")[2].strip() or None

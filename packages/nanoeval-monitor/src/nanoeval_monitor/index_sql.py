@@ -1,0 +1,157 @@
+"""Every SQL statement of the index beside a record. Only `record_index.py` executes them.
+
+`attempt.id` counts attempts in the order of their first events, without gaps. `question` and
+`tally` are sufficient statistics of the score, kept up to date row by row.
+"""
+
+from __future__ import annotations
+
+VERSION = 3
+
+SCHEMA = """
+CREATE TABLE metadata (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE attempt (
+    id           INTEGER PRIMARY KEY,
+    sample_id    TEXT NOT NULL,
+    group_id     TEXT NOT NULL,
+    attempt      INTEGER NOT NULL,
+    retry        INTEGER NOT NULL,
+    outcome      TEXT NOT NULL,
+    score        REAL,
+    prob         REAL,
+    picked       TEXT NOT NULL,
+    expected     TEXT NOT NULL,
+    prompt       TEXT NOT NULL,
+    reply        TEXT NOT NULL,
+    prompt_chars INTEGER NOT NULL,
+    reply_chars  INTEGER NOT NULL,
+    samplings    INTEGER NOT NULL,
+    error        TEXT NOT NULL,
+    fields       TEXT NOT NULL,
+    at           TEXT NOT NULL,
+    spans        BLOB NOT NULL
+);
+CREATE UNIQUE INDEX attempt_identity ON attempt (sample_id, group_id);
+CREATE INDEX attempt_outcome ON attempt (outcome, id);
+CREATE INDEX attempt_reply_chars ON attempt (reply_chars, id);
+CREATE INDEX attempt_prob ON attempt (prob, outcome) WHERE prob IS NOT NULL;
+CREATE INDEX attempt_error ON attempt (id) WHERE error != '';
+CREATE TABLE question (sample_id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, total REAL NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE tally (attempts INTEGER, total REAL, questions INTEGER NOT NULL,
+                    PRIMARY KEY (attempts, total)) WITHOUT ROWID;
+"""
+SEARCH_SCHEMA = "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(body, content='')"
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = OFF",  # it can be made again
+    "PRAGMA cache_size = -16000",
+)
+BEGIN = "BEGIN IMMEDIATE"
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+
+COMPILE_OPTIONS = "PRAGMA compile_options"
+ALL_METADATA = "SELECT key, value FROM metadata"
+GET_METADATA = "SELECT value FROM metadata WHERE key = ?"
+SET_METADATA = (
+    "INSERT INTO metadata (key, value) VALUES (?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+
+# Through attempt_identity.
+KNOWN_ATTEMPTS = """
+SELECT sample_id, group_id, id, spans, score FROM attempt
+WHERE (sample_id, group_id) IN (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+)
+"""
+_COLUMNS = (
+    "sample_id, group_id, attempt, retry, outcome, score, prob, picked, expected, prompt, reply, "
+    "prompt_chars, reply_chars, samplings, error, fields, at"
+)
+PUT_ATTEMPT = f"""
+INSERT OR REPLACE INTO attempt ({_COLUMNS}, id, spans)
+VALUES ({", ".join("?" * 19)})
+"""
+LAST_ATTEMPT = "SELECT coalesce(max(id), 0) FROM attempt"
+GET_QUESTIONS = """
+SELECT sample_id, attempts, total FROM question
+WHERE sample_id IN (SELECT value FROM json_each(?))
+"""
+PUT_QUESTION = "INSERT OR REPLACE INTO question (sample_id, attempts, total) VALUES (?, ?, ?)"
+ADD_TALLY = """
+INSERT INTO tally (attempts, total, questions) VALUES (?, ?, ?)
+ON CONFLICT (attempts, total) DO UPDATE SET questions = questions + excluded.questions
+"""
+TALLIES = "SELECT attempts, total, questions FROM tally WHERE questions > 0 AND attempts > 0"
+SCORES = "SELECT sample_id, score FROM attempt WHERE score IS NOT NULL"
+
+# --- full text
+
+SEARCHABLE = "SELECT id, sample_id, spans FROM attempt WHERE id > ? ORDER BY id LIMIT ?"
+ADD_SEARCH = "INSERT INTO search (rowid, body) VALUES (?, ?)"
+DROP_SEARCH = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
+
+# --- questions to it
+
+COUNT_OUTCOMES = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
+COUNT_ERRORS = "SELECT count(*) FROM attempt INDEXED BY attempt_error WHERE error != ''"
+ERROR_KINDS = """
+SELECT CASE WHEN instr(error, ':') BETWEEN 2 AND 80 THEN substr(error, 1, instr(error, ':') - 1)
+            ELSE 'error' END AS kind, count(*), min(id), error
+FROM attempt INDEXED BY attempt_error WHERE error != '' GROUP BY kind ORDER BY 2 DESC LIMIT 50
+"""
+ROWS = f"SELECT id, {_COLUMNS} FROM attempt"
+COUNT = "SELECT count(*) FROM attempt"
+SPANS_OF_SAMPLE = f"""
+SELECT id, {_COLUMNS}, spans FROM attempt WHERE sample_id = ? ORDER BY attempt, retry, id LIMIT ?
+"""
+COUNT_OF_SAMPLE = "SELECT count(*) FROM attempt WHERE sample_id = ?"
+FIELDS = """
+SELECT key, count(DISTINCT each.value), count(*) FROM attempt, json_each(attempt.fields) AS each
+GROUP BY key
+"""
+GROUP_TALLIES = """
+SELECT name, attempts, total, count(*) FROM (
+    SELECT json_extract(fields, ?) AS name, sample_id, count(*) AS attempts, sum(score) AS total
+    FROM attempt WHERE score IS NOT NULL GROUP BY name, sample_id
+) WHERE name IS NOT NULL GROUP BY name, attempts, total
+"""
+PROBABILITIES = "SELECT sample_id, prob, outcome = 'correct' FROM attempt WHERE prob IS NOT NULL"
+LENGTHS = "SELECT reply_chars, score FROM attempt WHERE samplings > 0 AND score IS NOT NULL"
+
+ORDERS = {
+    "order": "id",
+    "sample": "sample_id, attempt, retry",
+    "score": "score, id",
+    "prob": "prob, id",
+    "length": "reply_chars, id",
+}
+OUTCOME_FILTERS = {
+    "wrong": "outcome IN ('incorrect', 'unparsable', 'refused')",
+    "errored": "error != ''",
+    "unscored": "score IS NULL",
+}
+"""Filters that are more than one outcome; each other name is the outcome itself."""
+
+
+def where(conditions: list[str]) -> str:
+    return " WHERE " + " AND ".join(conditions) if conditions else ""
+
+
+BY_OUTCOME = "outcome = ?"
+BY_SAMPLE = "sample_id = ?"
+BY_FIELD = "json_extract(fields, ?) = ?"
+BY_TEXT = "id IN (SELECT rowid FROM search WHERE search MATCH ?)"
+
+
+def page(conditions: list[str], order: str, *, descending: bool) -> str:
+    """One page of rows; its last two parameters are the limit and the offset."""
+    direction = " DESC" if descending else ""
+    columns = ", ".join(f"{column}{direction}" for column in ORDERS[order].split(", "))
+    return f"{ROWS}{where(conditions)} ORDER BY {columns} LIMIT ? OFFSET ?"
+
+
+def count(conditions: list[str]) -> str:
+    return f"{COUNT}{where(conditions)}"

@@ -1,0 +1,150 @@
+"""All run sets that are going, read once a second in a thread while the monitor is up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.errors import ConfigError, NanoevalError
+from nanoeval_runner.queue.paths import SUFFIX
+from nanoeval_runner.queue.reading import set_concurrency, state_files
+
+from nanoeval_monitor.live_run_set import LiveRunSet
+from nanoeval_monitor.run_list import RunList
+
+log = logging.getLogger("nanoeval.monitor")
+
+TICK_SECONDS = 1.0
+MAX_RUN_SETS = 50
+"""State files that are watched at a time: the ones that changed last."""
+
+
+class LiveFeed:
+    """Watches state files. `serve` reads them; `views` and `follow` say what was read.
+
+    Args:
+        folder: of the state files, or one state file.
+        runs: where the records of live runs become known.
+    """
+
+    def __init__(self, folder: Path, runs: RunList) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._sets: dict[Path, LiveRunSet] = {}
+        self._seen: dict[Path, int] = {}
+        self._failed: dict[Path, int] = {}
+        self._changed = asyncio.Event()
+        self._ticks = 0
+
+    async def serve(self) -> None:
+        """Read all of them every `TICK_SECONDS`, until cancelled."""
+        try:
+            while True:
+                await asyncio.to_thread(self.tick)
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            for one in self._sets.values():
+                one.close()
+
+    def tick(self) -> None:
+        """Read every state file that is new, changed, or going."""
+        self._ticks += 1
+        files = self._files()
+        for gone in set(self._sets) - set(files):
+            self._sets.pop(gone).close()
+        for file in files:
+            with contextlib.suppress(OSError):
+                self._read(file, _stamp(file))
+
+    def _files(self) -> list[Path]:
+        if self._folder.suffix == SUFFIX:
+            return [self._folder] if self._folder.exists() else []
+        return state_files(self._folder)[:MAX_RUN_SETS]
+
+    def _read(self, file: Path, stamp: int) -> None:
+        known = self._sets.get(file)
+        if known is not None and not known.is_going and self._seen.get(file) == stamp:
+            return
+        if self._failed.get(file) == stamp:
+            return
+        try:
+            if known is None:
+                known = self._sets[file] = LiveRunSet(file, self._runs.follow)
+            known.tick()
+            self._seen[file] = stamp
+        except (NanoevalError, sqlite3.Error) as error:
+            # Reported once for each state that it is in: it may be one of an older nanoeval.
+            self._failed[file] = stamp
+            log.warning("state file %s is not shown: %s", file, error)
+            if file in self._sets and not self._sets[file].view:
+                self._sets.pop(file).close()
+
+    # --- what was read
+
+    def views(self) -> list[dict[str, Any]]:
+        """All run sets, those that are going first, then the newest."""
+        found = [self._named(one.view) for one in list(self._sets.values()) if one.view]
+        return sorted(found, key=lambda view: (view["state"] != "going", -_created(view)))
+
+    def view(self, run_set_id: str) -> dict[str, Any] | None:
+        one = self._find(run_set_id)
+        return None if one is None else self._named(one.view)
+
+    def histories(self, run_set_id: str) -> dict[str, Any]:
+        one = self._find(run_set_id)
+        return {} if one is None else one.histories()
+
+    async def follow(self, run_set_id: str) -> AsyncIterator[dict[str, Any]]:
+        """The run set now and at each change. Whoever is slow gets the latest and misses some."""
+        while True:
+            changed = self._changed
+            view = self.view(run_set_id)
+            if view is None:
+                return
+            yield view
+            await changed.wait()
+
+    def set_concurrency(self, run_set_id: str, eval_id: int | None, limit: int | None) -> None:
+        """Change a limit.
+
+        Raises:
+            KeyError: there is no such run set or eval.
+            ConfigError: the limit is no positive number.
+        """
+        one = self._find(run_set_id)
+        if one is None:
+            raise KeyError(run_set_id)
+        if eval_id is not None and eval_id not in {row["id"] for row in one.view["evals"]}:
+            raise KeyError(eval_id)
+        if limit is not None and (isinstance(limit, bool) or limit < 1):
+            raise ConfigError(f"limit={limit!r}: give a whole number of at least 1, or none")
+        set_concurrency(one.file, eval_id, limit)
+
+    def _find(self, run_set_id: str) -> LiveRunSet | None:
+        for one in list(self._sets.values()):
+            if one.view and one.view["run_set_id"] == run_set_id:
+                return one
+        return None
+
+    def _named(self, view: dict[str, Any]) -> dict[str, Any]:
+        """`view` with the key of each eval's record in the table of runs."""
+        evals = [{**row, "key": row["run_id"] if row["record"] else None} for row in view["evals"]]
+        return {**view, "evals": evals}
+
+
+def _stamp(file: Path) -> int:
+    """Changes with the file: its own time, and its log's."""
+    log_file = file.with_name(f"{file.name}-wal")
+    times = [one.stat().st_mtime_ns for one in (file, log_file) if one.exists()]
+    return max(times, default=0)
+
+
+def _created(view: dict[str, Any]) -> float:
+    return max((row["created_at"] for row in view["evals"]), default=0.0)

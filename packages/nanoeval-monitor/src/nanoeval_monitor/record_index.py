@@ -1,0 +1,335 @@
+"""The index beside a record: makes 100,000 attempts a table that opens and filters at once.
+
+It is a sqlite file in the record's folder (in the user's cache folder where that is read-only) and
+holds a line about each attempt and where its events are. It follows a record that is being
+written, and is made anew when the record was cut or replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.errors import RecorderError
+from nanoeval_recorder.events import Event, FinalReport, RunStarted
+from nanoeval_recorder.reader import parse_event
+
+from nanoeval_monitor import index_sql as sql
+from nanoeval_monitor.attempt_row import attempt_row, search_text
+from nanoeval_monitor.record_lines import Place, RecordLines, Spans
+
+BATCH_LINES = 4000
+BATCH_BYTES = 8 << 20
+SEARCH_BATCH = 2000
+
+Key = tuple[str, str]
+
+
+@dataclasses.dataclass(slots=True)
+class _Pending:
+    """The events of one attempt in one batch, and where they are."""
+
+    events: list[Event] = dataclasses.field(default_factory=list)
+    spans: Spans = dataclasses.field(default_factory=Spans)
+
+
+class RecordIndex:
+    """The index of one record. Safe for several threads: one updates, others read."""
+
+    def __init__(self, record: Path) -> None:
+        self.record = record
+        self.lines = RecordLines(record)
+        self._lock = threading.Lock()
+        self.path = _index_path(record)
+        self._writer = self._open()
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own, to read with while the index goes on being made."""
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    # --- keeping up with the record
+
+    def update(self, seconds: float) -> bool:
+        """Read what the record has beyond the index, for about `seconds`; True when it is all."""
+        with self._lock:
+            self._check_still_the_same()
+            deadline = time.monotonic() + seconds
+            part, offset = self._get("part"), self._get("offset")
+            lines = self.lines.after(Place(int(part or 0), int(offset or 0)))
+            with contextlib.closing(lines) as reading:
+                while True:
+                    if not self._index_batch(reading):
+                        return True
+                    if time.monotonic() >= deadline:
+                        return False
+
+    def update_search(self, seconds: float) -> bool:
+        """Make what was indexed searchable, for about `seconds`; True when all of it is."""
+        with self._lock:
+            deadline = time.monotonic() + seconds
+            while self._index_search_batch():
+                if time.monotonic() >= deadline:
+                    return False
+            return True
+
+    def progress(self) -> dict[str, Any]:
+        """How much of the record is in the index: `bytes_read` of `bytes`, and whether all is."""
+        size = self.lines.size()
+        known = self._read_metadata()
+        read = known.get("bytes_read", 0)
+        return {
+            "bytes": size,
+            "bytes_read": min(int(read), size),
+            "complete": bool(known.get("caught_up_at") == size),
+            "attempts": known.get("attempts", 0),
+            "searchable": known.get("searchable", 0),
+            "bad_lines": known.get("bad_lines", 0),
+        }
+
+    def started(self) -> dict[str, Any]:
+        """The record's first line: what was run. Empty until it was read."""
+        return json.loads(str(self._read_metadata().get("spec") or "{}")) or {}
+
+    def final_report(self) -> Any:
+        """The record's last line; None while the run has not finished."""
+        report = self._read_metadata().get("final_report")
+        return None if report is None else json.loads(str(report))
+
+    def _open(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in sql.PRAGMAS:
+                connection.execute(pragma)
+            version = connection.execute(sql.GET_METADATA, ("version",)).fetchone()
+        except sqlite3.DatabaseError:
+            version = None
+        if version == (sql.VERSION,):
+            return connection
+        connection.close()
+        return self._make()
+
+    def _make(self) -> sqlite3.Connection:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        for pragma in sql.PRAGMAS:
+            connection.execute(pragma)
+        for statement in sql.SCHEMA.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(sql.SET_METADATA, ("version", sql.VERSION))
+        return connection
+
+    def _check_still_the_same(self) -> None:
+        part, offset = self._get("part"), self._get("offset")
+        if offset is None:
+            return
+        before = self.lines.before(Place(int(str(part)), int(str(offset))))
+        if before != self._get("fingerprint"):
+            self._writer.close()
+            self._writer = self._make()
+
+    def _index_batch(self, lines: Iterator[Any]) -> bool:
+        pending: dict[Key, _Pending] = {}
+        metadata: dict[str, Any] = {}
+        bad = size = count = 0
+        end: Place | None = None
+        tail = b""
+        for line in lines:
+            count += 1
+            size += len(line.content)
+            end = Place(line.place.part, line.place.offset + len(line.content))
+            tail = line.content
+            try:
+                event = parse_event(line.content)
+            except ValueError:
+                bad += bool(line.content.strip())
+                continue
+            self._take(event, line, pending, metadata)
+            if count >= BATCH_LINES or size >= BATCH_BYTES:
+                break
+        if end is None:
+            self._put({"caught_up_at": self.lines.size()})
+            return False
+        self._writer.execute(sql.BEGIN)
+        try:
+            metadata["attempts"] = self._store(pending)
+            metadata |= {
+                "part": end.part,
+                "offset": end.offset,
+                "fingerprint": self._fingerprint(tail, end),
+                "bytes_read": int(self._get("bytes_read") or 0) + size,
+                "bad_lines": int(self._get("bad_lines") or 0) + bad,
+            }
+            self._put(metadata)
+            self._writer.execute(sql.COMMIT)
+        except BaseException:
+            self._writer.execute(sql.ROLLBACK)
+            raise
+        return True
+
+    def _fingerprint(self, tail: bytes, end: Place) -> bytes:
+        return tail[-64:] if len(tail) >= 64 else self.lines.before(end)
+
+    @staticmethod
+    def _take(
+        event: Event, line: Any, pending: dict[Key, _Pending], metadata: dict[str, Any]
+    ) -> None:
+        if isinstance(event, RunStarted):
+            if line.place.part == 0:
+                metadata["spec"] = json.dumps(event.spec)
+        elif isinstance(event, FinalReport):
+            metadata["final_report"] = json.dumps(event.data)
+        elif event.sample_id is not None:
+            found = pending.setdefault((event.sample_id, event.group_id or ""), _Pending())
+            found.events.append(event)
+            found.spans.add(line.place, len(line.content))
+
+    def _store(self, pending: dict[Key, _Pending]) -> int:
+        """Write the attempts of a batch; those that were there already get their new events."""
+        (last,) = self._writer.execute(sql.LAST_ATTEMPT).fetchone()
+        known = self._known(list(pending))
+        searchable = int(self._get("searchable") or 0)
+        rows = []
+        changes: dict[str, list[float]] = {}
+        for key, one in pending.items():
+            earlier = known.get(key)
+            if earlier is None:
+                last += 1
+                attempt_id = last
+            else:
+                attempt_id = self._rejoin(key, one, earlier, searchable, changes)
+            row = attempt_row(key[0], key[1], one.events)
+            if row.score is not None:
+                change = changes.setdefault(key[0], [0, 0.0])
+                change[0] += 1
+                change[1] += row.score
+            rows.append((*_astuple(row), attempt_id, one.spans.pack()))
+        self._writer.executemany(sql.PUT_ATTEMPT, rows)
+        self._count_scores(changes)
+        return int(last)
+
+    def _known(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes, float | None]]:
+        rows = self._writer.execute(sql.KNOWN_ATTEMPTS, (json.dumps(keys),))
+        return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+
+    def _rejoin(
+        self,
+        key: Key,
+        one: _Pending,
+        earlier: tuple[int, bytes, float | None],
+        searchable: int,
+        changes: dict[str, list[float]],
+    ) -> int:
+        attempt_id, packed, score = earlier
+        (events,) = self.lines.events([packed])
+        if attempt_id <= searchable:
+            self._writer.execute(sql.DROP_SEARCH, (attempt_id, search_text(key[0], events)))
+            body = search_text(key[0], events + one.events)
+            self._writer.execute(sql.ADD_SEARCH, (attempt_id, body))
+        if score is not None:
+            change = changes.setdefault(key[0], [0, 0.0])
+            change[0] -= 1
+            change[1] -= score
+        spans = Spans(packed)
+        for part, offset, length in one.spans:
+            spans.add(Place(part, offset), length)
+        one.events, one.spans = events + one.events, spans
+        return attempt_id
+
+    def _count_scores(self, changes: dict[str, list[float]]) -> None:
+        rows = self._writer.execute(sql.GET_QUESTIONS, (json.dumps(list(changes)),))
+        before = {row[0]: (row[1], row[2]) for row in rows}
+        tallies: Counter[tuple[int, float]] = Counter()
+        questions = []
+        for sample_id, (number, total) in changes.items():
+            old = before.get(sample_id, (0, 0.0))
+            new = (old[0] + int(number), round(old[1] + total, 9))
+            tallies[old] -= 1
+            tallies[new] += 1
+            questions.append((sample_id, *new))
+        self._writer.executemany(sql.PUT_QUESTION, questions)
+        self._writer.executemany(
+            sql.ADD_TALLY, [(n, total, k) for (n, total), k in tallies.items() if n and k]
+        )
+
+    def _index_search_batch(self) -> bool:
+        if not _has_full_text():
+            raise RecorderError(
+                "this Python's sqlite has no FTS5, which full-text search needs: filter by outcome "
+                "or group, or use a Python whose sqlite has it"
+            )
+        after = int(self._get("searchable") or 0)
+        self._writer.execute(sql.SEARCH_SCHEMA)
+        rows = self._writer.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
+        if not rows:
+            return False
+        events = self.lines.events([row[2] for row in rows])
+        self._writer.execute(sql.BEGIN)
+        try:
+            self._writer.executemany(
+                sql.ADD_SEARCH,
+                [
+                    (row[0], search_text(row[1], found))
+                    for row, found in zip(rows, events, strict=True)
+                ],
+            )
+            self._put({"searchable": rows[-1][0]})
+            self._writer.execute(sql.COMMIT)
+        except BaseException:
+            self._writer.execute(sql.ROLLBACK)
+            raise
+        return True
+
+    # --- metadata
+
+    def _get(self, key: str) -> Any:
+        row = self._writer.execute(sql.GET_METADATA, (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def _put(self, values: dict[str, Any]) -> None:
+        self._writer.executemany(sql.SET_METADATA, list(values.items()))
+
+    def _read_metadata(self) -> dict[str, Any]:
+        with self.reading() as connection:
+            return dict(connection.execute(sql.ALL_METADATA).fetchall())
+
+
+def _astuple(row: Any) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in row.__slots__)
+
+
+def _has_full_text() -> bool:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        options = {row[0] for row in connection.execute(sql.COMPILE_OPTIONS)}
+    return "ENABLE_FTS5" in options
+
+
+def _index_path(record: Path) -> Path:
+    if os.access(record.parent, os.W_OK):
+        return record.with_name(f".{record.name}.index")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanoeval"
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    digest = hashlib.sha256(str(record.absolute()).encode()).hexdigest()[:32]
+    return cache / f"{digest}.index"

@@ -1,0 +1,142 @@
+"""The lines of a record with where they are, so that an index can find them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from nanoeval_core.errors import RecorderError
+from nanoeval_recorder.events import Event
+from nanoeval_recorder.reader import open_record, parse_event, record_parts
+
+_SPAN = struct.Struct("<HQI")
+FINGERPRINT = 64
+"""Bytes before the place read up to that must still be there when reading goes on."""
+
+
+class Place(NamedTuple):
+    """An offset, in decompressed bytes, into part number `part` of a record."""
+
+    part: int
+    offset: int
+
+
+@dataclasses.dataclass(slots=True)
+class Line:
+    """A whole line: where it is, and its bytes."""
+
+    place: Place
+    content: bytes
+
+
+class Spans:
+    """Where the lines of one attempt are: neighbours are one span."""
+
+    def __init__(self, packed: bytes = b"") -> None:
+        self._spans = [list(span) for span in _SPAN.iter_unpack(packed)]
+
+    def add(self, place: Place, length: int) -> None:
+        last = self._spans[-1] if self._spans else None
+        follows = last and last[0] == place.part and last[1] + last[2] == place.offset
+        if last and follows and last[2] + length < 1 << 32:
+            last[2] += length
+        else:
+            self._spans.append([place.part, place.offset, length])
+
+    def pack(self) -> bytes:
+        return b"".join(_SPAN.pack(*span) for span in self._spans)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        return ((part, offset, length) for part, offset, length in self._spans)
+
+
+class RecordLines:
+    """Reads a record's lines from a place on, and lines by their spans.
+
+    Compressed records can only be read from their beginning: going on, and reading one attempt,
+    takes as long as decompressing what comes before it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def size(self) -> int:
+        """Bytes on disk, over all parts."""
+        return sum(part.stat().st_size for part in record_parts(self.file))
+
+    def after(self, place: Place) -> Generator[Line, None, None]:
+        """The whole lines after `place`. A half-written last line is left for later."""
+        parts = record_parts(self.file)
+        for number in range(place.part, len(parts)):
+            offset = place.offset if number == place.part else 0
+            with open_record(parts[number]) as stream:
+                _skip_to(stream, offset)
+                for content in stream:
+                    if not content.endswith(b"\n") and not _is_whole(content):
+                        break
+                    yield Line(Place(number, offset), content)
+                    offset += len(content)
+
+    def before(self, place: Place) -> bytes:
+        """The last bytes before `place`: they tell whether the record was cut and rewritten."""
+        start = max(0, place.offset - FINGERPRINT)
+        parts = record_parts(self.file)
+        if place.part >= len(parts):
+            return b""
+        with open_record(parts[place.part]) as stream:
+            _skip_to(stream, start)
+            return stream.read(place.offset - start)
+
+    def events(self, spans: Sequence[bytes]) -> list[list[Event]]:
+        """The events of several attempts, each by its packed spans."""
+        parts = record_parts(self.file)
+        wanted = sorted(
+            (part, offset, length, index)
+            for index, packed in enumerate(spans)
+            for part, offset, length in Spans(packed)
+        )
+        found: list[list[Event]] = [[] for _ in spans]
+        stream: BinaryIO | None = None
+        open_part, position = -1, 0
+        try:
+            for part, offset, length, index in wanted:
+                if part != open_part or stream is None:
+                    if stream is not None:
+                        stream.close()
+                    stream, open_part, position = open_record(parts[part]), part, 0
+                _skip_to(stream, offset, position)
+                content = stream.read(length)
+                position = offset + length
+                found[index] += [parse_event(line) for line in content.splitlines(keepends=True)]
+        except ValueError as error:
+            raise RecorderError(
+                f"{self.file} is no longer what its index describes ({error}): reload the page"
+            ) from error
+        finally:
+            if stream is not None:
+                stream.close()
+        return found
+
+
+def _skip_to(stream: BinaryIO, offset: int, position: int = 0) -> None:
+    if stream.seekable():
+        stream.seek(offset)
+        return
+    left = offset - position
+    while left > 0:
+        skipped = len(stream.read(min(left, 1 << 20)))
+        if not skipped:
+            return
+        left -= skipped
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a last line without its newline is whole: half a JSON object never is."""
+    try:
+        parse_event(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,132 @@
+"""What there is to say about one recorded run, from its index."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from nanoeval_core.metrics.calibration import calibration
+
+from nanoeval_monitor import index_sql as sql
+from nanoeval_monitor.record_index import RecordIndex
+from nanoeval_monitor.score_totals import Tally, estimate
+from nanoeval_monitor.texts import without_nan
+
+MAX_GROUPS = 60
+LENGTH_BINS = 12
+
+
+def score_of(index: RecordIndex) -> dict[str, Any]:
+    """The mean score with its interval, from the counts that the index keeps."""
+    with index.reading() as connection:
+        return _estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
+
+
+def summary_of(index: RecordIndex) -> dict[str, Any]:
+    """Everything the page of a run shows but its samples."""
+    with index.reading() as connection:
+        outcomes = dict(connection.execute(sql.COUNT_OUTCOMES).fetchall())
+        errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
+        tallies = [Tally(*row) for row in connection.execute(sql.TALLIES)]
+        fields = _group_fields(connection)
+        return {
+            "spec": without_nan(index.started()),
+            "final_report": without_nan(index.final_report()),
+            "is_complete": index.final_report() is not None,
+            "score": _estimate(tallies),
+            "outcomes": {**outcomes, "errored": errored},
+            "errors": [_error(*row) for row in connection.execute(sql.ERROR_KINDS)],
+            "fields": fields,
+            "groups": {name: list(_groups(connection, name)) for name in fields},
+            "calibration": _calibration(connection),
+            "lengths": _lengths(connection),
+        }
+
+
+def _estimate(tallies: list[Tally]) -> dict[str, Any]:
+    found = estimate(tallies)
+    if found.mean is None:
+        return {}
+    return {
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "stderr": found.stderr,
+        "n": found.n,
+        "num_scores": found.num_scores,
+        "method": found.method,
+        "why": found.why,
+    }
+
+
+def _error(kind: str, number: int, attempt_id: int, example: str) -> dict[str, Any]:
+    return {"kind": kind, "count": number, "attempt_id": attempt_id, "example": example}
+
+
+def _group_fields(connection: sqlite3.Connection) -> list[str]:
+    """The fields whose values group attempts: several values, each with several attempts."""
+    rows = connection.execute(sql.FIELDS)
+    return [
+        str(name)
+        for name, values, attempts in rows
+        if 2 <= values <= MAX_GROUPS and attempts >= 2 * values and '"' not in str(name)
+    ]
+
+
+def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
+    by_value: dict[str, list[Tally]] = {}
+    for value, *tally in connection.execute(sql.GROUP_TALLIES, (field_path(name),)):
+        by_value.setdefault(str(value), []).append(Tally(*tally))
+    for value, tallies in sorted(by_value.items()):
+        yield {"value": value, **_estimate(tallies)}
+
+
+def field_path(name: str) -> str:
+    """Where `name` is in the JSON of an attempt's fields."""
+    return f'$."{name}"'
+
+
+def _calibration(connection: sqlite3.Connection) -> dict[str, Any] | None:
+    probabilities: dict[str, list[float | None]] = {}
+    correct: dict[str, list[bool]] = {}
+    for sample_id, prob, is_correct in connection.execute(sql.PROBABILITIES):
+        if 0.0 <= prob <= 1.0:
+            probabilities.setdefault(sample_id, []).append(prob)
+            correct.setdefault(sample_id, []).append(bool(is_correct))
+    found = calibration(probabilities, correct)
+    return None if found is None else without_nan(found.as_dict())
+
+
+def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Score by length of the reply, in bins of equal ratio."""
+    rows: list[tuple[int, float]] = connection.execute(sql.LENGTHS).fetchall()
+    if not rows:
+        return []
+    shortest = max(1, min(length for length, _ in rows))
+    longest = max(shortest + 1, *(length for length, _ in rows))
+    step = math.log(longest / shortest) / LENGTH_BINS
+    bins: list[list[float]] = [[] for _ in range(LENGTH_BINS)]
+    for length, score in rows:
+        place = int(math.log(max(length, shortest) / shortest) / step)
+        bins[min(LENGTH_BINS - 1, place)].append(score)
+    return [
+        {
+            "low": round(shortest * math.exp(place * step)),
+            "high": round(shortest * math.exp((place + 1) * step)),
+            "n": len(scores),
+            "mean": math.fsum(scores) / len(scores) if scores else None,
+        }
+        for place, scores in enumerate(bins)
+    ]
+
+
+def row_dict(columns: list[str], row: tuple[Any, ...]) -> dict[str, Any]:
+    """A row of the index as the page gets it."""
+    found = dict(zip(columns, row, strict=False))
+    if isinstance(found.get("fields"), str):
+        found["fields"] = json.loads(found["fields"])
+    found.pop("spans", None)
+    return found
