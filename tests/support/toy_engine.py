@@ -43,6 +43,7 @@ class ToyEngine:
         self._token = secrets.token_hex()
         self._server: asyncio.Server | None = None
         self._processes: dict[str, Process] = {}
+        self._connections: set[asyncio.Task[None] | None] = set()
         self._names = 0
 
     async def grow(self, size: int | None) -> None:
@@ -71,7 +72,10 @@ class ToyEngine:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One thread of one executor. Messages are pickles: none is read before the token."""
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        self._connections.add(asyncio.current_task())
+        # Python 3.11 reports a handler that was cancelled; this one ends.
+        over = (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError)
+        with contextlib.suppress(*over):
             token = await reader.readexactly(len(self._token))
             while hmac.compare_digest(token, self._token.encode()):
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
@@ -84,6 +88,9 @@ class ToyEngine:
         self.kill()
         if self._server is not None:
             self._server.close()
+        for connection in self._connections:
+            if connection is not None:
+                connection.cancel()
 
     def kill(self) -> None:
         for process in self._processes.values():

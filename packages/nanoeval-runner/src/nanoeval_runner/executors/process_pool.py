@@ -192,6 +192,7 @@ class ProcessPool:
         for member in self._members.values():
             self._send(member, child.STOP)
         if self._members:
+            self._empty.clear()  # it may be set: all of them may have died at once, and come back
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._empty.wait()

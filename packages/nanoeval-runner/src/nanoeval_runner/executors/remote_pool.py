@@ -94,6 +94,7 @@ class RemotePool:
             self._wake_timer.cancel()
         self.wake()
         if self._members:
+            self._empty.clear()  # it may be set: all of them may have died at once, and come back
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._empty.wait()
@@ -190,8 +191,9 @@ class RemotePool:
     async def _bye(self, name: str) -> None:
         member = self._members.get(name)
         if member is not None:
-            self._leave(member)
             await self._store.end_executor(member.executor_id, died=False)
+            if name in self._members:
+                self._leave(member)
 
     def _leave(self, member: _Member) -> None:
         del self._members[member.name], self._by_id[member.executor_id]
