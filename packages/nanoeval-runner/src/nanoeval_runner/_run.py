@@ -348,7 +348,6 @@ class Session:
                     await asyncio.sleep(0)  # let the write start
                 position += len(chunk)
                 size = min(size * 2, MOST_ENQUEUED)
-        await store.set_listed(eval_run.eval_id)
 
     # --- the end
 

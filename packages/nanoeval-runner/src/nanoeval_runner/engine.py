@@ -206,6 +206,7 @@ class Engine:
                 self._group.create_task(self._local.serve(), name="executor main")
         else:
             await self._start_pool(run)
+        await self.store.start_eval(run.eval_id)
         self.wake()
 
     async def _start_pool(self, run: EvalRun) -> None:

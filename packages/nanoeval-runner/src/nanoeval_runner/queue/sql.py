@@ -19,7 +19,8 @@ CREATE TABLE metadata (
 
 CREATE TABLE eval (
     id              INTEGER PRIMARY KEY,
-    state           TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'stopped')),
+    state           TEXT NOT NULL
+                    CHECK (state IN ('queued', 'running', 'done', 'failed', 'stopped')),
     kind            TEXT NOT NULL,
     draining        INTEGER NOT NULL DEFAULT 0,
     listed          INTEGER NOT NULL DEFAULT 0,
@@ -127,7 +128,7 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 INSERT_EVAL = """
 INSERT INTO eval (state, kind, concurrency, asked_concurrency, created_at, name, run_id,
                   model_name, arguments, origin, spec, encoder)
-VALUES ('running', :kind, :concurrency, :concurrency, :created_at, :name, :run_id,
+VALUES ('queued', :kind, :concurrency, :concurrency, :created_at, :name, :run_id,
         :model_name, :arguments, :origin, :spec, :encoder)
 """
 _EVAL_COLUMNS = """
@@ -145,19 +146,20 @@ SELECT id, queued, leased, concurrency, kind, draining FROM eval WHERE state = '
 """
 # A limit that was changed while the eval ran stays, unless the user now asks for another one.
 REOPEN_EVAL = """
-UPDATE eval SET state = 'running', draining = 0, error = NULL, kind = :kind, spec = :spec,
+UPDATE eval SET state = 'queued', draining = 0, error = NULL, kind = :kind, spec = :spec,
                 encoder = :encoder, arguments = :arguments, origin = :origin,
                 concurrency = CASE WHEN asked_concurrency IS :concurrency
                                    THEN concurrency ELSE :concurrency END,
                 asked_concurrency = :concurrency
 WHERE id = :id
 """
-SET_EVAL_STATE = "UPDATE eval SET state = ? WHERE id = ? AND state = 'running'"
-SET_LISTED = "UPDATE eval SET listed = 1 WHERE id = ?"
+STOP_EVAL = "UPDATE eval SET state = 'stopped' WHERE id = ? AND state IN ('queued', 'running')"
+START_EVAL = "UPDATE eval SET state = 'running', listed = 1 WHERE id = ? AND state = 'queued'"
 DRAIN_EVAL = "UPDATE eval SET draining = 1 WHERE id = ?"
 FINISH_EVAL = "UPDATE eval SET state = ?, summary = ?, elapsed = ? WHERE id = ?"
 FAIL_EVAL = """
-UPDATE eval SET state = 'failed', error = coalesce(error, ?) WHERE id = ? AND state = 'running'
+UPDATE eval SET state = 'failed', error = coalesce(error, ?)
+WHERE id = ? AND state IN ('queued', 'running')
 """
 COUNT_QUEUED = """
 UPDATE eval SET queued = queued + :count, total = total + :count WHERE id = :id

@@ -35,6 +35,7 @@ class TaskState(StrEnum):
 
 
 class EvalState(StrEnum):
+    QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"

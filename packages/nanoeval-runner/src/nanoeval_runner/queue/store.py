@@ -25,6 +25,7 @@ from nanoeval_runner.queue.rows import (
     StoredTask,
     TaskTimes,
 )
+from nanoeval_runner.queue.transactions import QueueConnection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +47,9 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=check_same_thread,
         cached_statements=128,
+        factory=QueueConnection,
     )
+    connection.turn_file = os.open(path.with_suffix(".turn"), os.O_CREAT | os.O_RDWR, 0o600)
     connection.execute("PRAGMA journal_mode = WAL")
     # In WAL mode NORMAL loses nothing to a killed process; on a tmpfs there is nothing to sync.
     synchronous = "OFF" if on_memory_file_system(path) else "NORMAL"
@@ -155,8 +158,8 @@ class Store:
     async def stop_eval(self, eval_id: int) -> None:
         await self._hop(transactions.stop_eval, eval_id)
 
-    async def set_listed(self, eval_id: int) -> None:
-        await self._hop(transactions.set_listed, eval_id)
+    async def start_eval(self, eval_id: int) -> None:
+        await self._hop(transactions.start_eval, eval_id)
 
     async def drain_eval(self, eval_id: int) -> None:
         await self._hop(transactions.drain_eval, eval_id)

@@ -7,7 +7,9 @@ connection's thread, and tests call them as they are.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
 import pickle
 import random
 import sqlite3
@@ -39,7 +41,6 @@ from nanoeval_runner.queue.states import (
     MAX_LOSSES,
     START_SECONDS,
     Demand,
-    EvalState,
     ExecutorState,
     TaskState,
     share,
@@ -55,18 +56,50 @@ _STATE_OF_OUTCOME: dict[str, str] = {
 }
 
 
+class QueueConnection(sqlite3.Connection):
+    """A connection whose writers wait for their turn in the kernel.
+
+    sqlite's own busy handler polls with growing sleeps: with many executors on one file, the lock
+    is free most of the time while everybody sleeps. A lock on a file beside it wakes the next
+    writer at once, and is let go by the system when its holder dies.
+    """
+
+    turn_file: int | None = None
+
+    def close(self) -> None:
+        if self.turn_file is not None:
+            os.close(self.turn_file)
+            self.turn_file = None
+        super().close()
+
+
+@contextmanager
+def turn(connection: sqlite3.Connection) -> Iterator[None]:
+    """Wait until no other process or thread of this run set is writing."""
+    file = getattr(connection, "turn_file", None)
+    if file is None:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Take the write lock, then commit, or roll back on any error."""
-    connection.execute(sql.BEGIN)
-    try:
-        yield
-        connection.execute(sql.COMMIT)
-    except BaseException:
-        # A full disk may already have rolled back.
-        if connection.in_transaction:
-            connection.execute(sql.ROLLBACK)
-        raise
+    with turn(connection):
+        connection.execute(sql.BEGIN)
+        try:
+            yield
+            connection.execute(sql.COMMIT)
+        except BaseException:
+            # A full disk may already have rolled back.
+            if connection.in_transaction:
+                connection.execute(sql.ROLLBACK)
+            raise
 
 
 # --- the file
@@ -170,12 +203,12 @@ def fail_eval(connection: sqlite3.Connection, eval_id: int, error: bytes) -> Non
 
 
 def stop_eval(connection: sqlite3.Connection, eval_id: int) -> None:
-    connection.execute(sql.SET_EVAL_STATE, (EvalState.STOPPED.value, eval_id))
+    connection.execute(sql.STOP_EVAL, (eval_id,))
 
 
-def set_listed(connection: sqlite3.Connection, eval_id: int) -> None:
-    """All tasks of the eval are in the file."""
-    connection.execute(sql.SET_LISTED, (eval_id,))
+def start_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+    """All tasks of the eval are in the file, and its driver is ready: executors may claim them."""
+    connection.execute(sql.START_EVAL, (eval_id,))
 
 
 def drain_eval(connection: sqlite3.Connection, eval_id: int) -> None:
