@@ -23,7 +23,7 @@ from tests.support.published_evals import (
 )
 from tests.support.recorded_eval import make_spec
 
-pytestmark = needs_evals
+pytestmark = [needs_evals, pytest.mark.timeout(300)]
 
 REGISTRY = """
 say:

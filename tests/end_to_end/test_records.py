@@ -37,6 +37,7 @@ from nanoeval_recorder.events import Match, Sampling
 
 from tests.support.recorded_eval import make_spec
 
+pytestmark = pytest.mark.timeout(180)  # pools of processes, on a busy machine
 ROOT = Path(__file__).parent.parent.parent
 MAIN = "from tests.support.recorded_eval import main; main()"
 CONFIGS = {"evallib": evallib_recorder, "json": json_recorder}

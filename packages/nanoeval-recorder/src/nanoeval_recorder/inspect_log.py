@@ -1,0 +1,285 @@
+"""Turns a record into a log of Inspect, which `inspect view` opens.
+
+python -m nanoeval_recorder.inspect_log RECORD [LOG.eval | LOG.json]
+
+Needs the extra `nanoeval-recorder[inspect]`. A log is built in memory, with all samples of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+try:
+    from inspect_ai.event import ErrorEvent as InspectError
+    from inspect_ai.event import InfoEvent, ModelEvent
+    from inspect_ai.log import (
+        EvalConfig,
+        EvalDataset,
+        EvalError,
+        EvalLog,
+        EvalMetric,
+        EvalResults,
+        EvalRevision,
+        EvalSample,
+        EvalScore,
+        EvalSpec,
+        EvalStats,
+        write_eval_log,
+    )
+    from inspect_ai.model import (
+        ChatMessage,
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        GenerateConfig,
+        ModelOutput,
+        ModelUsage,
+    )
+    from inspect_ai.scorer import Score
+except ImportError as error:
+    raise ImportError(
+        "exporting to Inspect needs inspect-ai: `pip install 'nanoeval-recorder[inspect]'`"
+    ) from error
+
+from nanoeval_core.errors import RecorderError
+
+from nanoeval_recorder._record_file import split_name
+from nanoeval_recorder.events import ErrorEvent, Event, Match, Metrics, Sampling
+from nanoeval_recorder.run_report import Report, report
+from nanoeval_recorder.sample import Sample, samples
+
+SCORER = "match"
+
+
+def write_inspect_log(record: str | Path, log: str | Path | None = None) -> Path:
+    """Write the run recorded at `record` as a log of Inspect and return the log's path.
+
+    Args:
+        record: a record, or a folder with one.
+        log: the file to write, ending in `.eval` or `.json`; by default beside the record.
+
+    Raises:
+        RecorderError: `record` is none, or holds several.
+    """
+    of_run = report(record)
+    path = Path(log) if log is not None else _beside(of_run.path)
+    write_eval_log(inspect_log(of_run), str(path))
+    return path
+
+
+def _beside(record: Path) -> Path:
+    return record.with_name(f"{split_name(record)[0]}.eval")
+
+
+def inspect_log(of_run: Report) -> EvalLog:
+    """The log of Inspect for a run's report, with its samples read from the record."""
+    attempts = list(_last_retries(samples(of_run.path)))
+    model = _model(of_run)
+    return EvalLog(
+        status="success" if of_run.is_complete else "cancelled",
+        eval=_spec(of_run, attempts),
+        results=_results(of_run, attempts),
+        stats=_stats(attempts, of_run, model),
+        samples=[_sample(attempt, retries, model) for attempt, retries in attempts],
+    )
+
+
+Attempt = tuple[Sample, list[Sample]]
+"""The retry of an attempt that counts, and those before it."""
+
+
+def _last_retries(found: Iterable[Sample]) -> Iterator[Attempt]:
+    by_attempt: dict[tuple[str, int], list[Sample]] = {}
+    for sample in found:
+        by_attempt.setdefault((sample.sample_id, sample.attempt), []).append(sample)
+    for retries in by_attempt.values():
+        *earlier, last = sorted(retries, key=lambda sample: sample.retry)
+        yield last, earlier
+
+
+def _model(of_run: Report) -> str:
+    names = of_run.spec.get("completion_fns") or ["unknown"]
+    return str(names[0])
+
+
+def _spec(of_run: Report, attempts: list[Attempt]) -> EvalSpec:
+    spec = of_run.spec
+    config = spec.get("run_config") or {}
+    git = config.get("git") or {}
+    name = str(spec.get("eval_name") or "unknown")
+    ids = list(dict.fromkeys(attempt.sample_id for attempt, _ in attempts))
+    revision = None
+    if git.get("commit"):
+        revision = EvalRevision(
+            type="git", origin="", commit=git["commit"], dirty=bool(git.get("dirty"))
+        )
+    return EvalSpec(
+        eval_id=str(of_run.run_id or ""),
+        run_id=str(of_run.run_id or ""),
+        task_id=str(of_run.run_id or ""),
+        created=str(spec.get("created_at") or _first_time(attempts) or "1970-01-01T00:00:00+00:00"),
+        task=name,
+        task_args=(config.get("eval_spec") or {}).get("args") or {},
+        dataset=EvalDataset(name=name, samples=len(ids), sample_ids=list(ids)),
+        model=_model(of_run),
+        config=EvalConfig(epochs=max((attempt.attempt for attempt, _ in attempts), default=1)),
+        revision=revision,
+        packages=config.get("packages") or {},
+        metadata=config or None,
+    )
+
+
+def _first_time(attempts: list[Attempt]) -> str | None:
+    times = [event.created_at for attempt, _ in attempts for event in attempt.events[:1]]
+    return next(filter(None, times), None)
+
+
+def _results(of_run: Report, attempts: list[Attempt]) -> EvalResults:
+    metrics = {
+        name: EvalMetric(name=name, value=value)
+        for name, value in of_run.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return EvalResults(
+        total_samples=len(attempts),
+        completed_samples=sum(attempt.match is not None for attempt, _ in attempts),
+        scores=[EvalScore(name=SCORER, scorer=SCORER, metrics=metrics)] if metrics else [],
+        metadata={"final_report": of_run.final_report},
+    )
+
+
+def _stats(attempts: list[Attempt], of_run: Report, model: str) -> EvalStats:
+    total = ModelUsage()
+    for attempt, _ in attempts:
+        total += _usage(attempt)
+    times = sorted(
+        event.created_at for attempt, _ in attempts for event in attempt.events if event.created_at
+    )
+    started = str(of_run.spec.get("created_at") or (times[0] if times else ""))
+    return EvalStats(
+        started_at=started,
+        completed_at=times[-1] if times else started,
+        model_usage={model: total},
+    )
+
+
+def _usage(attempt: Sample) -> ModelUsage:
+    total = ModelUsage()
+    for sampling in attempt.samplings:
+        usage = sampling.get("usage")
+        if isinstance(usage, dict):
+            tokens = [usage.get(f"{kind}_tokens") or 0 for kind in ("prompt", "completion")]
+            total += ModelUsage(
+                input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens)
+            )
+    return total
+
+
+def _sample(attempt: Sample, retries: list[Sample], model: str) -> EvalSample:
+    last = attempt.samplings[-1] if attempt.samplings else None
+    asked = _messages(last.prompt) if last is not None else []
+    reply = _text(last.sampled[0]) if last is not None and last.sampled else ""
+    match = attempt.match
+    error = attempt.errors[-1] if match is None and attempt.errors else None
+    times = [event.created_at for event in attempt.events if event.created_at]
+    return EvalSample(
+        id=attempt.sample_id,
+        epoch=attempt.attempt,
+        input=asked or "",
+        target=_target(match),
+        messages=[*asked, ChatMessageAssistant(content=reply)] if last is not None else [],
+        output=ModelOutput.from_content(model, reply) if last is not None else ModelOutput(),
+        scores=_scores(match),
+        metadata=_metadata(attempt, retries),
+        events=[_event(event, model) for event in attempt.events],
+        model_usage={model: _usage(attempt)},
+        started_at=times[0] if times else None,
+        completed_at=times[-1] if times else None,
+        error=_error(error) if error is not None else None,
+    )
+
+
+def _scores(match: Match | None) -> dict[str, Score] | None:
+    if match is None:
+        return None
+    fields = match.data if isinstance(match.data, dict) else {}
+    rest = {k: v for k, v in fields.items() if k not in ("correct", "expected", "picked")}
+    return {
+        SCORER: Score(
+            value="C" if match.correct else "I",
+            answer=None if match.picked is None else _text(match.picked),
+            metadata=rest or None,
+        )
+    }
+
+
+def _metadata(attempt: Sample, retries: list[Sample]) -> dict[str, Any]:
+    metrics = [event.data for event in attempt.events if isinstance(event, Metrics)]
+    found: dict[str, Any] = {"metrics": metrics} if metrics else {}
+    if attempt.retry:
+        found["retry"] = attempt.retry
+    if retries:
+        found["earlier"] = [[error.message for error in retry.errors] for retry in retries]
+    return found
+
+
+def _target(match: Match | None) -> str | list[str]:
+    if match is None or match.expected is None:
+        return ""
+    if isinstance(match.expected, list):
+        return [_text(part) for part in match.expected]
+    return _text(match.expected)
+
+
+def _messages(prompt: Any) -> list[ChatMessage]:
+    if not (isinstance(prompt, list) and all(isinstance(m, dict) and "role" in m for m in prompt)):
+        return [ChatMessageUser(content=_text(prompt))]
+    kinds = {"system": ChatMessageSystem, "assistant": ChatMessageAssistant}
+    return [
+        kinds.get(message["role"], ChatMessageUser)(content=_text(message.get("content") or ""))
+        for message in prompt
+    ]
+
+
+def _event(event: Event, model: str) -> ModelEvent | InfoEvent | InspectError:
+    at: dict[str, Any] = {"timestamp": event.created_at} if event.created_at else {}
+    if isinstance(event, Sampling):
+        reply = _text(event.sampled[0]) if event.sampled else ""
+        return ModelEvent(
+            model=str(event.get("model") or model),
+            input=_messages(event.prompt),
+            tools=[],
+            tool_choice="none",
+            config=GenerateConfig(),
+            output=ModelOutput.from_content(model, reply),
+            **at,
+        )
+    if isinstance(event, ErrorEvent):
+        return InspectError(error=_error(event), **at)
+    return InfoEvent(source=event.type, data=event.data, **at)
+
+
+def _error(event: ErrorEvent) -> EvalError:
+    message = f"{event.error_type}: {event.message}" if event.error_type else str(event.message)
+    return EvalError(message=message, traceback="", traceback_ansi="")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def main(arguments: list[str]) -> None:
+    if not 1 <= len(arguments) <= 2 or arguments[0].startswith("-"):
+        raise SystemExit((__doc__ or "").partition("\n\n")[2].partition("\n\n")[0])
+    try:
+        print(write_inspect_log(*arguments))  # noqa: T201  a command's output
+    except (OSError, ValueError, RecorderError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
