@@ -9,6 +9,7 @@ from typing import Any
 import chz
 from nanoeval_core.eval import Eval
 
+_TEXT = re.compile(r"'([^'\\]+)'")  # a repr that needs no unescaping
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -25,6 +26,16 @@ def _type_name(value: object) -> str:
     # A script's classes are in `__main__`, or `__mp_main__` where another process imported it.
     module = type(value).__module__.replace("__mp_main__", "__main__")
     return f"{module}.{type(value).__qualname__}"
+
+
+def model_in(described: str) -> str | None:
+    """The model that a description names: its first argument called `model` or `model_name`."""
+    for path, value in json.loads(described).items():
+        if path.rpartition(".")[2] in ("model", "model_name"):
+            text = _TEXT.fullmatch(value)
+            if text is not None:
+                return text[1]
+    return None
 
 
 def changes(before: str, now: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.eval import overrides
 
+from nanoeval_runner.arguments import describe_arguments, model_in
 from nanoeval_runner.display.board import boards
 from nanoeval_runner.display.tally import Tally
 from nanoeval_runner.display.view import View
@@ -40,7 +41,7 @@ class Progress:
         self.engine = engine
         self.view = View(
             eval_name=run.name,
-            model=run.spec.runner.model_name,
+            model=run.spec.runner.model_name or model_in(describe_arguments(run.spec.eval)),
             limit=run.spec.runner.concurrency,
             total=run.total,
         )
