@@ -26,13 +26,19 @@ def to_dataframe(path: str | Path) -> Any:
         RecorderError: neither polars nor pandas is installed.
     """
     make = _frame_maker()
-    rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    for row in rows(path):
+        for name, value in row.items():
+            columns[name].append(value)
+    return make(columns)
+
+
+def rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The rows of `to_dataframe` one by one, without any library for tables."""
     for file in record_files(path):
         started: dict[str, Any] = {}
         for sample in samples_of(_note_spec(read_record(file), started)):
-            for name, value in {**started, **_row(sample)}.items():
-                rows[name].append(value)
-    return make(rows)
+            yield {**started, **_row(sample)}
 
 
 COLUMNS = {

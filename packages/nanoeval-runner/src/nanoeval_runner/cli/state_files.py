@@ -63,6 +63,10 @@ def read_state_file(path: Path) -> StateFile:
         StateError: it is no state file of this version, cannot be read, or is not the user's own.
     """
     check_owner(path)
+    # Before it is opened: that touches the files beside it.
+    written = [path, path.with_name(path.name + "-wal")]
+    modified_at = max(file.stat().st_mtime for file in written if file.exists())
+    size = sum(file.stat().st_size for file in files_of(path) if file.is_file())
     try:
         with contextlib.closing(connect(path, read_only=True)) as connection:
             # Not check_schema: it reads the whole file, which is for those who go on with it.
@@ -79,8 +83,8 @@ def read_state_file(path: Path) -> StateFile:
                 executors=transactions.list_executors(connection),
                 global_limit=limit if isinstance(limit, int) else None,
                 is_running=is_being_run(path),
-                modified_at=max(file.stat().st_mtime for file in files_of(path)),
-                size=sum(file.stat().st_size for file in files_of(path) if file.is_file()),
+                modified_at=modified_at,
+                size=size,
             )
     except sqlite3.Error as error:
         raise StateError(f"state file {path} cannot be read: {error}") from error

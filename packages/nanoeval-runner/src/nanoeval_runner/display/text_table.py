@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
+_STYLE = re.compile("\x1b" + r"\[[0-9;]*m")
+
 
 def text_width(text: str) -> int:
-    """The columns that a terminal gives to `text`."""
+    """The columns that a terminal gives to `text`, which may have styles in it."""
+    if "\x1b" in text:
+        text = _STYLE.sub("", text)
     if text.isascii():
         return len(text)
     return sum(

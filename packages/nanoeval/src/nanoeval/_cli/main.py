@@ -47,15 +47,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         if len(arguments) > 1:  # `nanoeval help ls`
-            return main([arguments[1], "--help"])
+            _run(arguments[1], ["--help"])
         sys.stdout.write(usage())
-        return sys.exit(0 if arguments else 2)
+        sys.exit(0 if arguments else 2)
     if arguments[0] == "--version":
-        from nanoeval import __version__  # noqa: PLC0415  reads installed metadata
+        from importlib.metadata import version  # noqa: PLC0415  for this option only
 
-        sys.stdout.write(f"nanoeval {__version__}\n")
-        return None
-    return _run(arguments[0], arguments[1:])
+        sys.stdout.write(f"nanoeval {version('nanoeval')}\n")
+        return
+    _run(arguments[0], arguments[1:])
 
 
 def _run(name: str, arguments: list[str]) -> None:

@@ -63,7 +63,7 @@ def load_module(name: str) -> ModuleType:
         path = Path(name).expanduser().resolve()
         if not path.is_file():
             raise ConfigError(f"there is no file {name} in {folder}")
-        folder, name = str(path.parent), path.stem
+        folder, name = _folder_and_module(path)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
@@ -75,9 +75,21 @@ def load_module(name: str) -> ModuleType:
                 f"there is no module {error.name!r}{near}: looked in {folder} and in what is "
                 "installed. Name it as in `import`, or give its file: path/to/my_eval.py:MyEval"
             ) from error
-        raise
+        raise ConfigError(
+            f"{name} imports {error.name!r}, which is not installed: install it into this "
+            "environment (pip install …)"
+        ) from error
     except SyntaxError as error:
         raise ConfigError(f"{error.filename}:{error.lineno}: {error.msg}: mend it first") from error
+
+
+def _folder_and_module(path: Path) -> tuple[str, str]:
+    """The folder to import a file from, and its name there: with the packages that hold it."""
+    folder, names = path.parent, [path.stem]
+    while (folder / "__init__.py").exists():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return str(folder), ".".join(names)
 
 
 def _near_module(name: str) -> str:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         write(_help(target))
         return 0
     asked, named = parser.parse_known_args([target, *others])
-    spec = with_budget(make_spec(find_eval_class(target), _only_named(parser, named)), asked)
+    spec = with_budget(make_spec(find_eval_class(target), only_named(parser, named)), asked)
     with nanoeval_logging():
         raise_file_limit()
         summary = asyncio.run(run(spec))
@@ -81,7 +81,7 @@ def with_budget(spec: EvalSpec, asked: Any) -> EvalSpec:
     return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec
 
 
-def _only_named(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
+def only_named(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
     """The `name=value` arguments; anything else among them is refused."""
     for argument in arguments:
         if argument.startswith("-") and not argument.startswith("--debug"):

@@ -1,0 +1,91 @@
+"""`nanoeval sweep`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_runner.entrypoint import nanoeval_logging, raise_file_limit
+
+from nanoeval._cli.command import Parser
+from nanoeval._cli.commands.run_command import add_budget, only_named, with_budget
+from nanoeval._cli.output import bold, note, write, write_json
+from nanoeval._cli.sweep import Cell, Ledger, make_cells, run_cells
+from nanoeval._cli.sweep_table import SweepTable
+
+USAGE = r"""Run evals with several models or other arguments, and compare them in one table.
+
+  nanoeval sweep my_eval.py:MyEval solver.model=a,b,c
+  nanoeval sweep evals.maths:Sums evals.maths:Products solver.temperature=0,1 runner.n_tasks=100
+
+Every comma makes another choice (\, is a comma in a value; brackets and quotes hold theirs
+together). All cells run at once, sharing executors and one display. The table is written to the
+sweep's folder as table.md and table.csv; a cell that finished there is not run again when the
+sweep is repeated or extended, and one that was stopped goes on."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser("sweep", USAGE, usage="nanoeval sweep EVAL… name=a,b,c … [options]")
+    parser.add_argument("--name", help="of the sweep; by default its evals'")
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="by default sweeps/NAME")
+    parser.add_argument("--again", action="store_true", help="run finished cells again")
+    parser.add_argument("--dry-run", action="store_true", help="only list the cells")
+    add_budget(parser)
+    parser.add_json()
+    asked, others = parser.parse_known_args(arguments)
+    only_named(parser, others)
+    targets = [one for one in others if "=" not in one]
+    if not targets:
+        raise ConfigError("which evals? Name them first: nanoeval sweep my_eval.py:MyEval …")
+    cells = make_cells(targets, [one for one in others if "=" in one])
+    for cell in cells:
+        cell.spec = with_budget(cell.spec, asked)
+    name = asked.name or _name(cells)
+    folder = Path(asked.output) if asked.output else Path("sweeps") / name
+    ledger = Ledger(folder, name)
+    if asked.again:
+        for cell in cells:
+            ledger.note(cell, state="queued", run_set_id=None)
+    if asked.dry_run:
+        for cell in cells:
+            state = "done" if ledger.summary_of(cell.key) is not None else "to run"
+            write(f"{state}  {cell.eval}  {cell.label}")
+        return 0
+    with nanoeval_logging():
+        raise_file_limit()
+        asyncio.run(run_cells(cells, ledger, name))
+    return _report(cells, folder, as_json=asked.json)
+
+
+def _name(cells: Sequence[Cell]) -> str:
+    names = "-".join(dict.fromkeys(cell.eval for cell in cells))
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", names)[:60].strip("-.") or "sweep"
+
+
+def _report(cells: Sequence[Cell], folder: Path, *, as_json: bool) -> int:
+    table = SweepTable(cells)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(table.markdown(), "utf-8")
+    table.write_csv(folder / "table.csv")
+    if as_json:
+        write_json(
+            [
+                {"eval": c.eval, "choice": c.label, "summary": c.summary, "error": c.error or None}
+                for c in cells
+            ]
+        )
+    else:
+        write("")
+        for index, line in enumerate(table.text(bold)):
+            write(bold(line) if index == 0 else line)
+        write("\nScores with their standard errors; the best of each eval is in bold.")
+    kept = sum(cell.was_done for cell in cells)
+    more = f"; {kept} of {len(cells)} cells were there already" if kept else ""
+    note(f"{folder / 'table.md'} and table.csv have it with 95 % intervals{more}")
+    failed = [cell for cell in cells if cell.error]
+    for cell in failed:
+        note(f"\n{cell.eval} {cell.label}".rstrip() + f": {cell.error}")
+    return int(bool(failed))

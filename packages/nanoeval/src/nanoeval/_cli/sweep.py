@@ -1,0 +1,196 @@
+"""A series: evals × arguments, each cell run once however often the series is."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import chz
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.spec import EvalSpec
+from nanoeval_runner import run
+from nanoeval_runner.arguments import describe_arguments
+from nanoeval_runner.entrypoint import describe
+
+from nanoeval._cli.targets import find_eval_class, make_spec
+
+LEDGER = "sweep.json"
+
+
+@dataclasses.dataclass(slots=True)
+class Cell:
+    """One eval with one choice of arguments.
+
+    Attributes:
+        eval: its name, the row of the table.
+        label: what distinguishes it from the others of its row: the column.
+        key: names the cell by what determines its result.
+        summary: its result, once there is one.
+        error: why there is none.
+    """
+
+    eval: str
+    label: str
+    arguments: list[str]
+    spec: EvalSpec
+    key: str
+    summary: dict[str, Any] | None = None
+    error: str = ""
+    was_done: bool = False
+
+
+def split_values(text: str) -> list[str]:
+    r"""The values of `a,b,c`. Commas within brackets or quotes, and `\,`, do not separate."""
+    parts, depth, quote, escaped = [""], 0, "", False
+    for char in text:
+        if escaped:
+            parts[-1] += char if char == "," else f"\\{char}"
+            escaped = False
+            continue
+        if char == "\\":
+            escaped = True
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "," and depth <= 0:
+            parts.append("")
+            continue
+        parts[-1] += char
+    if escaped:
+        parts[-1] += "\\"
+    return parts
+
+
+def make_cells(targets: Sequence[str], arguments: Sequence[str]) -> list[Cell]:
+    """The cells of `targets` × the values in `arguments`.
+
+    Raises:
+        ConfigError: an argument is no `name=value`, is refused by an eval, or two cells are equal.
+    """
+    axes: list[list[tuple[str, str]]] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"argument {argument!r}: write it as name=value or name=a,b,c")
+        if name == "runner.run_set_id":
+            raise ConfigError(f"{argument}: a sweep names its run sets itself; --name names it")
+        axes.append([(name, one) for one in split_values(value)])
+    varying = [axis[0][0] for axis in axes if len(axis) > 1]
+    cells = list(_cells(targets, axes, varying))
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        other = seen.setdefault(cell.key, cell)
+        if other is not cell:
+            raise ConfigError(
+                f"{cell.eval} with {cell.label or 'these arguments'} is in this sweep twice: "
+                "give each value once"
+            )
+    return cells
+
+
+def _cells(
+    targets: Sequence[str], axes: list[list[tuple[str, str]]], varying: list[str]
+) -> Iterator[Cell]:
+    for target in targets:
+        eval_class = find_eval_class(target)
+        for chosen in itertools.product(*axes):
+            arguments = [f"{name}={value}" for name, value in chosen]
+            spec = make_spec(eval_class, arguments)
+            named = [(name, value) for name, value in chosen if name in varying]
+            label = ", ".join(
+                value if len(varying) == 1 else f"{name.rpartition('.')[2]}={value}"
+                for name, value in named
+            )
+            yield Cell(spec.eval.get_name(), label, arguments, spec, _key(spec))
+
+
+def _key(spec: EvalSpec) -> str:
+    what = f"{describe_arguments(spec.eval)}\n{spec.runner.n_tasks}"
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """What became of each cell, in a file: what makes a repeated sweep cheap.
+
+    Args:
+        folder: of the sweep; made when it is written to first.
+        name: of the sweep.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self._path = folder / LEDGER
+        self._name = name
+        self._cells: dict[str, dict[str, Any]] = {}
+        if self._path.exists():
+            try:
+                self._cells = json.loads(self._path.read_text("utf-8"))["cells"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{self._path} is damaged ({error}): remove it to run the sweep anew"
+                ) from error
+
+    def summary_of(self, key: str) -> dict[str, Any] | None:
+        """The summary of a finished cell."""
+        known = self._cells.get(key, {})
+        return known.get("summary") if known.get("state") == "done" else None
+
+    def run_set_of(self, key: str) -> str | None:
+        """The run set in which an unfinished cell was begun."""
+        known = self._cells.get(key, {})
+        return known.get("run_set_id") if known.get("state") != "done" else None
+
+    def note(self, cell: Cell, **facts: Any) -> None:
+        """Note something about a cell; the file is replaced as a whole."""
+        known = self._cells.setdefault(cell.key, {})
+        known |= {"eval": cell.eval, "label": cell.label, "arguments": cell.arguments, **facts}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        aside = self._path.with_suffix(f".{os.getpid()}")
+        text = json.dumps({"name": self._name, "cells": self._cells}, indent=2, default=str)
+        aside.write_text(text + "\n", "utf-8")
+        os.replace(aside, self._path)
+
+
+async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
+    """Run every cell that is not finished, together: one run set, one pool, one display.
+
+    A cell that fails has an `error`; the others go on.
+    """
+    fresh = f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:60]}-{secrets.token_hex(4)}"
+    for cell in cells:
+        cell.summary = ledger.summary_of(cell.key)
+        cell.was_done = cell.summary is not None
+    pending = [cell for cell in cells if not cell.was_done]
+    for cell in pending:
+        run_set_id = ledger.run_set_of(cell.key) or fresh
+        runner = chz.replace(cell.spec.runner, run_set_id=run_set_id)
+        cell.spec = chz.replace(cell.spec, runner=runner)
+        ledger.note(cell, state="started", run_set_id=run_set_id)
+    async with asyncio.TaskGroup() as group:
+        for cell in pending:
+            group.create_task(_run_cell(cell, ledger))
+
+
+async def _run_cell(cell: Cell, ledger: Ledger) -> None:
+    try:
+        cell.summary = await run(cell.spec)
+    except Exception as error:  # noqa: BLE001  kept in the cell, and shown with the table
+        cell.error = describe(error)
+        ledger.note(cell, state="failed", error=cell.error)
+    else:
+        ledger.note(cell, state="done", summary=cell.summary, run_id=cell.summary["run_id"])
