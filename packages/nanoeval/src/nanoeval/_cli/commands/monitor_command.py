@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     if find_spec("nanoeval_monitor") is None:
         if "--help" in arguments or "-h" in arguments:
             write(
-                "usage: nanoeval monitor [name=value …]\n\nOpen the web monitor, of live and past runs."
+                "usage: nanoeval monitor [name=value …]\n\nOpens the web monitor: live and past runs."
             )
             write('It is a package of its own: `pip install "nanoeval[monitor]"`.')
             return 0
