@@ -19,7 +19,9 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_runner import run
 from nanoeval_runner.arguments import describe_arguments
+from nanoeval_runner.cli.state_files import backups, read_state_file
 from nanoeval_runner.entrypoint import describe
+from nanoeval_runner.queue.paths import state_file
 
 from nanoeval._cli.targets import find_eval_class, make_spec
 
@@ -177,20 +179,39 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
         cell.was_done = cell.summary is not None
     pending = [cell for cell in cells if not cell.was_done]
     for cell in pending:
-        run_set_id = ledger.run_set_of(cell.key) or fresh
+        run_set_id = ledger.run_set_of(cell.key)
+        if run_set_id is None or not _was_begun(cell, run_set_id):
+            run_set_id = fresh
         runner = chz.replace(cell.spec.runner, run_set_id=run_set_id)
         cell.spec = chz.replace(cell.spec, runner=runner)
         ledger.note(cell, state="started", run_set_id=run_set_id)
     async with asyncio.TaskGroup() as group:
-        for cell in pending:
-            group.create_task(_run_cell(cell, ledger))
+        running = [group.create_task(_run_cell(cell, ledger)) for cell in pending]
+    # A signal stops all cells; raised by one of them, it would end the event loop before the
+    # others have written what they have.
+    for interruption in filter(None, (cell.result() for cell in running)):
+        raise interruption
 
 
-async def _run_cell(cell: Cell, ledger: Ledger) -> None:
+def _was_begun(cell: Cell, run_set_id: str) -> bool:
+    """Whether the state of that run set, or its backup, holds this cell."""
+    path = state_file(run_set_id)
+    places = [path, *(backup for backup in backups() if backup.name == path.name)]
+    found = next((place for place in places if place.exists()), None)
+    described = describe_arguments(cell.spec.eval)
+    rows = read_state_file(found).evals if found is not None else []
+    return any(row.arguments == described for row in rows)
+
+
+async def _run_cell(cell: Cell, ledger: Ledger) -> BaseException | None:
+    """Run a cell and note what became of it; what a signal raised is returned."""
     try:
         cell.summary = await run(cell.spec)
+    except (KeyboardInterrupt, SystemExit) as interruption:
+        return interruption
     except Exception as error:  # noqa: BLE001  kept in the cell, and shown with the table
         cell.error = describe(error)
         ledger.note(cell, state="failed", error=cell.error)
     else:
         ledger.note(cell, state="done", summary=cell.summary, run_id=cell.summary["run_id"])
+    return None
