@@ -25,7 +25,7 @@ PACKAGES = all_packages()
 AT_IMPORT_TIME = {
     "nanoeval_core": {"chz", "pydantic", "typing_extensions"},
     "nanoeval_solvers": {"chz", "pydantic", "typing_extensions"},
-    "nanoeval": set(),
+    "nanoeval": {"chz"},
 }
 # Used where they happen to be installed, and named by the error where they are not.
 IF_INSTALLED = {

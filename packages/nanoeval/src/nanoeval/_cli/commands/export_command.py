@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
@@ -78,7 +79,4 @@ def _write_parquet(record: Path, path: Path) -> None:
 def _write_inspect(record: Path, path: Path) -> None:
     if find_spec("inspect_ai") is None:
         raise ConfigError('--to inspect needs Inspect itself: `pip install "nanoeval[inspect]"`')
-    # Deferred: imports Inspect, which takes a second.
-    from nanoeval_recorder import inspect_log  # noqa: PLC0415
-
-    inspect_log.export_inspect_log(record, path)
+    import_module("nanoeval_recorder.inspect_log").export(record, path)

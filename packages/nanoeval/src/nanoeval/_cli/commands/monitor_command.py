@@ -15,9 +15,7 @@ from nanoeval._cli.output import write
 def main(arguments: Sequence[str]) -> int:
     if find_spec("nanoeval_monitor") is None:
         if "--help" in arguments or "-h" in arguments:
-            write(
-                "usage: nanoeval monitor [name=value …]\n\nOpens the web monitor: live and past runs."
-            )
+            write("usage: nanoeval monitor [name=value …]\n\nOpens the web monitor.")
             write('It is a package of its own: `pip install "nanoeval[monitor]"`.')
             return 0
         raise ConfigError(
