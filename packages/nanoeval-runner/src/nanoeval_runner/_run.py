@@ -44,7 +44,7 @@ from nanoeval_runner.payloads import dump_task
 from nanoeval_runner.progress import Progress
 from nanoeval_runner.queue.rows import EvalRow, NewEval
 from nanoeval_runner.queue.states import EvalState
-from nanoeval_runner.recording import RecordWriter
+from nanoeval_runner.recording import RecordWriter, opened
 from nanoeval_runner.signals import interruption, say
 from nanoeval_runner.task_group import task_group
 
@@ -134,7 +134,7 @@ class Session:
         try:
             num_tasks = len(tasks) if tasks is not None else row_total(row)
             recorder = await self._make_recorder(run_spec, num_tasks)
-            with recorder, set_default_recorder(recorder):
+            with opened(recorder), set_default_recorder(recorder):
                 eval_run = await self._register(run_spec, row, recorder, spec_blob)
                 if self.spec.runner.use_monitor:
                     await self.engine.monitor.start()
@@ -284,7 +284,7 @@ class Session:
             raise
         finally:
             eval_run.phase = Phase.OVER
-            engine.runs.pop(eval_run.eval_id, None)
+            engine.forget(eval_run)
             progress.close()
 
     async def _wind_down(self, eval_run: EvalRun) -> None:
@@ -377,7 +377,15 @@ class Session:
         return summary
 
     async def _summary(self, eval_run: EvalRun, run_spec: BasicRunSpec) -> dict[str, Any]:
-        summary = dict(await self.spec.eval.get_full_summary(eval_run.results))
+        try:
+            summary = dict(await self.spec.eval.get_full_summary(eval_run.results))
+        except Exception as error:
+            error.add_note(
+                f"while eval {eval_run.name!r} summed up its results. All "
+                f"{len(eval_run.results)} of them are kept: mend get_summary, then sum up again. "
+                f"{self.engine.resume_hint()}"
+            )
+            raise
         row = await self.engine.store.get_eval(eval_run.eval_id)
         if row.usage.requests or row.usage.cache_hits:
             summary.setdefault("usage", _usage(row))

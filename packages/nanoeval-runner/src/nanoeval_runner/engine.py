@@ -419,9 +419,17 @@ class Engine:
     async def settle(self) -> None:
         """Wait until every interrupted run has got this far, so that none ends the others."""
         self._settling += 1
-        if self._settling >= len(self.runs):
-            self._settled.set()
+        self._check_settled()
         await self._settled.wait()
+
+    def forget(self, run: EvalRun) -> None:
+        """Nothing more will be asked for this run."""
+        self.runs.pop(run.eval_id, None)
+        self._check_settled()
+
+    def _check_settled(self) -> None:
+        if self._settling and self._settling >= len(self.runs):
+            self._settled.set()
 
 
 class _Engines:

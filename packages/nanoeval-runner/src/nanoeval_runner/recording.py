@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 
 from nanoeval_core.recorder_protocol import TransactionalRecorder
 
@@ -14,6 +15,23 @@ log = logging.getLogger("nanoeval.runner")
 
 COMMITS_A_WRITE = 64
 """How many commits' events are read at a time: what bounds the memory of a slow recorder."""
+
+
+@contextlib.contextmanager
+def opened(recorder: TransactionalRecorder) -> Iterator[None]:
+    """Enter a recorder, raising what that raises; leave it, losing nothing to what that raises."""
+    recorder.__enter__()
+    ending: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        ending = error
+        raise
+    finally:
+        try:
+            recorder.__exit__(type(ending) if ending else None, ending, None)
+        except Exception:
+            log.exception("the recorder could not be closed; the run's results are kept")
 
 
 class RecordWriter:

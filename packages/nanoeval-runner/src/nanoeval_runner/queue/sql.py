@@ -54,6 +54,8 @@ CREATE TABLE eval (
     encoder         BLOB
 );
 
+CREATE INDEX eval_running ON eval (id) WHERE state = 'running';
+
 CREATE TABLE task (
     id          INTEGER PRIMARY KEY,
     eval_id     INTEGER NOT NULL REFERENCES eval (id),
