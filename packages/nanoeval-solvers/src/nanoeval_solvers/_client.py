@@ -34,8 +34,8 @@ from nanoeval_solvers._templates import Message
 from nanoeval_solvers._transport import (
     ConnectionFailedError,
     HTTPReply,
+    Line,
     Listener,
-    Template,
     Transport,
     prepare,
 )
@@ -49,10 +49,10 @@ _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
 
 
 class _Lane:
-    """What calls to one model of an endpoint share: its gate, its cache, and what the SDK sends."""
+    """What calls to one model of an endpoint share: its gate, its cache, and how it is reached."""
 
-    def __init__(self, model: APIModel, template: Template) -> None:
-        self.template = template
+    def __init__(self, model: APIModel, line: Line) -> None:
+        self.line = line
         self.gate = _gate_of(model)
         self.cache = _cache_of(model)
         self.answered = False
@@ -106,7 +106,8 @@ class Client:
             if model.lane_id() not in self._lanes:
                 path = _wire.PATHS[model.api]
                 template = await prepare(self._openai, self._listener, path, model.model)
-                self._lanes[model.lane_id()] = _Lane(model, template)
+                line = self._transport.line(template, timeout=model.timeout)
+                self._lanes[model.lane_id()] = _Lane(model, line)
             return self._lanes[model.lane_id()]
 
     async def ask(
@@ -167,7 +168,7 @@ class Client:
         gate = lane.gate
         sent_at = await gate.enter()
         try:
-            http = await self._transport.post(lane.template, body, timeout=model.timeout)
+            http = await lane.line.post(body)
             lane.answered = True
             outcome = _read(model, http)
             told = rate_headers(http.headers)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import openai
+from yarl import URL
 
 # Set by aiohttp itself for each call.
 _PER_CALL = frozenset({"content-length", "host", "connection", "accept-encoding"})
@@ -117,45 +118,60 @@ class Transport:
     """A pool of connections to one endpoint, as large as its gate lets it grow."""
 
     def __init__(self, url: str) -> None:
-        secure = url.startswith("https:")
         self._proxy = _proxy_for(url)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,  # the gate limits calls, and so connections
-                ttl_dns_cache=None,
-                keepalive_timeout=_KEEPALIVE,
-                ssl=ssl.create_default_context() if secure else False,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            raise_for_status=False,
+        self._connector = aiohttp.TCPConnector(
+            limit=0,  # the gate limits calls, and so connections
+            ttl_dns_cache=None,
+            keepalive_timeout=_KEEPALIVE,
+            ssl=ssl.create_default_context() if url.startswith("https:") else False,
         )
+        self._sessions: list[aiohttp.ClientSession] = []
+
+    def line(self, template: Template, *, timeout: float) -> Line:
+        """Where requests like `template` go, each for `timeout` seconds at most."""
+        # A session's own headers are prepared once, those of a call each time.
+        session = aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=template.headers,
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT),
+            proxy=self._proxy,
+        )
+        self._sessions.append(session)
+        return Line(session, template.url, timeout)
 
     async def close(self) -> None:
-        await self._session.close()
+        for session in self._sessions:
+            await session.close()
+        await self._connector.close()
 
-    async def post(self, template: Template, body: bytes, *, timeout: float) -> HTTPReply:  # noqa: ASYNC109  aiohttp's is far cheaper than asyncio.timeout's scope for a whole call
+
+class Line:
+    """Sends requests of one kind over a transport's connections."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, timeout: float) -> None:
+        self._session = session
+        self._url = URL(url, encoded=True)
+        self._timeout = timeout
+
+    async def post(self, body: bytes) -> HTTPReply:
         """Send `body`, and give the whole reply.
 
         Raises:
             ConnectionFailedError: there was none.
         """
-        limit = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT)
         try:
-            async with self._session.post(
-                template.url,
-                data=body,
-                headers=template.headers,
-                timeout=limit,
-                proxy=self._proxy,
-                allow_redirects=False,
-            ) as response:
+            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
                 return HTTPReply(response.status, response.headers, await response.read())
         except aiohttp.ConnectionTimeoutError:
             raise ConnectionFailedError(
                 f"cannot connect within {_CONNECT_TIMEOUT:g} s", timed_out=True, unreachable=True
             ) from None
         except TimeoutError:
-            raise ConnectionFailedError(f"no reply within {timeout:g} s", timed_out=True) from None
+            raise ConnectionFailedError(
+                f"no reply within {self._timeout:g} s", timed_out=True
+            ) from None
         except aiohttp.ClientConnectorError as error:
             raise ConnectionFailedError(
                 f"cannot connect: {error.os_error or error}", unreachable=True

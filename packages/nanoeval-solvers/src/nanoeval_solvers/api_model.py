@@ -174,6 +174,7 @@ class APIModel(HasAsyncContextManager):
         return (
             self.model,
             self.api,
+            self.timeout,
             self.cache,
             self.max_concurrency,
             self.requests_per_minute,
