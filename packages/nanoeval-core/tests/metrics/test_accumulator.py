@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nanoeval_core import GraderError, RolloutSystemError, Task, TaskTimeoutError
 from nanoeval_core.metrics.accumulator import Accumulator
@@ -37,7 +37,6 @@ def _assert_close(left: MeanEstimate, right: MeanEstimate) -> None:
     assert left.method == right.method
 
 
-@settings(deadline=None)
 @given(
     attempts=st.lists(
         st.tuples(st.integers(0, 8), st.one_of(BINARY, ANY_SCORE)), min_size=1, max_size=60

@@ -9,7 +9,7 @@ from itertools import combinations
 from math import comb
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nanoeval_core.metrics import consensus
 from nanoeval_core.metrics.at_k import supported_ks
@@ -102,7 +102,6 @@ def _by_all_subsets(answers: list[str | None], correct: dict[str, bool], k: int)
     return float(total / len(subsets))
 
 
-@settings(deadline=None)
 @given(
     answers=st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=1, max_size=9),
     right=st.sets(st.sampled_from("abcd")),
