@@ -9,12 +9,14 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import chz
 import uvicorn
 from nanoeval_core.errors import ConfigError
 from nanoeval_recorder.folder import records_folder
+from nanoeval_runner.command_line import from_command_line
 from nanoeval_runner.queue.paths import state_dir
 
 from nanoeval_monitor.access import Access, is_loopback, new_token
@@ -53,6 +55,15 @@ class MonitorArgs:
             raise ConfigError(f"port={self.port}: give a number from 0 to 65535")
         if self.token is not None and len(self.token) < 8:
             raise ConfigError("token: give at least 8 characters, or leave it out for a new one")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`monitor` with arguments from the command line.
+
+    Raises:
+        ConfigError: an argument is wrong, or the address cannot be listened at.
+    """
+    monitor(from_command_line(MonitorArgs, argv))
 
 
 def monitor(args: MonitorArgs) -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 5
 
 SCHEMA = """
 CREATE TABLE metadata (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -33,8 +33,9 @@ CREATE TABLE attempt (
 );
 CREATE UNIQUE INDEX attempt_identity ON attempt (sample_id, group_id);
 CREATE INDEX attempt_outcome ON attempt (outcome, id);
-CREATE INDEX attempt_reply_chars ON attempt (reply_chars, id);
-CREATE INDEX attempt_prob ON attempt (prob, outcome) WHERE prob IS NOT NULL;
+CREATE INDEX attempt_reply_chars ON attempt (reply_chars, id, outcome, score, samplings);
+CREATE INDEX attempt_prob ON attempt (prob, id, outcome, sample_id);
+CREATE INDEX attempt_score ON attempt (score, id, outcome, sample_id);
 CREATE INDEX attempt_error ON attempt (id) WHERE error != '';
 CREATE TABLE question (sample_id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, total REAL NOT NULL)
     WITHOUT ROWID;
@@ -103,6 +104,7 @@ SELECT CASE WHEN instr(error, ':') BETWEEN 2 AND 80 THEN substr(error, 1, instr(
 FROM attempt INDEXED BY attempt_error WHERE error != '' GROUP BY kind ORDER BY 2 DESC LIMIT 50
 """
 ROWS = f"SELECT id, {_COLUMNS} FROM attempt"
+ALL_WITH_SPANS = f"SELECT id, {_COLUMNS}, spans FROM attempt ORDER BY id"
 COUNT = "SELECT count(*) FROM attempt"
 SPANS_OF_SAMPLE = f"""
 SELECT id, {_COLUMNS}, spans FROM attempt WHERE sample_id = ? ORDER BY attempt, retry, id LIMIT ?
@@ -150,7 +152,9 @@ def page(conditions: list[str], order: str, *, descending: bool) -> str:
     """One page of rows; its last two parameters are the limit and the offset."""
     direction = " DESC" if descending else ""
     columns = ", ".join(f"{column}{direction}" for column in ORDERS[order].split(", "))
-    return f"{ROWS}{where(conditions)} ORDER BY {columns} LIMIT ? OFFSET ?"
+    # Which rows, out of an index that covers it; only then the rows themselves, which are wide.
+    ids = f"SELECT id FROM attempt{where(conditions)} ORDER BY {columns} LIMIT ? OFFSET ?"
+    return f"{ROWS} WHERE id IN ({ids}) ORDER BY {columns}"
 
 
 def count(conditions: list[str]) -> str:

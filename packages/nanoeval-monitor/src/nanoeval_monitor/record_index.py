@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import operator
 import os
 import sqlite3
 import threading
@@ -25,14 +26,17 @@ from nanoeval_recorder.events import Event, FinalReport, RunStarted
 from nanoeval_recorder.reader import parse_event
 
 from nanoeval_monitor import index_sql as sql
-from nanoeval_monitor.attempt_row import attempt_row, search_text
+from nanoeval_monitor.attempt_row import AttemptRow, attempt_row, search_text
 from nanoeval_monitor.record_lines import Place, RecordLines, Spans
 
-BATCH_LINES = 4000
+BATCH_LINES = 1000
 BATCH_BYTES = 8 << 20
-SEARCH_BATCH = 2000
+SEARCH_BATCH = 1000
+SLICE_SECONDS = 0.5
 
 Key = tuple[str, str]
+
+_COLUMNS_OF = operator.attrgetter(*AttemptRow.__slots__)
 
 
 @dataclasses.dataclass(slots=True)
@@ -82,6 +86,11 @@ class RecordIndex:
                     if time.monotonic() >= deadline:
                         return False
 
+    def update_all(self) -> None:
+        """Read all of the record."""
+        while not self.update(SLICE_SECONDS):
+            pass
+
     def update_search(self, seconds: float) -> bool:
         """Make what was indexed searchable, for about `seconds`; True when all of it is."""
         with self._lock:
@@ -113,6 +122,17 @@ class RecordIndex:
         """The record's last line; None while the run has not finished."""
         report = self._read_metadata().get("final_report")
         return None if report is None else json.loads(str(report))
+
+    def details(self) -> tuple[int, dict[str, Any]]:
+        """How many attempts there are, and what `put_details` kept."""
+        known = self._read_metadata()
+        kept: dict[str, Any] = json.loads(str(known.get("details") or "{}"))
+        return int(known.get("attempts", 0)), kept
+
+    def put_details(self, details: dict[str, Any]) -> None:
+        """Keep something that was computed from the index, with the index."""
+        with self._lock:
+            self._put({"details": json.dumps(details)})
 
     def _open(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -225,7 +245,7 @@ class RecordIndex:
                 change = changes.setdefault(key[0], [0, 0.0])
                 change[0] += 1
                 change[1] += row.score
-            rows.append((*_astuple(row), attempt_id, one.spans.pack()))
+            rows.append((*_COLUMNS_OF(row), attempt_id, one.spans.pack()))
         self._writer.executemany(sql.PUT_ATTEMPT, rows)
         self._count_scores(changes)
         return int(last)
@@ -316,14 +336,30 @@ class RecordIndex:
             return dict(connection.execute(sql.ALL_METADATA).fetchall())
 
 
-def _astuple(row: Any) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in row.__slots__)
-
-
 def _has_full_text() -> bool:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         options = {row[0] for row in connection.execute(sql.COMPILE_OPTIONS)}
     return "ENABLE_FTS5" in options
+
+
+def index_stamp(record: Path) -> int:
+    """Changes when the index of a record does; 0 without one."""
+    path = _index_path(record)
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@contextlib.contextmanager
+def finished_index(record: Path) -> Iterator[sqlite3.Connection | None]:
+    """The index of a record to read, if there is one and it has all of the record."""
+    path = _index_path(record)
+    if not path.exists():
+        yield None
+        return
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        known = dict(connection.execute(sql.ALL_METADATA).fetchall())
+        whole = known.get("version") == sql.VERSION
+        whole = whole and known.get("caught_up_at") == RecordLines(record).size()
+        yield connection if whole else None
 
 
 def _index_path(record: Path) -> Path:

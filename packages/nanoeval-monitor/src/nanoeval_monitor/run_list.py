@@ -15,7 +15,8 @@ from nanoeval_core.errors import NanoevalError
 from nanoeval_recorder.events import FinalReport, RunStarted
 from nanoeval_recorder.reader import open_record, parse_event, record_files, record_parts
 
-from nanoeval_monitor.record_index import RecordIndex
+from nanoeval_monitor.record_index import RecordIndex, index_stamp
+from nanoeval_monitor.run_summary import peek
 from nanoeval_monitor.texts import number, without_nan
 
 TAIL_BYTES = 1 << 20
@@ -63,7 +64,7 @@ class RunList:
         self._make_index = open_index
         self._lock = threading.Lock()
         self._indices: dict[Path, RecordIndex] = {}
-        self._entries: dict[Path, tuple[tuple[int, int], RunEntry]] = {}
+        self._entries: dict[Path, tuple[tuple[int, int, int], RunEntry]] = {}
         self._by_key: dict[str, Path] = {}
 
     @property
@@ -118,7 +119,7 @@ class RunList:
     def _entry(self, file: Path) -> RunEntry | None:
         try:
             size = sum(part.stat().st_size for part in record_parts(file))
-            stamp = (file.stat().st_mtime_ns, size)
+            stamp = (file.stat().st_mtime_ns, size, index_stamp(file))
             known = self._entries.get(file)
             if known is not None and known[0] == stamp:
                 return known[1]
@@ -133,6 +134,9 @@ class RunList:
         spec = started.spec
         final = _last_line(file)
         score, low, high, n = _headline(final.data if final else None)
+        if low is None:
+            known = peek(file)
+            score, low, high, n = known or (score, low, high, n)
         run_id = str(started.run_id or spec.get("run_id") or file.stem)
         return RunEntry(
             key=self._key(run_id, file),

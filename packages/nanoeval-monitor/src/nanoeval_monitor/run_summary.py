@@ -6,17 +6,28 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from nanoeval_core.metrics.calibration import calibration
 
 from nanoeval_monitor import index_sql as sql
-from nanoeval_monitor.record_index import RecordIndex
+from nanoeval_monitor.record_index import RecordIndex, finished_index
 from nanoeval_monitor.score_totals import Tally, estimate
 from nanoeval_monitor.texts import without_nan
 
 MAX_GROUPS = 60
 LENGTH_BINS = 12
+BIG = 10_000
+"""Attempts from which on details are computed in the background and kept."""
+
+NO_DETAILS: dict[str, Any] = {
+    "details_of": 0,
+    "errors": [],
+    "groups": {},
+    "calibration": None,
+    "lengths": [],
+}
 
 
 def score_of(index: RecordIndex) -> dict[str, Any]:
@@ -25,21 +36,66 @@ def score_of(index: RecordIndex) -> dict[str, Any]:
         return _estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
 
 
+Headline = tuple[float | None, float | None, float | None, int | None]
+
+
+def peek(record: Path) -> Headline | None:
+    """Score, interval and questions of a record whose index is there already; else None."""
+    try:
+        with finished_index(record) as connection:
+            if connection is None:
+                return None
+            found = estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
+    except sqlite3.Error:
+        return None  # an index of another version, or half made: it is made anew when looked at
+    return found.mean, found.low, found.high, found.n
+
+
 def summary_of(index: RecordIndex) -> dict[str, Any]:
-    """Everything the page of a run shows but its samples."""
+    """Everything the page of a run shows but its samples.
+
+    What takes long to compute comes out of the index when the run is big (see `add_details`):
+    `details_of` says of how many attempts it is.
+    """
+    attempts, details = index.details()
+    if attempts < BIG and attempts != details.get("details_of"):
+        details = _details(index, attempts)
+    final_report = index.final_report()
     with index.reading() as connection:
         outcomes = dict(connection.execute(sql.COUNT_OUTCOMES).fetchall())
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
         tallies = [Tally(*row) for row in connection.execute(sql.TALLIES)]
+    return {
+        "spec": without_nan(index.started()),
+        "final_report": without_nan(final_report),
+        "is_complete": final_report is not None,
+        "score": _estimate(tallies),
+        "outcomes": {**outcomes, "errored": errored},
+        **NO_DETAILS,
+        **details,
+    }
+
+
+def needs_details(index: RecordIndex) -> bool:
+    """Whether a big record has grown so much that its details say little of it."""
+    attempts, details = index.details()
+    known = details.get("details_of", 0)
+    grown = attempts > known if index.final_report() is not None else attempts > 1.2 * known
+    return attempts >= BIG and grown
+
+
+def add_details(index: RecordIndex) -> None:
+    """Compute what takes long and keep it in the index, where that is due."""
+    if needs_details(index):
+        index.put_details(_details(index, index.details()[0]))
+
+
+def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
+    with index.reading() as connection:
         fields = _group_fields(connection)
         return {
-            "spec": without_nan(index.started()),
-            "final_report": without_nan(index.final_report()),
-            "is_complete": index.final_report() is not None,
-            "score": _estimate(tallies),
-            "outcomes": {**outcomes, "errored": errored},
+            "details_of": attempts,
             "errors": [_error(*row) for row in connection.execute(sql.ERROR_KINDS)],
-            "fields": fields,
             "groups": {name: list(_groups(connection, name)) for name in fields},
             "calibration": _calibration(connection),
             "lengths": _lengths(connection),

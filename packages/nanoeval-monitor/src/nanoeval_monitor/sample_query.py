@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,11 +156,6 @@ def attempts_with_events(
         }
         for row, found in zip(rows, events, strict=True)
     ]
-
-
-def all_rows(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Every attempt, in order."""
-    return [row_dict(COLUMNS, row) for row in connection.execute(sql.ROWS)]
 
 
 def _event(event: Event, limit: int | None) -> dict[str, Any]:

@@ -20,16 +20,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nanoeval_monitor.access import Access, Guard
-from nanoeval_monitor.comparison import compare_runs
+from nanoeval_monitor.catching_up import CatchUp
+from nanoeval_monitor.comparison import MAX_RUNS, compare_runs
 from nanoeval_monitor.live_feed import LiveFeed
+from nanoeval_monitor.record_index import RecordIndex
 from nanoeval_monitor.run_list import RunList
 from nanoeval_monitor.run_summary import summary_of
 from nanoeval_monitor.sample_query import SampleQuery, find_samples, transcript
 
 STATIC = Path(__file__).parent / "static"
-FIRST_LOOK_SECONDS = 0.3
-"""How long a run's page waits for its index: the rest is read while people look at it."""
-
 MAX_BODY = 4096
 
 
@@ -48,7 +47,7 @@ def create_app(monitor: Monitor) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
+        async with handlers.catch_up, asyncio.TaskGroup() as group:
             serving = group.create_task(monitor.feed.serve(), name="live feed")
             try:
                 yield
@@ -103,6 +102,7 @@ class _Handlers:
     def __init__(self, monitor: Monitor) -> None:
         self._runs = monitor.runs
         self._feed = monitor.feed
+        self.catch_up = CatchUp()
 
     async def page(self, request: Request) -> Response:
         return Response((STATIC / "index.html").read_bytes(), media_type="text/html")
@@ -143,25 +143,22 @@ class _Handlers:
         return _json({"folders": folders, "runs": [entry.as_dict() for entry in entries]})
 
     async def run(self, request: Request) -> Response:
-        return _json(await asyncio.to_thread(self._run, request.path_params["key"]))
-
-    def _run(self, key: str) -> dict[str, Any]:
-        index = self._runs.index(key)
-        index.update(FIRST_LOOK_SECONDS)
-        summary = summary_of(index)
-        return {"key": key, "path": str(index.record), "index": index.progress(), **summary}
+        key = request.path_params["key"]
+        index = await self._index(key)
+        await self.catch_up.look(index)
+        return _json(await asyncio.to_thread(run_page, key, index))
 
     async def samples(self, request: Request) -> Response:
         query = SampleQuery.from_parameters(request.query_params)
-        return _json(await asyncio.to_thread(self._samples, request.path_params["key"], query))
+        index = await self._index(request.path_params["key"])
+        await self.catch_up.look(index)
+        return _json(await asyncio.to_thread(find_samples, index, query))
 
-    def _samples(self, key: str, query: SampleQuery) -> dict[str, Any]:
-        index = self._runs.index(key)
-        index.update(FIRST_LOOK_SECONDS)
-        return find_samples(index, query)
+    async def _index(self, key: str) -> RecordIndex:
+        return await asyncio.to_thread(self._runs.index, key)
 
     async def transcript(self, request: Request) -> Response:
-        index = await asyncio.to_thread(self._runs.index, request.path_params["key"])
+        index = await self._index(request.path_params["key"])
         sample_id = request.query_params.get("sample", "")
         whole = request.query_params.get("whole") == "1"
         return _json(await asyncio.to_thread(transcript, index, sample_id, whole=whole))
@@ -171,11 +168,20 @@ class _Handlers:
         return _json(await asyncio.to_thread(self._compare, keys))
 
     def _compare(self, keys: list[str]) -> dict[str, Any]:
-        indices = {key: self._runs.index(key) for key in keys}
+        indices = {key: self._runs.index(key) for key in keys[: MAX_RUNS + 1]}
         for index in indices.values():
-            while not index.update(FIRST_LOOK_SECONDS):
-                pass
+            index.update_all()
         return compare_runs(indices)
+
+
+def run_page(key: str, index: RecordIndex) -> dict[str, Any]:
+    """What the page of a run gets."""
+    return {
+        "key": key,
+        "path": str(index.record),
+        "index": index.progress(),
+        **summary_of(index),
+    }
 
 
 class _Limit(msgspec.Struct, forbid_unknown_fields=True):

@@ -26,8 +26,9 @@ export function h(tag, attributes, ...children) {
   const [name, ...classes] = tag.split(".");
   const element = document.createElement(name);
   if (classes.length) element.className = classes.join(" ");
-  const own = attributes && attributes.class ? [...classes, attributes.class].join(" ") : undefined;
-  return build(element, own ? { ...attributes, class: own } : attributes, children);
+  const { class: more, ...others } = attributes || {};
+  if (more) element.className = [...classes, more].join(" ");
+  return build(element, others, children);
 }
 
 export function s(tag, attributes, ...children) {

@@ -133,7 +133,7 @@ function row(run) {
   } });
   return h("tr", { tabindex: "0", "data-row": true, "data-key": run.key, title: run.path },
     h("td.choose", {}, box),
-    COLUMNS.map((column) => h("td", { class: column.class || "", "data-label": column.name },
+    COLUMNS.map((column) => h("td", { class: [column.class || "", column.text(run) === "" ? "nothing" : ""].join(" "), "data-label": column.name },
       column.id === "eval_name" ? link : column.id === "is_complete" ? h("span", { class: "pill " + (run.is_complete ? "over" : "stopped") }, column.text(run)) : column.id === "score" ? scoreBar(run) : written(column.text(run)))));
 }
 

@@ -31,8 +31,9 @@ let timer = 0;
 function follow(main, key, found) {
   clearTimeout(timer);
   current = found;
-  if (found.index && found.index.complete && found.is_complete) return;
-  const wait = found.index.complete ? 3000 : 200;
+  const attempts = found.index.attempts ?? 0;
+  if (found.index.complete && found.is_complete && (attempts < 10000 || found.details_of === attempts)) return;
+  const wait = found.index.complete && !found.is_complete ? 3000 : 500;
   timer = setTimeout(async () => {
     if (main.querySelector(".run")?.dataset.key !== key) return;
     try {
