@@ -194,6 +194,32 @@ def test_the_summary_counts_what_was_measured() -> None:
     assert 0 < result["accuracy_stderr"] < 0.03
 
 
+def test_the_running_summary_says_what_the_summary_will() -> None:
+    eval = Capitals(solver=MockSolver(accuracy=0.6, unparsable_rate=0.1), n_consensus=3)
+
+    async def answered() -> list[tuple[MCQTask, Answer]]:
+        with dummy_recorder():
+            return [(task, await eval.evaluate(task)) for task in await eval.get_tasks()]
+
+    results = asyncio.run(answered())
+    running = eval.running_summary()
+    assert running is not None
+    for task, answer in results:
+        running.add(task, answer)
+    final, found = asyncio.run(eval.get_summary(results)), running.summary()
+    for name in ("n", "accuracy", "accuracy_stderr", "accuracy_ci95", "pass@3", "counts"):
+        assert found[name] == pytest.approx(final[name])
+
+
+def test_a_subclass_with_a_summary_of_its_own_has_no_other_during_the_run() -> None:
+    @chz.chz
+    class Own(Capitals):
+        async def get_summary(self, results: list[tuple[MCQTask, Answer]]) -> dict[str, Any]:
+            return {"mine": len(results)}
+
+    assert Own(solver=MockSolver()).running_summary() is None
+
+
 def test_a_summary_of_nothing_says_nothing() -> None:
     result = asyncio.run(Capitals(solver=MockSolver()).get_summary([]))
     assert "accuracy" not in result

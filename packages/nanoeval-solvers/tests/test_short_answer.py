@@ -47,6 +47,23 @@ def summary_of(eval: ShortAnswerEval) -> dict[str, Any]:
     return asyncio.run(run())
 
 
+def test_the_running_summary_says_what_the_summary_will() -> None:
+    eval = Sums(solver=MockSolver(accuracy=0.7))
+
+    async def answered() -> list[Any]:
+        with dummy_recorder():
+            return [(task, await eval.evaluate(task)) for task in await eval.get_tasks()]
+
+    results = asyncio.run(answered())
+    running = eval.running_summary()
+    assert running is not None
+    for task, answer in results:
+        running.add(task, answer)
+    final, found = asyncio.run(eval.get_summary(results)), running.summary()
+    for name in ("n", "accuracy", "accuracy_stderr", "accuracy_ci95", "counts"):
+        assert found[name] == pytest.approx(final[name])
+
+
 @pytest.mark.parametrize(
     ("reply", "answer"),
     [

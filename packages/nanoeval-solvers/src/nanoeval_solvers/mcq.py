@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import chz
 from nanoeval_core.async_tools import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.eval import Eval, ProgressBar
+from nanoeval_core.eval import Eval, RunningSummary
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -280,18 +280,13 @@ class MCQEval(Eval[MCQTask, Answer]):
 
         return summarise_choices(results)
 
-    async def update_progress(
-        self,
-        partial_results: list[tuple[MCQTask, Answer | RolloutSystemError]],
-        pbar: ProgressBar,
-    ) -> None:
-        scores = [
-            answer.score(task.question)
-            for task, answer in partial_results
-            if isinstance(answer, Answer)
-        ]
-        if scores:
-            pbar.set_postfix(accuracy=f"{sum(scores) / len(scores):.3f}")
+    def running_summary(self) -> RunningSummary | None:
+        if type(self).get_summary is not MCQEval.get_summary:
+            return None  # a subclass sums up in its own way, during the run too
+        # Deferred: metrics are needed when there are results.
+        from nanoeval_core.metrics.running_summary import RunningAccuracy  # noqa: PLC0415
+
+        return RunningAccuracy(score=lambda task, answer: answer.score(task.question))
 
 
 @chz.chz

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import chz
 from nanoeval_core.async_tools import HasAsyncContextManager
-from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.eval import Eval, ProgressBar
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.eval import Eval, RunningSummary
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -163,14 +163,13 @@ class ShortAnswerEval(Eval[ShortAnswerTask, Answer]):
 
         return summarise_answers(results)
 
-    async def update_progress(
-        self,
-        partial_results: list[tuple[ShortAnswerTask, Answer | RolloutSystemError]],
-        pbar: ProgressBar,
-    ) -> None:
-        scores = [a.correct for _, a in partial_results if isinstance(a, Answer)]
-        if scores:
-            pbar.set_postfix(accuracy=f"{sum(scores) / len(scores):.3f}")
+    def running_summary(self) -> RunningSummary | None:
+        if type(self).get_summary is not ShortAnswerEval.get_summary:
+            return None  # a subclass sums up in its own way, during the run too
+        # Deferred: metrics are needed when there are results.
+        from nanoeval_core.metrics.running_summary import RunningAccuracy  # noqa: PLC0415
+
+        return RunningAccuracy(score=lambda task, answer: answer.correct)
 
 
 @chz.chz
