@@ -215,14 +215,23 @@ def insert_tasks(n: int) -> str:
     )
 
 
-# Walks task_queued in order; `leased_at` is wall-clock time, `not_before` monotonic.
-_CLAIM = """
-UPDATE task SET state = 'leased', executor_id = ?1, leased_at = ?2
-WHERE id IN (
-    SELECT id FROM task INDEXED BY task_queued
-    WHERE eval_id = ?3 AND state = 'queued' AND not_before <= ?4
-    ORDER BY not_before, id LIMIT ?5
-)
+# Claims walk task_queued in order; `leased_at` is wall-clock time, `not_before` monotonic.
+_CLAIMABLE = """
+    FROM task INDEXED BY task_queued
+    WHERE eval_id = ?1 AND state = 'queued' AND not_before <= ?2
+    ORDER BY not_before, id LIMIT ?3
+"""
+SPAN_OF_CLAIM = f"""
+SELECT min(id), max(id), count(*), max(retry_idx), max(losses)
+FROM (SELECT id, retry_idx, losses {_CLAIMABLE})
+"""
+# Neighbours, as tasks that were queued together are, need no search: one range, half the cost.
+CLAIM_RANGE = """
+UPDATE task SET state = 'leased', executor_id = ?, leased_at = ? WHERE id BETWEEN ? AND ?"""
+CLAIM_RANGE_WITH_PAYLOAD = f"{CLAIM_RANGE} RETURNING id, retry_idx, losses, payload"
+_CLAIM = f"""
+UPDATE task SET state = 'leased', executor_id = ?4, leased_at = ?5
+WHERE id IN (SELECT id {_CLAIMABLE})
 RETURNING id, retry_idx, losses"""
 # The driver has the tasks it listed in memory, but a retry is a new row.
 CLAIM = f"{_CLAIM}, CASE WHEN retry_idx > 0 THEN payload END"

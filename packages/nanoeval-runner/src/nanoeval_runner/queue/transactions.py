@@ -352,16 +352,18 @@ def _complete(
     now: float,
     monotonic: float,
 ) -> None:
-    values: list[object] = []
     by_eval: dict[int, list[Completion]] = {}
     for c in completions:
-        value = None if c.outcome == "fatal" else c.value
-        values += (c.task_id, _STATE_OF_OUTCOME[c.outcome], value)
-        group = by_eval.get(c.eval_id)
-        if group is None:
-            by_eval[c.eval_id] = [c]
-        else:
-            group.append(c)
+        by_eval.setdefault(c.eval_id, []).append(c)
+    values = [
+        value
+        for c in completions
+        for value in (
+            c.task_id,
+            _STATE_OF_OUTCOME[c.outcome],
+            None if c.outcome == "fatal" else c.value,
+        )
+    ]
     written = 0
     for size, position in _chunks(len(completions)):
         chunk = values[3 * position : 3 * (position + size)]
@@ -373,6 +375,8 @@ def _complete(
         _count(connection, eval_id, group)
         _log(connection, request, eval_id, group)
         for c in group:
+            if c.outcome == "done":
+                continue
             if c.outcome == "error" and c.retry_delay is not None:
                 connection.execute(sql.INSERT_RETRY, (monotonic + c.retry_delay, c.task_id))
             elif c.outcome == "fatal":
@@ -380,32 +384,24 @@ def _complete(
 
 
 def _count(connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion]) -> None:
-    done = failed = requeued = retries = 0
-    usage: Usage | None = None
-    for c in group:
-        if c.outcome == "done":
-            done += 1
-        elif c.outcome != "error":
-            requeued += 1
-        elif c.retry_delay is None:
-            failed += 1
-        else:
-            retries += 1
-        if c.usage is not None:
-            usage = usage or Usage()
-            usage += c.usage
+    others = [c for c in group if c.outcome != "done"]
+    failed = sum(c.outcome == "error" and c.retry_delay is None for c in others)
+    retries = sum(c.outcome == "error" and c.retry_delay is not None for c in others)
+    usage = Usage()
+    for spent in [c.usage for c in group if c.usage is not None]:
+        usage += spent
     connection.execute(
         sql.COUNT_COMPLETED,
         {
             "id": eval_id,
             "leased": len(group),
-            "done": done,
+            "done": len(group) - len(others),
             "failed": failed,
-            "queued": requeued + retries,
+            "queued": len(others) - failed,
             "retries": retries,
         },
     )
-    if usage is not None:
+    if usage != Usage():
         connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
 
 
@@ -447,18 +443,41 @@ def _claim(
     room = None
     if isinstance(global_limit, int):
         room = global_limit - connection.execute(sql.TOTAL_LEASED).fetchone()[0]
-    statement = sql.CLAIM_WITH_PAYLOAD if request.with_payload else sql.CLAIM
     for eval_id, count in share(request.want, demands, global_room=room).items():
-        claimed = connection.execute(
-            statement, (request.executor_id, now, eval_id, monotonic, count)
-        ).fetchall()
+        claimed = _claim_of(connection, request, eval_id, count, now, monotonic)
         if claimed:
             connection.execute(sql.COUNT_CLAIMED, (len(claimed), eval_id))
-            reply.leases += [Lease(row[0], eval_id, *row[1:]) for row in claimed]
+            reply.leases += claimed
         if len(claimed) < count:
             reply.next_due = _earlier(reply.next_due, _due_in(connection, eval_id, monotonic))
     reply.leases.sort(key=lambda lease: lease.task_id)
     return reply
+
+
+def _claim_of(
+    connection: sqlite3.Connection,
+    request: ExchangeRequest,
+    eval_id: int,
+    count: int,
+    now: float,
+    monotonic: float,
+) -> list[Lease]:
+    """Up to `count` leases of one eval's tasks that may start now, first come first."""
+    which = (eval_id, monotonic, count)
+    first, last, found, retries, losses = connection.execute(sql.SPAN_OF_CLAIM, which).fetchone()
+    if not found:
+        return []
+    if last - first + 1 == found:
+        span = (request.executor_id, now, first, last)
+        if request.with_payload:
+            rows = connection.execute(sql.CLAIM_RANGE_WITH_PAYLOAD, span).fetchall()
+            return [Lease(row[0], eval_id, *row[1:]) for row in rows]
+        if not retries and not losses:
+            connection.execute(sql.CLAIM_RANGE, span)
+            return [Lease(task_id, eval_id, 0) for task_id in range(first, last + 1)]
+    statement = sql.CLAIM_WITH_PAYLOAD if request.with_payload else sql.CLAIM
+    rows = connection.execute(statement, (*which, request.executor_id, now)).fetchall()
+    return [Lease(row[0], eval_id, *row[1:]) for row in rows]
 
 
 def _earlier(a: float | None, b: float | None) -> float | None:
