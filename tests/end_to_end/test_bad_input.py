@@ -266,7 +266,7 @@ def test_tasks_that_cannot_be_queued(tmp_path: Path, tasks: str, expected: list[
 @pytest.mark.parametrize(
     ("evaluate", "expected"),
     [
-        ("return threading.Lock()", ["task 'a", "words", "cannot be pickled", "lock"]),
+        ("return threading.Lock()", ["task 'words/a.1' cannot be pickled", "lock"]),
         ("raise KeyError('oops')", ["KeyError: 'oops'", "words.py", "task 'a'", "To resume"]),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +37,7 @@ def dumps(value: Any, *, what: str, by_value: bool = False) -> bytes:
         pickled = _dumps_by_value(value)
         if pickled is not None:
             return pickled
-        raise not_picklable(value, what=what, error=error) from error
+        raise _not_picklable(value, what=what, error=error) from error
 
 
 def _dumps_by_value(value: Any) -> bytes | None:
@@ -43,11 +45,21 @@ def _dumps_by_value(value: Any) -> bytes | None:
         import dill  # noqa: PLC0415  heavy, for local classes only
     except ImportError:
         return None
+    # dill would also "pickle" what belongs to one process, and give another one back: a lock that
+    # nobody shares, a file opened anew. Those are refused, as pickle refuses them.
+    dispatch = {kind: how for kind, how in dill.Pickler.dispatch.items() if kind not in _HELD}
+    pickler = type("ByValue", (dill.Pickler,), {"dispatch": dispatch})
+    buffer = io.BytesIO()
     try:
-        pickled: bytes = dill.dumps(value, pickle.HIGHEST_PROTOCOL)
+        pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
     except Exception:  # noqa: BLE001  the first error, of pickle, is the one that is reported
         return None
-    return pickled
+    return buffer.getvalue()
+
+
+_HELD = {type(threading.Lock()), type(threading.RLock()), io.FileIO, io.TextIOWrapper} | {
+    *(io.BufferedReader, io.BufferedWriter, io.BufferedRandom),
+}
 
 
 def check_picklable(value: Any, *, what: str) -> None:
@@ -55,25 +67,25 @@ def check_picklable(value: Any, *, what: str) -> None:
     dumps(value, what=what)
 
 
-def not_picklable(value: Any, *, what: str, error: BaseException) -> NotPicklableError:
-    """The error to raise for `value`, after `error` from pickling it."""
-    path = culprit(value)
-    at = f"field {path!r}" if path else f"a {type(value).__name__}"
+def _not_picklable(value: Any, *, what: str, error: Exception) -> NotPicklableError:
+    path, error = _culprit(value, error)
+    at = f"field {'.'.join(path)!r}" if path else f"a {type(value).__name__}"
     return NotPicklableError(
         f"{what} cannot be pickled: {at}: {type(error).__name__}: {error}. "
         "Keep plain data in it, and open clients, locks and files in Eval._context()"
     )
 
 
-def culprit(value: Any) -> str:
-    """The dotted path of the innermost field of `value` that cannot be pickled, or ''."""
+def _culprit(value: Any, error: Exception) -> tuple[list[str], Exception]:
+    """The path to the innermost field of `value` that cannot be pickled, and why it cannot."""
     for name, part in _parts(value):
         try:
             pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
-        except PICKLE_ERRORS:
-            inner = culprit(part)
-            return f"{name}.{inner}" if inner else name
-    return ""
+        except PICKLE_ERRORS as part_error:
+            if _dumps_by_value(part) is None:
+                path, cause = _culprit(part, part_error)
+                return [name, *path], cause
+    return [], error
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

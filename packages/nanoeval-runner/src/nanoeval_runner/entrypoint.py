@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -110,8 +111,13 @@ def _describe_leaf(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    """Where it was raised: in an executor process, its note says so."""
+    remote = "".join(note for note in getattr(error, "__notes__", []) if "traceback" in note)
+    places = re.findall(r'File "([^"]+)", line (\d+)', remote)
+    places = places or [
+        (frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return "at " + ":".join(places[-1]) if places else ""
 
 
 def _hint() -> str:
