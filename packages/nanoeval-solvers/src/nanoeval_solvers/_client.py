@@ -205,8 +205,8 @@ class Client:
     def _fatal(self, model: APIModel, failure: Failure) -> ConfigError:
         if failure.status is None:
             return ConfigError(
-                f"{self._url} cannot be reached: {failure.words}. To go on, check `base_url` and "
-                "the network, and that the server is running"
+                f"{self._url} cannot be reached: {failure.words.rstrip('.')}. To go on, check "
+                "`base_url` and the network, and that the server is running"
             )
         hint = {
             401: f"check the key in the environment variable {model.api_key_env}",
@@ -216,7 +216,7 @@ class Client:
         }.get(failure.status, "check the solver's arguments")
         return ConfigError(
             f"{self._url} refused a call to model {model.model!r} with HTTP status "
-            f"{failure.status}: {failure.words}. To go on, {hint}"
+            f"{failure.status}: {failure.words.rstrip('.')}. To go on, {hint}"
         )
 
     def _exhausted(self, model: APIModel, failure: Failure, calls: int) -> RolloutSystemError:

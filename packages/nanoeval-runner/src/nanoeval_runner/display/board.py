@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nanoeval_runner.display.final_table import final_table
 from nanoeval_runner.display.forecast import Work, seconds_left
 from nanoeval_runner.display.surfaces import Surface, choose_surface
-from nanoeval_runner.queue.rows import EvalRow, TaskTimes
+from nanoeval_runner.inspection import PORT_GAUGE
+from nanoeval_runner.queue.rows import EvalRow, ExecutorRow, TaskTimes
 
 if TYPE_CHECKING:
     from nanoeval_runner.engine import Engine
@@ -80,7 +83,9 @@ class Board:
                 by_engine.setdefault(member.engine, []).append(member)
         for engine, members in by_engine.items():
             rows = {row.id: row for row in await engine.store.list_evals()}
+            gauges = gauges_of(await engine.store.list_executors())
             for member in members:
+                member.view.gauges = gauges
                 await member.update(rows.get(member.run.eval_id))
             if time.monotonic() >= self._next_forecast:
                 await self._forecast(engine, members, rows)
@@ -108,6 +113,17 @@ class Board:
             member.view.ends_at = None if left is None else time.monotonic() + left
         now = time.monotonic()
         self._next_forecast = now + max(FORECAST_SECONDS, FORECAST_COST_FACTOR * (now - started))
+
+
+def gauges_of(executors: Sequence[ExecutorRow]) -> dict[str, float]:
+    """What the running executors publish, such as a rate limit in force; the largest of each."""
+    gauges: dict[str, float] = {}
+    for row in executors:
+        if row.state == "running":
+            for name, value in json.loads(row.gauges).items():
+                gauges[name] = max(value, gauges.get(name, value))
+    gauges.pop(PORT_GAUGE, None)
+    return gauges
 
 
 class _Boards:

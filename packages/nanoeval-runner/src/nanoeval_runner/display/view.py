@@ -29,6 +29,7 @@ class View:
         ends_at: the monotonic time at which it is expected to be over.
         score: `accuracy` and `accuracy_stderr`, or whatever else a summary holds.
         postfix: what `Eval.update_progress` asked to show.
+        gauges: what executors publish, such as an endpoint's limit in force.
         record: where the record is, a path or a URL.
         summary: the final one.
     """
@@ -48,6 +49,7 @@ class View:
     score: dict[str, Any] | None = None
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
     postfix: dict[str, str] = dataclasses.field(default_factory=dict)
+    gauges: dict[str, float] = dataclasses.field(default_factory=dict)
     record: str | None = None
     summary: dict[str, Any] | None = None
     _marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)
@@ -107,6 +109,7 @@ class View:
         if self.state == "running":
             limit = "" if self.limit is None else f" of {self.limit:,}"
             found.append(f"{self.in_flight:,}{limit} in flight")
+            found += [f"{k.replace('_', ' ')} {v:g}" for k, v in sorted(self.gauges.items())]
         if self.retries:
             found.append(f"{self.retries:,} retries" if self.retries > 1 else "1 retry")
         found.append(self.error_text())
