@@ -13,6 +13,7 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_ray.config import RayExecutors
 
 LOCAL = "local"
+LOCAL_ATTEMPTS = 3
 
 
 class _Connection:
@@ -43,16 +44,19 @@ class _Connection:
         options: dict[str, Any] = {"logging_level": "error", "runtime_env": config.runtime_env}
         if address == LOCAL:
             options |= _local_options(config, size)
-        try:
-            ray.init(address=address, **(options | (config.init_options or {})))
-        except Exception as error:
-            with contextlib.suppress(Exception):
-                ray.shutdown()
-            raise ConfigError(
-                f"RayExecutors.address={address!r}: cannot use that Ray cluster "
-                f"({type(error).__name__}: {error}). `ray status --address {address}` shows "
-                "whether it is up; leave the address out to start one on this machine"
-            ) from error
+        options |= config.init_options or {}
+        # Ray allows the processes of a new cluster 15 s to start: too few for a busy machine, but
+        # what they had to read from disk is in memory the next time.
+        for attempts_left in reversed(range(LOCAL_ATTEMPTS if address == LOCAL else 1)):
+            try:
+                ray.init(address=address, **options)
+            except Exception as error:
+                with contextlib.suppress(Exception):
+                    ray.shutdown()
+                if not attempts_left:
+                    raise _refusal(address, error) from error
+            else:
+                return
 
     def close(self) -> None:
         """Disconnect when nobody needs it any more; a cluster that was started here stops."""
@@ -64,6 +68,20 @@ class _Connection:
 
 
 connection = _Connection()
+
+
+def _refusal(address: str, error: Exception) -> ConfigError:
+    what = f"{type(error).__name__}: {error}"
+    if address == LOCAL:
+        return ConfigError(
+            f"Ray cannot start a cluster on this machine ({what}). Its logs are in "
+            "/tmp/ray/session_latest/logs; RayExecutors.address names a cluster that is up"
+        )
+    return ConfigError(
+        f"RayExecutors.address={address!r}: that Ray cluster cannot be used ({what}). `ray status "
+        f"--address {address}` shows whether it is up; without an address (and RAY_ADDRESS) one "
+        "is started on this machine"
+    )
 
 
 def _local_options(config: RayExecutors, size: int | None) -> dict[str, Any]:

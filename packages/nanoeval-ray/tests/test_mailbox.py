@@ -1,0 +1,57 @@
+"""Messages of several threads, each a conversation of its own."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from nanoeval_ray._mailbox import LANES, Mailbox
+
+
+def test_each_thread_gets_the_replies_to_its_own_messages() -> None:
+    mailbox = Mailbox()
+
+    def talk(name: int) -> list[bytes]:
+        return [mailbox.call(b"%d.%d" % (name, i)) for i in range(50)]
+
+    def answer(lane: int) -> int:
+        turns = 0
+        message = mailbox.turn(lane, None)
+        while message is not None:
+            turns += 1
+            message = mailbox.turn(lane, b"re " + message)
+        return turns
+
+    with ThreadPoolExecutor(2 * LANES) as threads:
+        answers = [threads.submit(answer, lane) for lane in range(LANES)]
+        talks = [threads.submit(talk, name) for name in range(LANES)]
+        for name, replies in enumerate(talks):
+            assert replies.result() == [b"re %d.%d" % (name, i) for i in range(50)]
+        mailbox.close()
+        assert [turns.result() for turns in answers] == [50] * LANES
+
+
+def test_a_thread_that_waits_holds_up_no_other() -> None:
+    mailbox = Mailbox()
+    waiting = threading.Thread(target=mailbox.call, args=(b"wait",), daemon=True)
+    waiting.start()
+    assert mailbox.turn(0, None) == b"wait"
+    with ThreadPoolExecutor(1) as threads:
+        reply = threads.submit(mailbox.call, b"exchange")
+        assert mailbox.turn(1, None) == b"exchange"
+        mailbox.close()
+        assert mailbox.turn(1, b"done") is None
+        assert reply.result() == b"done"
+    mailbox.turn(0, b"stop")
+    waiting.join()
+
+
+def test_more_threads_than_lanes_are_a_mistake() -> None:
+    mailbox = Mailbox()
+    for _ in range(LANES):
+        threading.Thread(target=mailbox.call, args=(b"",), daemon=True).start()
+    for lane in range(LANES):
+        mailbox.turn(lane, None)
+    with pytest.raises(IndexError):
+        mailbox.call(b"one too many")
