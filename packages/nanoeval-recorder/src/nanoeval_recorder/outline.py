@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from nanoeval_recorder._file_recorder import log_dir
 from nanoeval_recorder._record_file import existing_parts, split_name
 from nanoeval_recorder.events import Event, FinalReport, RunStarted
+from nanoeval_recorder.folder import records_folder
 from nanoeval_recorder.reader import open_record, parse_event, record_files
 
 TAIL = 1 << 16
@@ -37,7 +37,7 @@ class Outline:
 
 def default_folder() -> Path:
     """Where recorders put records unless they are told otherwise."""
-    return log_dir(None)
+    return records_folder()
 
 
 def outlines(folder: str | Path) -> list[Outline]:
