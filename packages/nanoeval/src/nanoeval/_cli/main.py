@@ -17,6 +17,7 @@ COMMANDS = {
     "show": "show a run: its summary, errors and slowest tasks",
     "samples": "page through a run's prompts, replies and verdicts",
     "compare": "compare two runs on the same questions",
+    "rescore": "score recorded replies anew, without asking the model",
     "export": "write a run as CSV, Parquet or an Inspect log",
     "monitor": "open the web monitor",
     "concurrency": "show or change how much of a running eval runs at once",

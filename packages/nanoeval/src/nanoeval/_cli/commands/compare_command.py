@@ -7,7 +7,7 @@ from typing import Any
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics.many_runs import compare_many
-from nanoeval_core.metrics.paired import Change, Comparison, compare
+from nanoeval_core.metrics.paired import Change, Comparison, Scores, compare
 from nanoeval_core.metrics.verdict import fail_if_worse
 from nanoeval_runner.display.formats import format_score
 
@@ -17,6 +17,7 @@ from nanoeval._cli.command import Parser, positive
 from nanoeval._cli.output import bold, write, write_json, write_table
 
 EXIT_UNKNOWN = 1
+FLIPS = 10
 PAIRS = ("difference", "95 % interval", "wins", "losses", "p", "p corrected")
 
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--when-unclear", choices=("pass", "fail"), default="pass", help="what else is to fail"
     )
-    parser.add_argument("-n", "--flips", type=positive, default=10, help="flipped questions (10)")
+    parser.add_argument(
+        "-n", "--flips", type=positive, default=FLIPS, help="flipped questions (10)"
+    )
     parser.add_json()
     asked = parser.parse_args(arguments)
     if len(asked.runs) < 2:
@@ -70,6 +73,11 @@ def _two(a: RunInfo, b: RunInfo, asked: Any) -> int:
     if not asked.json:
         write(verdict.reason)
     return min(verdict.exit_code, EXIT_UNKNOWN)
+
+
+def show_comparison(a: RunInfo, b: RunInfo, scores_a: Scores, scores_b: Scores) -> None:
+    """Print how run b compares with run a."""
+    _show(a, b, compare(scores_a, scores_b, common_only=True), flips=FLIPS)
 
 
 def _show(a: RunInfo, b: RunInfo, found: Comparison, *, flips: int) -> None:
