@@ -8,7 +8,6 @@ from typing import Any
 
 from nanoeval_recorder._record_file import existing_parts, split_name
 from nanoeval_recorder.events import Event, FinalReport, RunStarted
-from nanoeval_recorder.folder import records_folder
 from nanoeval_recorder.reader import open_record, parse_event, record_files
 
 TAIL = 1 << 16
@@ -33,11 +32,6 @@ class Outline:
     @property
     def run_id(self) -> str:
         return self.started.run_id or self.path.stem
-
-
-def default_folder() -> Path:
-    """Where recorders put records unless they are told otherwise."""
-    return records_folder()
 
 
 def outlines(folder: str | Path) -> list[Outline]:

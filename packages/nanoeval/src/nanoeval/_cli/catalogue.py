@@ -12,7 +12,8 @@ from typing import Any
 
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.metrics.headline import Headline, headline
-from nanoeval_recorder.outline import Outline, default_folder, outline_of, outlines
+from nanoeval_recorder.folder import records_folder
+from nanoeval_recorder.outline import Outline, outline_of, outlines
 from nanoeval_runner.arguments import model_in
 from nanoeval_runner.cli.state_files import StateFile, record_of, state_files
 from nanoeval_runner.queue.rows import EvalRow
@@ -80,7 +81,7 @@ def all_runs() -> tuple[list[RunInfo], list[StateError]]:
             problems.append(found)
         else:
             runs |= {run.run_id: run for run in _of_state_file(found)}
-    folder = default_folder()
+    folder = records_folder()
     for outline in outlines(folder) if folder.is_dir() else []:
         run = runs.get(outline.run_id)
         if run is None:
@@ -178,7 +179,7 @@ def find_run(name: str | None) -> RunInfo:
     runs, _ = all_runs()
     if not runs:
         raise ConfigError(
-            f"no run is known: no state file, and no record in {default_folder()}. Run an eval "
+            f"no run is known: no state file, and no record in {records_folder()}. Run an eval "
             "first, set NANOEVAL_LOG_DIR to where its records are, or name a record's path"
         )
     if name in (None, "last"):
@@ -214,6 +215,6 @@ def record_path(run: RunInfo) -> Path:
     if run.record is None or not run.record.exists():
         raise ConfigError(
             f"run {run.run_id} has no record here: it was run with another recorder, or its file "
-            f"was moved. Records are looked for in {default_folder()}; name a file to read that"
+            f"was moved. Records are looked for in {records_folder()}; name a file to read that"
         )
     return run.record

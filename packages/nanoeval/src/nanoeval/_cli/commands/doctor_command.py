@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nanoeval_core.errors import NanoevalError, StateError
-from nanoeval_recorder.outline import default_folder
+from nanoeval_recorder.folder import records_folder
 from nanoeval_runner.cli.state_files import backups, state_files
 from nanoeval_runner.queue.paths import backup_location, on_memory_file_system, state_dir
 
@@ -100,7 +100,7 @@ def _folders() -> Iterator[Finding]:
     else:
         kind = "in memory: gone after a reboot, but for backups" * on_memory_file_system(state)
         yield _folder("state folder", state, "NANOEVAL_STATE_DIR", kind)
-    yield _folder("records", default_folder(), "NANOEVAL_LOG_DIR")
+    yield _folder("records", records_folder(), "NANOEVAL_LOG_DIR")
     location = backup_location()
     if "://" in location:
         yield Finding("ok", "backups", location)

@@ -1,0 +1,274 @@
+"""Every subcommand as a user runs it: a process in a terminal, its screen read back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import nanoeval
+from tests.support.script import environment
+
+COMMANDS = [
+    *("run", "new", "sweep", "resume", "ls", "show", "samples", "compare", "rescore", "export"),
+    *("monitor", "concurrency", "doctor", "clean", "completion"),
+]
+
+
+def piped(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nanoeval", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=environment(folder, **more),
+        cwd=folder,
+        timeout=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an eval that `nanoeval new` wrote, and two runs of it."""
+    folder = tmp_path_factory.mktemp("ran")
+    for arguments in (
+        ("new", "sums"),
+        ("run", "sums.py:Sums", "solver.seed=1", "runner.run_set_id=first", "--json"),
+        ("run", "sums.py:Sums", "solver.accuracy=0", "runner.run_set_id=second"),
+    ):
+        done = piped(*arguments, folder=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_without_a_command_it_lists_them(tmp_path: Path) -> None:
+    with nanoeval(folder=tmp_path, size=(40, 100)) as terminal:
+        assert terminal.finish() == 2
+        assert all(f"  {command} " in terminal.text for command in COMMANDS)
+        assert "Exit codes:" in terminal.text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_explains_itself(command: str, tmp_path: Path) -> None:
+    done = piped(command, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"nanoeval {command}" in done.stdout
+    assert len(done.stdout.splitlines()) > 3
+
+
+def test_new_writes_an_eval_that_runs_with_a_test_that_passes(ran: Path) -> None:
+    assert len((ran / "sums.py").read_text().splitlines()) <= 30
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_sums.py"],
+        cwd=ran,
+        env=environment(ran),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout
+    script = subprocess.run(
+        [sys.executable, "sums.py"], cwd=ran, env=environment(ran), check=False, timeout=100
+    )
+    assert script.returncode == 0
+
+
+def test_run_shows_the_summary(ran: Path) -> None:
+    with nanoeval(
+        "run", "sums.py:Sums", "solver.accuracy=1", folder=ran, size=(50, 100)
+    ) as terminal:
+        assert terminal.finish() == 0
+        assert "accuracy" in terminal.text
+        assert "record: " in terminal.text
+
+
+def test_run_help_lists_every_field_with_type_default_and_doc(ran: Path) -> None:
+    with nanoeval("run", "sums.py:Sums", "--help", folder=ran, size=(200, 100)) as terminal:
+        assert terminal.finish() == 0
+        text = terminal.text
+    assert "n_consensus  int, default 1" in text
+    assert "runner.concurrency  int | None, default 4096" in text
+    assert "This eval's tasks in flight" in text
+    assert "--budget-tokens" in text
+
+
+def test_wildcards(ran: Path) -> None:
+    done = piped("run", "sums.py:Sums", "...accuracy=1", "...n_tasks=1", "--json", folder=ran)
+    summary = json.loads(done.stdout)
+    assert (summary["accuracy"], summary["num_tasks"]) == (1.0, 1)
+
+
+def test_a_script_with_its_own_main(ran: Path) -> None:
+    done = piped("run", "sums.py", folder=ran)
+    assert done.returncode == 0, done.stderr
+    assert "2/2" in done.stderr
+
+
+def test_ls_lists_newest_first(ran: Path) -> None:
+    with nanoeval("ls", "sums", folder=ran, size=(24, 160)) as terminal:
+        assert terminal.finish() == 0
+        header, *rows = [line for line in terminal.lines if line]
+    assert header.split()[:3] == ["run", "started", "eval"]
+    assert all("done" in row for row in rows if "older" not in row)
+    found = json.loads(piped("ls", "--json", "--all", folder=ran).stdout)
+    starts = [run["created_at"] for run in found]
+    assert starts == sorted(starts, reverse=True)
+    by_set = {run["run_set_id"]: run for run in found}
+    assert by_set["second"]["score"]["value"] == 0.0
+    assert by_set["second"]["total"] == 2
+    assert Path(by_set["second"]["record"]).exists()
+
+
+def test_ls_goes_into_a_closed_pipe_quietly(ran: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m nanoeval ls | true",
+        shell=True,
+        cwd=ran,
+        env=environment(ran),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.stderr == ""
+
+
+def test_show_by_run_set_run_id_prefix_and_record(ran: Path) -> None:
+    with nanoeval("show", "second", folder=ran, size=(60, 100)) as terminal:
+        assert terminal.finish() == 0
+        assert "score       accuracy 0.000" in terminal.text
+        assert "summary" in terminal.text
+    run = json.loads(piped("show", "second", "--json", folder=ran).stdout)
+    again = json.loads(piped("show", run["record"], "--json", folder=ran).stdout)
+    assert again["run_id"] == run["run_id"]
+    by_id = json.loads(piped("show", run["run_id"], "--json", folder=ran).stdout)
+    assert by_id["summary"]["accuracy"] == 0.0
+
+
+def test_samples_wrong(ran: Path) -> None:
+    with nanoeval("samples", "second", "--wrong", folder=ran) as terminal:
+        assert terminal.finish() == 0
+        text = terminal.text
+    assert text.count(" · wrong · picked ") == 2
+    assert "2 + 2 = ?" in text
+    assert "expected B" in text
+    none = piped("samples", "second", "--right", folder=ran)
+    assert none.stdout == ""
+    assert "no samples like that" in none.stderr
+
+
+def test_samples_show_what_a_terminal_would_obey_as_text(ran: Path) -> None:
+    record = Path(json.loads(piped("show", "second", "--json", folder=ran).stdout)["record"])
+    hostile = ran / "hostile.jsonl"
+    hostile.write_text(record.read_text().replace("Answer: ", "\\u001b[2J\\u001b]0;owned\\u0007"))
+    with nanoeval("samples", str(hostile), folder=ran) as terminal:
+        assert terminal.finish() == 0
+        assert b"\x1b[2J" not in terminal.written
+        assert "\\x1b[2J" in terminal.text
+
+
+def test_compare(ran: Path) -> None:
+    with nanoeval("compare", "first", "second", folder=ran, size=(40, 120)) as terminal:
+        assert terminal.finish() == 0
+        text = terminal.text
+    assert "B - A" in text
+    assert "2 questions" in text
+    assert "McNemar test" in text
+    found = json.loads(piped("compare", "first", "second", "--json", folder=ran).stdout)
+    assert found["n"] == 2
+    assert found["b"]["mean"] == 0.0
+
+
+def test_compare_fails_a_job_only_when_b_is_worse(ran: Path) -> None:
+    worse = piped("compare", "first", "second", "--fail-if-worse", folder=ran)
+    assert worse.returncode == 0  # two questions do not show it
+    assert "unclear" in worse.stdout
+    strict = piped(
+        "compare", "first", "second", "--fail-if-worse", "--when-unclear=fail", folder=ran
+    )
+    assert strict.returncode == 1
+
+
+def test_export_csv_and_jsonl(ran: Path) -> None:
+    done = piped("export", "second", "--to", "csv", "-o", "-", folder=ran)
+    header, *rows = done.stdout.splitlines()
+    assert header.startswith("run_id,eval_name,model,sample_id")
+    assert len(rows) == 2
+    done = piped("export", "second", "--to", "jsonl", "-o", "out.jsonl", folder=ran)
+    assert done.returncode == 0
+    assert len((ran / "out.jsonl").read_text().splitlines()) == 2
+    again = piped("export", "second", "--to", "jsonl", "-o", "out.jsonl", folder=ran)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_concurrency_is_shown_and_changed(ran: Path) -> None:
+    with nanoeval("concurrency", "second", "17", folder=ran) as terminal:
+        assert terminal.finish() == 0
+        assert " 17 " in terminal.text
+    shown = json.loads(piped("concurrency", "second", "--json", folder=ran).stdout)
+    assert [one["limit"] for one in shown["evals"]] == [17]
+
+
+def test_doctor(ran: Path) -> None:
+    with nanoeval("doctor", "--offline", folder=ran, size=(50, 160)) as terminal:
+        assert terminal.finish() == 0
+        assert "state folder" in terminal.text
+        assert "all five packages" in terminal.text
+
+
+def test_doctor_calls_the_endpoint(ran: Path) -> None:
+    done = piped("doctor", "--json", folder=ran, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert done.returncode == 1
+    problems = [found for found in json.loads(done.stdout) if found["state"] == "problem"]
+    assert [found["what"] for found in problems] == ["endpoint"]
+    assert "127.0.0.1:9/v1/models does not answer" in problems[0]["found"]
+
+
+def test_clean_asks_then_removes_state_and_leaves_records(tmp_path: Path) -> None:
+    piped("new", "sums", folder=tmp_path)
+    piped("run", "sums.py:Sums", "runner.run_set_id=gone", folder=tmp_path)
+    state = tmp_path / "state" / "gone.db"
+    with nanoeval("clean", folder=tmp_path) as terminal:
+        terminal.wait_for("Remove these 2 files? [y/N]")
+        terminal.type("n\r")
+        assert terminal.finish() == 0
+    assert state.exists()
+    unattended = piped("clean", folder=tmp_path)
+    assert unattended.returncode == 2
+    assert "--yes" in unattended.stderr
+    with nanoeval("clean", folder=tmp_path) as terminal:
+        terminal.wait_for("[y/N]")
+        terminal.type("y\r")
+        assert terminal.finish() == 0
+    assert not state.exists()
+    assert not list((tmp_path / "backups").glob("*.db"))
+    assert list((tmp_path / "records").glob("*.jsonl"))
+    listed = json.loads(piped("ls", "--json", folder=tmp_path).stdout)
+    assert [run["state"] for run in listed] == ["done"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_completes(shell: str, ran: Path) -> None:
+    done = piped("completion", shell, folder=ran)
+    assert done.returncode == 0
+    script = (
+        done.stdout + "\nCOMP_WORDS=(nanoeval sh); COMP_CWORD=1; _nanoeval; echo ${COMPREPLY[*]}"
+    )
+    script += "\nCOMP_WORDS=(nanoeval ls --st); COMP_CWORD=2; _nanoeval; echo ${COMPREPLY[*]}"
+    if shell == "zsh":
+        return  # its first line is zsh's own; the rest is the same
+    completed = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert completed.stdout.splitlines() == ["show", "--state"]
+
+
+def test_fish_completion_names_every_command(ran: Path) -> None:
+    text = piped("completion", "fish", folder=ran).stdout
+    assert all(f"-a {command} " in text for command in COMMANDS)

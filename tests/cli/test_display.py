@@ -1,0 +1,207 @@
+"""The display of a run that goes on: in terminals of several kinds, in pipes, in a log."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.support.script import ROOT, environment
+
+SCRIPT = "tests.cli.gate_eval"
+
+
+class Run(Terminal):
+    """`gate_eval` in a terminal, held at its gate."""
+
+    def __init__(
+        self, folder: Path, *arguments: str, size: tuple[int, int] = (24, 100), **more: str
+    ) -> None:
+        self.gate = folder / "gate"
+        super().__init__(
+            "-m", SCRIPT, *arguments, folder=folder, size=size, GATE=str(self.gate), **more
+        )
+
+    def open_gate(self) -> None:
+        self.gate.touch()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with Run(tmp_path) as run:
+        yield run
+
+
+def test_shows_how_far_it_is_and_ends_in_a_table(run: Run) -> None:
+    run.wait_for("4/10")
+    run.wait_for("6 of 4,096 in flight")
+    shown = run.now
+    assert "gate" in shown
+    assert "━" in shown
+    assert re.search(r"accuracy 0\.500 ± 0\.\d+", shown)
+    assert "1 retry" in shown
+    assert "6k tokens" in shown or "6,000 tokens" in shown
+    assert "cost 1" in shown
+    run.open_gate()
+    assert run.finish() == 0
+    assert "in flight" not in run.now  # the display is gone, the table stays
+    table = run.text
+    assert re.search(r"eval +score +done +retries +time +tokens +cost", table)
+    assert re.search(r"gate +0\.500 ± 0\.\d+ +10/10 +1 ", table)
+    record = Path(re.search(r"record: (\S+)", table.replace("\n", ""))[1])  # type: ignore[index]
+    assert record.exists() or record.with_suffix("").exists() or "jsonl" in table
+    assert not run.screen.cursor.hidden
+
+
+def test_what_is_printed_stays_above_the_display(tmp_path: Path) -> None:
+    with Run(tmp_path, "eval.says=hello from the eval") as run:
+        run.wait_for("4/10")
+        lines = [line for line in run.lines if line]
+        said = next(i for i, line in enumerate(lines) if "hello from the eval" in line)
+        bar = max(i for i, line in enumerate(lines) if "4/10" in line)
+        assert said < bar
+        assert sum("4/10" in line for line in lines) == 1
+        run.open_gate()
+        assert run.finish() == 0
+
+
+def test_gathered_runs_share_one_display_and_one_table(tmp_path: Path) -> None:
+    with Run(tmp_path, "beside=3", "eval.open=5") as run:
+        run.wait_for(lambda text: text.count("5/10") == 3)
+        assert {"gate ", "gate1", "gate2"} <= {line[:5] for line in run.now.splitlines()}
+        run.open_gate()
+        assert run.finish() == 0
+        assert sum(line.startswith("eval ") for line in run.lines) == 1
+        assert run.text.count("10/10") == 3
+
+
+def test_more_runs_than_rows(tmp_path: Path) -> None:
+    with Run(tmp_path, "beside=12", "eval.open=5", size=(8, 80)) as run:
+        run.wait_for("of all tasks")
+        shown = [line for line in run.now.splitlines() if line]
+        assert len(shown) <= 7
+        run.open_gate()
+        assert run.finish() == 0
+        assert run.text.count("10/10") == 12
+
+
+def test_a_narrower_and_a_wider_terminal(run: Run) -> None:
+    run.wait_for("4/10")
+    for columns in (50, 120):
+        run.resize(24, columns)
+        width = columns
+
+        def fits(text: str, width: int = width) -> bool:
+            lines = [line for line in text.splitlines() if line]
+            return len(lines) == 2 and max(map(len, lines)) < width
+
+        run.wait_for(fits)
+    run.open_gate()
+    assert run.finish() == 0
+    assert "10/10" in run.now
+
+
+def test_no_color(tmp_path: Path) -> None:
+    with Run(tmp_path, NO_COLOR="1") as run:
+        run.wait_for("4/10")
+        colours = re.findall(rb"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38;[0-9;]+)m", run.written)
+        assert not colours
+        assert "─" in run.now  # what is left to do differs from what is done without colour too
+        run.open_gate()
+        assert run.finish() == 0
+
+
+@pytest.mark.parametrize(
+    "setting", [{"TERM": "dumb"}, {"CI": "true"}, {"PYTHONIOENCODING": "ascii"}]
+)
+def test_terminals_that_cannot_draw_get_lines(tmp_path: Path, setting: dict[str, str]) -> None:
+    with Run(tmp_path, **{"PYTHONUTF8": "0", **setting}) as run:
+        run.open_gate()
+        assert run.finish() == 0
+        assert b"\x1b" not in run.written
+        assert "10/10" in run.text
+
+
+def test_off(tmp_path: Path) -> None:
+    with Run(tmp_path, NANOEVAL_PROGRESS="off") as run:
+        run.open_gate()
+        assert run.finish() == 0
+        assert run.text.strip() == ""
+
+
+def test_a_pipe_gets_plain_text_and_nothing_on_stdout(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", SCRIPT],
+        env=environment(tmp_path, GATE=str(tmp_path / "gate")),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert done.stdout == ""
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+    assert len(done.stderr.splitlines()) == 3  # header, row, record
+
+
+def test_stdout_in_a_pipe_keeps_what_the_script_prints(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m {SCRIPT} 'eval.says=for the pipe' | tee {tmp_path / 'piped'}"
+    with Terminal(
+        "-c",
+        f"import os; os.system({command!r})",
+        folder=tmp_path,
+        GATE=str(tmp_path / "gate"),
+    ) as run:
+        run.wait_for("4/10")
+        (tmp_path / "gate").touch()
+        assert run.finish() == 0
+    assert (tmp_path / "piped").read_text() == "for the pipe\n"
+
+
+def test_ctrl_c_takes_the_display_down_and_says_how_to_resume(run: Run) -> None:
+    run.wait_for("4/10")
+    run.type("\x03")
+    run.wait_for("finishing what is in flight")
+    run.open_gate()  # what is in flight ends
+    code = run.finish()
+    # All ten were in flight, so all ten are there.
+    assert code in (0, 130)
+    assert not run.screen.cursor.hidden
+    assert "10/10" in run.text
+
+
+def test_second_ctrl_c_stops_at_once(run: Run) -> None:
+    run.wait_for("4/10")
+    run.type("\x03")
+    run.wait_for("finishing what is in flight")
+    run.type("\x03")
+    assert run.finish() in (130, -2)
+    assert "resume" in run.text
+    assert "Traceback" not in run.text
+
+
+def test_a_failing_eval_is_told_in_one_message(tmp_path: Path) -> None:
+    with Run(tmp_path, "eval.breaks=True") as run:
+        run.wait_for("4/10")
+        run.open_gate()
+        assert run.finish() == 1
+        assert "KeyError: 'something in the eval'" in run.text
+        assert "Traceback" not in run.text
+        assert "in flight" not in run.now
+
+
+def test_a_budget_stops_the_run_and_says_which(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    arguments = ("runner.budget_tokens=4500", "runner.concurrency=1")
+    with Run(tmp_path, *arguments) as run:
+        assert run.finish() == 3
+        text = " ".join(run.text.split())
+        assert "tokens of budget_tokens=4,500 are spent" in text
+        assert "resume" in text

@@ -1,0 +1,110 @@
+"""Stopped, gone on with, run again: what is finished stays finished."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal, nanoeval
+from tests.cli.test_commands_in_a_terminal import piped
+
+GATE = str(Path(__file__).with_name("gate_eval.py"))
+
+
+def gated(*arguments: str, folder: Path) -> Terminal:
+    return nanoeval(*arguments, folder=folder, size=(30, 120), GATE=str(folder / "gate"))
+
+
+def test_a_stopped_run_is_listed_and_finished(tmp_path: Path) -> None:
+    arguments = ("runner.concurrency=5", "runner.shutdown_grace=0", "runner.run_set_id=mine")
+    with gated("run", f"{GATE}:Gate", *arguments, folder=tmp_path) as terminal:
+        terminal.wait_for("3/10")  # q001 waits behind the others for its second attempt
+        terminal.type("\x03")
+        assert terminal.finish() == 130
+        assert "resume" in terminal.text
+    listed = piped("resume", folder=tmp_path)
+    assert "mine" in listed.stdout
+    assert "3/10" in listed.stdout
+    shown = piped("show", "mine", folder=tmp_path)
+    assert "To finish it: nanoeval resume mine" in shown.stdout
+    (tmp_path / "gate").touch()
+    with gated("resume", "mine", folder=tmp_path) as terminal:
+        assert terminal.finish() == 0
+        assert "10/10" in terminal.text
+    assert "Nothing to resume" in piped("resume", folder=tmp_path).stdout
+
+
+def test_a_sweep_ends_in_a_table_and_repeats_only_what_is_new(tmp_path: Path) -> None:
+    for name in ("sums", "more_sums"):
+        assert piped("new", name, folder=tmp_path).returncode == 0
+    sweep = ("sweep", "sums.py:Sums", "more_sums.py:MoreSums")
+    arguments = ("--name", "mine")
+    with nanoeval(*sweep, "solver.accuracy=0,1", *arguments, folder=tmp_path, size=(30, 120)) as t:
+        assert t.finish() == 0
+        table = [line.split() for line in t.lines if line.startswith(("sums ", "more_sums "))]
+        assert sum("± 0.000" in " ".join(row) for row in table) >= 2
+        assert b"\x1b[1m1.000" in t.written  # the best in bold
+    markdown = (tmp_path / "sweeps" / "mine" / "table.md").read_text()
+    assert "| sums | 0.000 ± 0.000 (0.000 – 0.658) | **1.000" in markdown
+    again = piped(*sweep, "solver.accuracy=0,1,0.5", *arguments, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "4 of 6 cells were there already" in again.stderr
+    with (tmp_path / "sweeps" / "mine" / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["choice"] for row in rows] == ["0", "1", "0.5"] * 2
+    runs = json.loads(piped("ls", "--json", "--all", folder=tmp_path).stdout)
+    assert len(runs) == 6
+
+
+def test_a_stopped_sweep_goes_on(tmp_path: Path) -> None:
+    arguments = ("runner.shutdown_grace=0", "name=a,b", "-o", "out")
+    with gated("sweep", f"{GATE}:Gate", *arguments, folder=tmp_path) as terminal:
+        terminal.wait_for(lambda text: text.count("4/10") == 2)
+        terminal.type("\x03")
+        assert terminal.finish() == 130
+        assert "Traceback" not in terminal.text
+    (tmp_path / "gate").touch()
+    with gated("sweep", f"{GATE}:Gate", *arguments, folder=tmp_path) as terminal:
+        assert terminal.finish() == 0
+    runs = json.loads(piped("ls", "--json", "--all", folder=tmp_path).stdout)
+    assert [run["state"] for run in runs] == ["done", "done"]
+    assert len({run["run_set_id"] for run in runs}) == 1
+
+
+def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    done = piped(
+        "sweep",
+        f"{GATE}:Gate",
+        "breaks=True,False",
+        "-o",
+        "out",
+        folder=tmp_path,
+        GATE=str(tmp_path / "gate"),
+    )
+    assert done.returncode == 1
+    assert "failed" in done.stdout
+    assert "0.5" in done.stdout
+    assert "KeyError: 'something in the eval'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a,b,c", ["a", "b", "c"]),
+        ("a", ["a"]),
+        (r"a\,b,c", ["a,b", "c"]),
+        ("[1,2],[3]", ["[1,2]", "[3]"]),
+        ("'a,b',c", ["'a,b'", "c"]),
+        (r"C:\x,d", [r"C:\x", "d"]),
+        ("", [""]),
+    ],
+)
+def test_values_of_an_argument(text: str, values: list[str]) -> None:
+    from importlib import import_module
+
+    assert import_module("nanoeval._cli.sweep").split_values(text) == values
