@@ -79,4 +79,4 @@ def _write_parquet(record: Path, path: Path) -> None:
 def _write_inspect(record: Path, path: Path) -> None:
     if find_spec("inspect_ai") is None:
         raise ConfigError('--to inspect needs Inspect itself: `pip install "nanoeval[inspect]"`')
-    import_module("nanoeval_recorder.inspect_log").export(record, path)
+    import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)
