@@ -28,6 +28,7 @@ from examples.gpqa_api import SAMPLE, GPQAEval
 MOCK = "mock solver (no model)"
 GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 64}
 PYTHON = os.path.relpath(sys.executable)
+NANOEVAL = os.path.join(os.path.dirname(PYTHON), "nanoeval")
 
 
 @chz.chz
@@ -111,9 +112,10 @@ def report(summary: dict[str, Any], eval_name: str, model_name: str) -> str:
 {usage["requests"]} requests
   record     {evallib_recorder().path_of(ids, eval_name)}
 
-Look at tasks and results:  {PYTHON} -m nanoeval.bin.sqlite run_set_id={ids.run_set_id}
-Resume one that stopped:    {PYTHON} -m examples.demo resume={ids.run_set_id}
-Ask another model:          OPENAI_API_KEY=… {PYTHON} -m examples.demo model=gpt-4o-mini"""
+Look at wrong replies:   {NANOEVAL} samples {ids.run_id} --wrong
+See the whole summary:   {NANOEVAL} show {ids.run_id}
+Resume one that stopped: {PYTHON} -m examples.demo resume={ids.run_set_id}
+Ask another model:       OPENAI_API_KEY=… {PYTHON} -m examples.demo model=gpt-4o-mini"""
 
 
 def main(demo: Demo) -> None:

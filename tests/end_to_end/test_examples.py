@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +18,7 @@ import pytest
 from examples import local_model
 from examples.gpqa_api import CHOICES, SAMPLE, load_questions
 from tests.support.api_server import KEY, MODEL, serving
-from tests.support.script import ROOT, run_python
+from tests.support.script import ROOT, environment, run_python
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -119,11 +126,99 @@ def test_demo_refuses_a_model_that_it_cannot_reach(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(
-    local_model.find_weights() is None, reason="the local model is in the demo's environment only"
-)
+def test_demo_stops_on_ctrl_c_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    asked = threading.Event()
+    answer_now = threading.Event()
+
+    def reply(prompt: str) -> str:
+        asked.set()
+        answer_now.wait(60)
+        return "Answer: A"
+
+    with serving(reply) as server:
+        folders = environment(tmp_path, OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY=KEY)
+        demo = [sys.executable, "-m", "examples.demo", f"model={MODEL}"]
+        process = subprocess.Popen(
+            demo, env=folders, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        answer_now.set()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        go_on = re.search(r"examples\.demo (resume=demo-[\d-]+)", out)
+        assert go_on is not None
+        before = len(server.requests)
+        assert before < len(load_questions(SAMPLE))
+        done = run_python(
+            "-m",
+            "examples.demo",
+            f"model={MODEL}",
+            go_on[1],
+            folder=tmp_path,
+            **{name: folders[name] for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY")},
+        )
+        assert done.returncode == 0, done.stderr
+        # Each question was asked once, but for those that Ctrl-C cut off.
+        assert len(matches(tmp_path)) == len(load_questions(SAMPLE))
+
+
+# --- the local model: in the demo's environment, once the demo was run there
+
+_DEMO_PYTHON = ROOT / ".hatch/default/bin/python"
+LOCAL_PYTHON = str(_DEMO_PYTHON) if _DEMO_PYTHON.exists() else sys.executable
+HAS_MODEL = "from examples.local_model import find_weights; print(find_weights() is not None)"
+
+
+def has_local_model() -> bool:
+    done = subprocess.run(
+        [LOCAL_PYTHON, "-c", HAS_MODEL], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    return done.stdout.strip() == "True"
+
+
+needs_model = pytest.mark.skipif(not has_local_model(), reason="the demo was not run here yet")
+
+
+@needs_model
 def test_demo_with_the_local_model(tmp_path: Path) -> None:
-    done = run_python("-m", "examples.demo", "n_tasks=2", folder=tmp_path)
+    done = subprocess.run(
+        [LOCAL_PYTHON, "-m", "examples.demo", "n_tasks=2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path),
+        cwd=ROOT,
+        timeout=140,
+    )
     assert done.returncode == 0, done.stderr
     assert local_model.MODEL in done.stdout
     assert len(matches(tmp_path)) == 2
+
+
+@needs_model
+def test_the_server_ends_with_whoever_opened_it(tmp_path: Path) -> None:
+    """Even when that is killed: its end of the pipe closes."""
+    script = (
+        "import examples.local_model as m, os, signal\n"
+        "with m.serve() as url:\n"
+        "    print(url, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [LOCAL_PYTHON, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path),
+        cwd=ROOT,
+        timeout=140,
+    )
+    assert done.returncode == -signal.SIGKILL
+    port = int(done.stdout.strip().removesuffix("/v1").rpartition(":")[2])
+    with socket.socket() as probe, contextlib.suppress(ConnectionError):
+        probe.connect(("127.0.0.1", port))  # refused when it has ended already, else
+        assert probe.recv(1) == b""  # closed as it ends: idle connections stay open until then
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", port))
