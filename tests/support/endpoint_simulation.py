@@ -106,7 +106,7 @@ class Simulation:
                 self.controller.grow(now, in_flight=in_flight, waiting=waiting)
                 tick = now + TICK
             limits = self.controller.limits(now)
-            burst = max(1.0, limits.rate * 0.03)
+            burst = 1.0 + limits.rate * 0.03
             credit = (
                 burst
                 if limits.rate == math.inf

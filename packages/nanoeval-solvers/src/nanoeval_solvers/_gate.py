@@ -13,7 +13,7 @@ from nanoeval_solvers._adaptive import Controller, Limits
 from nanoeval_solvers._meeting import Meeting, Share
 
 _SYNC_INTERVAL = 0.02  # seconds between looks at the shared numbers
-_BURST = 0.03  # seconds of the rate that may start at once: an event loop's breath
+_BURST = 0.03  # seconds of the rate that may be made up for: an event loop is never on time
 
 
 @dataclasses.dataclass(slots=True)
@@ -151,7 +151,7 @@ class Gate:
         if self._rate == math.inf:
             self._credit = 1.0
             return True
-        most = max(1.0, self._rate * _BURST)
+        most = 1.0 + self._rate * _BURST
         self._credit = min(most, self._credit + (now - self._credited_at) * self._rate)
         self._credited_at = now
         return self._credit >= 1.0

@@ -298,6 +298,14 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
     part: dict[str, Any] = {"type": "output_text", "text": scripted.text, "annotations": []}
     if scripted.refusal is not None:
         part = {"type": "refusal", "refusal": scripted.refusal}
+    asked, said = len(request.prompt.split()), len((scripted.text or "").split())
+    usage = {
+        "input_tokens": asked,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": said,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": asked + said,
+    }
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
     reason = reasons.get(scripted.finish_reason)
     return {
@@ -307,10 +315,17 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
         "model": request.body.get("model"),
         "status": "incomplete" if reason else "completed",
         "incomplete_details": {"reason": reason} if reason else None,
-        "output": [{"type": "message", "id": "m", "role": "assistant", "content": [part]}],
-        "usage": {
-            "input_tokens": len(request.prompt.split()),
-            "output_tokens": len((scripted.text or "").split()),
-        }
-        | dict(scripted.usage),
+        "output": [
+            {
+                "type": "message",
+                "id": "m",
+                "role": "assistant",
+                "status": "incomplete" if reason else "completed",
+                "content": [part],
+            }
+        ],
+        "usage": usage | dict(scripted.usage),
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
     }
