@@ -89,6 +89,7 @@ class Simulation:
         self.retry_after = retry_after
         self.dice = random.Random(1)
         self.controller = Controller([0.0] * SIZE)
+        self.controller.begin(1000.0)
         self.outcomes: list[tuple[float, bool]] = []
 
     def run(self, seconds: float) -> None:

@@ -82,6 +82,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.controller = Controller([0.0] * SIZE)
+        self.controller.begin(1000.0)
         self.now = 1000.0
         self.controller.grow(self.now, in_flight=0, waiting=100)
 
@@ -177,3 +178,16 @@ def test_the_window_does_not_open_while_latency_rises() -> None:
     assert windows["holds"] > 2000
     assert windows["rises"] < windows["holds"] / 2
     assert windows["rises"] >= FIRST_WINDOW
+
+
+@pytest.mark.parametrize("later", [-500.0, 601.0])
+def test_what_was_found_long_ago_is_forgotten(later: float) -> None:
+    """Also what was found before the machine, and with it the clock, started again."""
+    scripted = Scripted()
+    scripted.pass_time(1)
+    scripted.refuse()
+    scripted.controller.begin(scripted.now + 10)
+    assert scripted.controller.rate_is_known
+    scripted.controller.begin(scripted.now + later)
+    assert not scripted.controller.rate_is_known
+    assert scripted.controller.limits(scripted.now + later).window == FIRST_WINDOW

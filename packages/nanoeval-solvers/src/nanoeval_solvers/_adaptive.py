@@ -32,6 +32,7 @@ FIRST_WINDOW = 256.0
 SMALLEST_WINDOW = 1.0
 SMALLEST_RATE = 0.2  # calls per second: even a dead endpoint is asked now and then
 LONGEST_PAUSE = 60.0  # seconds: no header may stop the run for longer at a time
+_FORGOTTEN = 600.0  # seconds after which a limit that was found says nothing
 _FIRST_RATE = 300.0  # calls per second, at the start
 _RATE_DOUBLES = 0.3  # seconds, at the start
 _RAMP = 5.0  # seconds after which there is no rate to speak of
@@ -87,8 +88,17 @@ class Controller:
     def __init__(self, numbers: Numbers, *, most: float = math.inf) -> None:
         self._n = numbers
         self._most = most
-        if not numbers[_WINDOW]:
-            numbers[_WINDOW] = min(FIRST_WINDOW, most)
+
+    def begin(self, now: float) -> None:
+        """Start anew unless what the numbers say is of today.
+
+        They may be from another run, or from before the machine was started (the clock then).
+        """
+        n = self._n
+        if not n[_WINDOW] or not now - _FORGOTTEN < n[_GROWN_AT] <= now + 1.0:
+            for place in range(SIZE):
+                n[place] = 0.0
+            n[_WINDOW] = min(FIRST_WINDOW, self._most)
 
     @property
     def successes(self) -> int:
@@ -97,6 +107,11 @@ class Controller:
     @property
     def refusals(self) -> int:
         return int(self._n[_REFUSALS])
+
+    @property
+    def rate_is_known(self) -> bool:
+        """Whether the endpoint ever refused, so that the rate is more than the ramp."""
+        return bool(self._n[_RATE])
 
     @property
     def tokens_per_call(self) -> float:

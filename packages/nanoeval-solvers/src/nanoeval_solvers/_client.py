@@ -74,10 +74,12 @@ class Client:
 
     Attributes:
         users: how many have it open.
+        loop: the event loop that it belongs to.
     """
 
     def __init__(self, model: APIModel) -> None:
         self.users = 0
+        self.loop = asyncio.get_running_loop()  # held, so that its id is not another's
         self._key = model.api_key()
         self._url = model.endpoint_url
         self._listener = Listener()

@@ -50,6 +50,8 @@ class Gate:
     ) -> None:
         self._meeting = meeting
         self._controller = Controller(meeting.numbers, most=most)
+        with meeting.exclusive():
+            self._controller.begin(clock())
         self._per_minute = per_minute
         self._tokens_per_minute = tokens_per_minute
         self._guessed_tokens = guessed_tokens
@@ -224,8 +226,8 @@ class Gate:
             )
         self._rate = self._own_rate()
         self._gauges["api_concurrency_limit"] = float(self.window)
-        if self._limits.rate < math.inf:
-            self._gauges["api_calls_per_second_limit"] = round(self._limits.rate, 2)
+        if controller.rate_is_known:
+            self._gauges["api_calls_per_second_limit"] = round(self._limits.rate, 1)
 
     def _own_rate(self) -> float:
         rate = self._limits.rate

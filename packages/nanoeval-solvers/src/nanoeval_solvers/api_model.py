@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,11 +105,13 @@ class APIModel(HasAsyncContextManager):
             raise ConfigError(f"{where}.max_tokens={self.max_tokens}: give 1 or more")
         if not self.timeout > 0:
             raise ConfigError(f"{where}.timeout={self.timeout}: give seconds, more than 0")
-        if self.api_key_env.startswith(("sk-", "Bearer")):
-            raise ConfigError(
-                f"{where}.api_key_env holds a key: give the name of the environment variable "
-                "that holds it, such as OPENAI_API_KEY"
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
+            raise ConfigError(  # without showing it: it may be the key
+                f"{where}.api_key_env is no name of an environment variable: name the one that "
+                "holds the key, such as OPENAI_API_KEY"
             )
+        if self.api not in ("chat", "responses"):
+            raise ConfigError(f"{where}.api={self.api!r}: give 'chat' or 'responses'")
 
     @chz.validate
     def _check_limits(self) -> None:
