@@ -64,7 +64,7 @@ class RecordIndex:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection of one's own, to read with while the index goes on being made."""
-        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        connection = _connect_to_read(self.path)
         try:
             yield connection
         finally:
@@ -355,11 +355,15 @@ def finished_index(record: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.exists():
         yield None
         return
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(_connect_to_read(path)) as connection:
         known = dict(connection.execute(sql.ALL_METADATA).fetchall())
         whole = known.get("version") == sql.VERSION
         whole = whole and known.get("caught_up_at") == RecordLines(record).size()
         yield connection if whole else None
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _index_path(record: Path) -> Path:

@@ -29,6 +29,8 @@ function nameOf(run) {
   return [spec.completion_fns?.[0] || spec.eval_name || run.key, spec.completion_fns ? spec.eval_name : ""].filter(Boolean).join(" · ");
 }
 
+const chance = (p) => (p === undefined || p === null ? "–" : p < 0.0001 ? "< 0.0001" : number(p, 4));
+
 const verdict = (pair) => {
   if (pair.low === undefined || pair.low === null) return ["unknown", pair.why || "no interval"];
   if (pair.low > 0) return ["better", "better: the interval is above 0"];
@@ -53,9 +55,9 @@ function panel(found, pair, names, keys) {
       ["better on", number(pair.wins)],
       ["worse on", number(pair.losses)],
       ["the same on", number(pair.ties)],
-      ["p", pair.p_value === undefined ? "–" : number(pair.p_value, 4)],
-      several ? ["p, for all pairs (Holm)", pair.adjusted_p_value === null ? "–" : number(pair.adjusted_p_value, 4)] : null,
-      [`exact ${pair.exact_test} p`, number(pair.exact_p_value, 4)],
+      ["p", chance(pair.p_value)],
+      several ? ["p, for all pairs (Holm)", chance(pair.adjusted_p_value)] : null,
+      [`exact ${pair.exact_test} p`, chance(pair.exact_p_value)],
     ].filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd.num", {}, value)))),
     h("div.two-columns", {}, flips("Improved", pair.improved, pair.wins, found.baseline, pair.key), flips("Worsened", pair.worsened, pair.losses, found.baseline, pair.key)));
 }

@@ -8,6 +8,7 @@ import { transcript } from "./transcript.js";
 
 const PAGE = 100;
 const ROW = 44; // pixels; also in the style sheet
+const TALLEST = 20e6; // pixels; browsers clip elements that are much higher
 const FILTERS = [["", "all"], ["wrong", "wrong"], ["correct", "correct"], ["unparsable", "unparsable"], ["errored", "errored"], ["unscored", "no score"]];
 const SORTS = [["order", "as recorded"], ["sample", "question"], ["score", "score, low first"], ["-prob", "most confident"], ["prob", "least confident"], ["-length", "longest reply"], ["length", "shortest reply"]];
 
@@ -98,9 +99,11 @@ const rowAt = (index) => session.pages.get(Math.floor(index / PAGE))?.[index % P
 function paint() {
   const list = session.box.querySelector(".list");
   if (!list) return;
-  const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 10);
-  const last = Math.min(session.total, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 10);
-  list.querySelector(".list-space").style.height = session.total * ROW + "px";
+  const scale = Math.max(1, (session.total * ROW) / TALLEST);
+  const top = list.scrollTop * scale;
+  const first = Math.max(0, Math.floor(top / ROW) - 10);
+  const last = Math.min(session.total, Math.ceil((top + list.clientHeight) / ROW) + 10);
+  list.querySelector(".list-space").style.height = Math.min(TALLEST, session.total * ROW) + "px";
   const missing = new Set();
   const rows = [];
   for (let index = first; index < last; index++) {
@@ -110,7 +113,7 @@ function paint() {
   }
   const body = list.querySelector(".list-rows");
   const focused = document.activeElement?.closest?.("[data-row]")?.dataset.index;
-  body.style.transform = `translateY(${first * ROW}px)`;
+  body.style.transform = `translateY(${list.scrollTop - top + first * ROW}px)`;
   replace(body, rows);
   if (focused !== undefined) body.querySelector(`[data-index="${focused}"]`)?.focus({ preventScroll: true });
   if (!session.total) replace(body, h("p.empty", {}, "No attempt is like that."));

@@ -39,7 +39,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     check_same_thread = False  # aiosqlite opens and closes on its own thread, we check on ours
     if read_only:
         return sqlite3.connect(
-            f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=check_same_thread,
         )
     connection = sqlite3.connect(
         path,

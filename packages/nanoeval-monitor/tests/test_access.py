@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from nanoeval_monitor.access import COOKIE, TOKEN_HEADER, Access, is_loopback
+from starlette.datastructures import Headers
+
+HERE = Access("127.0.0.1", "secret-token")
+OPEN = Access("0.0.0.0", "secret-token")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", "localhost.evil.org"])
+def test_elsewhere(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["localhost:8640", "127.0.0.1", "[::1]:8640"])
+def test_on_loopback_reading_is_free(host: str) -> None:
+    assert HERE.refusal("GET", Headers({"host": host}), "") is None
+
+
+@pytest.mark.parametrize("host", ["evil.org", "evil.org:8640", "127.0.0.1.evil.org", ""])
+def test_names_that_are_not_ours_are_refused(host: str) -> None:
+    assert HERE.refusal("GET", Headers({"host": host}), "token=secret-token") is not None
+
+
+@pytest.mark.parametrize("access", [HERE, OPEN])
+def test_changes_need_the_token_in_its_header(access: Access) -> None:
+    host = {"host": "localhost"}
+    right = Headers({**host, TOKEN_HEADER: "secret-token"})
+    assert access.refusal("POST", right, "") is None
+    for headers, query in [
+        (host, ""),
+        (host, "token=secret-token"),
+        ({**host, "cookie": f"{COOKIE}=secret-token"}, ""),
+        ({**host, TOKEN_HEADER: "secret-toke"}, ""),
+        ({**host, TOKEN_HEADER: ""}, ""),
+    ]:
+        assert access.refusal("POST", Headers(headers), query) is not None
+
+
+def test_elsewhere_reading_needs_the_token_too() -> None:
+    host = {"host": "box.example.org:8640"}
+    assert OPEN.refusal("GET", Headers(host), "") is not None
+    assert OPEN.refusal("GET", Headers(host), "token=wrong-token") is not None
+    assert OPEN.refusal("GET", Headers(host), "token=secret-token") is None
+    assert OPEN.refusal("GET", Headers({**host, TOKEN_HEADER: "secret-token"}), "") is None
+    cookie = {**host, "cookie": f"other=1; {COOKIE}=secret-token"}
+    assert OPEN.refusal("GET", Headers(cookie), "") is None
+    assert OPEN.refusal("GET", Headers({**host, "cookie": f"{COOKIE}=no"}), "") is not None

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from nanoeval_monitor.attempt_row import AttemptRow, attempt_row
+from nanoeval_monitor.texts import as_text, head
+from nanoeval_recorder.events import ErrorEvent, Event, Match, Sampling
+
+
+def row(*events: Event, group_id: str | None = "1.0") -> AttemptRow:
+    return attempt_row("q", group_id, events)
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome", "score"),
+    [
+        ({"correct": True}, "correct", 1.0),
+        ({"correct": False}, "incorrect", 0.0),
+        ({"correct": False, "problem": "unparsable", "unparsable": True}, "unparsable", 0.0),
+        ({"correct": False, "problem": "content_policy"}, "refused", 0.0),
+        ({"correct": True, "score": 0.5, "tied": ["A", "B"]}, "correct", 0.5),
+        ({"correct": [1, 2]}, "incorrect", None),
+        ({"correct": False, "score": float("nan")}, "incorrect", 0.0),
+    ],
+)
+def test_outcome_and_score(data: dict[str, Any], outcome: str, score: float | None) -> None:
+    found = row(Match(sample_id="q", data=data))
+    assert (found.outcome, found.score) == (outcome, score)
+
+
+def test_errors_and_attempts_without_a_match() -> None:
+    failed = row(ErrorEvent(sample_id="q", data={"type": "TimeoutError", "message": "late"}))
+    assert (failed.outcome, failed.error, failed.score) == ("error", "TimeoutError: late", None)
+    assert row(Sampling(sample_id="q", data={"prompt": "p", "sampled": []})).outcome == "none"
+
+
+def test_several_matches_of_another_writer_count_as_their_mean() -> None:
+    matches = [Match(sample_id="q", data={"correct": one}) for one in (True, False, False)]
+    assert row(*matches, group_id=None).score == pytest.approx(1 / 3)
+
+
+def test_the_attempt_and_its_retry_come_out_of_the_group() -> None:
+    match = Match(sample_id="q", data={"correct": True})
+    assert [(one.attempt, one.retry) for one in (row(match, group_id="3.2"), row(match))] == [
+        (3, 2),
+        (1, 0),
+    ]
+    assert (row(match, group_id=None).attempt, row(match, group_id="x.y").retry) == (1, 0)
+
+
+def test_short_values_become_fields_to_group_by_and_long_ones_do_not() -> None:
+    data = {"correct": True, "subject": "physics", "essay": "x" * 500, "level": 3, "tags": ["a"]}
+    match = Match(sample_id="q", data={**data, "metadata": {"year": 2024}}, extra={"split": "dev"})
+    fields = json.loads(row(match).fields)
+    assert fields == {"split": "dev", "subject": "physics", "level": "3", "year": "2024"}
+
+
+def test_lengths_are_of_the_texts_not_of_their_heads() -> None:
+    sampled = Sampling(sample_id="q", data={"prompt": "x" * 5000, "sampled": ["y" * 900, "z"]})
+    found = row(sampled)
+    assert (found.prompt_chars, found.reply_chars, len(found.reply)) == (5000, 901, 240)
+
+
+def test_values_as_texts() -> None:
+    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None}]
+    assert as_text(chat) == "user: hi\n\nassistant: "
+    assert as_text(["A", "B"]) == '["A", "B"]'
+    assert as_text(None) == ""
+    assert head("a\n\n  b\tc" + "d" * 100, 5) == "a b c"

@@ -1,0 +1,139 @@
+"""The server as it is started, asked over real connections."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+WriteRecord = Callable[..., Path]
+
+
+def test_the_page_and_its_parts(monitor: tuple[str, str]) -> None:
+    base, _ = monitor
+    page = httpx.get(f"{base}/")
+    assert page.status_code == 200
+    assert "<main" in page.text
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    for name in ("app.js", "app.css", "icon.svg", "samples.js"):
+        assert httpx.get(f"{base}/static/{name}").status_code == 200
+
+
+def test_runs_and_samples(
+    start_monitor: Callable[..., tuple[str, str]], write_record: WriteRecord, records: Path
+) -> None:
+    write_record("RUN", n=30)
+    (records / "notes.jsonl").write_text('{"no": "record"}\n', "utf-8")
+    copy = records / "again"
+    copy.mkdir()
+    (copy / "RUN.jsonl").write_bytes((records / "RUN.jsonl").read_bytes())
+    base, _ = start_monitor()
+    runs = httpx.get(f"{base}/api/runs").json()["runs"]
+    assert {run["key"] for run in runs} == {"RUN", "RUN~2"}
+    assert {run["eval_name"] for run in runs} == {"gpqa.diamond"}
+    run = httpx.get(f"{base}/api/runs/RUN").json()
+    assert run["score"]["n"] == 30
+    page = httpx.get(f"{base}/api/runs/RUN/samples", params={"limit": 5, "sort": "-order"}).json()
+    assert [row["sample_id"] for row in page["rows"]] == [f"q{n}" for n in range(29, 24, -1)]
+    assert page["total"] == 30
+    found = httpx.get(f"{base}/api/runs/RUN/transcript", params={"sample": "q3"}).json()
+    assert found["attempts"][0]["events"][0]["data"]["sampled"] == ["Because of the enzyme."]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/api/runs/NONE", 404, "there is no 'NONE'"),
+        ("/api/runs/RUN/samples?sort=secret", 400, "sort='secret'"),
+        ("/api/runs/RUN/samples?offset=-1", 400, "offset='-1'"),
+        ("/api/runs/RUN/transcript?sample=none", 404, "there is no 'none'"),
+        ("/api/compare?runs=RUN", 400, "1 run(s) to compare"),
+        ("/api/live/none/events", 404, "there is no 'none'"),
+    ],
+)
+def test_what_is_asked_wrongly_is_answered_clearly(
+    start_monitor: Callable[..., tuple[str, str]],
+    write_record: WriteRecord,
+    path: str,
+    status: int,
+    says: str,
+) -> None:
+    write_record("RUN")
+    base, _ = start_monitor()
+    answer = httpx.get(base + path)
+    assert answer.status_code == status
+    assert says in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../server.py",
+        "/static/..%2fserver.py",
+        "/static/%2e%2e/%2e%2e/pyproject.toml",
+        "/static//etc/passwd",
+        "/api/runs/..%2f..%2f..%2fetc%2fpasswd",
+        "/api/runs/%2Fetc%2Fpasswd",
+        "/api/runs/../../etc/passwd",
+    ],
+)
+def test_no_path_leads_out(monitor: tuple[str, str], path: str) -> None:
+    host, _, port = monitor[0].removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port))  # sends the path as it is
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    assert answer.status == 404
+    assert b"root:" not in text
+    assert b"import" not in text
+
+
+def test_another_site_cannot_reach_it_by_name(monitor: tuple[str, str]) -> None:
+    base, _ = monitor
+    assert httpx.get(f"{base}/api/runs", headers={"host": "evil.org"}).status_code == 403
+
+
+def test_changes_need_the_token(monitor: tuple[str, str]) -> None:
+    base, token = monitor
+    url = f"{base}/api/live/none/concurrency"
+    body = {"eval_id": 1, "limit": 5}
+    assert httpx.post(url, json=body).status_code == 403
+    assert httpx.post(f"{url}?token={token}", json=body).status_code == 403
+    wrong = httpx.post(url, json=body, headers={"x-nanoeval-token": "no"})
+    assert wrong.status_code == 403
+    assert "token" in wrong.text
+    with_token = httpx.post(url, json=body, headers={"x-nanoeval-token": token})
+    assert with_token.status_code == 404  # there is no such run set
+
+
+def test_beyond_loopback_all_needs_the_token(start_monitor: Callable[..., tuple[str, str]]) -> None:
+    base, token = start_monitor("host=0.0.0.0")
+    base = f"http://127.0.0.1:{base.rpartition(':')[2]}"
+    assert httpx.get(f"{base}/api/runs").status_code == 403
+    assert httpx.get(f"{base}/").status_code == 403
+    assert httpx.get(f"{base}/static/app.js").status_code == 403
+    with httpx.Client(base_url=base) as client:
+        assert client.get("/", params={"token": token}).status_code == 200
+        assert client.get("/api/runs").status_code == 200  # by the cookie it got
+        assert client.get("/static/app.js").status_code == 200
+
+
+def test_a_port_that_is_taken(monitor: tuple[str, str]) -> None:
+    port = monitor[0].rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "nanoeval_monitor", f"port={port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"cannot listen at 127.0.0.1:{port}" in done.stderr
+    assert "port=0" in done.stderr
