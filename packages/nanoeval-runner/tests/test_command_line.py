@@ -56,7 +56,7 @@ def test_values_may_hold_equals_signs_and_classes_may_be_named() -> None:
         (["eval.solver.model", "m"], "argument 'eval.solver.model': write it as name=value"),
         (["eval.solver=Fastsolver"], "Did you mean 'FastSolver'?"),
         (["eval.solver=Nobody"], "There are FastSolver; or name one as module:Class"),
-        (["eval.solver.model=m", "eval.seed=x"], "Could not cast 'x' to int"),
+        (["eval.solver.model=m", "eval.seed=x"], "eval.seed='x': give a whole number"),
         (["eval.solver.model=m", "runner.concurrency=0"], "RunnerArgs.concurrency=0: give a pos"),
         (["eval.solver.model=m", "runner.recorder=nope"], "no recorder is called 'nope'"),
         ([], "eval.solver.model"),

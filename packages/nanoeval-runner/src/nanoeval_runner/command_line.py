@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import chz
 from chz.blueprint import (
@@ -50,13 +50,14 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
             raise ConfigError(
                 f"argument {argument!r}: write it as name=value, without spaces\n{_HELP}"
             )
+    blueprint = chz.Blueprint(target)
     try:
-        return chz.Blueprint(target).make_from_argv(arguments, allow_hyphens=True)
+        return blueprint.make_from_argv(arguments, allow_hyphens=True)
     except EntrypointHelpException as help_text:
         sys.stdout.write(readable_help(str(help_text)) + "\n")
         sys.exit(0)
     except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
-        _refuse(error)
+        _refuse(error, blueprint)
 
 
 def readable_help(help_text: str) -> str:
@@ -88,17 +89,48 @@ def _short(type_name: str) -> str:
     return re.sub(r"(?<![\w-])(?:[\w-]+\.)*[\w-]+[:.](?=[A-Z])", "", type_name)
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: Exception, blueprint: chz.Blueprint[Any]) -> NoReturn:
     text = str(error)
     if isinstance(error, ExtraneousBlueprintArg):
         # The argument and the one that was probably meant; where it was looked for is left out.
         first, *others = text.partition("\n\n")[0].splitlines()
         guesses = "".join(f"\n{line}" for line in others if "--help" not in line)
         name = first.partition("'")[2].partition("'")[0]
+        guesses = guesses or _same_elsewhere(name, blueprint)
         raise ConfigError(f"there is no argument {name!r}{guesses}\n{_HELP}") from error
     if isinstance(error, InvalidBlueprintArg):
-        text = f"{text.rstrip()}{_nearest_class(text)}"
+        text = _about_value(text) + _nearest_class(text)
+    elif isinstance(error, MissingBlueprintArg):
+        missing = text.rpartition(": ")[2].strip()
+        text = f"missing: {missing}. Give {missing.partition(',')[0]}=…"
     raise ConfigError(f"{text}\n{_HELP}") from error
+
+
+def _same_elsewhere(name: str, blueprint: chz.Blueprint[Any]) -> str:
+    """Arguments that are called like `name` but stand elsewhere, or are written otherwise."""
+    table = blueprint.get_help().partition("Arguments:\n")[2]
+    known = [line.split()[0] for line in table.splitlines() if line.strip()]
+    wanted = name.rpartition(".")[2].lower()
+    found = [one for one in known if one.rpartition(".")[2].lower() == wanted]
+    return f"\nDid you mean {' or '.join(map(repr, found[:3]))}?" if found else ""
+
+
+_TAKES = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}
+
+
+def _about_value(text: str) -> str:
+    """chz's account of a value it could not read, in a line that names it."""
+    head = re.search(r"argument ('.*?'|\".*?\") provided for param '([^']+)'", text)
+    if head is None:
+        return text.rstrip()
+    value, name = head.groups()
+    *_, last = text.rstrip().split("\n- Failed to interpret it as a factory")
+    reason = last.partition(":\n")[2].strip().splitlines()
+    if reason and not reason[0].startswith(("Could not", "No subclass", "Expected", "Cannot")):
+        return "\n".join(reason)  # our own words
+    cast = re.search(r"Could not cast .* to (.+)", text)
+    kinds = [_TAKES.get(kind, _short(kind)) for kind in cast[1].split(" | ")] if cast else []
+    return f"{name}={value}: give {' or '.join(kinds)}" if kinds else text.rstrip()
 
 
 def _nearest_class(text: str) -> str:
@@ -115,6 +147,8 @@ def _nearest_class(text: str) -> str:
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if near:
         return f"\nDid you mean {lower[near[0]]!r}?"
+    if not known:
+        return ""
     return f"\nThere are {', '.join(sorted(known))}; or name one as module:Class"
 
 

@@ -21,6 +21,16 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_BUDGET = 3
 
+KINDS_SHOWN = 3
+_STDLIB = os.path.dirname(os.__file__) + os.sep + "asyncio"
+
+ADVICE = {
+    "can't be used in 'await' expression": "(get_tasks, evaluate and get_summary are `async def`: "
+    "is an `async` missing?)",
+    "object is not a mapping": "(get_summary must return a dict of metrics)",
+}
+"""What to do about exceptions whose own text does not say, by a sign in that text."""
+
 
 class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
     """Set up logging as `LibraryConfig.setup_logging` has it: called plainly, or with `with`."""
@@ -90,8 +100,7 @@ def describe(error: BaseException) -> str:
         if _is_bad_input(error):  # found by the first task: a missing key, an unknown model
             refusals = dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error))
             return "\n".join([*refusals, error.message])
-        leaves = "\n".join(_describe_leaf(leaf) for leaf in leaves_of(error)[:5])
-        return f"error: {error.message}\n{leaves}\n{_hint()}"
+        return f"error: {error.message}\n{_describe_leaves(leaves_of(error))}\n{_hint()}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"
     return f"error: {_describe_leaf(error).strip()}\n{_hint()}"
@@ -103,11 +112,33 @@ def _is_bad_input(error: BaseException) -> bool:
     )
 
 
+def _describe_leaves(leaves: list[BaseException]) -> str:
+    """Each kind of exception once: hundreds of tasks in flight may all fail alike."""
+    alike: dict[tuple[str, str], list[BaseException]] = {}
+    for leaf in leaves:
+        alike.setdefault((type(leaf).__name__, _innermost(leaf)), []).append(leaf)
+    texts = [
+        _describe_leaf(group[0]) + (f"\n  and {len(group) - 1} more like it" * (len(group) > 1))
+        for group in alike.values()
+    ]
+    more = [f"  and {len(texts) - KINDS_SHOWN} more kinds"] if len(texts) > KINDS_SHOWN else []
+    return "\n".join([*texts[:KINDS_SHOWN], *more])
+
+
 def _describe_leaf(error: BaseException) -> str:
     notes = [n.splitlines()[0] for n in getattr(error, "__notes__", []) if "traceback" not in n]
     where = _innermost(error)
-    lines = [f"{type(error).__name__}: {error}", *notes, *([where] if where else [])]
-    return "\n".join(f"  {line}" for line in lines)
+    advice = next((words for sign, words in ADVICE.items() if sign in str(error)), "")
+    lines = [f"{type(error).__name__}: {_text_of(error)}", *notes, where, advice]
+    return "\n".join(f"  {line}" for line in lines if line)
+
+
+def _text_of(error: BaseException) -> str:
+    """An exception's text; pydantic's without its links and its echo of the input."""
+    if type(error).__name__ != "ValidationError":
+        return str(error)
+    lines = [line for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
+    return "\n  ".join(line.partition(" [type=")[0] for line in lines)
 
 
 def _innermost(error: BaseException) -> str:
@@ -117,7 +148,14 @@ def _innermost(error: BaseException) -> str:
     places = places or [
         (frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)
     ]
-    return "at " + ":".join(places[-1]) if places else ""
+    places = [place for place in places if not place[0].startswith((_STDLIB, "<"))]
+    own = [place for place in places if not _is_library(place[0])]
+    return "at " + ":".join((own or places)[-1]) if places else ""
+
+
+def _is_library(file: str) -> bool:
+    """Whether a frame is in code that a person who writes an eval did not write."""
+    return "site-packages" in file or "nanoeval_" in file
 
 
 def _hint() -> str:

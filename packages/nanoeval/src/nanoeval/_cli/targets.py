@@ -36,6 +36,7 @@ def find_eval_class(target: str) -> EvalClass:
     if class_name:
         found = getattr(module, class_name, None)
         if inspect.isclass(found) and issubclass(found, Eval):
+            _check_class(found, target)
             return found
         if found is not None:
             raise ConfigError(
@@ -52,6 +53,19 @@ def find_eval_class(target: str) -> EvalClass:
     )
 
 
+def _check_class(eval_class: EvalClass, target: str) -> None:
+    """Raise `ConfigError` for a class that cannot be built."""
+    missing = sorted(getattr(eval_class, "__abstractmethods__", ()))
+    if missing:
+        raise ConfigError(f"{target} lacks {', '.join(missing)}: define what every eval has")
+    own_fields = inspect.get_annotations(eval_class)
+    if own_fields and "__chz_fields__" not in vars(eval_class):
+        raise ConfigError(
+            f"{target} has fields ({', '.join(own_fields)}) but is no chz class: put @chz.chz "
+            f"above `class {eval_class.__name__}`"
+        )
+
+
 def load_module(name: str) -> ModuleType:
     """The module `name`, or the file, as Python would find it from the current folder.
 
@@ -59,6 +73,9 @@ def load_module(name: str) -> ModuleType:
         ConfigError: it is not there, or does not import.
     """
     folder = os.getcwd()
+    with_class = re.fullmatch(r"(.+\.py)\.(\w+)", name)
+    if with_class is not None:
+        raise ConfigError(f"{name}: write {with_class[1]}:{with_class[2]}")
     if name.endswith(".py"):
         path = Path(name).expanduser().resolve()
         if not path.is_file():

@@ -72,7 +72,10 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(asked.name)
     name = path.stem
     if not re.fullmatch(r"[A-Za-z_]\w*", name) or keyword.iskeyword(name):
-        better = re.sub(r"\W+", "_", name).strip("_").lower() or "my_eval"
+        better = re.sub(r"\W+", "_", name).strip("_").lower()
+        better = (
+            better if re.match("[a-z]", better) and not keyword.iskeyword(better) else "my_eval"
+        )
         raise ConfigError(f"{name!r} is no name for a module: try `nanoeval new {better}`")
     title = name.replace("_", " ").strip().capitalize()
     cls = "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "MyEval"

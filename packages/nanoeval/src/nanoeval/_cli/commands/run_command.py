@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -82,11 +83,15 @@ def with_budget(spec: EvalSpec, asked: Any) -> EvalSpec:
 
 
 def only_named(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
-    """The `name=value` arguments; anything else among them is refused."""
+    """The `name=value` arguments, dashes before them taken off; mistyped options are refused."""
+    found = []
     for argument in arguments:
-        if argument.startswith("-") and not argument.startswith("--debug"):
+        name = argument.partition("=")[0]
+        is_option = difflib.get_close_matches(name, parser.options(), n=1, cutoff=0.75)
+        if argument.startswith("-") and ("=" not in argument or is_option):
             parser.error(f"unrecognized arguments: {argument}")
-    return arguments
+        found.append(argument.lstrip("-"))
+    return found
 
 
 def _help(target: str) -> str:
