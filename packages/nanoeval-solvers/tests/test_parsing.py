@@ -104,6 +104,20 @@ ONE_ANSWER = [
     ("Answer: A\n\nWait, that is wrong.\n\nAnswer: C", C),
     ("The answer is not A. The answer is C.", C),
     ("It could be A at first, but the answer is definitely C.", C),
+    ("It's C", C),
+    ("It is C.", C),
+    ("I choose: C", C),
+    ("Let's go with C.", C),
+    ("Ans: C", C),
+    ("Ans. C", C),
+    ("Result: C", C),
+    ("Therefore, option C.", C),
+    ("So, (C).", C),
+    ("Thus C.", C),
+    ("✅ C", C),
+    ("Answer: C ✅", C),
+    ("Answer: C and here is why: it sorts.", C),
+    ("Answer: C – the Golgi apparatus sorts", C),
     # boxes
     (r"\boxed{C}", C),
     (r"$\boxed{C}$", C),
@@ -175,6 +189,11 @@ ONE_ANSWER = [
     ("A\nB", None),
     ("A) Mitochondria\nB) A large ribosome\nC) The Golgi apparatus\nD) 42 kJ/mol", None),
     ("The answer is not A.", None),
+    ("Answer: A or maybe C", None),
+    ("Answer: A, or perhaps C", None),
+    ("Answer: B-12", None),
+    ("A, B, C and D are all wrong.", None),
+    ("Neither A nor B.", None),
     ("The answer is a matter of debate.", None),
     ("A good question.", None),
     ("I think that this depends.", None),
@@ -221,6 +240,9 @@ SEVERAL_ANSWERS = [
     ("Answer: none of the above", set()),
     ("A\nC", {A, C}),
     ("- A\n- C", {A, C}),
+    ("A and C are correct.", {A, C}),
+    ("Options A and C are both right.", {A, C}),
+    ("A, B, C and D are all wrong.", None),
     ("Answer: A or C", None),
     ("Answer: A, E", None),
     ("I cannot tell.", None),
@@ -252,3 +274,13 @@ def test_a_pronoun_is_no_choice() -> None:
 def test_equal_texts_are_not_told_apart() -> None:
     assert parse_choices("same", ["same", "same", "other"]) is None
     assert parse_choices("B", ["same", "same", "other"]) == {1}
+
+
+def test_the_text_of_a_choice_goes_before_what_it_looks_like() -> None:
+    vitamins = ["vitamin A", "vitamin C", "D", "B-12"]
+    assert parse_choices("Answer: B-12", vitamins) == {3}
+    assert parse_choices("Answer: D", vitamins) == {3}  # the label, as asked for
+    blood = ["O", "A", "B", "AB"]
+    assert parse_choices("Answer: B", blood) == {1}
+    assert parse_choices("Answer: O", blood) == {0}
+    assert parse_choices("Answer: AB", blood) == {3}

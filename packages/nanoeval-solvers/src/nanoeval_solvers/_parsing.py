@@ -22,7 +22,7 @@ from nanoeval_solvers._letters import letters_for
 _LOOK_ALIKES = str.maketrans({"А": "A", "С": "C", "Α": "A", "Β": "B", "Ε": "E"})
 
 _ANSWER_WORDS = (
-    r"(?<!\w)(?:answers?|solution|conclusion|"
+    r"(?<!\w)(?:answers?|ans|solution|conclusion|result|"
     "antwort(?:en)?|lösung|réponses?|reponses?|respuestas?|respostas?|rispost[ae]|antwoord|"
     "svar|odpowied[źz]|odpověď|vastaus|cevap|yanıt|jawaban|câu trả lời|đáp án|"
     "ответы?|відповідь|απάντηση|الإجابة|الجواب|תשובה|उत्तर|คำตอบ)|"
@@ -41,7 +41,7 @@ _STATEMENT = re.compile(
 )
 _BARE_STATEMENT = re.compile(
     rf"(?:^|\n|(?<=[.!?。]))\s*(?:final\s+|correct\s+|my\s+|the\s+)*(?:{_ANSWER_WORDS})"
-    r"(?!\s*(?:[:=]|is\b))\s*\n?\s*",
+    r"(?!\s*(?:[:=]|is\b))\.?\s*\n?\s*",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -69,7 +69,11 @@ _SEPARATOR = re.compile(
     r"(?:(?:and|und|et|y|also)\b\s*)?",
     re.IGNORECASE,
 )
-_OR = re.compile(r"\s*(?:,\s*)?\b(?:or|oder|ou|o|или|或|veya)\b\s*", re.IGNORECASE)
+_OR = re.compile(
+    r"\s*(?:,\s*)?\b(?:or|oder|ou|o|или|veya)\b\s*(?:(?:maybe|possibly|perhaps|even|also)\b\s*)*|"
+    r"\s*或\s*",
+    re.IGNORECASE,
+)
 _LEAD = re.compile(
     r"\s*(?:(?:the|only|clearly|definitely|most likely|likely|probably|indeed|therefore|simply|"
     r"options?|choices?|letters?|answers?|statements?|items?|both|either|variant|wariant|"
@@ -78,11 +82,12 @@ _LEAD = re.compile(
 )
 # What may follow the label that a line begins with: "A is …" is a sentence about it.
 _AFTER_LINE = re.compile(
-    r"\s*(?:$|[.,;:!?()\]}>、。，；)\n\-–—=|/]|(?:because|since|as|for|which)\b)", re.IGNORECASE
+    r"\s*(?:$|[.,;:!?()\]}>、。，；)\n=|✓✔✅☑]|[\-–—/](?!\w)|(?:because|since|as|for|which)\b)",
+    re.IGNORECASE,
 )
 # What may follow a bare letter in a sentence without making it a word of that sentence.
 _AFTER = re.compile(
-    r"\s*(?:$|[.,;:!?()\]}>、。，；)\n\-–—=|/]|(?:because|since|as|is|are|was|due|for|which|with|based|"
+    r"\s*(?:$|[.,;:!?()\]}>、。，；)\n=|✓✔✅☑]|[\-–—/](?!\w)|(?:because|since|as|is|are|was|due|for|which|with|based|"
     r"given|per|by|and|but|or|not|rather|over|instead|weil|da|denn|car|parce|porque|perch[eé])\b)",
     re.IGNORECASE,
 )
@@ -90,7 +95,13 @@ _OPENING = re.compile(r"\s*(?:(?:option|choice)\s+)?[(\[{<]?\s*", re.IGNORECASE)
 _BRACKETS = ("(", "[", "{", "<")
 _CLOSING = (")", "]", "}", ">")
 _LAST_LINE = re.compile(r"(?:\A|\n)[*# ]*Answer:[* ]*\(?([A-Z])\)?[.*]*\Z")
-_LINE = re.compile(r"\s*(?:>+\s*|[-•]\s+)?")
+_LINE = re.compile(
+    r"\s*(?:>+\s*|[-•✓✔✅☑➡→👉]\s*|(?:(?:so|thus|therefore|hence),?|it(?:'s| is| must be))\s+)*",
+    re.IGNORECASE,
+)
+_ARE_RIGHT = re.compile(
+    r"\s+are\s+(?:all\s+|both\s+|the\s+|only\s+)*(?:correct|right|true|answers)\b", re.IGNORECASE
+)
 _DECLARED = re.compile(
     r"(?:\b(?:options?|choices?|answers?|letters?)\s+)?[(\[]?(?P<label>\b[A-Z]{1,2}\b)[)\]]?"
     r"(?:\s*[:.)\-–—][^.\n]{0,200}?|\s*\([^()\n]{0,200}\))?"
@@ -103,7 +114,7 @@ _DECLARED = re.compile(
 _CHOSEN = re.compile(
     r"\b(?:choose|chose|choosing|pick|picking|select|selecting|selected|go(?:ing)?\s+with|"
     r"opt(?:ing)?\s+for|settle\s+on|say|guess|lean(?:ing)?\s+(?:towards?|to)|"
-    r"points?\s+to|leads?\s+(?:us\s+)?to|matches|correct(?:\s+\w+)?:)\s+"
+    r"points?\s+to|leads?\s+(?:us\s+)?to|matches|correct(?:\s+\w+)?:)\s*:?\s+"
     r"(?:answer\s+|option\s+|choice\s+|letter\s+|the\s+)*[(\[]?(?P<label>\b[A-Z]{1,2}\b)[)\]]?"
     r"(?=\s*(?:$|[.,;:!?)\]\n\-–—]|\(|because\b|since\b|as\b|over\b))",
     re.IGNORECASE,
@@ -206,10 +217,17 @@ class _Reader:
                 continue
             if _NEGATED.match(plain, start):
                 continue
-            found = self._names(plain, start) or self._choice_text(plain[start:].split("\n")[0])
+            found = self._text_or_names(plain, start)
             if found is not None:
                 last = _Found(found.picked, max(found.end, start))
         return last
+
+    def _text_or_names(self, text: str, start: int) -> _Found | None:
+        """What a statement that begins at `start` names, by the text of a choice or by labels."""
+        rest = text[start:].lstrip().split("\n")[0]
+        # `B-12` can be the text of a choice; a bare `B` is the label even where it is one.
+        named = None if rest.strip(" .").upper() in self._index else self._choice_text(rest)
+        return named or self._names(text, start)
 
     def labelled(self, text: str) -> _Found | None:
         """A reply that is or begins with a label, or has one line that is or begins with one."""
@@ -290,6 +308,12 @@ class _Reader:
             at = following
         if not picked:
             return self._unknown_label(text, at)
+        if (
+            whole_line
+            and len(picked) > 1
+            and not (_AFTER_LINE.match(text, at) or _ARE_RIGHT.match(text, at))
+        ):
+            return None
         unique = frozenset(picked)
         clear = len(unique) == 1 or (self._multiple and not either)
         return _Found(unique if clear else None, at)
