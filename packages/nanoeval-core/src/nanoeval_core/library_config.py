@@ -26,7 +26,15 @@ class LibraryConfig:
         )
 
     def send_user_notification(self, message: str, extra: str | None = None) -> None:
-        """Tell the user of a start, an end or a failure. Does nothing unless overridden."""
+        """Tell the user of a start, an end or a failure.
+
+        Posts to the webhook `NANOEVAL_WEBHOOK_URL`; does nothing without one.
+        """
+        url = os.environ.get("NANOEVAL_WEBHOOK_URL")
+        if url:
+            from nanoeval_core import webhook  # noqa: PLC0415  its HTTP client, where it is used
+
+            webhook.WebhookConfig(url).send_user_notification(message, extra)
 
     def default_recorder(self) -> RecorderConfig:
         """The recorder of runs that name none.

@@ -440,6 +440,8 @@ class Session:
 
     def _notify(self, message: str, extra: str | None = None) -> None:
         if self.spec.runner.enable_slackbot:
+            if self.spec.runner.slack_name is not None:
+                message = f"@{self.spec.runner.slack_name} {message}"
             try:
                 get_library_config().send_user_notification(message, extra)
             except Exception:

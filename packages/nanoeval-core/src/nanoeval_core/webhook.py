@@ -1,0 +1,110 @@
+"""Notifications over a webhook: set `NANOEVAL_WEBHOOK_URL`, or use `WebhookConfig`.
+
+Each is a POST of `{"text": …, "message": …, "extra": …}`: `text` is what chat services that take
+incoming webhooks show (Slack, Mattermost), the other two are its parts, for programs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import queue
+import threading
+import time
+import urllib.request
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.library_config import LibraryConfig
+
+log = logging.getLogger("nanoeval.webhook")
+
+VARIABLE = "NANOEVAL_WEBHOOK_URL"
+TIMEOUT = 10.0
+MOST_WAITING = 100
+LAST_SECONDS = 5.0
+"""How long the end of the process waits for what has not been sent yet."""
+
+
+class WebhookConfig(LibraryConfig):
+    """A library config whose notifications go to `url`.
+
+    set_library_config(WebhookConfig("https://hooks.example.com/…"))
+    """
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"webhook url={url!r}: it must begin with http:// or https://")
+        self.url = url
+
+    def send_user_notification(self, message: str, extra: str | None = None) -> None:
+        send(self.url, message, extra)
+
+
+def send(url: str, message: str, extra: str | None = None) -> None:
+    """Post a message, after those before it, without waiting for it.
+
+    A failure is logged and hurts nobody; with 100 messages waiting, further ones are dropped.
+    """
+    _senders.of(url).put(message, extra)
+
+
+class _Sender:
+    """Posts to one URL on a thread of its own, in order."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._waiting: queue.Queue[bytes] = queue.Queue(MOST_WAITING)
+        self._thread = threading.Thread(target=self._serve, name="nanoeval-webhook", daemon=True)
+        self._thread.start()
+
+    def put(self, message: str, extra: str | None) -> None:
+        text = message if extra is None else f"{message}\n{extra}"
+        body = json.dumps({"text": text, "message": message, "extra": extra}).encode()
+        try:
+            self._waiting.put_nowait(body)
+        except queue.Full:
+            log.warning("webhook: %d messages wait already; dropped %r", MOST_WAITING, message)
+
+    def _serve(self) -> None:
+        while True:
+            body = self._waiting.get()
+            try:
+                headers = {"Content-Type": "application/json"}
+                request = urllib.request.Request(self._url, data=body, headers=headers)
+                with urllib.request.urlopen(request, timeout=TIMEOUT):
+                    pass
+            except Exception as error:  # noqa: BLE001  reported; the run goes on without
+                # Not the URL itself: it lets whoever has it post.
+                log.warning("the webhook of %s failed: %s", VARIABLE, error)
+            finally:
+                self._waiting.task_done()
+
+    def finish(self, deadline: float) -> None:
+        """Wait until everything is sent, or the deadline."""
+        with self._waiting.all_tasks_done:
+            while self._waiting.unfinished_tasks and time.monotonic() < deadline:
+                self._waiting.all_tasks_done.wait(max(0.0, deadline - time.monotonic()))
+
+
+class _Senders:
+    """Owns the senders of this process, by URL, and waits for them at its end."""
+
+    def __init__(self) -> None:
+        self._by_url: dict[str, _Sender] = {}
+
+    def of(self, url: str) -> _Sender:
+        if not self._by_url:
+            atexit.register(self._finish)
+        sender = self._by_url.get(url)
+        if sender is None:
+            sender = self._by_url[url] = _Sender(url)
+        return sender
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + LAST_SECONDS
+        for sender in self._by_url.values():
+            sender.finish(deadline)
+
+
+_senders = _Senders()
