@@ -351,7 +351,11 @@ def main() -> int:
     args = parser.parse_args()
     with ProcessPoolExecutor(args.processes) as pool:
         jobs = [pool.submit(measure, i, args.runs, args.seed) for i in range(len(SHAPES))]
-        found = [job.result() for job in jobs]
+        found = []
+        for job in jobs:
+            found.append(job.result())
+            row = found[-1]
+            print(f"{row.covered:.2%} {SHAPES[row.number].name}", file=sys.stderr, flush=True)
     text = DOCS.read_text() if args.write else ""
     for name in ("realistic", "paired", "small"):
         filled = table([row for row in found if SHAPES[row.number].table == name])
