@@ -54,7 +54,7 @@ def test_a_sweep_ends_in_a_table_and_repeats_only_what_is_new(tmp_path: Path) ->
     assert "4 of 6 cells were there already" in again.stderr
     with (tmp_path / "sweeps" / "mine" / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["choice"] for row in rows] == ["0", "1", "0.5"] * 2
+    assert [row["choice"] for row in rows] == [f"accuracy={a}" for a in ("0", "1", "0.5")] * 2
     runs = json.loads(piped("ls", "--json", "--all", folder=tmp_path).stdout)
     assert len(runs) == 6
 

@@ -114,11 +114,17 @@ def _cells(
             arguments = [f"{name}={value}" for name, value in chosen]
             spec = make_spec(eval_class, arguments)
             named = [(name, value) for name, value in chosen if name in varying]
-            label = ", ".join(
-                value if len(varying) == 1 else f"{name.rpartition('.')[2]}={value}"
-                for name, value in named
-            )
+            label = ", ".join(_label(name, value, varying) for name, value in named)
+            if label and spec.runner.model_name is None:
+                runner = chz.replace(spec.runner, model_name=label)
+                spec = chz.replace(spec, runner=runner)
             yield Cell(spec.eval.get_name(), label, arguments, spec, _key(spec))
+
+
+def _label(name: str, value: str, varying: list[str]) -> str:
+    """A choice in a few words: a model's name says enough where only models vary."""
+    last = name.rpartition(".")[2]
+    return value if len(varying) == 1 and last == "model" else f"{last}={value}"
 
 
 def _key(spec: EvalSpec) -> str:
