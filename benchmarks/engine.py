@@ -341,7 +341,7 @@ def measure_resume() -> None:
     path = Path(os.environ["NANOEVAL_STATE_DIR"]) / f"{name}.db"
     connection = sqlite3.connect(path)
     connection.execute("UPDATE task SET state = 'queued', result = NULL WHERE id > 99000")
-    connection.execute("UPDATE eval SET state = 'stopped', done = 99000")
+    connection.execute("UPDATE eval SET state = 'stopped', done = 99000, queued = 1000")
     connection.commit()
     connection.close()
     first.clear()

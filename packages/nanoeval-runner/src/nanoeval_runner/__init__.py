@@ -1,37 +1,17 @@
-"""The queue and the executors of nanoeval: `run`, `validate`, `resume`, loaded when asked for.
+"""The queue and the executors of nanoeval: `run`, `validate`, `resume`.
 
-_run, _resume        the story, top to bottom
-engine, eval_run     what runs share, and one eval in the driver
-executors            take tasks, run them, put results back
-queue                the sqlite file
+    _run, _resume        the story, top to bottom
+    engine, eval_run     what runs share, and one eval in the driver
+    executors            take tasks, run them, put results back
+    queue                the sqlite file
+
+Importing this package loads what every run needs (chz, pydantic, aiosqlite); multiprocess, openai
+and the display are loaded on the paths that use them. `import nanoeval` loads none of it.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from nanoeval_runner._resume import resume as resume
-    from nanoeval_runner._resume import run_eval_in_database as run_eval_in_database
-    from nanoeval_runner._run import run as run
-    from nanoeval_runner._run import validate as validate
+from nanoeval_runner._resume import resume as resume
+from nanoeval_runner._resume import run_eval_in_database as run_eval_in_database
+from nanoeval_runner._run import run as run
+from nanoeval_runner._run import validate as validate
 
 __all__ = ["resume", "run", "run_eval_in_database", "validate"]
-
-_HOME = {
-    "resume": "nanoeval_runner._resume",
-    "run": "nanoeval_runner._run",
-    "run_eval_in_database": "nanoeval_runner._resume",
-    "validate": "nanoeval_runner._run",
-}
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import importlib  # noqa: PLC0415
-
-        value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})

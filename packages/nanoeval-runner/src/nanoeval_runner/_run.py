@@ -297,30 +297,55 @@ class Session:
 
     async def _queue(self, eval_run: EvalRun, tasks: list[Task] | None, *, resumed: bool) -> None:
         """Take over what an earlier run left, queue what is new, and let executors at it."""
-        store = self.engine.store
         fresh: Sequence[Task] = tasks or ()
-        rows = await store.list_tasks(eval_run.eval_id) if resumed else []
-        if rows:
-            asked = None
-            if tasks is not None:
-                asked = {(t.question_id, t.attempt_id): t for t in tasks}
-                known = {(r.question_id, r.attempt_id) for r in rows}
-                fresh = [t for identity, t in asked.items() if identity not in known]
-                dropped = len(known - asked.keys())
-                if dropped:
-                    say(
-                        f"eval {eval_run.name!r}: {dropped} tasks of the earlier run are no longer "
-                        "asked for; their results are kept and left out of this summary"
-                    )
-            eval_run.stored(rows, asked)
+        if resumed:
+            fresh = await self._take_over(eval_run, tasks)
         eval_run.total += len(fresh)
         await self._enqueue(eval_run, fresh)
         eval_run.phase = Phase.RUNNING
-        if eval_run.remaining:
-            await self.engine.add(eval_run)
-        else:
-            self.engine.runs[eval_run.eval_id] = eval_run
+        await self.engine.add(eval_run)
+        if eval_run.remaining <= 0:
             eval_run.over.set()
+
+    async def _take_over(self, eval_run: EvalRun, tasks: list[Task] | None) -> list[Task]:
+        """Let executors at what an earlier run left queued, then load what it finished.
+
+        Returns:
+            the tasks that the earlier run did not have.
+        """
+        store, eval_id = self.engine.store, eval_run.eval_id
+        asked = None if tasks is None else {(t.question_id, t.attempt_id): t for t in tasks}
+        queued, newest = await store.list_queued(eval_id)
+        dropped = [r.task_id for r in queued if asked is not None and r.identity not in asked]
+        if dropped:
+            await store.drop_tasks(eval_id, dropped)
+            gone = set(dropped)
+            queued = [r for r in queued if r.task_id not in gone]
+        eval_run.resumed(queued, asked)
+        eval_run.total = len(queued)
+        if queued:
+            await self.engine.add(eval_run)
+        known = {r.identity for r in queued}
+        position = 0
+        while True:
+            rows = await store.list_final(
+                eval_id, (position, newest), MOST_ENQUEUED, payload=asked is None
+            )
+            if not rows:
+                break
+            before = len(eval_run.results)
+            known |= eval_run.already_done(rows, asked)
+            eval_run.total += len(eval_run.results) - before
+            position = rows[-1].task_id
+        if asked is None:
+            return []
+        unasked = len(known - asked.keys()) + len(dropped)
+        if unasked:
+            say(
+                f"eval {eval_run.name!r}: {unasked} tasks of the earlier run are no longer asked "
+                "for; their results are kept and left out of this summary"
+            )
+        return [task for identity, task in asked.items() if identity not in known]
 
     async def _enqueue(self, eval_run: EvalRun, fresh: Sequence[Task]) -> None:
         """Pickle tasks while those before them are being written. None runs before all are in."""

@@ -69,6 +69,7 @@ class Engine:
         self.members = 0
         self.failure: BaseException | None = None
         self._opened = False
+        self._check_pages = False
         self.registering = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._lock_file: IO[bytes] | None = None
@@ -122,6 +123,7 @@ class Engine:
                 self.resumed = True
                 await self.store.check()
                 await self.store.recover()
+                self._check_pages = True
                 self._results_seq = await self.store.last_result_seq()
             else:
                 await self.store.initialise(self.run_set_id)
@@ -157,6 +159,9 @@ class Engine:
                 self._group = group
                 housekeeping = group.create_task(self._keep_house(), name="housekeeping")
                 reading = group.create_task(self._read_results(), name="read results")
+                if self._check_pages:
+                    # Reads the whole file: beside the run, not before it.
+                    group.create_task(self.store.check_pages(), name="check pages")
                 self._ready.set()
                 await self._closing.wait()
                 if self._local is not None and self._local.loop is not None:

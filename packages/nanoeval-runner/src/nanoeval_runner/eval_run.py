@@ -18,9 +18,9 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner.payloads import load_result, load_task
 from nanoeval_runner.queue.rows import Completion, Lease, ResultBatch, StoredResult, StoredTask
-from nanoeval_runner.queue.states import TaskState
 
 Result = tuple[Any, Any]
+Identity = tuple[str, int]
 
 
 class Phase(enum.Enum):
@@ -96,27 +96,30 @@ class EvalRun:
         self._segments.append(tasks)
         self._firsts.append(first_id)
 
-    def stored(self, rows: Sequence[StoredTask], asked: dict[tuple[str, int], Task] | None) -> None:
-        """Take over the rows of an earlier run.
+    def resumed(self, queued: Sequence[StoredTask], asked: dict[Identity, Task] | None) -> None:
+        """These rows of an earlier run are to be run now.
 
         Args:
-            rows: all task rows of the eval.
-            asked: the tasks as they are now, by identity; rows of others are left out. None
-                takes the tasks from the file.
+            asked: the tasks as they are now, by identity. None takes them from the file.
         """
-        latest: dict[tuple[str, int], StoredTask] = {}
+        for row in queued:
+            self._tasks[row.task_id] = _task_of_row(row, asked)
+
+    def already_done(
+        self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None
+    ) -> set[Identity]:
+        """Take over final results of an earlier run; those no longer asked for are left out.
+
+        Returns:
+            the identities of all of `rows`.
+        """
+        fresh = []
         for row in rows:
-            if asked is None or (row.question_id, row.attempt_id) in asked:
-                latest[row.question_id, row.attempt_id] = row
-        for identity, row in latest.items():
-            task = asked[identity] if asked is not None else load_task(row.payload, 0)
-            if row.retry_idx:
-                task = task.model_copy(update={"retry_idx": row.retry_idx})
-            self.total += 1
-            if row.state in (TaskState.DONE, TaskState.FAILED) and row.value is not None:
-                self._add([(task, load_result(row.value))])
-            else:
-                self._tasks[row.task_id] = task
+            if row.task_id not in self._tasks and (asked is None or row.identity in asked):
+                assert row.value is not None  # noqa: S101  final rows have one
+                fresh.append((_task_of_row(row, asked), load_result(row.value)))
+        self._add(fresh)
+        return {row.identity for row in rows}
 
     def _known(self, task_id: int) -> Task | None:
         segment = bisect.bisect_right(self._firsts, task_id) - 1
@@ -181,3 +184,11 @@ class EvalRun:
         """The eval cannot go on; `run` will raise `error`."""
         self.errors.append(error)
         self.over.set()
+
+
+def _task_of_row(row: StoredTask, asked: dict[Identity, Task] | None) -> Task:
+    if asked is None:
+        assert row.payload is not None  # noqa: S101  read with the row when it is needed
+        return load_task(row.payload, row.retry_idx)
+    task = asked[row.identity]
+    return task.model_copy(update={"retry_idx": row.retry_idx}) if row.retry_idx else task

@@ -172,15 +172,18 @@ class EvalRow:
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class StoredTask:
-    """A task row: its identity, state and pickled values."""
+    """A task row: its identity, and its pickled task and result where they were asked for."""
 
     task_id: int
     question_id: str
     attempt_id: int
     retry_idx: int
-    state: str
-    payload: bytes
+    payload: bytes | None
     value: bytes | None
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        return self.question_id, self.attempt_id
 
 
 @dataclasses.dataclass(slots=True, frozen=True)

@@ -185,10 +185,8 @@ WHERE id = :id
 """
 SET_PARTIAL_SUMMARY = "UPDATE eval SET summary = ? WHERE id = ? AND state = 'running'"
 SET_EVAL_CONCURRENCY = "UPDATE eval SET concurrency = ? WHERE id = ?"
-RECOUNT_EVALS = """
-UPDATE eval SET
-    queued = (SELECT count(*) FROM task WHERE eval_id = eval.id AND state = 'queued'),
-    leased = (SELECT count(*) FROM task WHERE eval_id = eval.id AND state = 'leased')
+COUNT_RELEASED = """
+UPDATE eval SET leased = leased - :count, queued = queued + :count WHERE id = :id
 """
 TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
 
@@ -272,12 +270,32 @@ WHERE executor_id = ? AND state = 'leased' RETURNING id, eval_id, losses
 FAIL_LOST_TASK = """
 UPDATE task SET state = 'failed', result = ?, finished_at = ? WHERE id = ? AND state = 'queued'
 """
-RESET_LEASED = "UPDATE task SET state = 'queued', executor_id = 0 WHERE state = 'leased'"
-RESET_WAITING = "UPDATE task SET not_before = 0 WHERE state = 'queued' AND not_before > 0"
-LIST_TASKS = """
-SELECT id, question_id, attempt_id, retry_idx, state, payload, result FROM task
-WHERE eval_id = ? ORDER BY id
+RESET_LEASED = """
+UPDATE task SET state = 'queued', executor_id = 0 WHERE state = 'leased' RETURNING eval_id
 """
+RESET_WAITING = "UPDATE task SET not_before = 0 WHERE state = 'queued' AND not_before > 0"
+LIST_QUEUED = """
+SELECT id, question_id, attempt_id, retry_idx, payload, NULL
+FROM task INDEXED BY task_queued WHERE eval_id = ? AND state = 'queued'
+"""
+# Of the attempts at a task, the one that no retry followed. By rowid; retries are found through
+# task_identity.
+_FINAL = """
+FROM task
+WHERE eval_id = ? AND id > ? AND id <= ?
+  AND (state = 'done' OR state = 'failed' AND NOT EXISTS (
+        SELECT 1 FROM task AS later
+        WHERE later.eval_id = task.eval_id AND later.question_id = task.question_id
+          AND later.attempt_id = task.attempt_id AND later.retry_idx = task.retry_idx + 1))
+ORDER BY id LIMIT ?
+"""
+LIST_FINAL = f"SELECT id, question_id, attempt_id, retry_idx, NULL, result {_FINAL}"
+LIST_FINAL_WITH_PAYLOAD = f"SELECT id, question_id, attempt_id, retry_idx, payload, result {_FINAL}"
+DROP_TASKS = """
+DELETE FROM task
+WHERE id IN (SELECT value FROM json_each(?)) AND eval_id = ? AND state = 'queued'
+"""
+COUNT_DROPPED = "UPDATE eval SET queued = queued - :count, total = total - :count WHERE id = :id"
 RESULTS_BY_ID = """
 SELECT id, retry_idx, result FROM task WHERE id IN (SELECT value FROM json_each(?))
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -106,12 +108,14 @@ class Store:
             result: T = await self._db._execute(  # type: ignore[no-untyped-call]
                 function, self._db._conn, *args, **kwargs
             )
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
         return result
 
-    def _explain(self, error: sqlite3.OperationalError) -> Exception:
+    def _explain(self, error: sqlite3.DatabaseError) -> Exception:
         text = str(error)
+        if "malformed" in text or "not a database" in text:
+            return StateError(transactions.damaged(str(self.path), error))
         if "full" in text or "disk I/O" in text or "unable to open" in text:
             return StateError(
                 f"cannot write state file {self.path}: {text}. What was finished before is kept in "
@@ -126,6 +130,15 @@ class Store:
 
     async def check(self) -> None:
         await self._hop(transactions.check_schema, str(self.path))
+
+    async def check_pages(self) -> None:
+        """Read the whole file, on a thread and connection of its own, looking for damage."""
+
+        def check(path: Path) -> None:
+            with contextlib.closing(connect(path, read_only=True)) as connection:
+                transactions.check_pages(connection, str(path))
+
+        await asyncio.to_thread(check, self.path)
 
     async def recover(self) -> None:
         await self._hop(transactions.recover)
@@ -184,8 +197,16 @@ class Store:
     async def enqueue(self, eval_id: int, tasks: Sequence[tuple[str, int, bytes]]) -> int:
         return await self._hop(transactions.enqueue, eval_id, tasks)
 
-    async def list_tasks(self, eval_id: int) -> list[StoredTask]:
-        return await self._hop(transactions.list_tasks, eval_id)
+    async def list_queued(self, eval_id: int) -> tuple[list[StoredTask], int]:
+        return await self._hop(transactions.list_queued, eval_id)
+
+    async def list_final(
+        self, eval_id: int, span: tuple[int, int], limit: int, *, payload: bool
+    ) -> list[StoredTask]:
+        return await self._hop(transactions.list_final, eval_id, span, limit, payload=payload)
+
+    async def drop_tasks(self, eval_id: int, task_ids: Sequence[int]) -> None:
+        await self._hop(transactions.drop_tasks, eval_id, task_ids)
 
     async def get_payload(self, task_id: int) -> bytes:
         return await self._hop(transactions.get_payload, task_id)

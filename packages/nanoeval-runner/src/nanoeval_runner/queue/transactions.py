@@ -116,23 +116,13 @@ def create_schema(connection: sqlite3.Connection, run_set_id: str) -> None:
 
 
 def check_schema(connection: sqlite3.Connection, path: str) -> None:
-    """Raise `StateError` unless the file is one of ours, whole, and of this version."""
+    """Raise `StateError` unless the file is one of ours and of this version."""
     try:
         version = get_metadata(connection, "schema_version")
-        problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
     except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"state file {path} cannot be read ({error}). If it is a damaged copy, its backup can "
-            "be resumed: move this file away and resume again; `sqlite3 FILE .recover` may save "
-            "finished results"
-        ) from error
+        raise StateError(damaged(path, error)) from error
     if version != sql.SCHEMA_VERSION:
         raise other_version(path, version)
-    if problem != "ok":
-        raise StateError(
-            f"state file {path} is damaged ({problem}): move it away and resume again to go on "
-            "from its backup; `sqlite3 FILE .recover` may save finished results"
-        )
 
 
 def other_version(path: str, version: object) -> StateError:
@@ -140,6 +130,23 @@ def other_version(path: str, version: object) -> StateError:
         f"state file {path} has schema version {version!r}, this nanoeval writes version "
         f"{sql.SCHEMA_VERSION}: resume it with the nanoeval that wrote it; its finished "
         "results stay readable with `sqlite3`, in table `task`"
+    )
+
+
+def check_pages(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `StateError` if a page of the file is damaged. Reads all of it: some ms per MB."""
+    try:
+        problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise StateError(damaged(path, error)) from error
+    if problem != "ok":
+        raise StateError(damaged(path, problem))
+
+
+def damaged(path: str, problem: object) -> str:
+    return (
+        f"state file {path} is damaged or not a database ({problem}): move it away and resume "
+        "again to go on from its backup; `sqlite3 FILE .recover` may save finished results"
     )
 
 
@@ -158,10 +165,14 @@ def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> Non
 def recover(connection: sqlite3.Connection) -> None:
     """Make a file whose processes are gone ready for new ones: no leases, nobody waiting."""
     with transaction(connection):
-        connection.execute(sql.RESET_LEASED)
+        if connection.execute(sql.TOTAL_LEASED).fetchone()[0]:  # else spare the scan
+            released: dict[int, int] = {}
+            for (eval_id,) in connection.execute(sql.RESET_LEASED).fetchall():
+                released[eval_id] = released.get(eval_id, 0) + 1
+            for eval_id, count in released.items():
+                connection.execute(sql.COUNT_RELEASED, {"count": count, "id": eval_id})
         connection.execute(sql.RESET_WAITING)
         connection.execute(sql.END_ALL_EXECUTORS)
-        connection.execute(sql.RECOUNT_EVALS)
 
 
 # --- evals
@@ -267,9 +278,35 @@ def _chunks(rows: int) -> Iterator[tuple[int, int]]:
             position += size
 
 
-def list_tasks(connection: sqlite3.Connection, eval_id: int) -> list[StoredTask]:
-    """All task rows of an eval, retries included, in the order they were queued."""
-    return [StoredTask(*row) for row in connection.execute(sql.LIST_TASKS, (eval_id,))]
+def list_queued(connection: sqlite3.Connection, eval_id: int) -> tuple[list[StoredTask], int]:
+    """The eval's queued tasks with their payloads, and the id of the newest task in the file."""
+    with transaction(connection):
+        rows = [StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, (eval_id,))]
+        newest: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0] - 1
+    return rows, newest
+
+
+def list_final(
+    connection: sqlite3.Connection,
+    eval_id: int,
+    span: tuple[int, int],
+    limit: int,
+    *,
+    payload: bool,
+) -> list[StoredTask]:
+    """Up to `limit` final results of tasks with ids in (span[0], span[1]], by id."""
+    statement = sql.LIST_FINAL_WITH_PAYLOAD if payload else sql.LIST_FINAL
+    return [
+        StoredTask(*row)
+        for row in connection.execute(statement, (eval_id, *span, limit)).fetchall()
+    ]
+
+
+def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[int]) -> None:
+    """Forget queued tasks that are no longer asked for. Finished ones are never dropped."""
+    with transaction(connection):
+        cursor = connection.execute(sql.DROP_TASKS, (json.dumps(list(task_ids)), eval_id))
+        connection.execute(sql.COUNT_DROPPED, {"count": cursor.rowcount, "id": eval_id})
 
 
 def get_payload(connection: sqlite3.Connection, task_id: int) -> bytes:
