@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def test_without_a_monitor_installed_use_monitor_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **asked: ())
-    with pytest.raises(ConfigError, match="pip install nanoeval-monitor"):
+    with pytest.raises(ConfigError, match=re.escape('pip install "nanoeval[monitor]"')):
         find_monitor()
 
 

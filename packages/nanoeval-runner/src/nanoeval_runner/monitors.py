@@ -42,7 +42,7 @@ def find_monitor() -> StartMonitor:
         return start
     raise ConfigError(
         "RunnerArgs.use_monitor=True needs a monitor, and none is installed: "
-        "`pip install nanoeval-monitor`, or leave use_monitor out"
+        '`pip install "nanoeval[monitor]"`, or leave use_monitor out'
     )
 
 

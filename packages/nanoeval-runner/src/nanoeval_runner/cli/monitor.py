@@ -41,5 +41,5 @@ def find_command(name: str) -> Command:
         return command
     raise ConfigError(
         f"nanoeval {name} needs nanoeval-monitor, which is not installed: "
-        "`pip install nanoeval-monitor`"
+        '`pip install "nanoeval[monitor]"`'
     )

@@ -20,6 +20,7 @@ COMMANDS = {
     "rescore": "score recorded replies anew, without asking the model",
     "export": "write a run as CSV, Parquet or an Inspect log",
     "monitor": "open the web monitor",
+    "board": "write runs as web pages that open from disk: nanoeval board export DIR",
     "concurrency": "show or change how much of a running eval runs at once",
     "doctor": "check folders, versions, limits and the endpoint",
     "clean": "remove the state of finished runs",
