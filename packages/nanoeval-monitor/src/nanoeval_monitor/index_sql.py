@@ -46,7 +46,7 @@ SEARCH_SCHEMA = "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(body, cont
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = OFF",  # it can be made again
-    "PRAGMA cache_size = -16000",
+    "PRAGMA cache_size = -4000",
 )
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"

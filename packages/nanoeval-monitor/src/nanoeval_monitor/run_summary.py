@@ -12,7 +12,7 @@ from typing import Any
 from nanoeval_core.metrics.calibration import calibration
 
 from nanoeval_monitor import index_sql as sql
-from nanoeval_monitor.record_index import RecordIndex, finished_index
+from nanoeval_monitor.record_index import RecordIndex, current_index
 from nanoeval_monitor.score_totals import Tally, estimate
 from nanoeval_monitor.texts import without_nan
 
@@ -42,7 +42,7 @@ Headline = tuple[float | None, float | None, float | None, int | None]
 def peek(record: Path) -> Headline | None:
     """Score, interval and questions of a record whose index is there already; else None."""
     try:
-        with finished_index(record) as connection:
+        with current_index(record) as connection:
             if connection is None:
                 return None
             found = estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])

@@ -170,7 +170,10 @@ async function refreshLive(main) {
 function showLive(main, sets) {
   const section = main.querySelector(".live-sets");
   if (!section) return;
-  const shown = [...sets.filter((one) => one.state !== "over"), ...sets.filter((one) => one.state === "over").slice(0, 3)];
+  const going = sets.filter((one) => one.state !== "over");
+  // What ended lately is worth a look; all else is in the table.
+  const ended = sets.filter((one) => one.state === "over").slice(0, Math.max(0, 3 - going.length));
+  const shown = [...going, ...ended];
   sync(section, shown.map(card));
 }
 

@@ -135,7 +135,7 @@ function fillPanel(panel, view, one, points) {
   if (!field.dataset.touched && document.activeElement !== field) field.value = one.concurrency ?? "";
   const tokens = usage.prompt_tokens + usage.completion_tokens;
   replace(panel.querySelector(".tiles"),
-    tile("Score", one.score ? percent(one.score.mean) : "–", one.score ? (one.score.low === null ? one.score.why : `95 %: ${interval(one.score.low, one.score.high)} · n ${number(one.score.n)}`) : "no scored answers yet"),
+    tile("Score", one.score ? percent(one.score.mean) : "–", one.score ? (one.score.low === null ? one.score.why : `${interval(one.score.low, one.score.high)} · n ${short(one.score.n)}`) : "no scored answers yet"),
     tile("Tasks per second", running ? short(rate) : "–", running && rate > 0 ? `${duration(left / rate)} to go` : running ? "" : `took ${duration(one.elapsed)}`),
     tile("Latency", duration(one.point[P50]), one.point[P95] === null ? "median, last 5 s" : `95th percentile ${duration(one.point[P95])}`),
     tile("In flight", number(one.in_flight), one.concurrency ? `limit ${number(one.concurrency)}` : "no limit"),
@@ -153,7 +153,7 @@ function gauges(view) {
     if (executor.state !== "running") continue;
     for (const [name, value] of Object.entries(executor.gauges)) sums.set(name, Math.max(sums.get(name) ?? -Infinity, Number(value)));
   }
-  return [...sums].map(([name, value]) => tile(name, short(value), "published by the solver"));
+  return [...sums].map(([name, value]) => tile(name, short(value), "now"));
 }
 
 function plots(box, points) {
@@ -196,11 +196,14 @@ function executors(view) {
   ].filter(Boolean);
 }
 
+// A place in the code with the last two parts of its path.
+const nearby = (where) => where.replace(/\((?:.*\/)?([^/]+\/[^/]+:\d+)\)$/, "($1)");
+
 function stuck(view) {
   if (!view.stuck.length) return [h("p.muted", { "data-key": "none" }, "Nothing is in flight.")];
   return [
     h("table", { "data-key": "table" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Task"), h("th.num", { scope: "col" }, "For"), h("th", { scope: "col" }, "Awaiting"))),
-      h("tbody", {}, view.stuck.slice(0, 12).map((one) => h("tr", {}, h("td", {}, written(one.task)), h("td.num", {}, duration(one.seconds)), h("td.where", {}, written(one.where || "–", "code")))))),
+      h("tbody", {}, view.stuck.slice(0, 12).map((one) => h("tr", {}, h("td", {}, written(one.task)), h("td.num", {}, duration(one.seconds)), h("td.where", { title: one.where }, written(nearby(one.where || "–"), "code")))))),
   ];
 }

@@ -14,7 +14,7 @@ export function progressBar(evals) {
   const parts = [["done", sum("done")], ["failed", failed], ["running", sum("in_flight")], ["queued", sum("queued")]];
   const total = Math.max(1, sum("total"));
   const bar = h("div.progress", { role: "img", "aria-label": parts.map(([name, count]) => `${count} ${name}`).join(", ") });
-  for (const [name, count] of parts) {
+  for (const [name, count] of parts.filter(([, count]) => count)) {
     const part = h("span", { class: name, title: `${number(count)} ${name}` });
     part.style.width = (100 * count) / total + "%";
     bar.append(part);

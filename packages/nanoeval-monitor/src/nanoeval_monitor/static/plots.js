@@ -5,7 +5,7 @@ import { s, h } from "./dom.js";
 const nice = (max) => {
   if (!(max > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(max));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= max * 1.0001) || max;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= max * 1.0001) || max;
 };
 
 const path = (pairs) => pairs.map(([x, y], index) => (index ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");

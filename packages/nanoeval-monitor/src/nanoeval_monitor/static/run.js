@@ -107,7 +107,7 @@ function groups(field, rows, to) {
 
 function outcomeBar(counts, attempts) {
   const bar = h("div.progress.outcomes", { role: "img", "aria-label": Object.entries(OUTCOMES).map(([name, label]) => `${counts[name] || 0} ${label}`).join(", ") });
-  for (const name of Object.keys(OUTCOMES)) {
+  for (const name of Object.keys(OUTCOMES).filter((one) => counts[one])) {
     const part = h("span", { class: name, title: `${number(counts[name] || 0)} ${OUTCOMES[name]}` });
     part.style.width = (100 * (counts[name] || 0)) / Math.max(1, attempts) + "%";
     bar.append(part);
