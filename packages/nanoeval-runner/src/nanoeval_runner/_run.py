@@ -244,6 +244,7 @@ class Session:
         if row is None:
             eval_id = await store.add_eval(new, time.time())
             self.engine.created.add(eval_id)
+            self.engine.taken.add(eval_id)
         else:
             eval_id = row.id
             await store.reopen_eval(eval_id, new)
@@ -285,6 +286,7 @@ class Session:
         finally:
             eval_run.phase = Phase.OVER
             engine.forget(eval_run)
+            engine.taken.discard(eval_run.eval_id)
             progress.close()
 
     async def _wind_down(self, eval_run: EvalRun) -> None:
@@ -303,8 +305,10 @@ class Session:
         eval_run.total += len(fresh)
         await self._enqueue(eval_run, fresh)
         eval_run.phase = Phase.RUNNING
-        await self.engine.add(eval_run)
-        if eval_run.remaining <= 0:
+        if eval_run.remaining > 0:
+            await self.engine.add(eval_run)
+        else:
+            self.engine.runs[eval_run.eval_id] = eval_run
             eval_run.over.set()
 
     async def _take_over(self, eval_run: EvalRun, tasks: list[Task] | None) -> list[Task]:
@@ -399,6 +403,10 @@ class Session:
         )
         progress.finish(summary)
         self._notify(f"{eval_run.name}: finished", json.dumps(summary, default=str))
+        if self.engine.interrupted is not None:
+            # What was in flight was all that was left. What the script would do next is not.
+            await self.engine.settle()
+            raise interruption(self.engine.interrupted, f"eval {eval_run.name!r} is finished")
         return summary
 
     async def _summary(self, eval_run: EvalRun, run_spec: BasicRunSpec) -> dict[str, Any]:

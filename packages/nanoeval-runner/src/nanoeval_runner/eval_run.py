@@ -23,6 +23,10 @@ Result = tuple[Any, Any]
 Identity = tuple[str, int]
 
 
+MOST_ERRORS = 16
+"""A wrong key fails every task in flight at once: some of those errors say it all."""
+
+
 class Phase(enum.Enum):
     """What the driver is doing for an eval: what decides how a signal is answered."""
 
@@ -182,7 +186,8 @@ class EvalRun:
 
     def fail(self, error: BaseException) -> None:
         """The eval cannot go on; `run` will raise `error`."""
-        self.errors.append(error)
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(error)
         self.over.set()
 
 
