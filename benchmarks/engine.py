@@ -1,6 +1,6 @@
 """What the engine costs, as ratios against bare loops measured in the same run.
 
-    hatch run bench              all rows, and the table in README.md made anew
+    .venv/bin/hatch run bench    all rows, and the table in README.md made anew
     python benchmarks/engine.py NAME ...      some rows
 
 Each figure is the median of at least five runs, the two sides taken in turn, so that a machine
