@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import pickle
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -370,3 +372,61 @@ def test_images_are_shown(model_server: ModelServer, tmp_path: Any) -> None:
 def test_arguments_are_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         OpenAIAPIMCQSolver(**{"model": "m", "base_url": "http://x/v1", **fields})
+
+
+SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from nanoeval_core.recorder import dummy_recorder
+from nanoeval_core.run_context import RunContext, set_run_context
+from nanoeval_solvers.mcq import MCQTask, Question
+from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
+
+url, folder = sys.argv[1:]
+
+async def main():
+    set_run_context(RunContext(run_set_id="r", shared_dir=Path(folder), executor="main"))
+    question = Question(question="?", choices=("a", "b"), correct_indices=frozenset({0}))
+    with dummy_recorder():
+        solver = OpenAIAPIMCQSolver(model="m", base_url=url)
+        return await solver.solve(MCQTask(question_id="q", question=question))
+
+assert asyncio.run(main()).picked == {0}
+print("openai" in sys.modules)
+"""
+
+
+def test_one_process_of_a_run_loads_the_sdk_for_all(
+    model_server: ModelServer, tmp_path: Any
+) -> None:
+    command = [sys.executable, "-c", SCRIPT, model_server.url, str(tmp_path)]
+    loaded = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        for _ in range(2)
+    ]
+    assert loaded == ["True", "False"]
+    first, second = model_server.requests
+    assert first.headers == second.headers
+    assert first.headers["authorization"] == f"Bearer {KEY}"
+    assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_many_calls_that_fail_at_once_are_told_apart(model_server: ModelServer) -> None:
+    model_server.api_key = "another"
+    solver = solver_of(model_server)
+
+    async def all_at_once() -> list[BaseException | Answer]:
+        with dummy_recorder():
+            async with solver:
+                return await asyncio.gather(
+                    *(
+                        solver.solve(MCQTask(question_id=f"q{n}", question=QUESTION))
+                        for n in range(30)
+                    ),
+                    return_exceptions=True,
+                )
+
+    errors = asyncio.run(all_at_once())
+    assert {type(error) for error in errors} == {ConfigError}
+    causes = {type(error.__cause__).__name__ for error in errors if isinstance(error, ConfigError)}
+    assert causes == {"AuthenticationError"}

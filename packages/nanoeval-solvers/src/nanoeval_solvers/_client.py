@@ -1,4 +1,4 @@
-"""One client per endpoint and process, and what it does for a call: the place that knows `openai`.
+"""One client per endpoint and process, and what it does for a call.
 
 A call waits at the endpoint's gate, is sent over the direct transport, and is sent again when it
 failed for a reason that may pass. `_Clients` owns the clients.
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import math
 import os
 import random
@@ -19,29 +20,29 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import openai
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.run_context import get_run_context
 from nanoeval_core.usage import Usage, report_usage
 
-from nanoeval_solvers import _wire
+from nanoeval_solvers import _wire, api_model
 from nanoeval_solvers._cache import ReplyCache, key_of
 from nanoeval_solvers._failures import Failure, Kind, delay_before, failure_of, rate_headers
 from nanoeval_solvers._gate import Gate
 from nanoeval_solvers._meeting import Meeting
+from nanoeval_solvers._prepared import shared_template
 from nanoeval_solvers._templates import Message
 from nanoeval_solvers._transport import (
     ConnectionFailedError,
     HTTPReply,
     Line,
-    Listener,
+    Template,
     Transport,
-    prepare,
 )
 from nanoeval_solvers.reply import Problem, Reply
 
 if TYPE_CHECKING:
+    from nanoeval_solvers._sdk import SDK
     from nanoeval_solvers.api_model import APIModel
 
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
@@ -82,13 +83,7 @@ class Client:
         self.loop = asyncio.get_running_loop()  # held, so that its id is not another's
         self._key = model.api_key()
         self._url = model.endpoint_url
-        self._listener = Listener()
-        self._openai = model.make_client(
-            base_url=self._url,
-            api_key=self._key,
-            max_retries=0,
-            http_client=self._listener.http_client,
-        )
+        self._sdk: SDK | None = None
         self._transport = Transport(self._url)
         self._lanes: dict[tuple[Any, ...], _Lane] = {}
         self._preparing = asyncio.Lock()
@@ -98,7 +93,8 @@ class Client:
         for lane in self._lanes.values():
             await lane.close()
         await self._transport.close()
-        await self._openai.close()
+        if self._sdk is not None:
+            await self._sdk.close()
 
     async def lane(self, model: APIModel) -> _Lane:
         lane = self._lanes.get(model.lane_id())
@@ -106,11 +102,34 @@ class Client:
             return lane
         async with self._preparing:
             if model.lane_id() not in self._lanes:
-                path = _wire.PATHS[model.api]
-                template = await prepare(self._openai, self._listener, path, model.model)
+                template = await self._template(model)
                 line = self._transport.line(template, timeout=model.timeout)
                 self._lanes[model.lane_id()] = _Lane(model, line)
             return self._lanes[model.lane_id()]
+
+    async def _template(self, model: APIModel) -> Template:
+        context = get_run_context()
+        path = _wire.PATHS[model.api]
+
+        async def prepare() -> Template:
+            return await (await self._open_sdk(model)).template(path, model.model)
+
+        if context is None or type(model).make_client is not api_model.APIModel.make_client:
+            return await prepare()
+        return await shared_template(
+            Path(context.shared_dir),
+            url=self._url + path,
+            model=model.model,
+            key=self._key,
+            prepare=prepare,
+        )
+
+    async def _open_sdk(self, model: APIModel) -> SDK:
+        if self._sdk is None:
+            # On a thread: it takes a second, in which the event loop has other work.
+            module = await asyncio.to_thread(importlib.import_module, "nanoeval_solvers._sdk")
+            self._sdk = self._sdk or module.SDK(model)
+        return self._sdk
 
     async def ask(
         self,
@@ -152,14 +171,16 @@ class Client:
                 outcome.unreachable and retries == _TRIES_TO_CONNECT and lane.never_answered
             )
             if fatal:
-                raise self._fatal(model, outcome) from await self._sdk_error(outcome)
+                raise self._fatal(model, outcome) from await self._sdk_error(model, outcome)
             retries += 1
             delay = delay_before(retries, outcome, self._dice)
             if retries > model.max_retries or (
                 time.monotonic() - started + delay > model.retry_seconds
             ):
                 report_usage(Usage(requests=1, retries=retries - 1))
-                raise self._exhausted(model, outcome, retries) from await self._sdk_error(outcome)
+                raise self._exhausted(model, outcome, retries) from await self._sdk_error(
+                    model, outcome
+                )
             _record_retry(model, outcome, retries, delay)
             await asyncio.sleep(delay)
 
@@ -197,12 +218,14 @@ class Client:
     def _redacted(self, words: str) -> str:
         return words.replace(self._key, "[key]") if len(self._key) > 4 else words
 
-    async def _sdk_error(self, failure: Failure) -> openai.OpenAIError | None:
+    async def _sdk_error(self, model: APIModel, failure: Failure) -> Exception | None:
         """The SDK's exception for `failure`, for who looks at the cause."""
         if failure.status is None or failure.status < 400:
             return None
         body = _wire.encode({"error": {"message": failure.words}})
-        return await self._listener.error_of(self._openai, HTTPReply(failure.status, {}, body))
+        sdk = await self._open_sdk(model)
+        error: Exception = await sdk.error_of(failure.status, body)
+        return error
 
     def _fatal(self, model: APIModel, failure: Failure) -> ConfigError:
         if failure.status is None:

@@ -1,27 +1,16 @@
-"""Calls over a direct transport: the SDK prepares a request once, aiohttp sends the rest.
-
-The SDK decides the URL, the headers and the authentication, and says what a refusal is; per call
-it would also rebuild all of that and validate the whole reply, which takes ten times as long as
-the call itself. So the client is asked once, through a transport that only listens, what it would
-send; calls then go out with those headers and a body of our own.
-"""
+"""Calls over a direct transport: the SDK prepared them once (`_sdk`), aiohttp sends them."""
 
 from __future__ import annotations
 
-import importlib
 import ssl
 import urllib.request
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
-import openai
 from yarl import URL
 
-# Set by aiohttp itself for each call.
-_PER_CALL = frozenset({"content-length", "host", "connection", "accept-encoding"})
 _CONNECT_TIMEOUT = 15.0  # seconds
 _KEEPALIVE = 60.0  # seconds
 
@@ -43,75 +32,11 @@ class ConnectionFailedError(Exception):
         self.unreachable = unreachable
 
 
-def _http_library() -> ModuleType:
-    """The HTTP library that the installed SDK is built on: httpx or its successor."""
-    base = openai.DefaultAsyncHttpxClient.__bases__[0]
-    return importlib.import_module(base.__module__.partition(".")[0])
-
-
-class Listener:
-    """An HTTP client for the SDK that sends nothing: it keeps the request and gives a reply.
-
-    Attributes:
-        request: the last request that the SDK would have sent.
-    """
-
-    def __init__(self) -> None:
-        self.request: Any = None
-        self._library = http = _http_library()
-        self._reply = HTTPReply(200, {"content-type": "application/json"}, b"{}")
-        listener = self
-
-        class Transport(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
-            async def handle_async_request(self, request: Any) -> Any:
-                return listener.heard(request)
-
-        self.http_client = openai.DefaultAsyncHttpxClient(transport=Transport())
-
-    def heard(self, request: Any) -> Any:
-        self.request = request
-        status, headers, body = self._reply
-        return self._library.Response(status, headers=dict(headers), content=body, request=request)
-
-    async def error_of(self, client: openai.AsyncOpenAI, reply: HTTPReply) -> openai.OpenAIError:
-        """The SDK's own exception for `reply`; its request holds no key."""
-        plain = {"content-type", "retry-after", "x-request-id"}
-        headers = {name: value for name, value in reply.headers.items() if name.lower() in plain}
-        before, self._reply = self._reply, reply._replace(headers=headers)
-        try:
-            await client.get("/models", cast_to=object)
-        except openai.OpenAIError as error:
-            request = getattr(error, "request", None)
-            if request is not None:
-                request.headers.pop("authorization", None)
-                request.headers.pop("api-key", None)
-            return error
-        finally:
-            self._reply = before
-        return openai.OpenAIError(f"HTTP status {reply.status}")
-
-
 class Template(NamedTuple):
     """What the SDK sends with each call to one path."""
 
     url: str
     headers: Mapping[str, str]
-
-
-async def prepare(
-    client: openai.AsyncOpenAI, listener: Listener, path: str, model: str
-) -> Template:
-    """What `client` sends to `path` when it calls `model`.
-
-    By the SDK's generic `post`: its resources would load all types of the API, which takes longer
-    than everything else.
-    """
-    await client.post(path, cast_to=object, body={"model": model})
-    request = listener.request
-    headers = {
-        name: value for name, value in request.headers.items() if name.lower() not in _PER_CALL
-    }
-    return Template(str(request.url), headers | {"Accept-Encoding": "gzip, deflate"})
 
 
 class Transport:
