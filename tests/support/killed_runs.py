@@ -58,6 +58,7 @@ class KilledRun:
                 stderr=stderr,
                 text=True,
                 env=self.env,
+                start_new_session=True,
             )
         try:
             yield driver

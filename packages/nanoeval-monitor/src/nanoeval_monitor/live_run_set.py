@@ -197,6 +197,8 @@ def _commands(row: ExecutorRow, *, local: bool) -> list[str]:
     lines = [f"{away}py-spy dump --pid {row.pid}"]
     if port:
         lines.append(f"{away}python -m aiomonitor.cli --port {int(port)}")
+    if row.log:
+        lines.append(f"{away}tail -n 100 -f {row.log}")
     return lines
 
 

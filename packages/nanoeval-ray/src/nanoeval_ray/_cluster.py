@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from typing import Any
@@ -91,7 +92,7 @@ def _local_options(config: RayExecutors, size: int | None) -> dict[str, Any]:
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
         # Asked for more executors than cores, a pool of processes has them too.
-        "num_cpus": max(cores or 1, -(-int(size or 0) * config.num_cpus // 1)),
+        "num_cpus": max(cores or 1, math.ceil((size or 0) * config.num_cpus)),
     }
     if config.resources:
         options["resources"] = {name: n * max(1, size or 1) for name, n in config.resources.items()}

@@ -27,10 +27,15 @@ PENDING_SECONDS = 15.0
 """How long an executor may wait for room before that is said."""
 
 
+STOP_SECONDS = 5.0
+"""How long Ray may take to say that actors which were killed are dead."""
+
+
 @dataclasses.dataclass(eq=False)
 class _Member:
     name: str
     actor: Any
+    serving: asyncio.Task[None] | None = None
     where: Whereabouts | None = None
 
 
@@ -42,7 +47,8 @@ class RayEngine:
         self._host = host
         self._members: dict[str, _Member] = {}
         self._names = 0
-        self._size = 0
+        self._size = 0  # asked for; without that, the cluster decides
+        self._failed = False
         self._growing = asyncio.Lock()
         self._connected = False
         self._watch: asyncio.Task[None] | None = None
@@ -54,20 +60,21 @@ class RayEngine:
                 self._connected = True
             if size is None and self._watch is None:
                 self._watch = self._host.start_task(self._grow_with_cluster(), name="ray capacity")
-            self._have(size if size is not None else await self._capacity())
+            self._size = max(self._size, size or 1)
+            await self._fill()
 
-    async def _capacity(self) -> int:
-        return max(1, await asyncio.to_thread(capacity, self._config.demand))
+    async def _fill(self) -> None:
+        """Have as many executors as were asked for, or as the nodes have room for."""
+        size = self._size
+        if self._watch is not None:
+            size = max(size, await asyncio.to_thread(capacity, self._config.demand))
+        while len(self._members) < size:
+            self._start()
 
     async def _grow_with_cluster(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self._have(await self._capacity())
-
-    def _have(self, size: int) -> None:
-        self._size = max(self._size, size)
-        while len(self._members) < self._size:
-            self._start()
+            await self._fill()
 
     def _start(self) -> None:
         self._names += 1
@@ -92,7 +99,7 @@ class RayEngine:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"Ray refuses these options of RayExecutors: {error}") from error
         member = self._members[name] = _Member(name, actor)
-        self._host.start_task(self._serve(member), name=f"serve {name}")
+        member.serving = self._host.start_task(self._serve(member), name=f"serve {name}")
 
     # --- one actor
 
@@ -103,6 +110,7 @@ class RayEngine:
             member.where = await self._located(member)
             await self._talk(member)
         except (RuntimeEnvSetupError, ActorUnschedulableError) as error:
+            self._failed = True
             self._host.fail(
                 ConfigError(f"Ray cannot start executors as RayExecutors asks for them: {error}")
             )
@@ -111,8 +119,8 @@ class RayEngine:
         del self._members[member.name]
         with contextlib.suppress(RayError):
             ray.kill(member.actor)
-        if await self._host.lost(member.name, reason):
-            self._start()
+        if await self._host.lost(member.name, reason) and not self._failed:
+            await self._fill()
 
     async def _located(self, member: _Member) -> Whereabouts:
         timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._say_pending, member)
@@ -164,6 +172,11 @@ class RayEngine:
         if self._watch is not None:
             self._watch.cancel()
         self.kill()
+        serving = [member.serving for member in self._members.values() if member.serving]
+        if serving:
+            _, left = await asyncio.wait(serving, timeout=STOP_SECONDS)
+            for task in left:  # they would wait for ever once the connection is closed
+                task.cancel()
         if self._connected:
             self._connected = False
             await asyncio.to_thread(connection.close)

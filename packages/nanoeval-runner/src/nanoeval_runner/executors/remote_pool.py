@@ -30,6 +30,9 @@ MAX_BARREN_DEATHS = 3
 """How many executors may die before any commits a result, beyond as many as there are."""
 
 
+NAMED = 5
+
+
 @dataclasses.dataclass(eq=False)
 class _Member:
     """An executor that has said hello."""
@@ -72,6 +75,9 @@ class RemotePool:
         self._wake_timer: asyncio.TimerHandle | None = None
         self._queue: list[tuple[Callable[..., Any], Any, asyncio.Future[Any]]] = []
         self._draining = False
+        self._library_config = pickling.dumps(
+            get_library_config(), what="the LibraryConfig", by_value=True
+        )
         self._engine = config.engine(self)
 
     # --- what the run calls
@@ -99,8 +105,11 @@ class RemotePool:
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._empty.wait()
             except TimeoutError:
-                names = ", ".join(self._members)
-                log.warning("executors did not stop within %s s: %s", STOP_SECONDS, names)
+                left = list(self._members)
+                log.warning(
+                    "%s executors did not stop within %s s: %s",
+                    *(len(left), STOP_SECONDS, ", ".join(left[:NAMED])),
+                )
         await self._engine.stop()
 
     def kill(self) -> None:
@@ -178,8 +187,7 @@ class RemotePool:
         member = _Member(hello.name, executor_id)
         self._members[hello.name] = self._by_id[executor_id] = member
         self._most = max(self._most, len(self._members))
-        config = pickling.dumps(get_library_config(), what="the LibraryConfig", by_value=True)
-        return messages.Welcome(executor_id, self._kind, self.run_set_id, config)
+        return messages.Welcome(executor_id, self._kind, self.run_set_id, self._library_config)
 
     async def _load(self, eval_id: int) -> messages.Loaded:
         spec, encoder = await self._store.get_eval_spec(eval_id)
