@@ -28,6 +28,7 @@ IMPORTS = {
     "nanoeval_runner": "from nanoeval_runner import run, resume, validate",
     "nanoeval_solvers": "import nanoeval_solvers.mcq, nanoeval_solvers.mcq_api",
     "nanoeval": "from nanoeval import *; import nanoeval.setup, nanoeval.recorders",
+    "nanoeval_monitor": "import nanoeval_monitor.cli",
 }
 BRINGS_NO = {
     "nanoeval_core": NEVER_WITH_CORE,
@@ -35,6 +36,7 @@ BRINGS_NO = {
     "nanoeval_runner": {"openai", "pandas", "numpy", "nanoeval-solvers", "nanoeval-recorder"},
     "nanoeval_solvers": {"aiosqlite", "multiprocess", "pandas", "numpy", "nanoeval-runner"},
     "nanoeval": {"pandas", "numpy", "xllamacpp", "ray"},
+    "nanoeval_monitor": {"openai", "pandas", "numpy", "ray", "nanoeval-solvers"},
 }
 
 
