@@ -14,7 +14,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import chz
@@ -40,18 +40,15 @@ from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
 from nanoeval_runner.executors.engines import check_executor
 from nanoeval_runner.monitors import find_monitor
-from nanoeval_runner.payloads import dump_task
 from nanoeval_runner.progress import Progress
 from nanoeval_runner.queue.rows import EvalRow, NewEval
 from nanoeval_runner.queue.states import EvalState
+from nanoeval_runner.queueing import Queueing
 from nanoeval_runner.recording import RecordWriter, opened
 from nanoeval_runner.signals import interruption, say
 from nanoeval_runner.task_group import task_group
 
 log = logging.getLogger("nanoeval.runner")
-
-FIRST_ENQUEUED, MOST_ENQUEUED = 1024, 32_768
-"""Tasks pickled and queued at a time: small at first, so that writing starts early."""
 
 
 async def run(spec: EvalSpec) -> dict[str, Any]:
@@ -271,7 +268,9 @@ class Session:
                 if has_budget(self.spec.runner):
                     beside.append(group.create_task(watch_budget(eval_run, engine)))
                 try:
-                    await self._queue(eval_run, tasks, resumed=recorded.row is not None)
+                    await Queueing(engine, eval_run, by_value=self._by_value).queue(
+                        tasks, resumed=recorded.row is not None
+                    )
                     await eval_run.over.wait()
                     await self._wind_down(eval_run)
                 finally:
@@ -296,87 +295,6 @@ class Session:
         elif eval_run.remaining > 0:
             await self.engine.drain(eval_run, self.spec.runner.shutdown_grace)
         await self.engine.remove(eval_run)
-
-    async def _queue(self, eval_run: EvalRun, tasks: list[Task] | None, *, resumed: bool) -> None:
-        """Take over what an earlier run left, queue what is new, and let executors at it."""
-        fresh: Sequence[Task] = tasks or ()
-        if resumed:
-            fresh = await self._take_over(eval_run, tasks)
-        eval_run.total += len(fresh)
-        await self._enqueue(eval_run, fresh)
-        eval_run.phase = Phase.RUNNING
-        if eval_run.remaining > 0:
-            await self.engine.add(eval_run)
-        else:
-            self.engine.runs[eval_run.eval_id] = eval_run
-            eval_run.over.set()
-
-    async def _take_over(self, eval_run: EvalRun, tasks: list[Task] | None) -> list[Task]:
-        """Let executors at what an earlier run left queued, then load what it finished.
-
-        Returns:
-            the tasks that the earlier run did not have.
-        """
-        store, eval_id = self.engine.store, eval_run.eval_id
-        asked = None if tasks is None else {(t.question_id, t.attempt_id): t for t in tasks}
-        queued, newest = await store.list_queued(eval_id)
-        dropped = [r.task_id for r in queued if asked is not None and r.identity not in asked]
-        if dropped:
-            await store.drop_tasks(eval_id, dropped)
-            gone = set(dropped)
-            queued = [r for r in queued if r.task_id not in gone]
-        eval_run.resumed(queued, asked)
-        eval_run.total = len(queued)
-        if queued:
-            await self.engine.add(eval_run)
-        known = {r.identity for r in queued}
-        position = 0
-        while True:
-            rows = await store.list_final(
-                eval_id, (position, newest), MOST_ENQUEUED, payload=asked is None
-            )
-            if not rows:
-                break
-            before = len(eval_run.results)
-            known |= eval_run.already_done(rows, asked)
-            eval_run.total += len(eval_run.results) - before
-            position = rows[-1].task_id
-        if asked is None:
-            return []
-        unasked = len(known - asked.keys()) + len(dropped)
-        if unasked:
-            say(
-                f"eval {eval_run.name!r}: {unasked} tasks of the earlier run are no longer asked "
-                "for; their results are kept and left out of this summary"
-            )
-        return [task for identity, task in asked.items() if identity not in known]
-
-    async def _enqueue(self, eval_run: EvalRun, fresh: Sequence[Task]) -> None:
-        """Pickle tasks while those before them are being written. None runs before all are in."""
-        store = self.engine.store
-        size, position = FIRST_ENQUEUED, 0
-        async with task_group() as group:
-            writing: asyncio.Task[int] | None = None
-            written: Sequence[Task] = ()
-            while position < len(fresh) or writing is not None:
-                chunk = fresh[position : position + size]
-                payloads = [
-                    (
-                        task.question_id,
-                        task.attempt_id,
-                        dump_task(task, eval_run.name, by_value=self._by_value),
-                    )
-                    for task in chunk
-                ]
-                if writing is not None:
-                    eval_run.queued(written, await writing)
-                    writing = None
-                if payloads:
-                    writing = group.create_task(store.enqueue(eval_run.eval_id, payloads))
-                    written = chunk
-                    await asyncio.sleep(0)  # let the write start
-                position += len(chunk)
-                size = min(size * 2, MOST_ENQUEUED)
 
     # --- the end
 
