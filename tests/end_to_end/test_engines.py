@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +85,14 @@ def test_killed_executors_are_replaced_and_nothing_is_lost_or_done_twice(install
     assert {states.pop(name) for name in before} == {"dead"}
     assert set(states.values()) == {"stopped"}
     assert "died: exit code -9" in killed.stderr
+    listed = subprocess.run(
+        [sys.executable, "-m", "nanoeval", "ls", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=killed.env,
+    )
+    assert [run["hosts"] for run in json.loads(listed.stdout)] == [[socket.gethostname()]]
 
 
 def test_a_killed_driver_leaves_no_executor_and_is_resumed(installed: Path) -> None:

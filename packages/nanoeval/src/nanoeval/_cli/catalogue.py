@@ -16,7 +16,7 @@ from nanoeval_recorder.folder import records_folder
 from nanoeval_recorder.outline import Outline, outline_of, outlines
 from nanoeval_runner.arguments import model_in
 from nanoeval_runner.cli.state_files import StateFile, record_of, state_files
-from nanoeval_runner.queue.rows import EvalRow
+from nanoeval_runner.queue.rows import EvalRow, ExecutorRow
 
 
 @dataclasses.dataclass(slots=True)
@@ -55,6 +55,18 @@ class RunInfo:
     def score(self) -> Headline | None:
         return headline(self.summary)
 
+    @property
+    def executors(self) -> list[ExecutorRow]:
+        """Those that could run its tasks, while its run set has state."""
+        if self.state_file is None or self.row is None:
+            return []
+        return [one for one in self.state_file.executors if one.kind == self.row.kind]
+
+    @property
+    def hosts(self) -> list[str]:
+        """Where they ran."""
+        return sorted({one.host for one in self.executors})
+
     def as_dict(self) -> dict[str, Any]:
         """JSON values, for `--json`."""
         found = {
@@ -66,6 +78,7 @@ class RunInfo:
         return {
             **found,
             "created_at": datetime.datetime.fromtimestamp(self.created_at, datetime.UTC),
+            "hosts": self.hosts,
             "record": str(self.record) if self.record else None,
             "state_file": str(self.state_file.path) if self.state_file else None,
             "score": score._asdict() if score else None,

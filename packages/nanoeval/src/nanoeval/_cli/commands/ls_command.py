@@ -12,7 +12,8 @@ from nanoeval._cli.command import Parser, positive
 from nanoeval._cli.output import note, short_path, write, write_json, write_table
 
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
-HEADER = ("run", "started", "eval", "model", "state", *NUMBERS, "record")
+HEADER = ("run", "started", "eval", "model", "state", *NUMBERS, "hosts", "record")
+HOSTS_NAMED = 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,5 +65,11 @@ def _row(run: RunInfo) -> list[str]:
         "" if run.seconds is None else format_seconds(run.seconds),
         format_count(run.tokens) if run.tokens else "",
         f"{run.cost:.4g}" if run.cost else "",
+        _hosts(run.hosts),
         short_path(run.record) if run.record else "",
     ]
+
+
+def _hosts(hosts: Sequence[str]) -> str:
+    more = len(hosts) - HOSTS_NAMED
+    return ", ".join(hosts[:HOSTS_NAMED]) + (f" and {more} more" if more > 0 else "")

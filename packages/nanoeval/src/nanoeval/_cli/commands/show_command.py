@@ -65,12 +65,17 @@ def _show_run(run: RunInfo) -> None:
         "retries": f"{run.retries:,}" if run.retries else "",
         "tokens": format_count(run.tokens) if run.tokens else "",
         "cost": f"{run.cost:.4g}" if run.cost else "",
+        "hosts": ", ".join(run.hosts),
         "record": str(run.record or ""),
         "state file": str(run.state_file.path) if run.state_file else "",
     }
     for name, value in facts.items():
         if value:
             write(f"{name:<10}  {value}")
+    logs = [[one.name, one.state, one.host, one.log] for one in run.executors if one.log]
+    if logs:
+        write(bold("\nexecutors"))
+        write_table(("name", "state", "host", "output, on that host"), logs)
     if run.state_file and run.state in ("stopped", "died", "failed"):
         write(f"\nTo finish it: nanoeval resume {run.run_set_id}")
 
