@@ -33,7 +33,7 @@ SMALLEST_WINDOW = 1.0
 SMALLEST_RATE = 0.2  # calls per second: even a dead endpoint is asked now and then
 LONGEST_PAUSE = 60.0  # seconds: no header may stop the run for longer at a time
 _FORGOTTEN = 600.0  # seconds after which a limit that was found says nothing
-_FIRST_RATE = 300.0  # calls per second, at the start
+_FIRST_RATE = 500.0  # calls per second, at the start
 _RATE_DOUBLES = 0.3  # seconds, at the start
 _RAMP = 5.0  # seconds after which there is no rate to speak of
 _LEAST_FIRST_RATE = 5.0  # calls per second, after a first cut, which knows little
@@ -197,7 +197,7 @@ class Controller:
             n[_WINDOW] = min(n[_WINDOW], max(1.5 * in_flight, 8.0))
         else:
             floor = max(SMALLEST_RATE, _CORRECTION * n[_LET_IN_RATE] if not severe else 0.0)
-            if at_peak or factor < _CORRECTION:
+            if at_peak:
                 least = min(n[_WINDOW], _CORRECTION * usual if not severe else 0.0)
                 cut = min(n[_WINDOW], float(in_flight + 1)) * factor
                 n[_WINDOW] = max(SMALLEST_WINDOW, least, cut)
@@ -231,7 +231,7 @@ class Controller:
         doubling = _GROWTH_DOUBLES * math.sqrt(max(1.0, _SLOW_RATE / rate))
         first_speed = _GROWTH * min(1.0, rate / (2 * _SLOW_RATE))
         speed = min(_FASTEST_GROWTH, first_speed * 2.0 ** min(since / doubling, 20.0))
-        if rate < 0.9 * n[_GOOD_RATE]:
+        if rate < 0.94 * n[_GOOD_RATE]:
             speed = max(speed, _SEARCH_GROWTH)
         factor = math.exp(speed * elapsed)
         if full:
