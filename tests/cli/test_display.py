@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Terminal
-from tests.support.script import ROOT, environment
+from tests.support.script import ROOT, environment, run_python
 
 SCRIPT = "tests.cli.gate_eval"
 
@@ -199,9 +199,13 @@ def test_a_failing_eval_is_told_in_one_message(tmp_path: Path) -> None:
 
 def test_a_budget_stops_the_run_and_says_which(tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
-    arguments = ("runner.budget_tokens=4500", "runner.concurrency=1")
+    arguments = ("runner.budget_tokens=4500", "runner.concurrency=1", "runner.run_set_id=b")
     with Run(tmp_path, *arguments) as run:
         assert run.finish() == 3
         text = " ".join(run.text.split())
         assert "tokens of budget_tokens=4,500 are spent" in text
         assert "resume" in text
+    more = "budget_tokens=1000000"
+    done = run_python("-m", "nanoeval.bin.resume", "run_set_id=b", more, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "10/10" in done.stderr

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import chz
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.spec import EvalSpec, check_run_set_id
 
@@ -20,13 +21,21 @@ from nanoeval_runner.queue.rows import EvalRow
 from nanoeval_runner.queue.states import EvalState
 
 
-async def resume(run_set_id: str, *, resume_completed_evals: bool = False) -> list[dict[str, Any]]:
+async def resume(
+    run_set_id: str,
+    *,
+    resume_completed_evals: bool = False,
+    budget_tokens: int | None = None,
+    budget_cost: float | None = None,
+) -> list[dict[str, Any]]:
     """Finish every eval of a run set; only tasks without a committed result run.
 
     Args:
         run_set_id: names the state file, or its backup where the file itself is gone.
         resume_completed_evals: also recompute the summaries of evals that are complete, from
             their stored results.
+        budget_tokens: instead of the one that the evals were run with.
+        budget_cost: instead of the one that the evals were run with.
 
     Returns:
         the summaries of all its evals, in the order they were first run.
@@ -45,8 +54,9 @@ async def resume(run_set_id: str, *, resume_completed_evals: bool = False) -> li
                 f"run set {run_set_id!r} holds no evals: it ended before its tasks were queued. "
                 "Run the eval again"
             )
+        budgets = {"budget_tokens": budget_tokens, "budget_cost": budget_cost}
         specs = {
-            row.id: await _load_spec(engine, row)
+            row.id: _with_budgets(await _load_spec(engine, row), budgets)
             for row in rows
             if row.state != EvalState.DONE or resume_completed_evals
         }
@@ -68,6 +78,11 @@ async def resume(run_set_id: str, *, resume_completed_evals: bool = False) -> li
         if errors:
             raise ExceptionGroup(f"{len(errors)} evals of run set {run_set_id!r} failed", errors)
         return [summaries[row.id] for row in rows]
+
+
+def _with_budgets(spec: EvalSpec, budgets: dict[str, Any]) -> EvalSpec:
+    given = {name: value for name, value in budgets.items() if value is not None}
+    return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec
 
 
 async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:

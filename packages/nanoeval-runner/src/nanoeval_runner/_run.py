@@ -365,8 +365,8 @@ class Session:
             raise interruption(engine.interrupted, message)
         if eval_run.over_budget is not None:
             message = (
-                f"{eval_run.over_budget}: {message}, with a larger budget (the same run_set_id "
-                "and eval, run again with one, will do)"
+                f"{eval_run.over_budget}: {message}, and budget_tokens=… or budget_cost=… "
+                "with a larger budget"
             )
         raise BudgetExceeded(message)
 
@@ -390,6 +390,7 @@ class Session:
             await self.engine.remove(eval_run)
 
     def _notify(self, message: str, extra: str | None = None) -> None:
+        log.info("%s", message, extra={} if extra is None else {"summary": extra})
         if self.spec.runner.enable_slackbot:
             if self.spec.runner.slack_name is not None:
                 message = f"@{self.spec.runner.slack_name} {message}"

@@ -32,6 +32,7 @@ from nanoeval_runner.queue import backup
 from nanoeval_runner.queue.paths import check_owner, state_file
 from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store, create_private
+from nanoeval_runner.run_log import RunLog
 from nanoeval_runner.run_set_ids import new_run_set_id
 from nanoeval_runner.signals import SignalGuard, say
 from nanoeval_runner.task_group import task_group
@@ -82,6 +83,7 @@ class Engine:
         self._results_seq = 0
         self._results_wanted = asyncio.Event()
         self._signals = SignalGuard(self)
+        self._log = RunLog(run_set_id)
         self._settling = 0
         self._settled = asyncio.Event()
         self._backup: backup.Backup | None = None
@@ -105,6 +107,7 @@ class Engine:
                 self._unlock()
                 raise
             self._signals.install()
+            self._log.open()
             self._serving = asyncio.create_task(self._serve(), name="nanoeval engine")
             self._serving.add_done_callback(self._serving_ended)
             await self._ready.wait()
@@ -192,6 +195,10 @@ class Engine:
             if self._backup is not None:
                 await self._backup.write_last()
             await self.store.__aexit__(None, None, None)
+            if self._log.is_used:
+                await asyncio.to_thread(self._log.finish)
+            else:
+                self._log.finish()
         self._unlock()
 
     # --- evals

@@ -37,12 +37,23 @@ class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
 
     def __init__(self) -> None:
         get_library_config().setup_logging()
+        _log_more_than_is_shown()
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, *exc: object) -> None:
         logging.captureWarnings(False)
+
+
+def _log_more_than_is_shown() -> None:
+    """What nanoeval does goes to the run's log file; the console shows what it did before."""
+    root, ours = logging.getLogger(), logging.getLogger("nanoeval")
+    for handler in root.handlers:
+        if handler.level == logging.NOTSET:
+            handler.setLevel(root.level)
+    if ours.level == logging.NOTSET:
+        ours.setLevel(min(logging.INFO, root.level))
 
 
 def nanoeval_entrypoint(

@@ -10,10 +10,24 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_runner._resume import resumable, resume
 
 
-async def main(run_set_id: str | None = None, resume_completed_evals: bool = False) -> None:
-    """Finish every eval of a run set. Without a run_set_id, says which there are."""
+async def main(
+    run_set_id: str | None = None,
+    resume_completed_evals: bool = False,
+    budget_tokens: int | None = None,
+    budget_cost: float | None = None,
+) -> None:
+    """Finish every eval of a run set. Without a run_set_id, says which there are.
+
+    A budget replaces the one that the evals were run with.
+    """
     if run_set_id is None:
         newest = "".join(f"\n  run_set_id={path.stem}" for path in resumable()[:10])
         raise ConfigError(f"resume which one? Newest first:{newest or ' there is none'}")
-    for summary in await resume(run_set_id, resume_completed_evals=resume_completed_evals):
+    summaries = await resume(
+        run_set_id,
+        resume_completed_evals=resume_completed_evals,
+        budget_tokens=budget_tokens,
+        budget_cost=budget_cost,
+    )
+    for summary in summaries:
         sys.stdout.write(json.dumps(summary, default=str) + "\n")

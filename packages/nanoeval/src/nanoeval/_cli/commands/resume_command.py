@@ -12,6 +12,7 @@ from nanoeval_runner.entrypoint import nanoeval_logging, raise_file_limit
 
 from nanoeval._cli.catalogue import all_runs
 from nanoeval._cli.command import Parser
+from nanoeval._cli.commands.run_command import add_budget
 from nanoeval._cli.output import describe, note, write, write_json, write_table
 
 HEADER = ("run set", "evals", "state", "tasks", "time")
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="also recompute the summaries of evals that are complete",
     )
+    add_budget(parser)
     parser.add_json()
     asked = parser.parse_args(arguments)
     if asked.run is None:
@@ -36,7 +38,12 @@ def main(arguments: Sequence[str]) -> int:
     with nanoeval_logging():
         raise_file_limit()
         summaries = asyncio.run(
-            resume(_run_set_of(asked.run), resume_completed_evals=asked.recompute)
+            resume(
+                _run_set_of(asked.run),
+                resume_completed_evals=asked.recompute,
+                budget_tokens=asked.budget_tokens,
+                budget_cost=asked.budget_cost,
+            )
         )
     if asked.json:
         write_json(summaries)

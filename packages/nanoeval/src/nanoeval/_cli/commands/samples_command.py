@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -109,7 +111,17 @@ def _text(value: Any) -> str:
 
 def _block(title: str, text: str) -> Iterator[str]:
     yield f"  {title}"
-    yield textwrap.indent(clean(text), "    ", predicate=lambda line: True)
+    width = shutil.get_terminal_size().columns - 4 if sys.stdout.isatty() else None
+    for line in clean(text).split("\n"):
+        for part in _wrapped(line, width):
+            yield f"    {part}".rstrip()
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    """A line in parts no wider than a terminal; as it is where there is none."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(20, width), replace_whitespace=False, drop_whitespace=False)
 
 
 def clean(text: str) -> str:

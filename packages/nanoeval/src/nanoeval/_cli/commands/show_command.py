@@ -11,6 +11,7 @@ from typing import Any
 from nanoeval_recorder.events import ErrorEvent
 from nanoeval_recorder.reader import read
 from nanoeval_runner.display.formats import format_count, format_score, format_seconds
+from nanoeval_runner.run_log import log_file
 
 from nanoeval._cli.catalogue import RunInfo, find_run
 from nanoeval._cli.command import Parser
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show_run(run: RunInfo) -> None:
-    score = run.score
+    score, log = run.score, log_file(run.run_set_id or run.run_id)
     facts = {
         "run": run.run_id,
         "run set": run.run_set_id,
@@ -67,6 +68,7 @@ def _show_run(run: RunInfo) -> None:
         "cost": f"{run.cost:.4g}" if run.cost else "",
         "hosts": ", ".join(run.hosts),
         "record": str(run.record or ""),
+        "log": str(log) if log.exists() else "",
         "state file": str(run.state_file.path) if run.state_file else "",
     }
     for name, value in facts.items():

@@ -1,0 +1,110 @@
+"""The log file of a run set: everything that is logged while it runs, as JSON Lines.
+
+It is made at the first record, and structlog is loaded then, on the thread that writes: a run of a
+dozen tasks with nothing to report waits for neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import queue
+from pathlib import Path
+from typing import IO
+
+from nanoeval_runner.queue.paths import user_state_dir
+
+SUFFIX = ".log"
+
+
+def log_file(run_set_id: str) -> Path:
+    """Where the log of a run set is, if anything was logged."""
+    return user_state_dir() / "logs" / f"{run_set_id}{SUFFIX}"
+
+
+class RunLog(logging.handlers.QueueHandler):
+    """Takes every log record of the process from `open` to `close`, and writes them on a thread.
+
+    Levels are the loggers' business: `nanoeval_logging` has nanoeval's own at INFO, and without it
+    warnings and errors arrive here.
+    """
+
+    def __init__(self, run_set_id: str) -> None:
+        super().__init__(queue.SimpleQueue())
+        self._file = _LogFile(log_file(run_set_id))
+        self._listener: logging.handlers.QueueListener | None = None
+
+    def open(self) -> None:
+        logging.getLogger().addHandler(self)
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self._listener is None:
+            self._listener = logging.handlers.QueueListener(self.queue, self._file)
+            self._listener.start()
+        super().enqueue(record)
+
+    @property
+    def is_used(self) -> bool:
+        return self._listener is not None
+
+    def finish(self) -> None:
+        """Take no more, and write what is there. May block: call it on a thread if `is_used`."""
+        logging.getLogger().removeHandler(self)
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+        self._file.close()
+        self.close()
+
+
+class _LogFile(logging.Handler):
+    """Writes records to a file that only its owner can read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._stream: IO[str] | None = None
+        self._failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._failed:
+            return
+        try:
+            if self._stream is None:
+                self._stream = self._open()
+            self._stream.write(self.format(record) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            self._failed = True
+            # Not to the log: that is what has failed. The console still has its part.
+            os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
+
+    def _open(self) -> IO[str]:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.setFormatter(_json_formatter())
+        opened = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return os.fdopen(opened, "a", encoding="utf-8")
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        super().close()
+
+
+def _json_formatter() -> logging.Formatter:
+    import structlog  # noqa: PLC0415  heavy, and only runs that log something need it
+
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+    )

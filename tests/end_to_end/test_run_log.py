@@ -1,0 +1,66 @@
+"""The log file of a run: JSON Lines, for its owner alone, made when there is something to log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nanoeval import EvalSpec, RunnerArgs, run
+from nanoeval.solvers.mcq import MockSolver
+from nanoeval_runner.run_log import log_file
+
+from examples.gpqa_api import GPQAEval
+from tests.support.script import environment, run_python
+
+RUN = ("eval.solver=MockSolver", "runner.n_tasks=3", "runner.run_set_id=mine")
+
+
+def test_a_script_logs_what_it_does_to_a_file_and_not_to_the_console(tmp_path: Path) -> None:
+    done = run_python("-m", "examples.gpqa_simple", *RUN, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "home").rglob("mine.log")
+    assert file.stat().st_mode & 0o777 == 0o600
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    assert entries[0]["event"].startswith("gpqa-sample: started (")
+    assert entries[-1]["event"] == "gpqa-sample: finished"
+    assert json.loads(entries[-1]["summary"])["num_tasks"] == 3
+    assert {entry["level"] for entry in entries} == {"info"}
+    assert entries[0]["timestamp"].endswith("Z")
+    assert "started" not in done.stderr
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in environment(tmp_path).items():
+        if name == "HOME" or name.startswith("NANOEVAL_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    return tmp_path
+
+
+def test_a_quiet_run_in_code_makes_no_file(home: Path) -> None:
+    runner = RunnerArgs(n_tasks=3, run_set_id="quiet")
+    asyncio.run(run(EvalSpec(eval=GPQAEval(solver=MockSolver()), runner=runner)))
+    assert not log_file("quiet").exists()
+    assert not any(type(h).__name__ == "RunLog" for h in logging.getLogger().handlers)
+
+
+def test_a_short_run_in_code_loads_neither_structlog_nor_rich(home: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from nanoeval import EvalSpec, RunnerArgs, run\n"
+        "from nanoeval.solvers.mcq import MockSolver\n"
+        "from examples.gpqa_api import GPQAEval\n"
+        "spec = EvalSpec(eval=GPQAEval(solver=MockSolver()), runner=RunnerArgs(n_tasks=12))\n"
+        "asyncio.run(run(spec))\n"
+        "sys.exit(', '.join({'structlog', 'rich', 'openai'} & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.returncode == 0, done.stderr
