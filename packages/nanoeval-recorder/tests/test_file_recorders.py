@@ -138,6 +138,47 @@ def test_a_record_is_a_snapshot(name: str, tmp_path: Path) -> None:
 
 
 @both
+def test_nothing_that_is_recorded_fails(name: str, tmp_path: Path) -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+        def __bool__(self) -> bool:
+            raise RuntimeError("no truth")
+
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no message")
+
+    cycle: dict[str, Any] = {}
+    cycle["again"] = cycle
+    odd: list[Any] = [Odd(), "\ud800", cycle, {None: float("nan")}, {Odd(): 1}, 10**6000]
+
+    def record(r: Any) -> None:
+        for value in odd:
+            r.record_sampling(value, value, note=value)
+            r.record_match(value, expected=value, picked=value, prob_correct=value)
+            r.record_error(value, OddError(), more=value)
+            r.record_sample_completed(**{"\ud801": value, "type": value})
+            r.record_extra(value)
+            with r.as_default_recorder("\ud802", "1.0", note=value) as bound:
+                bound.record_extra(value)
+
+    with open_recorder(name, tmp_path) as recorder:
+        recorder.write_events([attempt(recorder, record, sample_id="q\ud803")])
+        recorder.record_final_report({"odd": odd})
+    _, *events, final = read(recorder.path)
+    assert len(events) == 6 * len(odd)
+    assert {event.sample_id for event in events} == {"q\\ud803", "\\ud802"}
+    extras = [event.data for event in events if event.sample_id == "q\\ud803"][4::5]
+    assert extras[1:4] == ["\\ud800", {"again": "<cycle>"}, {"null": None}]
+    assert final.data["odd"] == extras
+
+
+@both
 def test_nested_ids_and_fields_are_bound(name: str, tmp_path: Path) -> None:
     def record(r: RecorderProtocol) -> None:
         with r.as_default_recorder("inner", "2.1", solver="s", run_id="mine") as bound:

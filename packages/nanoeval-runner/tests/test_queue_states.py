@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.usage import Usage
 from nanoeval_runner.payloads import load_result
-from nanoeval_runner.queue import transactions
+from nanoeval_runner.queue import event_log, transactions
 from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease, NewEval
 from nanoeval_runner.queue.states import MAX_LOSSES
 from nanoeval_runner.queue.store import connect
@@ -416,7 +416,7 @@ class QueueMachine(RuleBasedStateMachine):
             seen.update(json.loads(task_ids))
         assert seen == self.logged
         for eval_id, expected in self.evals.items():
-            _, events = transactions.read_events(self.db, eval_id, 0, 10**6)
+            _, events = event_log.read_events(self.db, eval_id, 0, 10**6)
             assert events == expected.events
 
     # --- the end

@@ -146,6 +146,11 @@ class TransactionalRecorder(RecorderProtocol, Protocol):
     the result; the driver passes them, in commit order and once, to `write_events`, then stores
     `position()`. After a crash it calls `rewind` with the last stored position before it writes
     again, and that must undo whatever was written after it.
+
+    A recorder whose writes take microseconds (to a local file, say) may have a class attribute
+    `writes_at_once = True`: events of tasks that ran in the driver itself are then written just
+    before the transaction that commits their results and their position, rather than stored in it
+    and written later; a transaction that fails is followed by `rewind`.
     """
 
     def encoder(self) -> EventEncoder: ...

@@ -10,6 +10,10 @@ from typing import Any, Protocol, Self
 from nanoeval_core.recorder import set_default_recorder
 from nanoeval_core.recorder_protocol import RunSpec, View
 
+from nanoeval_recorder._values import append_json, encode
+
+NEWLINE = ord("\n")
+
 # What says how an attempt went; never written of an attempt that did not count.
 RESULT_TYPES = frozenset({"match", "sample_completed"})
 
@@ -27,15 +31,18 @@ class EventFormat(Protocol):
 
     def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt: ...
 
-    def encode_event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> bytes:
-        """One event, as a line without its newline."""
+    first_byte: int
+    """What each line begins with: the brace, or what the driver puts more in front of."""
+
+    def event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> Any:
+        """What to encode as one line."""
         ...
 
 
 class BufferedAttempt:
     """An `AttemptRecorder` that encodes each event at the call that records it."""
 
-    __slots__ = ("_format", "_lines", "_results", "extra", "group_id", "sample_id")
+    __slots__ = ("_buffer", "_format", "_results", "extra", "group_id", "sample_id")
 
     def __init__(
         self,
@@ -48,8 +55,8 @@ class BufferedAttempt:
         self.sample_id = sample_id
         self.group_id = group_id
         self.extra = extra
-        self._lines: list[bytes] | None = None
-        self._results: list[int] | None = None  # which lines are results
+        self._buffer: bytearray | None = None  # lines, each with its newline
+        self._results: list[tuple[int, int]] = []  # where in the buffer the results are
 
     @property
     def run_spec(self) -> RunSpec:
@@ -77,20 +84,29 @@ class BufferedAttempt:
         self, sample_id: str, group_id: str, **extra: Any
     ) -> Iterator[BufferedAttempt]:
         """Record under other ids inside the `with`; the events stay part of this attempt."""
-        if self._lines is None:
-            self._lines, self._results = [], []
+        if self._buffer is None:
+            self._buffer, self._results = bytearray(), []
         bound = BufferedAttempt(self._format, sample_id, group_id, {**(self.extra or {}), **extra})
-        bound._lines, bound._results = self._lines, self._results
+        bound._buffer, bound._results = self._buffer, self._results
         with set_default_recorder(bound):
             yield bound
 
     def record(self, event_type: str, data: Any) -> None:
-        line = self._format.encode_event(event_type, data, self)
-        if self._lines is None:
-            self._lines, self._results = [], []
-        if event_type in RESULT_TYPES and self._results is not None:
-            self._results.append(len(self._lines))
-        self._lines.append(line)
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = bytearray()
+            self._results = []
+        start = len(buffer)
+        event = self._format.event(event_type, data, self)
+        try:
+            append_json(event, buffer, start)
+        except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
+            del buffer[start:]
+            buffer += encode(event)
+        buffer[start] = self._format.first_byte
+        buffer.append(NEWLINE)
+        if event_type in RESULT_TYPES:
+            self._results.append((start, len(buffer)))
 
     def record_match(
         self,
@@ -142,16 +158,14 @@ class BufferedAttempt:
         return self._format.urls.get(view)
 
     def take(self, *, completed: bool) -> bytes:
-        lines, results = self._lines, self._results
-        if not lines:
+        buffer, results = self._buffer, self._results
+        if buffer is None:
             return b""
-        self._lines = self._results = None
-        if results and not completed:
-            dropped = set(results)
-            lines = [line for index, line in enumerate(lines) if index not in dropped]
-            if not lines:
-                return b""
-        return b"\n".join(lines) + b"\n"
+        self._buffer = None
+        if not completed:
+            for start, end in reversed(results):
+                del buffer[start:end]
+        return bytes(buffer)
 
 
 def as_bool(value: Any) -> Any:

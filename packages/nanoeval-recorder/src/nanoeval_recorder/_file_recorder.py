@@ -40,6 +40,8 @@ class FileRecorder(DirectRecording):
         rotate_bytes: start another file once one has this many bytes; None never does.
     """
 
+    writes_at_once = True
+
     def __init__(self, run_spec: RunSpec, path: Path, *, rotate_bytes: int | None = None) -> None:
         self._run_spec = run_spec
         self._file = RecordFile(path.absolute(), header=self.header, rotate_bytes=rotate_bytes)
@@ -59,7 +61,7 @@ class FileRecorder(DirectRecording):
         """The first line of part number `part`, with its newline."""
 
     @abstractmethod
-    def number_lines(self, events: bytes, first_id: int) -> tuple[bytes, int]:
+    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[bytes, int]:
         """The lines to write for what executors encoded, and the number of the event after."""
 
     @abstractmethod
@@ -99,7 +101,7 @@ class FileRecorder(DirectRecording):
             RecorderError: it could not be written; `position()` is what it was.
         """
         with self._lock:
-            lines, next_id = self.number_lines(b"".join(events), self._event_id)
+            lines, next_id = self.number_lines(events, self._event_id)
             if not lines:
                 return
             self._check_position_known()

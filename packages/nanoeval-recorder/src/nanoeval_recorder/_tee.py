@@ -65,6 +65,10 @@ class TeeRecorder(DirectRecording):
         self._failed: set[int] = set()
 
     @property
+    def writes_at_once(self) -> bool:
+        return all(getattr(branch, "writes_at_once", False) for branch in self._branches)
+
+    @property
     def branches(self) -> Sequence[TransactionalRecorder]:
         return self._branches
 

@@ -71,6 +71,8 @@ def _plain(value: Any, depth: int, parents: set[int]) -> Any:
     parents.add(id(value))
     try:
         return _plain_parts(value, depth + 1, parents)
+    except Exception as error:  # noqa: BLE001  recorded instead of the value
+        return _describe_failure(value, error)
     finally:
         parents.discard(id(value))
 
@@ -85,6 +87,9 @@ def _plain_parts(value: Any, depth: int, parents: set[int]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {f.name: _plain(getattr(value, f.name, None), depth, parents) for f in fields}
+    if isinstance(value, msgspec.Struct):
+        names = value.__struct_fields__
+        return {name: _plain(getattr(value, name), depth, parents) for name in names}
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     try:
@@ -97,8 +102,10 @@ def _plain_parts(value: Any, depth: int, parents: set[int]) -> Any:
 def _key(key: Any) -> str:
     if type(key) is str:
         return _utf8(key)
-    text = _to_json(key) if isinstance(key, str) else _key_text(key)
-    return _utf8(str(text))
+    try:
+        return _utf8(str(_to_json(key) if isinstance(key, str) else _key_text(key)))
+    except Exception as error:  # noqa: BLE001  recorded instead of the key
+        return _describe_failure(key, error)
 
 
 def _key_text(key: Any) -> str:
@@ -175,3 +182,6 @@ _BY_BASE: tuple[tuple[type | tuple[type, ...], Any], ...] = (
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_hook)
+
+append_json = _encoder.encode_into
+"""The fast half of `encode`, to the end of a buffer: (value, buffer, its length). It may raise."""

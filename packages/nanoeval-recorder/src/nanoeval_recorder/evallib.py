@@ -7,7 +7,7 @@ docs/records.md describes the fields.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +33,11 @@ _RESERVED = frozenset(
 )
 
 
-class _Event(msgspec.Struct):
+_UTC = datetime.UTC
+_now = datetime.datetime.now
+
+
+class _Event(msgspec.Struct, gc=False):
     sample_id: str | None
     type: str
     data: Any
@@ -43,7 +47,9 @@ class _Event(msgspec.Struct):
 
 
 class EvallibFormat:
-    """Encodes an event but for `run_id` and `event_id`, which the driver puts in front."""
+    """Encodes an event but for the beginning with its ids, which the driver puts in front."""
+
+    first_byte = ord(",")
 
     def __init__(self, run_spec: RunSpec, created_by: str, urls: Mapping[str, str]) -> None:
         self.run_spec = run_spec
@@ -53,20 +59,15 @@ class EvallibFormat:
     def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt:
         return BufferedAttempt(self, sample_id, group_id)
 
-    def encode_event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> bytes:
+    def event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> Any:
         if event_type == "sample_completed":
             event_type, data = "metrics", {"completed": True, **data}
         event = _Event(
-            attempt.sample_id,
-            event_type,
-            data,
-            self._created_by,
-            datetime.datetime.now(datetime.UTC),
-            attempt.group_id,
+            attempt.sample_id, event_type, data, self._created_by, _now(_UTC), attempt.group_id
         )
         if attempt.extra:
-            return encode({**msgspec.structs.asdict(event), **_beside(attempt.extra)})
-        return encode(event)
+            return {**msgspec.structs.asdict(event), **_beside(attempt.extra)}
+        return event
 
 
 def _beside(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,12 +105,19 @@ class EvallibRecorder(FileRecorder):
         line = {"spec": self._spec}
         return encode({**line, "part": part} if part else line) + b"\n"
 
-    def number_lines(self, events: bytes, first_id: int) -> tuple[bytes, int]:
-        lines = events.split(b"\n")
-        lines.pop()  # what follows the last newline: nothing
-        prefix = self._prefix
-        numbered = [b"%b%d,%b\n" % (prefix, n, line[1:]) for n, line in enumerate(lines, first_id)]
-        return b"".join(numbered), first_id + len(lines)
+    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[bytes, int]:
+        # This and the write are all that the driver does for an event: lines are not copied
+        # before they are joined.
+        prefix, number = self._prefix, first_id
+        pieces: list[bytes | memoryview] = []
+        for chunk in events:
+            view = memoryview(chunk)
+            start, end = 0, chunk.find(b"\n") + 1
+            while end:
+                pieces += (b"%b%d" % (prefix, number), view[start:end])
+                number += 1
+                start, end = end, chunk.find(b"\n", end) + 1
+        return b"".join(pieces), number
 
     def final_line(self, final_report: Any) -> bytes:
         line = {"final_report": final_report, "run_id": self.run_spec.run_id}

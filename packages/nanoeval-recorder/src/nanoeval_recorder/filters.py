@@ -78,6 +78,10 @@ class FilteredRecorder(DirectRecording):
     def run_spec(self) -> RunSpec:
         return self._inner.run_spec
 
+    @property
+    def writes_at_once(self) -> bool:
+        return getattr(self._inner, "writes_at_once", False)
+
     def __enter__(self) -> Self:
         self._inner.__enter__()
         return self

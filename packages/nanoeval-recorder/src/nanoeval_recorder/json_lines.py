@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,8 @@ _RESERVED = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
 class JsonFormat:
     """Encodes whole lines; the driver only writes them."""
 
+    first_byte = ord("{")
+
     def __init__(self, run_spec: RunSpec, urls: Mapping[str, str]) -> None:
         self.run_spec = run_spec
         self.urls = urls
@@ -36,7 +38,7 @@ class JsonFormat:
     def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt:
         return BufferedAttempt(self, sample_id, group_id)
 
-    def encode_event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> bytes:
+    def event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> Any:
         fields = {"data": data} if event_type == "extra" else data
         line = _line(event_type, attempt.sample_id, attempt.group_id)
         if attempt.extra:
@@ -44,7 +46,7 @@ class JsonFormat:
         if not _RESERVED.isdisjoint(fields):
             fields = {f"{name}_" if name in _RESERVED else name: v for name, v in fields.items()}
         line.update(fields)
-        return encode(line)
+        return line
 
 
 def _line(record_type: str, sample_id: str | None, group_id: str | None) -> dict[str, Any]:
@@ -87,8 +89,8 @@ class JsonRecorder(FileRecorder):
         line = {**_line("run_started", None, None), **self._spec}
         return encode({**line, "part": part} if part else line) + b"\n"
 
-    def number_lines(self, events: bytes, first_id: int) -> tuple[bytes, int]:
-        return events, first_id + events.count(b"\n")
+    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[bytes, int]:
+        return b"".join(events), first_id  # lines have no numbers
 
     def final_line(self, final_report: Any) -> bytes:
         ids = {"run_id": self.run_spec.run_id, "final_report": final_report}

@@ -116,10 +116,14 @@ def _read_file(file: Path, run_id: str | None) -> Iterator[Event]:
                 # The order matters for speed: nearly all lines are events of the evallib format.
                 event: Event = _decode_event(line)
             except msgspec.MsgspecError:
-                other = _other_line(line, file, number, lines, run_id)
-                if other is None:
+                if not line.strip():
                     continue
-                event = other
+                try:
+                    event = _other_line(line, run_id)
+                except ValueError as error:
+                    if not line.endswith(b"\n"):
+                        return  # its writer has not ended it yet, or never will
+                    raise RecorderError(f"{file}:{number} {error}") from error
             run_id = event.run_id or run_id
             yield event
 
@@ -133,20 +137,15 @@ def parse_event(line: bytes) -> Event:
     return event
 
 
-def _other_line(
-    line: bytes, file: Path, number: int, lines: BinaryIO, run_id: str | None
-) -> Event | None:
+def _other_line(line: bytes, run_id: str | None) -> Event:
     try:
         fields = _parse(line)
     except ValueError as error:
-        if not line.strip() or (not line.endswith(b"\n") and not lines.peek(1)):  # type: ignore[attr-defined]
-            return None
-        raise RecorderError(
-            f"{file}:{number} is no JSON: {error}. Was the file edited, or written by two "
-            "processes?"
+        raise ValueError(
+            f"is no JSON: {error}. Was the file edited, or written by two processes?"
         ) from error
     if not isinstance(fields, dict) or not _is_record_line(fields):
-        raise RecorderError(f"{file}:{number} is no event of a record: {line[:100]!r}")
+        raise ValueError(f"is no event of a record: {line[:100]!r}")
     return _from_fields(fields, run_id)
 
 

@@ -255,6 +255,7 @@ class Session:
         engine, eval_run = self.engine, recorded.eval_run
         recorder = recorded.recorder
         writer = RecordWriter(engine.store, eval_run.eval_id, recorder)
+        engine.store.sink.writers[eval_run.eval_id] = writer
         eval_run.on_events = writer.poke
         if recorded.row is not None:
             with writer.guarded():
@@ -286,6 +287,7 @@ class Session:
             eval_run.phase = Phase.OVER
             engine.forget(eval_run)
             engine.taken.discard(eval_run.eval_id)
+            del engine.store.sink.writers[eval_run.eval_id]
             progress.close()
 
     async def _wind_down(self, eval_run: EvalRun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 
 from nanoeval_core.recorder_protocol import TransactionalRecorder
@@ -12,6 +13,9 @@ from nanoeval_core.recorder_protocol import TransactionalRecorder
 from nanoeval_runner.queue.store import Store
 
 log = logging.getLogger("nanoeval.runner")
+
+SLOW_WRITE = 0.1
+"""Seconds: a record that takes longer to write to is no longer written while results wait."""
 
 COMMITS_A_WRITE = 64
 """How many commits' events are read at a time: what bounds the memory of a slow recorder."""
@@ -51,11 +55,15 @@ class RecordWriter:
         self._more = asyncio.Event()
         self._finish = False
         self._written = 0
+        self._direct = False
+        self._may_be_direct: bool = getattr(recorder, "writes_at_once", False)
+        self._before: str | None = None
         self.failure: BaseException | None = None
 
     def poke(self) -> None:
         """There may be new events."""
-        self._more.set()
+        if not self._direct:
+            self._more.set()
 
     async def serve(self) -> None:
         """Write until `finish` is called and nothing is left."""
@@ -66,7 +74,51 @@ class RecordWriter:
             if not wrote:
                 if finishing:
                     return
-                await self._more.wait()
+                if await self._go_direct():
+                    await self._more.wait()
+
+    # Events of the executor in this process need not go through the state file: they are written
+    # in the transaction that commits their results, which also commits the position after them.
+    # These run on the store's thread, where no other transaction comes between.
+
+    async def _go_direct(self) -> bool:
+        """Write directly from now on, if the recorder may; False when events wait to be written."""
+        if not self._may_be_direct or self.failure is not None:
+            return True
+
+        def switch() -> None:
+            self._direct = True
+
+        self._may_be_direct = not await self._store.has_no_events(self._eval_id, switch)
+        return not self._may_be_direct
+
+    def write_directly(self, events: list[bytes]) -> str | None:
+        """Write `events` and give the position after them; None when they must be logged."""
+        if not self._direct or self.failure is not None:
+            return None
+        start = time.perf_counter()
+        try:
+            if self._before is None:
+                self._before = self._recorder.position()
+            self._recorder.write_events(events)
+            position = self._recorder.position()
+        except Exception:  # noqa: BLE001  they are logged; writing them from there reports it
+            self._direct = False
+            return None
+        if time.perf_counter() - start > SLOW_WRITE:
+            self._direct = False
+        return position
+
+    def settle(self, *, committed: bool) -> None:
+        """The transaction in which `write_directly` was called is over."""
+        before, self._before = self._before, None
+        if before is None or committed:
+            return
+        try:
+            self._recorder.rewind(before)
+        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+            self._direct = False
+            self.fail(error)
 
     def finish(self) -> None:
         self._finish = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +16,7 @@ from nanoeval_core.usage import Usage
 
 from nanoeval_runner.queue import sql
 from nanoeval_runner.queue.connection import get_metadata, in_chunks, transaction
+from nanoeval_runner.queue.event_log import EventSink, log_events
 from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
 from nanoeval_runner.queue.states import Demand, ExecutorState, TaskState, share
 
@@ -39,6 +39,7 @@ def exchange(
     request: ExchangeRequest,
     now: Clock = time.time,
     monotonic: Clock = time.monotonic,
+    sink: EventSink | None = None,
 ) -> ExchangeReply:
     """Write what became of leases and hand out new ones, in one transaction.
 
@@ -56,7 +57,7 @@ def exchange(
                     lost = frozenset(c.task_id for c in completions)
                     return ExchangeReply([], {}, rejected=lost, fenced=True)
                 if completions:
-                    _complete(connection, request, completions, now(), monotonic())
+                    _complete(connection, request, completions, (now(), monotonic()), sink)
                 reply = _claim(connection, request, now(), monotonic())
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
@@ -66,6 +67,19 @@ def exchange(
         else:
             reply.rejected = rejected
             return reply
+
+
+def exchange_and_record(
+    connection: sqlite3.Connection, request: ExchangeRequest, sink: EventSink
+) -> ExchangeReply:
+    """`exchange`, with events written to the record before the commit rather than logged."""
+    try:
+        reply = exchange(connection, request, sink=sink)
+    except BaseException:
+        sink.settle(committed=False)
+        raise
+    sink.settle(committed=True)
+    return reply
 
 
 def _still_leased(
@@ -79,9 +93,10 @@ def _complete(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
     completions: Sequence[Completion],
-    now: float,
-    monotonic: float,
+    clocks: tuple[float, float],
+    sink: EventSink | None,
 ) -> None:
+    now, monotonic = clocks
     by_eval: dict[int, list[Completion]] = {}
     for c in completions:
         by_eval.setdefault(c.eval_id, []).append(c)
@@ -103,7 +118,9 @@ def _complete(
         raise _LeasesLostError
     for eval_id, group in by_eval.items():
         _count(connection, eval_id, group)
-        _log(connection, request, eval_id, group)
+        log_events(connection, eval_id, group, sink)
+        if request.with_payload:
+            _log_results(connection, eval_id, group)
         for c in group:
             if c.outcome == "done":
                 continue
@@ -135,20 +152,11 @@ def _count(connection: sqlite3.Connection, eval_id: int, group: Sequence[Complet
         connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
 
 
-def _log(
-    connection: sqlite3.Connection,
-    request: ExchangeRequest,
-    eval_id: int,
-    group: Sequence[Completion],
-) -> None:
-    events = [c.events for c in group if c.events]
-    if events:
-        blob = pickle.dumps(events, pickle.HIGHEST_PROTOCOL)
-        connection.execute(sql.LOG_EVENTS, (eval_id, blob))
-    if request.with_payload:
-        final = [c.task_id for c in group if c.is_final]
-        if final:
-            connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
+def _log_results(connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion]) -> None:
+    """Name the results that the driver has yet to read: another process commits them."""
+    final = [c.task_id for c in group if c.is_final]
+    if final:
+        connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
 
 
 def _claim(

@@ -14,7 +14,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import aiosqlite
 from nanoeval_core.errors import StateError
 
-from nanoeval_runner.queue import transactions
+from nanoeval_runner.queue import event_log, transactions
+from nanoeval_runner.queue.exchange import exchange, exchange_and_record
 from nanoeval_runner.queue.paths import on_memory_file_system
 from nanoeval_runner.queue.rows import (
     EvalRow,
@@ -76,6 +77,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db: aiosqlite.Connection | None = None
+        self.sink = event_log.EventSink()
 
     async def __aenter__(self) -> Self:
         path = self.path
@@ -215,7 +217,20 @@ class Store:
         return await self._hop(transactions.sample_times, count, seed)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        return await self._hop(transactions.exchange, request)
+        if self.sink.writers and not request.with_payload:  # of the driver's own executor
+            return await self._hop(exchange_and_record, request, self.sink)
+        return await self._hop(exchange, request)
+
+    async def has_no_events(self, eval_id: int, then: Callable[[], None]) -> bool:
+        """Whether no logged events of an eval wait; `then` is called before any can be logged."""
+
+        def check(connection: sqlite3.Connection) -> bool:
+            if event_log.has_events(connection, eval_id):
+                return False
+            then()
+            return True
+
+        return await self._hop(check)
 
     async def in_turn(self, calls: Sequence[tuple[Callable[..., Any], Any]]) -> list[Any]:
         """Several functions of `transactions`, each with its argument, in one hop."""
@@ -230,10 +245,10 @@ class Store:
         return await self._hop(transactions.last_result_seq)
 
     async def read_events(self, eval_id: int, after: int, limit: int) -> tuple[int, list[bytes]]:
-        return await self._hop(transactions.read_events, eval_id, after, limit)
+        return await self._hop(event_log.read_events, eval_id, after, limit)
 
     async def events_recorded(self, eval_id: int, position: str, up_to: int) -> None:
-        await self._hop(transactions.events_recorded, eval_id, position, up_to)
+        await self._hop(event_log.events_recorded, eval_id, position, up_to)
 
     # --- executors
 

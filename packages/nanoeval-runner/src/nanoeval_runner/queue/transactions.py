@@ -280,26 +280,6 @@ def last_result_seq(connection: sqlite3.Connection) -> int:
     return seq
 
 
-def read_events(
-    connection: sqlite3.Connection, eval_id: int, after: int, limit: int
-) -> tuple[int, list[bytes]]:
-    """The events of up to `limit` commits after `after`, and the sequence number of the last."""
-    chunks: list[bytes] = []
-    for seq, blob in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
-        chunks += pickle.loads(blob)
-        after = seq
-    return after, chunks
-
-
-def events_recorded(
-    connection: sqlite3.Connection, eval_id: int, position: str, up_to: int
-) -> None:
-    """Remember that the record now ends at `position`, and forget the events up to there."""
-    with transaction(connection):
-        connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
-        connection.execute(sql.FORGET_EVENTS, (eval_id, up_to))
-
-
 # --- executors
 
 
