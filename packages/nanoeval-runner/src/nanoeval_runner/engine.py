@@ -195,10 +195,7 @@ class Engine:
             if self._backup is not None:
                 await self._backup.write_last()
             await self.store.__aexit__(None, None, None)
-            if self._log.is_used:
-                await asyncio.to_thread(self._log.finish)
-            else:
-                self._log.finish()
+            await self._log.finish()
         self._unlock()
 
     # --- evals
@@ -240,13 +237,6 @@ class Engine:
         if self._local is not None and self._local.loop is not None:
             await self._local.loop.close_eval(run.eval_id)
         self.wake()
-
-    def in_flight(self, run: EvalRun) -> int | None:
-        """Its tasks in flight, where this process knows it."""
-        if run.kind == in_process.KIND and self._local is not None and self._local.loop is not None:
-            open_eval = self._local.loop.evals.get(run.eval_id)
-            return len(open_eval.attempts) if open_eval is not None else 0
-        return None
 
     def wake(self) -> None:
         """Let every executor look at the state file now."""

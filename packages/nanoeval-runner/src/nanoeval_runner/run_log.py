@@ -6,6 +6,7 @@ dozen tasks with nothing to report waits for neither.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import logging.handlers
 import os
@@ -44,15 +45,11 @@ class RunLog(logging.handlers.QueueHandler):
             self._listener.start()
         super().enqueue(record)
 
-    @property
-    def is_used(self) -> bool:
-        return self._listener is not None
-
-    def finish(self) -> None:
-        """Take no more, and write what is there. May block: call it on a thread if `is_used`."""
+    async def finish(self) -> None:
+        """Take no more, and write what is there."""
         logging.getLogger().removeHandler(self)
         if self._listener is not None:
-            self._listener.stop()
+            await asyncio.to_thread(self._listener.stop)
             self._listener = None
         self._file.close()
         self.close()
