@@ -454,7 +454,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 TestQueueMachine = pytest.mark.timeout(600)(QueueMachine.TestCase)  # shrinking a failure takes long
 TestQueueMachine.settings = settings(
-    max_examples=50,
+    max_examples=30,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
