@@ -57,7 +57,7 @@ class Arrival:
         self.connection.close()
 
 
-class _Closing(Exception):  # noqa: N818  no error
+class _Closing(Exception):
     """The test has told the thread that opens for all to end."""
 
 

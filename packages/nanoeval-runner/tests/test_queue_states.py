@@ -30,7 +30,7 @@ from nanoeval_core.usage import Usage
 from nanoeval_runner.payloads import load_result
 from nanoeval_runner.queue import event_log, transactions
 from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease, NewEval
-from nanoeval_runner.queue.states import MAX_LOSSES
+from nanoeval_runner.queue.states import MAX_LOSSES, crowd
 from nanoeval_runner.queue.store import connect
 
 KINDS = ("in_process", "multiprocess")
@@ -118,6 +118,7 @@ class QueueMachine(RuleBasedStateMachine):
     def add_eval(self, kind: str, limit: int | None) -> None:
         expected = Expected(kind, limit, limit=limit)
         eval_id = transactions.add_eval(self.db, new_eval(len(self.evals), expected), 0.0)
+        transactions.start_eval(self.db, eval_id)
         self.evals[eval_id] = expected
 
     @rule(data=st.data(), count=st.integers(1, 6), attempts=st.integers(1, 2))
@@ -158,6 +159,7 @@ class QueueMachine(RuleBasedStateMachine):
             expected.draining = True
         elif how == "reopen":
             transactions.reopen_eval(self.db, eval_id, new_eval(eval_id, expected))
+            transactions.start_eval(self.db, eval_id)
             expected.state, expected.draining = "running", False
         elif how == "stop":
             transactions.stop_eval(self.db, eval_id)
@@ -192,6 +194,8 @@ class QueueMachine(RuleBasedStateMachine):
             ready_evals=sorted(self.evals),
             kind=executor.kind,
             with_payload=executor.kind != "in_process",
+            in_flight=len(executor.held),
+            losses=max((lease.losses for lease in executor.held.values()), default=0),
         )
         reply = transactions.exchange(
             executor.connection, request, now=lambda: 0.0, monotonic=lambda: self.clock
@@ -219,6 +223,9 @@ class QueueMachine(RuleBasedStateMachine):
             if executor.kind != "in_process" or lease.retry_idx:
                 assert lease.payload == b"payload"
             executor.held[lease.task_id] = lease
+        if reply.leases:
+            most = crowd(max(lease.losses for lease in executor.held.values()))
+            assert most is None or len(executor.held) <= most
         for eval_id in {lease.eval_id for lease in reply.leases}:
             expected = self.evals[eval_id]
             assert expected.state == "running"
@@ -428,6 +435,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.global_limit = None
         for eval_id, expected in self.evals.items():
             transactions.reopen_eval(self.db, eval_id, new_eval(eval_id, expected))
+            transactions.start_eval(self.db, eval_id)
             expected.state, expected.draining = "running", False
         for kind in KINDS:
             executor = self.start(kind)
@@ -468,6 +476,7 @@ def test_two_connections_never_hold_the_same_task(tmp_path: Path) -> None:
         transactions.create_schema(db, "set")
         eval_id = transactions.add_eval(db, new_eval(0, Expected("multiprocess", None)), 0.0)
         transactions.enqueue(db, eval_id, [("q", 1, b"p")])
+        transactions.start_eval(db, eval_id)
         first = transactions.add_executor(db, "a", "multiprocess", 1, "host")
         second = transactions.add_executor(db, "b", "multiprocess", 2, "host")
 

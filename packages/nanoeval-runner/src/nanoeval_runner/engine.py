@@ -328,6 +328,8 @@ class Engine:
                 ):
                     log.warning("executor %s went silent: its tasks go to others", executor_id)
                     await self.store.end_executor(executor_id, died=True)
+                    for pool in self._pools.values():
+                        pool.fence(executor_id)
                     self.wake()
             rows = await self.store.list_evals()
             now = ([r.concurrency for r in rows], await self.store.get_metadata("global_limit"))

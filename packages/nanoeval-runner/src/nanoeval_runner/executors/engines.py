@@ -22,6 +22,9 @@ class Pool(Protocol):
     def wake(self) -> None:
         """Something changed in the state file: every executor looks."""
 
+    def fence(self, executor_id: int) -> None:
+        """It went silent, and its tasks go to others: kill it if it can be killed from here."""
+
     def inspect(self) -> None:
         """Somebody wants to look: executors that can start a debugging monitor do so now."""
 

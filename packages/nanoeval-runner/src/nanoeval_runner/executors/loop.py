@@ -90,6 +90,7 @@ class ExecutorLoop:
         self._chunk = FIRST_CHUNK_ALONE if in_driver else FIRST_CHUNK_IN_POOL
         self._unstarted = 0
         self._running = 0
+        self._suspects: dict[int, int] = {}
         self._limits: dict[int, int | None] = {}
         self._peers = 1
         self._next_due: float | None = None
@@ -176,6 +177,8 @@ class ExecutorLoop:
             ready_evals=[e.eval_id for e in self.evals.values() if e.ready],
             kind=self._kind,
             with_payload=not self._in_driver,
+            in_flight=self._running,
+            losses=max(self._suspects.values(), default=0),
         )
         self._more = False
         reply = await self._source.exchange(request)
@@ -280,6 +283,8 @@ class ExecutorLoop:
         open_eval.attempts[lease.task_id] = attempt
         self._unstarted += 1
         self._running += 1
+        if lease.losses:
+            self._suspects[lease.task_id] = lease.losses
         attempt.runner = asyncio.get_running_loop().create_task(
             self._evaluate(attempt, batch), context=open_eval.context.copy()
         )
@@ -371,6 +376,7 @@ class ExecutorLoop:
             attempt.deadline.cancel()
         del attempt.open_eval.attempts[attempt.lease.task_id]
         self._running -= 1
+        self._suspects.pop(attempt.lease.task_id, None)
         self._finished.append(completion)
         self._wake.set()
 

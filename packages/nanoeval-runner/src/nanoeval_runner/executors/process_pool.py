@@ -29,7 +29,10 @@ WAKE_DELAY = 0.01
 """Seconds over which results of some executors are gathered before idle ones are woken."""
 
 MAX_BARREN_DEATHS = 3
-"""How many children in a row may die before any commits a result: then something is wrong."""
+"""How many children in a row may die without a task before any commits a result."""
+
+MAX_DEATHS = 16
+"""How many may die in a row, with tasks or without, before any commits a result."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -67,6 +70,7 @@ class ProcessPool:
         self._size = 0
         self._version = 0
         self._barren_deaths = 0
+        self._deaths = 0
         self._stopping = False
         self._empty = asyncio.Event()
         self._wake_timer: asyncio.TimerHandle | None = None
@@ -110,7 +114,7 @@ class ProcessPool:
             self._group.create_task(self._bury(member), name=f"bury {member.name}")
             return
         if child.COMMITTED in message:
-            self._barren_deaths = 0
+            self._barren_deaths = self._deaths = 0
             self._version += 1
             self._on_change()
             self._wake_idle_soon()
@@ -152,6 +156,12 @@ class ProcessPool:
 
     # --- deaths
 
+    def fence(self, executor_id: int) -> None:
+        """Kill a child that went silent, stopped or stuck: another then takes its place."""
+        for member in self._members.values():
+            if member.executor_id == executor_id and member.process.exitcode is None:
+                member.process.kill()
+
     async def _bury(self, member: _Member) -> None:
         await asyncio.to_thread(member.process.join)
         member.pipe.close()
@@ -161,9 +171,11 @@ class ProcessPool:
             self._empty.set()
         if self._stopping:
             return
-        await self._store.end_executor(member.executor_id, died=True)
-        self._barren_deaths += 1
-        if self._barren_deaths > MAX_BARREN_DEATHS:
+        # Deaths under tasks are the tasks' affair, up to a point: each is given up after some.
+        lost = await self._store.end_executor(member.executor_id, died=True)
+        self._deaths += 1
+        self._barren_deaths += not lost
+        if self._barren_deaths > MAX_BARREN_DEATHS or self._deaths > MAX_DEATHS:
             self._on_failure(
                 NanoevalError(
                     f"executor processes keep dying before they finish a task (the last: "

@@ -248,6 +248,9 @@ class RemotePool:
             loop = asyncio.get_running_loop()
             self._wake_timer = loop.call_later(WAKE_DELAY, self._wake_idle)
 
+    def fence(self, executor_id: int) -> None:
+        """It is told so when it comes back."""
+
     # --- waking
 
     async def _wait(self, name: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from nanoeval_core.usage import Usage
 
-from nanoeval_runner.queue import sql
+from nanoeval_runner.queue import sql, suspects
 from nanoeval_runner.queue.connection import get_metadata, in_chunks, transaction
 from nanoeval_runner.queue.event_log import EventSink, log_events
 from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
@@ -186,6 +186,7 @@ def _claim(
         if claimed:
             connection.execute(sql.COUNT_CLAIMED, (len(claimed), eval_id))
             reply.leases += claimed
+            request.in_flight += len(claimed)
         if len(claimed) < count:
             reply.next_due = _earlier(reply.next_due, _due_in(connection, eval_id, monotonic))
     reply.leases.sort(key=lambda lease: lease.task_id)
@@ -205,12 +206,14 @@ def _claim_of(
     first, last, found, retries, losses = connection.execute(sql.SPAN_OF_CLAIM, which).fetchone()
     if not found:
         return []
+    if losses or request.losses:
+        return suspects.claim(connection, request, which, now)
     if last - first + 1 == found:
         span = (request.executor_id, now, first, last)
         if request.with_payload:
             rows = connection.execute(sql.CLAIM_RANGE_WITH_PAYLOAD, span).fetchall()
             return [Lease(row[0], eval_id, *row[1:]) for row in rows]
-        if not retries and not losses:
+        if not retries:
             connection.execute(sql.CLAIM_RANGE, span)
             return [Lease(task_id, eval_id, 0) for task_id in range(first, last + 1)]
     statement = sql.CLAIM_WITH_PAYLOAD if request.with_payload else sql.CLAIM

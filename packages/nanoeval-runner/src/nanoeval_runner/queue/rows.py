@@ -74,6 +74,8 @@ class ExchangeRequest:
         kind: which executors it belongs to (`in_process`, `multiprocess`, …).
         with_payload: whether leases must carry the pickled task. Executors that leave it out
             share the driver's memory; the results of others are logged for it to read.
+        in_flight: how many leases it keeps, beside those it hands in.
+        losses: the most executors that have died under a task of these.
     """
 
     executor_id: int
@@ -82,6 +84,8 @@ class ExchangeRequest:
     ready_evals: Sequence[int]
     kind: str
     with_payload: bool = True
+    in_flight: int = 0
+    losses: int = 0
 
 
 @dataclasses.dataclass(slots=True)

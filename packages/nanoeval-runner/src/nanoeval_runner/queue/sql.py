@@ -234,6 +234,12 @@ RETURNING id, retry_idx, losses"""
 # The driver has the tasks it listed in memory, but a retry is a new row.
 CLAIM = f"{_CLAIM}, CASE WHEN retry_idx > 0 THEN payload END"
 CLAIM_WITH_PAYLOAD = f"{_CLAIM}, payload"
+CLAIMABLE = f"SELECT id, losses {_CLAIMABLE}"
+CLAIM_BY_ID = """
+UPDATE task SET state = 'leased', executor_id = ?, leased_at = ?
+WHERE id IN (SELECT value FROM json_each(?))
+RETURNING id, retry_idx, losses, payload
+"""
 NEXT_DUE = """
 SELECT min(not_before) FROM task INDEXED BY task_queued WHERE eval_id = ? AND state = 'queued'
 """

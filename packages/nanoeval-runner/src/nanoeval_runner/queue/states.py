@@ -19,6 +19,9 @@ MAX_BACKOFF = 5.0
 MAX_LOSSES = 3
 """How many executors may die under a task before that counts as a system error of the task."""
 
+CROWDS = (None, 64, 8)
+"""How many tasks may be in flight beside one under which 0, 1, 2 executors died; more: none."""
+
 LEASE_SECONDS = 15.0
 """How long an executor may stay silent before its tasks go to others."""
 
@@ -58,6 +61,14 @@ def retry_delay(
     if retry_idx >= max_retries:
         return None
     return rng.uniform(0.0, min(MAX_BACKOFF, backoff * 2.0 ** min(retry_idx, 32)))
+
+
+def crowd(losses: int) -> int | None:
+    """The most tasks an executor may have in flight, itself included, with one that lost `losses`.
+
+    None is unlimited.
+    """
+    return CROWDS[losses] if losses < len(CROWDS) else 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

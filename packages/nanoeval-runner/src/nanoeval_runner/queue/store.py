@@ -261,8 +261,8 @@ class Store:
     async def heartbeat(self, beat: Heartbeat) -> bool:
         return await self._hop(transactions.heartbeat, beat)
 
-    async def end_executor(self, executor_id: int, *, died: bool) -> None:
-        await self._hop(transactions.end_executor, executor_id, died=died)
+    async def end_executor(self, executor_id: int, *, died: bool) -> int:
+        return await self._hop(transactions.end_executor, executor_id, died=died)
 
     async def silent_executors(self) -> list[int]:
         return await self._hop(transactions.silent_executors)

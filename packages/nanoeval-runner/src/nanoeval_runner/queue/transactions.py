@@ -323,8 +323,8 @@ def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
     return cursor.rowcount == 1
 
 
-def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool) -> None:
-    """Take an executor out, and give its leases back to the queue.
+def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool) -> int:
+    """Take an executor out, and give its leases back to the queue; returns how many.
 
     When it died with a task more than `MAX_LOSSES` times, that is the task's result: a system
     error, so that a task that kills its process cannot do so for ever.
@@ -362,6 +362,7 @@ def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool
                 connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(lost)))
         state = ExecutorState.DEAD if died else ExecutorState.STOPPED
         connection.execute(sql.END_EXECUTOR, (state.value, executor_id))
+    return len(rows)
 
 
 def silent_executors(connection: sqlite3.Connection) -> list[int]:
