@@ -320,12 +320,9 @@ class Engine:
         limits: object = None
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            local = self._local.loop if self._local is not None else None
             for executor_id in await self.store.silent_executors():
-                if (
-                    self._local is None
-                    or self._local.loop is None
-                    or (executor_id != self._local.loop.executor_id)
-                ):
+                if local is None or executor_id != local.executor_id:
                     log.warning("executor %s went silent: its tasks go to others", executor_id)
                     await self.store.end_executor(executor_id, died=True)
                     for pool in self._pools.values():
