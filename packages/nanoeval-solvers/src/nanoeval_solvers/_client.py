@@ -57,6 +57,7 @@ class _Lane:
         self.gate = _gate_of(model)
         self.cache = _cache_of(model)
         self.answered = False
+        self.closed_for_good: Failure | None = None
 
     async def close(self) -> None:
         self.gate.close()
@@ -171,6 +172,8 @@ class Client:
                 outcome.unreachable and retries == _TRIES_TO_CONNECT and lane.never_answered
             )
             if fatal:
+                if outcome.status != 400:  # which may be this one request's fault
+                    lane.closed_for_good = outcome
                 raise self._fatal(model, outcome) from await self._sdk_error(model, outcome)
             retries += 1
             delay = delay_before(retries, outcome, self._dice)
@@ -191,6 +194,8 @@ class Client:
         gate = lane.gate
         sent_at = await gate.enter()
         try:
+            if lane.closed_for_good is not None:
+                return lane.closed_for_good, HTTPReply(0, {}, b"")
             http = await lane.line.post(body)
             lane.answered = True
             outcome = _read(model, http)
