@@ -171,6 +171,17 @@ def test_questions_are_checked(fields: dict[str, Any], message: str) -> None:
         Question(question="?", choices=("a", "b"), **fields)
 
 
+def test_questions_take_lists_and_sets_and_freeze_them() -> None:
+    question = Question(question="?", choices=["a", "b"], correct_indices={1}, images=[])
+    assert question.choices == ("a", "b")
+    assert question.correct_indices == frozenset({1})
+    assert Question(question="?", choices=["a", "b"], correct_indices=1) == question  # type: ignore[arg-type]
+    assert isinstance(question.correct_indices, frozenset)
+    assert pickle.loads(pickle.dumps(question)) == question
+    with pytest.raises(ValueError, match="choices"):
+        Question(question="?", choices="ab", correct_indices={1})
+
+
 def test_self_test_passes() -> None:
     asyncio.run(Capitals(solver=MockSolver()).self_test())
 

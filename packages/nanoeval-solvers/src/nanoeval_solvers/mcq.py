@@ -26,7 +26,7 @@ import dataclasses
 import random
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import chz
@@ -66,17 +66,27 @@ class Question(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     question: str
-    choices: tuple[str, ...] = Field(min_length=1)
-    correct_indices: frozenset[int]
+    choices: Sequence[str] = Field(min_length=1)
+    correct_indices: Set[int]
     id: str | None = None
     allow_multiple_choices: bool = False
-    images: tuple[str, ...] = ()
+    images: Sequence[str] = ()
     metadata: dict[str, Any] = {}
 
     @field_validator("correct_indices", mode="before")
     @classmethod
     def _one_index_is_a_set(cls, value: object) -> object:
         return {value} if isinstance(value, int) else value
+
+    @field_validator("choices", "images")
+    @classmethod
+    def _freeze_texts(cls, value: Sequence[str]) -> tuple[str, ...]:
+        return tuple(value)
+
+    @field_validator("correct_indices")
+    @classmethod
+    def _freeze_indices(cls, value: Set[int]) -> frozenset[int]:
+        return frozenset(value)
 
     @model_validator(mode="after")
     def _check_indices(self) -> Self:
@@ -326,7 +336,7 @@ class MockSolver(MCQSolver):
         if unparsable:
             return Answer(None)
         if right or len(question.choices) == 1:
-            return Answer(question.correct_indices)
+            return Answer(frozenset(question.correct_indices))
         return Answer(_wrong_answer(question, dice))
 
 

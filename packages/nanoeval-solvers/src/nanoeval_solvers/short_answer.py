@@ -42,15 +42,20 @@ class Question(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     question: str
-    answers: tuple[str, ...] = Field(min_length=1)
+    answers: Sequence[str] = Field(min_length=1)
     id: str | None = None
-    images: tuple[str, ...] = ()
+    images: Sequence[str] = ()
     metadata: dict[str, Any] = {}
 
     @field_validator("answers", mode="before")
     @classmethod
     def _one_text_is_one_answer(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("answers", "images")
+    @classmethod
+    def _freeze(cls, value: Sequence[str]) -> tuple[str, ...]:
+        return tuple(value)
 
 
 class ShortAnswerTask(Task):
