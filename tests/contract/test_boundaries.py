@@ -29,9 +29,9 @@ AT_IMPORT_TIME = {
 }
 # Used where they happen to be installed, and named by the error where they are not.
 IF_INSTALLED = {
-    "nanoeval_core": {"dill"},
+    "nanoeval_core": {"cloudpickle"},
     "nanoeval_recorder": {"pandas", "polars", "evals"},
-    "nanoeval_runner": {"dill", "fsspec"},
+    "nanoeval_runner": {"fsspec"},
     "nanoeval_solvers": {"pytest"},
     "nanoeval": {"evals"},
 }

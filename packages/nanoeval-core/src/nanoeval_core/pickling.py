@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,7 @@ def dumps(value: Any, *, what: str, by_value: bool = False) -> bytes:
             that cannot import it.
 
     What pickle cannot do by reference (classes and functions defined inside a function or a
-    notebook) is done by value with dill where that is installed; pickle reads both.
+    notebook) is done by value with cloudpickle where that is installed; pickle reads both.
 
     Raises:
         NotPicklableError: names `what` and the field that cannot be pickled.
@@ -42,13 +41,12 @@ def dumps(value: Any, *, what: str, by_value: bool = False) -> bytes:
 
 def _dumps_by_value(value: Any) -> bytes | None:
     try:
-        import dill  # noqa: PLC0415  heavy, for local classes only
+        import cloudpickle  # noqa: PLC0415  for local classes only
     except ImportError:
         return None
-    # dill would also "pickle" what belongs to one process, and give another one back: a lock that
-    # nobody shares, a file opened anew. Those are refused, as pickle refuses them.
-    dispatch = {kind: how for kind, how in dill.Pickler.dispatch.items() if kind not in _HELD}
-    pickler = type("ByValue", (dill.Pickler,), {"dispatch": dispatch})
+    # cloudpickle would also "pickle" an open file, by its content; pickle refuses, and so do we.
+    table = {k: v for k, v in cloudpickle.CloudPickler.dispatch_table.items() if k not in _HELD}
+    pickler = type("ByValue", (cloudpickle.CloudPickler,), {"dispatch_table": table})
     buffer = io.BytesIO()
     try:
         pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
@@ -57,9 +55,7 @@ def _dumps_by_value(value: Any) -> bytes | None:
     return buffer.getvalue()
 
 
-_HELD = {type(threading.Lock()), type(threading.RLock()), io.FileIO, io.TextIOWrapper} | {
-    *(io.BufferedReader, io.BufferedWriter, io.BufferedRandom),
-}
+_HELD = {io.TextIOWrapper, io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom}
 
 
 def check_picklable(value: Any, *, what: str) -> None:

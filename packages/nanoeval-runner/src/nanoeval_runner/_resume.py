@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import chz
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.spec import EvalSpec, check_run_set_id
@@ -46,7 +47,7 @@ async def resume(
         ExceptionGroup: as `run` raises it.
     """
     check_run_set_id(run_set_id)
-    await asyncio.to_thread(_require, run_set_id)
+    await anyio.to_thread.run_sync(_require, run_set_id)
     async with joined(run_set_id) as engine:
         rows = await engine.store.list_evals()
         if not rows:
@@ -93,7 +94,7 @@ async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:
         StateError: as `resume` raises it.
     """
     check_run_set_id(run_set_id)
-    await asyncio.to_thread(_require, run_set_id)
+    await anyio.to_thread.run_sync(_require, run_set_id)
     async with joined(run_set_id) as engine:
         rows = await engine.store.list_evals()
         for row in rows:

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio.to_thread
 import chz
 from nanoeval_core import pickling
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
@@ -35,7 +36,8 @@ from nanoeval_core.task_checks import check_tasks
 
 from nanoeval_runner import arguments, origin
 from nanoeval_runner.budget import has_budget, watch_budget
-from nanoeval_runner.engine import Engine, engines
+from nanoeval_runner.engine import Engine
+from nanoeval_runner.engine_registry import engines
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
 from nanoeval_runner.executors.engines import check_executor
@@ -259,7 +261,7 @@ class Session:
         eval_run.on_events = writer.poke
         if recorded.row is not None:
             with writer.guarded():
-                await asyncio.to_thread(recorder.rewind, recorded.row.record_position)
+                await anyio.to_thread.run_sync(recorder.rewind, recorded.row.record_position)
         progress = Progress(eval_run, engine, recorder)
         self._notify(f"{eval_run.name}: started ({recorded.run_spec.run_id})")
         try:
@@ -317,7 +319,7 @@ class Session:
         if not complete:
             await self._stop_early(eval_run, summary, progress)
         with writer.guarded():
-            await asyncio.to_thread(recorded.recorder.record_final_report, summary)
+            await anyio.to_thread.run_sync(recorded.recorder.record_final_report, summary)
         await store.finish_eval(
             eval_run.eval_id, EvalState.DONE, json.dumps(summary, default=str), eval_run.elapsed
         )

@@ -13,11 +13,12 @@ import fcntl
 import logging
 import os
 import time
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+import anyio
+import anyio.to_thread
 from nanoeval_core.errors import StateError
 
 from nanoeval_runner.eval_run import EvalRun, Phase
@@ -33,7 +34,6 @@ from nanoeval_runner.queue.paths import check_owner, state_file
 from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store, create_private
 from nanoeval_runner.run_log import RunLog
-from nanoeval_runner.run_set_ids import new_run_set_id
 from nanoeval_runner.signals import SignalGuard, say
 from nanoeval_runner.task_group import task_group
 
@@ -115,7 +115,7 @@ class Engine:
 
     async def _open_store(self) -> None:
         if not self.path.exists():
-            await asyncio.to_thread(backup.restore, self.run_set_id, self.path)
+            await anyio.to_thread.run_sync(backup.restore, self.run_set_id, self.path)
         exists = self.path.exists() and self.path.stat().st_size > 0
         if exists:
             check_owner(self.path)
@@ -411,11 +411,8 @@ class Engine:
             left = deadline - time.monotonic()
             if not row.leased or left <= 0 or self.failure is not None:
                 return
-            try:
-                async with asyncio.timeout(min(left, 1.0)):
-                    await changed.wait()
-            except TimeoutError:
-                pass
+            with anyio.move_on_after(min(left, 1.0)):
+                await changed.wait()
 
     async def settle(self) -> None:
         """Wait until every interrupted run has got this far, so that none ends the others."""
@@ -431,55 +428,3 @@ class Engine:
     def _check_settled(self) -> None:
         if self._settling and self._settling >= len(self.runs):
             self._settled.set()
-
-
-class _Engines:
-    """Owns the engines of each event loop: the only place where runs find each other."""
-
-    def __init__(self) -> None:
-        self._by_loop: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[str | None, Engine]
-        ] = weakref.WeakKeyDictionary()
-        self._holds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]
-        self._holds = weakref.WeakKeyDictionary()
-
-    def join(self, run_set_id: str | None) -> Engine:
-        """The engine of this event loop for `run_set_id`, or for runs that name none."""
-        here = self._by_loop.setdefault(asyncio.get_running_loop(), {})
-        engine = here.get(run_set_id)
-        if engine is None:
-            engine = here[run_set_id] = Engine(run_set_id or new_run_set_id())
-        engine.members += 1
-        return engine
-
-    async def leave(self, engine: Engine) -> None:
-        """The last to leave closes the engine, unless this loop's engines are held."""
-        engine.members -= 1
-        held = self._holds.get(asyncio.get_running_loop(), 0) and engine.failure is None
-        if engine.members == 0 and not held:
-            await self._close(engine)
-
-    async def _close(self, engine: Engine) -> None:
-        here = self._by_loop[asyncio.get_running_loop()]
-        for key in [k for k, e in here.items() if e is engine]:
-            del here[key]
-        await engine.close()
-
-    def hold(self) -> None:
-        """Keep engines of this loop open until `let_go`. Holds nest."""
-        loop = asyncio.get_running_loop()
-        self._holds[loop] = self._holds.get(loop, 0) + 1
-
-    async def let_go(self) -> list[BaseException]:
-        """End one hold; at the last, close the engines and return what made them fail."""
-        loop = asyncio.get_running_loop()
-        self._holds[loop] -= 1
-        if self._holds[loop]:
-            return []
-        idle = [e for e in self._by_loop.get(loop, {}).values() if e.members == 0]
-        for engine in idle:
-            await self._close(engine)
-        return [e.failure for e in idle if e.failure is not None]
-
-
-engines = _Engines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from nanoeval_runner.engine import engines
+from nanoeval_runner.engine_registry import engines
 
 
 class GlobalExitStack:
@@ -29,4 +29,4 @@ class GlobalExitStack:
 
 
 global_exit_stack = GlobalExitStack()
-"""Stateless: what it keeps is owned by `engine.engines`, per event loop."""
+"""Stateless: what it keeps is owned by `engine_registry.engines`, per event loop."""

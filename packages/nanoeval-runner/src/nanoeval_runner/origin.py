@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from nanoeval_core.errors import StateError
@@ -33,7 +35,24 @@ def main_is_importable() -> bool:
     Not so in notebooks and interactive sessions, whose classes must travel by value.
     """
     main = sys.modules.get("__main__")
-    return main is None or main.__spec__ is not None or hasattr(main, "__file__")
+    if main is None or main.__spec__ is not None:
+        return True
+    return os.path.isfile(getattr(main, "__file__", None) or "")
+
+
+@contextlib.contextmanager
+def hidden_main() -> Iterator[None]:
+    """Keep a main module that is no file (`python < script`) from being run in new processes."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is None or file is None or main_is_importable():
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
 
 
 def restore_origin(origin: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+import anyio.to_thread
 from nanoeval_core.recorder_protocol import TransactionalRecorder
 
 from nanoeval_runner.queue.store import Store
@@ -131,7 +132,9 @@ class RecordWriter:
         if not chunks:
             return False
         try:
-            await asyncio.to_thread(self._recorder.write_events, chunks)
+            await anyio.to_thread.run_sync(
+                self._recorder.write_events, chunks, abandon_on_cancel=True
+            )
             position = self._recorder.position()
         except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
             self.fail(error)

@@ -67,7 +67,7 @@ def make_pool(
         on_failure: called with an error when they cannot go on.
     """
     if runner.uses_multiprocessing:
-        # Deferred: multiprocess and dill are needed by the process pool only.
+        # Deferred: multiprocess is needed by the process pool only.
         from nanoeval_runner.executors.process_pool import (  # noqa: PLC0415
             ProcessPool,
         )

@@ -13,11 +13,14 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import multiprocess
 from nanoeval_core.errors import NanoevalError
 from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner.executors import child
+from nanoeval_runner.origin import hidden_main
 from nanoeval_runner.queue.store import Store
 
 log = logging.getLogger("nanoeval.runner")
@@ -92,7 +95,8 @@ class ProcessPool:
             self._store.path, executor_id, name, os.getpid(), get_library_config()
         )
         process = self._context.Process(target=child.main, args=(args, theirs), name=name)
-        process.start()
+        with hidden_main():
+            process.start()
         theirs.close()
         await self._store.set_executor_pid(executor_id, process.pid)
         os.set_blocking(ours.fileno(), False)
@@ -163,7 +167,7 @@ class ProcessPool:
                 member.process.kill()
 
     async def _bury(self, member: _Member) -> None:
-        await asyncio.to_thread(member.process.join)
+        await anyio.to_thread.run_sync(member.process.join)
         member.pipe.close()
         code = member.process.exitcode
         del self._members[member.name]
@@ -205,10 +209,9 @@ class ProcessPool:
             self._send(member, child.STOP)
         if self._members:
             self._empty.clear()  # it may be set: all of them may have died at once, and come back
-            try:
-                async with asyncio.timeout(STOP_SECONDS):
-                    await self._empty.wait()
-            except TimeoutError:
+            with anyio.move_on_after(STOP_SECONDS) as waiting:
+                await self._empty.wait()
+            if waiting.cancelled_caught:
                 log.warning("executors did not stop within %s s: killed", STOP_SECONDS)
         self.kill()
 

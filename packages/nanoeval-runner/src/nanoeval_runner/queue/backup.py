@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -10,8 +9,10 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_runner.queue.paths import SUFFIX, backup_location, private_folder
@@ -46,7 +47,7 @@ class Backup:
     async def _write(self) -> None:
         sync = time.monotonic() - self._started > SYNC_AFTER
         try:
-            await asyncio.to_thread(copy, self._path, backup_location(), sync=sync)
+            await anyio.to_thread.run_sync(partial(copy, self._path, backup_location(), sync=sync))
         except Exception as error:  # noqa: BLE001  reported below, whatever the file system raised
             if not self._warned:
                 self._warned = True

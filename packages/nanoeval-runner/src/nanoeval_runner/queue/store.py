@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import aiosqlite
+import anyio.to_thread
 from nanoeval_core.errors import StateError
 
 from nanoeval_runner.queue import event_log, transactions
@@ -140,7 +140,7 @@ class Store:
             with contextlib.closing(connect(path, read_only=True)) as connection:
                 transactions.check_pages(connection, str(path))
 
-        await asyncio.to_thread(check, self.path)
+        await anyio.to_thread.run_sync(check, self.path)
 
     async def recover(self) -> None:
         await self._hop(transactions.recover)
