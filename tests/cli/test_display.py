@@ -165,6 +165,37 @@ def test_stdout_in_a_pipe_keeps_what_the_script_prints(tmp_path: Path) -> None:
     assert (tmp_path / "piped").read_text() == "for the pipe\n"
 
 
+def test_a_closed_pipe_does_not_cost_the_run(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    done = subprocess.run(
+        f"{sys.executable} -m {SCRIPT} 2>&1 | true; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        env=environment(tmp_path, GATE=str(tmp_path / "gate")),
+        cwd=ROOT,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 0
+    (record,) = (tmp_path / "records").glob("*.jsonl")
+    assert "final_report" in record.read_text().splitlines()[-1]
+
+
+def test_the_slowest_tasks_on_demand(run: Run, tmp_path: Path) -> None:
+    run.wait_for("4/10")
+
+    def shown() -> str:
+        done = run_python("-m", "nanoeval", "show", "gate", "--slowest", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    while "gate/q009.1" not in (text := shown()):  # with the next heartbeat
+        assert "slowest running tasks" in text
+    assert re.search(r"gate/q004\.1 +\d+ s +Gate\.evaluate .*gate_eval\.py:\d+", text)
+    run.open_gate()
+    assert run.finish() == 0
+
+
 def test_ctrl_c_takes_the_display_down_and_says_how_to_resume(run: Run) -> None:
     run.wait_for("4/10")
     run.type("\x03")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 import weakref
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from nanoeval_runner.display.final_table import final_table
 from nanoeval_runner.display.forecast import Work, seconds_left
-from nanoeval_runner.display.surfaces import Surface, choose_surface
+from nanoeval_runner.display.surfaces import Nowhere, Surface, choose_surface
 from nanoeval_runner.inspection import PORT_GAUGE
 from nanoeval_runner.queue.rows import EvalRow, ExecutorRow, TaskTimes
 
 if TYPE_CHECKING:
     from nanoeval_runner.engine import Engine
     from nanoeval_runner.progress import Progress
+
+log = logging.getLogger("nanoeval.runner")
 
 FIRST_DELAY = 0.3
 """Seconds before anything is drawn: a run that is shorter only shows its table."""
@@ -54,12 +57,19 @@ class Board:
         self._active -= 1
         if self._active:
             return False
-        self.surface.close()
         finished = [m.view for m in self.members if m.view.summary is not None]
-        if finished:
-            for line in final_table(finished):
+        try:
+            self.surface.close()
+            for line in final_table(finished) if finished else ():
                 self.surface.say(line)
+        except Exception as error:  # noqa: BLE001  reported; what was run is not lost for it
+            self._give_up(error)
         return True
+
+    def _give_up(self, error: Exception) -> None:
+        """The terminal is gone, or a pipe closed: the runs go on without a display."""
+        self.surface = Nowhere()
+        log.warning("nothing more is shown (%s: %s)", type(error).__name__, error)
 
     def seconds_to_next(self) -> float:
         return max(0.0, self._next - time.monotonic())
@@ -72,6 +82,8 @@ class Board:
         try:
             await self._update()
             self.surface.show([member.view for member in self.members])
+        except Exception as error:  # noqa: BLE001  reported; a display must not end a run
+            self._give_up(error)
         finally:
             self._ticking = False
             self._next = time.monotonic() + self.surface.interval
@@ -81,13 +93,14 @@ class Board:
         for member in self.members:
             if member.view.state == "running":
                 by_engine.setdefault(member.engine, []).append(member)
+        is_due = time.monotonic() >= self._next_forecast
         for engine, members in by_engine.items():
             rows = {row.id: row for row in await engine.store.list_evals()}
             gauges = gauges_of(await engine.store.list_executors())
             for member in members:
                 member.view.gauges = gauges
                 await member.update(rows.get(member.run.eval_id))
-            if time.monotonic() >= self._next_forecast:
+            if is_due:
                 await self._forecast(engine, members, rows)
 
     async def _forecast(

@@ -78,5 +78,7 @@ def _write_parquet(record: Path, path: Path) -> None:
 
 def _write_inspect(record: Path, path: Path) -> None:
     if find_spec("inspect_ai") is None:
-        raise ConfigError('--to inspect needs Inspect itself: `pip install "nanoeval[inspect]"`')
+        raise ConfigError(
+            '--to inspect needs Inspect itself: `pip install "nanoeval-recorder[inspect]"`'
+        )
     import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)

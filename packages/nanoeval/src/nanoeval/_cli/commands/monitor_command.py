@@ -22,6 +22,8 @@ def main(arguments: Sequence[str]) -> int:
             'the web monitor is not installed: `pip install "nanoeval[monitor]"`. '
             "Without it: nanoeval ls, nanoeval show RUN --slowest"
         )
+    if "--help" in arguments or "-h" in arguments:
+        write("nanoeval monitor: a web page for the runs that are going and those that are done.")
     monitor = import_module("nanoeval_monitor.cli")
     monitor.monitor(from_command_line(monitor.MonitorArgs, arguments))
     return 0
