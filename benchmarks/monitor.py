@@ -3,7 +3,8 @@
     python benchmarks/monitor.py            the ratio of run times, watched to unwatched
     python benchmarks/monitor.py memory     1,000 events a second for a minute
 
-The watched run has somebody at its page: a client that reads every server-sent event.
+The watched run has somebody at its page: a client that reads every server-sent event, in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import asyncio
 import contextlib
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import chz  # noqa: E402
-import psutil  # noqa: E402
 from nanoeval_core import EvalSpec, RunnerArgs  # noqa: E402
 from nanoeval_core.eval import Eval  # noqa: E402
 from nanoeval_core.recorder import get_recorder  # noqa: E402
@@ -33,7 +32,7 @@ from nanoeval_core.task import Task  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 
 TASKS = 30_000
-ROUNDS = 5
+ROUNDS = 6
 EVENTS_PER_SECOND = 1000
 SECONDS = 60
 LATENCY = 0.1
@@ -81,40 +80,17 @@ class Recorded(Eval[Task, bool]):
         return {"n": len(results)}
 
 
-class Reader:
-    """Reads the live page's events of whatever run set the monitor beside this process shows."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.memory: list[int] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            base, process = self._find()
-            while not self._stop.is_set():
-                with urllib.request.urlopen(f"{base}/api/live", timeout=10) as answer:
-                    self.bytes += len(answer.read())
-                self.memory.append(process.memory_info().rss)
-                self._stop.wait(1.0)
-
-    def _find(self) -> tuple[str, psutil.Process]:
-        while not self._stop.is_set():
-            for child in psutil.Process().children():
-                for one in child.net_connections("tcp"):
-                    if one.status == psutil.CONN_LISTEN:
-                        return f"http://127.0.0.1:{one.laddr.port}", child
-            self._stop.wait(0.1)
-        raise OSError("the run was over before its monitor was found")
+@contextlib.contextmanager
+def somebody_watching(memory: list[int]) -> Iterator[None]:
+    """Runs `page_reader.py` beside this process; adds the monitor's resident bytes to `memory`."""
+    script = Path(__file__).with_name("page_reader.py")
+    command = [sys.executable, str(script), str(os.getpid())]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield
+    finally:
+        reader.terminate()
+        memory += [int(line) for line in reader.communicate()[0].split()]
 
 
 @contextlib.contextmanager
@@ -127,34 +103,44 @@ def own_folders() -> Iterator[None]:
     os.environ.update(before)
 
 
-def timed(n: int, *, latency: float, concurrency: int, watched: bool) -> tuple[float, Reader]:
-    """Seconds from the first task to the summary: the monitor's start is not part of it."""
+def timed(n: int, *, latency: float, concurrency: int, watched: bool) -> tuple[float, list[int]]:
+    """Seconds from the first task to the summary, and the monitor's memory meanwhile."""
     stopwatch = Stopwatch()
+    memory: list[int] = []
     runner = RunnerArgs(concurrency=concurrency, use_monitor=watched, should_backup=False)
-    reader = Reader()
-    with own_folders(), reader if watched else contextlib.nullcontext():
+    watching = somebody_watching(memory) if watched else contextlib.nullcontext()
+    with own_folders(), watching:
         eval = Recorded(n=n, latency=latency, stopwatch=stopwatch)
         asyncio.run(run(EvalSpec(eval=eval, runner=runner)))
-        return stopwatch.seconds, reader
+    return stopwatch.seconds, memory
 
 
 def slowdown() -> None:
-    pairs = []
-    for _ in range(ROUNDS):
-        unwatched, _reader = timed(TASKS, latency=0.0, concurrency=4096, watched=False)
-        watched, _reader = timed(TASKS, latency=0.0, concurrency=4096, watched=True)
-        pairs.append(watched / unwatched)
-        print(f"unwatched {unwatched:.2f} s, watched {watched:.2f} s, ratio {pairs[-1]:.3f}")
-    print(f"watched to unwatched, median of {ROUNDS}: {statistics.median(pairs):.3f}")
+    wall: dict[bool, list[float]] = {False: [], True: []}
+    work: dict[bool, list[float]] = {False: [], True: []}
+    for round_ in range(ROUNDS):
+        # In turn, and the order too: a machine whose speed drifts slows both.
+        for watched in (False, True) if round_ % 2 else (True, False):
+            before = time.process_time()
+            seconds, _ = timed(TASKS, latency=0.0, concurrency=4096, watched=watched)
+            wall[watched].append(seconds)
+            work[watched].append(time.process_time() - before)
+            print(f"{'watched' if watched else 'unwatched'}: {seconds:.2f} s")
+    for what, found in (("seconds", wall), ("the run's processor time", work)):
+        pairs = [a / b for a, b in zip(found[True], found[False], strict=True)]
+        best = min(found[True]) / min(found[False])
+        print(
+            f"{what}, watched to unwatched: median {statistics.median(pairs):.3f}, best {best:.3f}"
+        )
 
 
 def memory() -> None:
     concurrency = round(1.5 * EVENTS_PER_SECOND / 2 * LATENCY)  # some more: timers are late
     tasks = EVENTS_PER_SECOND // 2 * SECONDS
-    seconds, reader = timed(tasks, latency=LATENCY, concurrency=concurrency, watched=True)
+    seconds, found = timed(tasks, latency=LATENCY, concurrency=concurrency, watched=True)
     print(f"{2 * tasks / seconds:.0f} events/s for {seconds:.0f} s")
-    quarter = len(reader.memory) // 4
-    early, late = statistics.median(reader.memory[quarter : 2 * quarter]), reader.memory[-2]
+    quarter = len(found) // 4
+    early, late = statistics.median(found[quarter : 2 * quarter]), found[-2]
     print(f"monitor: {early / 1e6:.1f} MB in the second quarter, {late / 1e6:.1f} MB at the end")
     print(f"ratio {late / early:.3f}")
 

@@ -79,7 +79,12 @@ def monitor(args: MonitorArgs) -> None:
     state = Path(args.state).expanduser() if args.state else state_dir()
     app = create_app(Monitor(runs, LiveFeed(state, runs), Access(args.host, token)))
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        # Beside a run, which waits for us to end: pages that are open are not waited for.
+        timeout_graceful_shutdown=0 if args.until_closed else 1,
     )
     server = _Server(config, url_of(args.host, listening.getsockname()[1], token))
     if args.until_closed:

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 from nanoeval_core.errors import NanoevalError
-from nanoeval_recorder.events import FinalReport, RunStarted
-from nanoeval_recorder.reader import open_record, parse_event, record_files, record_parts
+from nanoeval_recorder.events import FinalReport, OtherEvent, RunStarted
+from nanoeval_recorder.reader import SUFFIXES, open_record, parse_event, record_parts
 
 from nanoeval_monitor.record_index import RecordIndex, index_stamp
 from nanoeval_monitor.run_summary import peek
@@ -23,6 +23,7 @@ TAIL_BYTES = 1 << 20
 MAX_OPEN_INDICES = 32
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _COMPRESSED = (".zst", ".gz")
+_LATER_PART = re.compile(r"(.+)\.\d{4,}(\.jsonl(?:\.zst|\.gz)?)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class RunList:
         self._make_index = open_index
         self._lock = threading.Lock()
         self._indices: dict[Path, RecordIndex] = {}
-        self._entries: dict[Path, tuple[tuple[int, int, int], RunEntry]] = {}
+        self._entries: dict[Path, tuple[tuple[int, int, int], RunEntry | None]] = {}
         self._by_key: dict[str, Path] = {}
 
     @property
@@ -85,9 +86,11 @@ class RunList:
     def entries(self) -> list[RunEntry]:
         """All runs, newest first."""
         with self._lock:
-            files = [file for folder in self._folders for file in _records(folder)]
-            found = [entry for file in dict.fromkeys(files) if (entry := self._entry(file))]
-            for path in set(self._entries) - {entry.path for entry in found}:
+            files: dict[Path, list[Path]] = {}
+            for folder in self._folders:
+                files |= _candidates(folder)
+            found = [entry for parts in files.values() if (entry := self._entry(parts))]
+            for path in set(self._entries) - set(files):
                 del self._entries[path]
             self._by_key = {entry.key: entry.path for entry in found}
         return sorted(found, key=lambda entry: entry.created_at, reverse=True)
@@ -116,23 +119,29 @@ class RunList:
         self.include(record.parent)
         return self.index_of(record)
 
-    def _entry(self, file: Path) -> RunEntry | None:
+    def _entry(self, parts: list[Path]) -> RunEntry | None:
+        """The entry of a file, or None if it is no record; looked at again when it has changed."""
+        file = parts[0]
         try:
-            size = sum(part.stat().st_size for part in record_parts(file))
+            size = sum(part.stat().st_size for part in parts)
             stamp = (file.stat().st_mtime_ns, size, index_stamp(file))
             known = self._entries.get(file)
             if known is not None and known[0] == stamp:
                 return known[1]
-            entry = self._look_at(file, size)
+        except OSError:
+            return None  # gone meanwhile
+        try:
+            entry = self._look_at(parts, size)
         except (OSError, NanoevalError, ValueError):
-            return None  # gone meanwhile, or no record after all
+            entry = None  # no record after all
         self._entries[file] = (stamp, entry)
         return entry
 
-    def _look_at(self, file: Path, size: int) -> RunEntry:
+    def _look_at(self, parts: list[Path], size: int) -> RunEntry:
+        file = parts[0]
         started = _first_line(file)
         spec = started.spec
-        final = _last_line(file)
+        final = _last_line(parts[-1])
         score, low, high, n = _headline(final.data if final else None)
         if low is None:
             known = peek(file)
@@ -158,30 +167,48 @@ class RunList:
     def _key(self, run_id: str, file: Path) -> str:
         """The run's id, with a number where copies of a record have the same."""
         key = stem = _SAFE.sub("-", run_id)[:80] or "run"
-        taken = {entry.key: path for path, (_, entry) in self._entries.items()}
         copy = 1
-        while taken.get(key, file) != file:
+        while self._by_key.get(key, file) != file:
             copy += 1
             key = f"{stem}~{copy}"
+        self._by_key[key] = file
         return key
 
 
-def _records(folder: Path) -> list[Path]:
-    try:
-        return record_files(folder)
-    except (OSError, NanoevalError):
-        return []
+def _candidates(folder: Path) -> dict[Path, list[Path]]:
+    """What may be a record in `folder`, by its name: its parts by the first of them.
+
+    One walk for all: asking for the parts of each would walk the folder once for every record.
+    """
+    if folder.is_file():
+        return {folder: record_parts(folder)}
+    found = [file for file in sorted(folder.rglob("*")) if file.name.endswith(SUFFIXES)]
+    names = set(found)
+    parts: dict[Path, list[Path]] = {}
+    for file in found:
+        match = _LATER_PART.fullmatch(file.name)
+        first = file if match is None else file.with_name(match[1] + match[2])
+        parts.setdefault(first if first in names else file, []).append(file)
+    return {first: _in_order(first, files) for first, files in parts.items()}
+
+
+def _in_order(first: Path, files: list[Path]) -> list[Path]:
+    """`files` with the first part first: by name, `x.0001.jsonl` comes before `x.jsonl`."""
+    return [first, *(file for file in files if file != first)]
 
 
 def _first_line(file: Path) -> RunStarted:
     with open_record(file) as stream:
         event = parse_event(stream.readline())
-    return event if isinstance(event, RunStarted) else RunStarted(run_id=event.run_id)
+    if isinstance(event, RunStarted):
+        return event
+    if event.run_id is None and isinstance(event, OtherEvent):
+        raise ValueError(f"{file} is no record")
+    return RunStarted(run_id=event.run_id)
 
 
-def _last_line(file: Path) -> FinalReport | None:
+def _last_line(last: Path) -> FinalReport | None:
     """The final report, where the last line is one; compressed files are not read for it."""
-    last = record_parts(file)[-1]
     if last.name.endswith(_COMPRESSED):
         return None
     with last.open("rb") as stream:
