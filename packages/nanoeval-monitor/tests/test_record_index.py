@@ -118,6 +118,21 @@ def test_attempts_whose_events_come_apart_are_put_together(records: Path) -> Non
     assert [event["type"] for event in events] == ["sampling", "match"]
 
 
+def test_two_monitors_may_read_the_same_record(write_record: WriteRecord) -> None:
+    path = write_record(n=3000)
+    one, two = RecordIndex(path), RecordIndex(path)
+    whole = [False, False]
+    while not all(whole):
+        whole = [index.update(0.0) for index in (one, two)]
+    assert score_of(one)["n"] == 3000
+    assert one.progress() == two.progress()
+    while not (one.update_search(0.0) & two.update_search(0.0)):
+        pass
+    assert len(ids(two, text="number 2999")) == 1
+    events = transcript(one, "q1500")["attempts"][0]["events"]
+    assert [event["type"] for event in events] == ["sampling", "match"]
+
+
 def test_a_record_that_was_cut_and_rewritten_is_read_again(write_record: WriteRecord) -> None:
     path = write_record(n=20)
     index = indexed(path)

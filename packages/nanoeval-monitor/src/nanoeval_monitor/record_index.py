@@ -27,7 +27,7 @@ from nanoeval_recorder.reader import parse_event
 
 from nanoeval_monitor import index_sql as sql
 from nanoeval_monitor.attempt_row import AttemptRow, attempt_row, search_text
-from nanoeval_monitor.record_lines import Place, RecordLines, Spans
+from nanoeval_monitor.record_lines import FINGERPRINT, Line, Place, RecordLines, Spans
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 << 20
@@ -45,6 +45,48 @@ class _Pending:
 
     events: list[Event] = dataclasses.field(default_factory=list)
     spans: Spans = dataclasses.field(default_factory=Spans)
+
+
+@dataclasses.dataclass(slots=True)
+class _Batch:
+    """Lines that were read together: what they hold, and from where to where they are."""
+
+    start: Place
+    end: Place
+    size: int = 0
+    bad: int = 0
+    tail: bytes = b""
+    pending: dict[Key, _Pending] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def take(self, line: Line) -> None:
+        self.size += len(line.content)
+        self.end = Place(line.place.part, line.place.offset + len(line.content))
+        self.tail = line.content
+        try:
+            event = parse_event(line.content)
+        except ValueError:
+            self.bad += bool(line.content.strip())
+            return
+        if isinstance(event, RunStarted):
+            if line.place.part == 0:
+                self.metadata["spec"] = json.dumps(event.spec)
+        elif isinstance(event, FinalReport):
+            self.metadata["final_report"] = json.dumps(event.data)
+        elif event.sample_id is not None:
+            found = self.pending.setdefault((event.sample_id, event.group_id or ""), _Pending())
+            found.events.append(event)
+            found.spans.add(line.place, len(line.content))
+
+
+def _read_batch(lines: Iterator[Line], start: Place) -> _Batch | None:
+    """The next lines, or None at the end of the record. `start` is where the last ones ended."""
+    batch = _Batch(start, start)
+    for count, line in enumerate(lines, 1):
+        batch.take(line)
+        if count >= BATCH_LINES or batch.size >= BATCH_BYTES:
+            break
+    return batch if batch.size else None
 
 
 class RecordIndex:
@@ -77,14 +119,16 @@ class RecordIndex:
         with self._lock:
             self._check_still_the_same()
             deadline = time.monotonic() + seconds
-            part, offset = self._get("part"), self._get("offset")
-            lines = self.lines.after(Place(int(part or 0), int(offset or 0)))
-            with contextlib.closing(lines) as reading:
+            place = self._place()
+            with contextlib.closing(self.lines.after(place)) as lines:
                 while True:
-                    if not self._index_batch(reading):
+                    batch = _read_batch(lines, place)
+                    if batch is None:
+                        self._put({"caught_up_at": self.lines.size()})
                         return True
-                    if time.monotonic() >= deadline:
+                    if not self._write(batch) or time.monotonic() >= deadline:
                         return False
+                    place = batch.end
 
     def update_all(self) -> None:
         """Read all of the record."""
@@ -170,61 +214,39 @@ class RecordIndex:
             self._writer.close()
             self._writer = self._make()
 
-    def _index_batch(self, lines: Iterator[Any]) -> bool:
-        pending: dict[Key, _Pending] = {}
-        metadata: dict[str, Any] = {}
-        bad = size = count = 0
-        end: Place | None = None
-        tail = b""
-        for line in lines:
-            count += 1
-            size += len(line.content)
-            end = Place(line.place.part, line.place.offset + len(line.content))
-            tail = line.content
-            try:
-                event = parse_event(line.content)
-            except ValueError:
-                bad += bool(line.content.strip())
-                continue
-            self._take(event, line, pending, metadata)
-            if count >= BATCH_LINES or size >= BATCH_BYTES:
-                break
-        if end is None:
-            self._put({"caught_up_at": self.lines.size()})
-            return False
+    def _place(self) -> Place:
+        """Up to where the record is in the index."""
+        return Place(int(self._get("part") or 0), int(self._get("offset") or 0))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._writer.execute(sql.BEGIN)
         try:
-            metadata["attempts"] = self._store(pending)
-            metadata |= {
-                "part": end.part,
-                "offset": end.offset,
-                "fingerprint": self._fingerprint(tail, end),
-                "bytes_read": int(self._get("bytes_read") or 0) + size,
-                "bad_lines": int(self._get("bad_lines") or 0) + bad,
-            }
-            self._put(metadata)
+            yield
             self._writer.execute(sql.COMMIT)
         except BaseException:
             self._writer.execute(sql.ROLLBACK)
             raise
+
+    def _write(self, batch: _Batch) -> bool:
+        """Put a batch into the index; False if another process has meanwhile read on."""
+        tail = batch.tail
+        fingerprint = tail[-FINGERPRINT:] if len(tail) >= FINGERPRINT else None
+        with self._transaction():
+            if self._place() != batch.start:
+                return False
+            self._put(
+                {
+                    **batch.metadata,
+                    "attempts": self._store(batch.pending),
+                    "part": batch.end.part,
+                    "offset": batch.end.offset,
+                    "fingerprint": fingerprint or self.lines.before(batch.end),
+                    "bytes_read": int(self._get("bytes_read") or 0) + batch.size,
+                    "bad_lines": int(self._get("bad_lines") or 0) + batch.bad,
+                }
+            )
         return True
-
-    def _fingerprint(self, tail: bytes, end: Place) -> bytes:
-        return tail[-64:] if len(tail) >= 64 else self.lines.before(end)
-
-    @staticmethod
-    def _take(
-        event: Event, line: Any, pending: dict[Key, _Pending], metadata: dict[str, Any]
-    ) -> None:
-        if isinstance(event, RunStarted):
-            if line.place.part == 0:
-                metadata["spec"] = json.dumps(event.spec)
-        elif isinstance(event, FinalReport):
-            metadata["final_report"] = json.dumps(event.data)
-        elif event.sample_id is not None:
-            found = pending.setdefault((event.sample_id, event.group_id or ""), _Pending())
-            found.events.append(event)
-            found.spans.add(line.place, len(line.content))
 
     def _store(self, pending: dict[Key, _Pending]) -> int:
         """Write the attempts of a batch; those that were there already get their new events."""
@@ -300,14 +322,13 @@ class RecordIndex:
                 "this Python's sqlite has no FTS5, which full-text search needs: filter by outcome "
                 "or group, or use a Python whose sqlite has it"
             )
-        after = int(self._get("searchable") or 0)
-        self._writer.execute(sql.SEARCH_SCHEMA)
-        rows = self._writer.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
-        if not rows:
-            return False
-        events = self.lines.events([row[2] for row in rows])
-        self._writer.execute(sql.BEGIN)
-        try:
+        with self._transaction():
+            self._writer.execute(sql.SEARCH_SCHEMA)
+            after = int(self._get("searchable") or 0)
+            rows = self._writer.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
+            if not rows:
+                return False
+            events = self.lines.events([row[2] for row in rows])
             self._writer.executemany(
                 sql.ADD_SEARCH,
                 [
@@ -316,10 +337,6 @@ class RecordIndex:
                 ],
             )
             self._put({"searchable": rows[-1][0]})
-            self._writer.execute(sql.COMMIT)
-        except BaseException:
-            self._writer.execute(sql.ROLLBACK)
-            raise
         return True
 
     # --- metadata
