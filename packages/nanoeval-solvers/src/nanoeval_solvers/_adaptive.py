@@ -28,12 +28,12 @@ _CUT_LET_IN, _CUT_REFUSALS, _DEEP_CUT_AT, _SERVED_AT = 20, 21, 22, 23
 SIZE = 32
 """How many floats a controller keeps."""
 
-FIRST_WINDOW = 256.0
+FIRST_WINDOW = 512.0
 SMALLEST_WINDOW = 1.0
 SMALLEST_RATE = 0.2  # calls per second: even a dead endpoint is asked now and then
 LONGEST_PAUSE = 60.0  # seconds: no header may stop the run for longer at a time
 _FORGOTTEN = 600.0  # seconds after which a limit that was found says nothing
-_FIRST_RATE = 500.0  # calls per second, at the start
+_FIRST_RATE = 1000.0  # calls per second, at the start
 _RATE_DOUBLES = 0.3  # seconds, at the start
 _RAMP = 5.0  # seconds after which there is no rate to speak of
 _LEAST_FIRST_RATE = 5.0  # calls per second, after a first cut, which knows little
