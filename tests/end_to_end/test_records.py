@@ -193,21 +193,21 @@ def test_a_folder_that_cannot_be_written_stops_the_run_before_any_task(folders: 
 def test_a_disk_that_fills_up_costs_no_results_and_resuming_writes_the_rest(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    really, writes = os.pwrite, []
+    really, writes = os.pwritev, []
 
     def full(fd: int, data: Any, offset: int) -> int:
         writes.append(offset)
         if len(writes) > 1:  # the header fits
-            really(fd, data[:10], offset)
+            really(fd, [bytes(data[0])[:10]], offset)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return really(fd, data, offset)
 
     spec = make_spec(evallib_recorder(), runner={"run_set_id": "full"})
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwritev", full)
     summary = asyncio.run(run(spec))
     assert summary["n"] == 20
     assert [e.type for e in read(only_record(folders))] == ["spec"]
-    monkeypatch.setattr(os, "pwrite", really)
+    monkeypatch.setattr(os, "pwritev", really)
     asyncio.run(resume("full", resume_completed_evals=True))
     assert_whole(only_record(folders), 20)
 

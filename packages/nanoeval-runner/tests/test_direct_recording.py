@@ -98,17 +98,17 @@ def test_a_write_that_fails_is_logged_and_written_when_it_can_be(
 ) -> None:
     import os
 
-    real = os.pwrite
+    real = os.pwritev
     writes: list[int] = []
 
-    def pwrite(fd: int, data: Any, offset: int) -> int:
+    def pwritev(fd: int, data: Any, offset: int) -> int:
         writes.append(offset)
         if len(writes) == 2:  # the first events, after the header
             raise OSError(28, "No space left on device")
         return real(fd, data, offset)
 
     logged = count_logged(monkeypatch)
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwritev", pwritev)
     summary = asyncio.run(run(make_spec(evallib_recorder(), n=100, runner={"concurrency": 4})))
     assert summary["n"] == 100
     assert_whole(folders, 100)

@@ -117,7 +117,8 @@ class BufferedAttempt:
         prob_correct: float | None = None,
         **extra: Any,
     ) -> None:
-        data = {"correct": as_bool(correct), "expected": expected, "picked": picked}
+        correct = correct if correct is True or correct is False else as_bool(correct)
+        data = {"correct": correct, "expected": expected, "picked": picked}
         if prob_correct is not None:
             data["prob_correct"] = prob_correct
         if extra:
@@ -136,7 +137,8 @@ class BufferedAttempt:
 
         Nothing is filtered: `extra_allowed_metadata_fields` is accepted and has no effect.
         """
-        data = {"prompt": prompt, "sampled": as_list(sampled)}
+        replies = sampled if type(sampled) is list else as_list(sampled)
+        data = {"prompt": prompt, "sampled": replies}
         if extra:
             data.update(extra)
         self.record("sampling", data)

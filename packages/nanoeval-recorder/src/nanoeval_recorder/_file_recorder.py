@@ -61,7 +61,9 @@ class FileRecorder(DirectRecording):
         """The first line of part number `part`, with its newline."""
 
     @abstractmethod
-    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[bytes, int]:
+    def number_lines(
+        self, events: Sequence[bytes], first_id: int
+    ) -> tuple[Sequence[bytes | memoryview], int]:
         """The lines to write for what executors encoded, and the number of the event after."""
 
     @abstractmethod
@@ -169,7 +171,7 @@ class FileRecorder(DirectRecording):
 
     def _append_final(self, line: bytes) -> None:
         before = self._file.position(), self._event_id
-        self._file.append(line)
+        self._file.append([line])
         self._final_line, self._before_final = line, before
 
     def _take_back_final(self) -> bytes | None:

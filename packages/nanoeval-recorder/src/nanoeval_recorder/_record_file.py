@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from nanoeval_recorder._zstd import compressor
 SUFFIX = ".jsonl"
 ZST_SUFFIX = ".jsonl.zst"
 MAX_NAME = 100
+MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 
 
 class Position(NamedTuple):
@@ -74,8 +75,8 @@ class RecordFile:
             ) from error
         return True
 
-    def append(self, lines: bytes) -> None:
-        """Write `lines`, all of them or nothing.
+    def append(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write `pieces` of whole lines one after the other, all of them or nothing.
 
         Raises:
             RecorderError: they could not be written; the position is what it was.
@@ -83,7 +84,7 @@ class RecordFile:
         try:
             if self._rotate_bytes is not None and self._offset >= self._rotate_bytes:
                 self._start_part(self._part + 1)
-            self._write(lines)
+            self._write(pieces)
         except OSError as error:
             raise RecorderError(
                 f"cannot write to the record {self.part_path(self._part)}: "
@@ -156,20 +157,30 @@ class RecordFile:
             raise
 
     def _write_header(self) -> None:
-        self._write(self._header(self._part))
+        self._write([self._header(self._part)])
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(self._compress(data) if self._compress else data)
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        if self._compress is not None:
+            pieces = [self._compress(b"".join(pieces))]
         fd, offset = self._handle(), self._offset
         try:
-            while view:
-                written = os.pwrite(fd, view, offset)
-                offset += written
-                view = view[written:]
+            for start in range(0, len(pieces), MAX_PIECES):
+                offset += _write_all(fd, pieces[start : start + MAX_PIECES], offset)
         except OSError:
             os.ftruncate(fd, self._offset)  # no torn line is left behind
             raise
         self._offset = offset
+
+
+def _write_all(fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+    """Write `pieces` at `offset`, without copying them together, and give their size."""
+    size = sum(map(len, pieces))
+    written = os.pwritev(fd, pieces, offset)
+    if written < size:
+        rest = memoryview(b"".join(pieces))
+        while written < size:
+            written += os.pwrite(fd, rest[written:], offset + written)
+    return size
 
 
 def record_path(folder: Path, run_id: str, eval_name: str, *, compressed: bool) -> Path:

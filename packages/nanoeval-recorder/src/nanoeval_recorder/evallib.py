@@ -105,9 +105,10 @@ class EvallibRecorder(FileRecorder):
         line = {"spec": self._spec}
         return encode({**line, "part": part} if part else line) + b"\n"
 
-    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[bytes, int]:
-        # This and the write are all that the driver does for an event: lines are not copied
-        # before they are joined.
+    def number_lines(
+        self, events: Sequence[bytes], first_id: int
+    ) -> tuple[Sequence[bytes | memoryview], int]:
+        # This and the write are all that the driver does for an event: lines are not even copied.
         prefix, number = self._prefix, first_id
         pieces: list[bytes | memoryview] = []
         for chunk in events:
@@ -117,7 +118,7 @@ class EvallibRecorder(FileRecorder):
                 pieces += (b"%b%d" % (prefix, number), view[start:end])
                 number += 1
                 start, end = end, chunk.find(b"\n", end) + 1
-        return b"".join(pieces), number
+        return pieces, number
 
     def final_line(self, final_report: Any) -> bytes:
         line = {"final_report": final_report, "run_id": self.run_spec.run_id}

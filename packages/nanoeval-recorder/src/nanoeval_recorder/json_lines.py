@@ -89,8 +89,8 @@ class JsonRecorder(FileRecorder):
         line = {**_line("run_started", None, None), **self._spec}
         return encode({**line, "part": part} if part else line) + b"\n"
 
-    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[bytes, int]:
-        return b"".join(events), first_id  # lines have no numbers
+    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[Sequence[bytes], int]:
+        return [lines for lines in events if lines], first_id  # they have no numbers
 
     def final_line(self, final_report: Any) -> bytes:
         ids = {"run_id": self.run_spec.run_id, "final_report": final_report}
