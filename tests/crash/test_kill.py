@@ -177,7 +177,7 @@ def test_a_killed_run_leaves_no_process_and_is_finished_by_another(
     point: str, how: str, mode: str, tmp_path: Path
 ) -> None:
     stages = {"tasks": ["tasks"], "enter": ["enter"], "summary": ["evaluate", "summary"]}
-    config = {
+    config: dict[str, Any] = {
         "runner": MODES[mode],
         "evals": [{"n": N, "stages": stages.get(point, ["evaluate"])}],
     }
@@ -212,7 +212,7 @@ def test_a_run_that_is_killed_again_and_again_gets_done(
     runner: dict[str, Any], tmp_path: Path
 ) -> None:
     """Each of two lives finishes one task, and the third the rest."""
-    config = {"runner": runner | {"concurrency": 2}, "evals": [{"n": N}]}
+    config: dict[str, Any] = {"runner": runner | {"concurrency": 2}, "evals": [{"n": N}]}
     with Gate() as gate:
         for life in (1, 2):
             with gated_run(gate, tmp_path, **config) as process:

@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -201,7 +201,7 @@ class GatedEval(Eval[Task, Any]):
     async def stop(self, stage: str, task: Task | None = None) -> str:
         return await stop_at(self.gate, stage, task) if stage in self.stages else "go"
 
-    async def _context(self) -> AsyncIterator[None]:
+    async def _context(self) -> AsyncGenerator[None, None]:
         await self.stop("enter")
         yield
         await self.stop("leave")
