@@ -89,7 +89,7 @@ async def validate(spec: EvalSpec) -> dict[str, Any]:
 async def joined(run_set_id: str | None) -> AsyncIterator[Engine]:
     engine = engines.join(run_set_id)
     try:
-        await engine.open()
+        await engines.open(engine)
         yield engine
     finally:
         await engines.leave(engine)

@@ -250,6 +250,10 @@ class Engine:
     async def load(self, eval_id: int) -> EvalHandle:
         return self.runs[eval_id]
 
+    def wants(self, eval_id: int) -> bool:
+        run = self.runs.get(eval_id)
+        return run is not None and not run.over.is_set()
+
     def context(self, eval_id: int) -> contextvars.Context | None:
         run = self.runs.get(eval_id)
         return None if run is None else run.context.copy()

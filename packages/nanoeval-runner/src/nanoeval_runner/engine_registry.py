@@ -18,6 +18,9 @@ class _Engines:
         ] = weakref.WeakKeyDictionary()
         self._holds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]
         self._holds = weakref.WeakKeyDictionary()
+        self._closing: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[str, asyncio.Event]
+        ] = weakref.WeakKeyDictionary()
 
     def join(self, run_set_id: str | None) -> Engine:
         """The engine of this event loop for `run_set_id`, or for runs that name none."""
@@ -27,6 +30,13 @@ class _Engines:
             engine = here[run_set_id] = Engine(run_set_id or new_run_set_id())
         engine.members += 1
         return engine
+
+    async def open(self, engine: Engine) -> None:
+        """Open what `join` returned, once the one before it has closed the same state file."""
+        closing = self._closing.get(asyncio.get_running_loop(), {}).get(engine.run_set_id)
+        if closing is not None:
+            await closing.wait()
+        await engine.open()
 
     async def leave(self, engine: Engine) -> None:
         """The last to leave closes the engine, unless this loop's engines are held."""
@@ -39,7 +49,14 @@ class _Engines:
         here = self._by_loop[asyncio.get_running_loop()]
         for key in [k for k, e in here.items() if e is engine]:
             del here[key]
-        await engine.close()
+        closing = self._closing.setdefault(asyncio.get_running_loop(), {})
+        closed = closing[engine.run_set_id] = asyncio.Event()
+        try:
+            await engine.close()
+        finally:
+            closed.set()
+            if closing.get(engine.run_set_id) is closed:
+                del closing[engine.run_set_id]
 
     def hold(self) -> None:
         """Keep engines of this loop open until `let_go`. Holds nest."""

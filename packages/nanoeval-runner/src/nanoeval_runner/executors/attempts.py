@@ -9,9 +9,11 @@ import time
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
+from nanoeval_core.recorder import DummyRecorder
+from nanoeval_core.recorder_protocol import AttemptRecorder
 from nanoeval_core.task import Task
 
-from nanoeval_runner.queue.rows import Lease
+from nanoeval_runner.queue.rows import Completion, Lease
 
 if TYPE_CHECKING:
     from nanoeval_runner.executors.open_evals import OpenEval
@@ -54,6 +56,26 @@ class Attempt:
         self.verdict = verdict
         if self.runner is not None:
             self.runner.cancel()
+
+    def new_recorder(self) -> AttemptRecorder:
+        """What the attempt records with; one that keeps nothing where the real one fails."""
+        try:
+            return self.open_eval.handle.encoder.attempt(self.task.question_id, self.task.group_id)
+        except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
+            self.open_eval.recorder_failed(error)
+            return DummyRecorder(None, self.task.question_id, self.task.group_id)
+
+    def events_of(self, recorder: AttemptRecorder, completion: Completion) -> bytes:
+        """What the attempt recorded, as it is to be committed with `completion`."""
+        if completion.outcome not in ("done", "error"):
+            return b""
+        try:
+            if completion.error is not None:
+                recorder.record_error(str(completion.error), completion.error)
+            return recorder.take(completed=completion.outcome == "done")
+        except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
+            self.open_eval.recorder_failed(error)
+            return b""
 
     def frames(self) -> list[str]:
         """What it awaits, outermost first."""

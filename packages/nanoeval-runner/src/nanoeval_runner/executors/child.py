@@ -145,6 +145,9 @@ class _Loader:
         assert encoder is not None  # noqa: S101
         return _Handle(pickle.loads(spec), pickle.loads(encoder))
 
+    def wants(self, eval_id: int) -> bool:
+        return True
+
     def context(self, eval_id: int) -> contextvars.Context | None:
         return None
 

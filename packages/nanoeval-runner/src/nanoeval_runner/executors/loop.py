@@ -197,7 +197,8 @@ class ExecutorLoop:
             kept = [c for c in completions if c.task_id not in reply.rejected]
             self._events.committed(kept)
         for eval_id in reply.running:
-            if eval_id not in self.evals and eval_id not in self._opening and not self._stopping:
+            known = eval_id in self.evals or eval_id in self._opening
+            if not known and not self._stopping and self._loader.wants(eval_id):
                 self._open(eval_id)
         for eval_id in [e for e in self.evals if e not in reply.running]:
             self._end_eval(self.evals[eval_id])
@@ -220,15 +221,14 @@ class ExecutorLoop:
 
     async def _host(self, eval_id: int) -> None:
         """Load an eval, hold its context open, and report what goes wrong with either."""
+        opened: OpenEval | None = None
         try:
             handle = await self._loader.load(eval_id)
-            open_eval = OpenEval(eval_id, handle, self.run_context)
-            self.evals[eval_id] = open_eval
+            opened = self.evals[eval_id] = OpenEval(eval_id, handle, self.run_context)
             self._opening.discard(eval_id)
-            await open_eval.serve(_Waker(self))
+            await opened.serve(self.wake)
         except Exception as error:  # noqa: BLE001  it ends the eval, and `run` raises it
             self._opening.discard(eval_id)
-            opened = self.evals.get(eval_id)
             if opened is not None:
                 opened.ready = False
             error.add_note(f"in the context of eval {opened.name!r}" if opened else "loading it")
@@ -299,7 +299,7 @@ class ExecutorLoop:
             seconds = attempt.started - batch.claimed_at
             self._chunk = next_chunk(batch.size, seconds=seconds, largest=LARGEST_CHUNK)
             self._wake.set()  # there may be room for the next chunk
-        recorder = handle.encoder.attempt(task.question_id, task.group_id)
+        recorder = attempt.new_recorder()
         meter = UsageMeter()
         bind_recorder(recorder)
         current_usage_meter.set(meter)
@@ -317,10 +317,7 @@ class ExecutorLoop:
             return  # abandoned: its outcome has been written already
         completion = self._outcome(attempt, result, error)
         completion.usage = meter.usage
-        if completion.outcome == "error" and completion.error is not None:
-            recorder.record_error(str(completion.error), completion.error)
-        if completion.outcome in ("done", "error"):
-            completion.events = recorder.take(completed=completion.outcome == "done")
+        completion.events = attempt.events_of(recorder, completion)
         self._finish(attempt, completion)
 
     def _outcome(self, attempt: Attempt, result: Any, error: BaseException | None) -> Completion:
@@ -410,15 +407,3 @@ class ExecutorLoop:
         if attempt.deadline is not None:
             attempt.deadline.cancel()
         attempt.deadline = asyncio.get_running_loop().call_later(CANCEL_SECONDS, abandon)
-
-
-class _Waker(asyncio.Event):
-    """An event that also wakes the loop, which may now claim for the eval that became ready."""
-
-    def __init__(self, loop: ExecutorLoop) -> None:
-        super().__init__()
-        self._loop_to_wake = loop
-
-    def set(self) -> None:
-        super().set()
-        self._loop_to_wake.wake()

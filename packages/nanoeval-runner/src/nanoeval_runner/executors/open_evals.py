@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nanoeval_core.run_context import RunContext, set_run_context
@@ -12,6 +14,8 @@ from nanoeval_core.run_context import RunContext, set_run_context
 if TYPE_CHECKING:
     from nanoeval_runner.executors.attempts import Attempt
     from nanoeval_runner.executors.protocol import EvalHandle
+
+log = logging.getLogger("nanoeval.runner")
 
 
 class OpenEval:
@@ -33,9 +37,10 @@ class OpenEval:
         self.context = contextvars.copy_context()
         self._run_context = run_context
         self._close = asyncio.Event()
+        self._recorder_failed = False
 
-    async def serve(self, on_ready: asyncio.Event) -> None:
-        """Hold the context open until `close` is called.
+    async def serve(self, on_ready: Callable[[], None]) -> None:
+        """Hold the context open until `close` is called; `on_ready` is called once it is.
 
         Raises:
             Exception: whatever entering or leaving the context raised.
@@ -44,9 +49,21 @@ class OpenEval:
         async with self.handle.eval:
             self.context = contextvars.copy_context()
             self.ready = True
-            on_ready.set()
+            on_ready()
             await self._close.wait()
             self.ready = False
+
+    def recorder_failed(self, error: Exception) -> None:
+        """Say so, the first time: results are worth more than their record."""
+        if not self._recorder_failed:
+            self._recorder_failed = True
+            log.error(
+                "the recorder of eval %r failed in an attempt (%s: %s). The run goes on and keeps "
+                "every result; what such attempts recorded is lost",
+                self.name,
+                type(error).__name__,
+                error,
+            )
 
     def close(self) -> None:
         self._close.set()

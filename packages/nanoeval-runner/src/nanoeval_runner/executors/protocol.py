@@ -42,6 +42,10 @@ class EvalLoader(Protocol):
 
     async def load(self, eval_id: int) -> EvalHandle: ...
 
+    def wants(self, eval_id: int) -> bool:
+        """Whether a running eval is to be opened; not so while its driver sums it up."""
+        ...
+
     def context(self, eval_id: int) -> contextvars.Context | None:
         """The context to run the eval in, None for the executor's own."""
 

@@ -217,6 +217,9 @@ class _Loader:
                 raise missing from error
             raise
 
+    def wants(self, eval_id: int) -> bool:
+        return True
+
     def context(self, eval_id: int) -> contextvars.Context | None:
         return None
 
