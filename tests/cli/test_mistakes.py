@@ -118,7 +118,7 @@ MISTAKES = [
     set_to("NANOEVAL_PROGRESS", "fancy", "choose one of auto, live, lines, off"),
     Mistake(API, ("no API key", "OPENAI_API_KEY is not set", "base_url")),
     Mistake((*API, "solver.base_url=localhost:80"), ("must begin with http:// or https://",)),
-    Mistake((*API, "solver.api_key_env=sk-123"), ("give the name of the environment variable",)),
+    Mistake((*API, "solver.api_key_env=sk-123"), ("name the one that holds the key",)),
     Mistake((*API, "solver.base_url=$WRONG_KEY"), ("Incorrect API key", "OPENAI_API_KEY")),
     Mistake(
         (*API, "solver.base_url=$RIGHT_KEY", "solver.model=gpt-9"), ("`gpt-9` does not exist",)
