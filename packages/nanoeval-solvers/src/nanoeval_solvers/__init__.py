@@ -2,9 +2,14 @@
 
 Layers, each importing only those above it (and `nanoeval_core`, nothing else of nanoeval):
 
-    _parsing, _templates        pure: replies to choices, prompts from questions
-    mcq, short_answer           tasks, evals, solver interfaces, mocks
-    mcq_api                     solvers that ask a model endpoint
+    _letters, _parsing, _templates, reply, prices     pure: replies, prompts, costs
+    _failures, _adaptive, _wire                       pure: decisions and formats of calls
+    _meeting, _gate, _cache, _transport, _sdk,
+    _prepared, _client                                calls: limits, connections, replies kept
+    api_model                                         a model, and how it is asked
+    mcq, graders, short_answer                        tasks, evals, interfaces, mocks
+    mcq_api, mcq_logprobs, consensus,
+    short_answer_api, mock_grader                     strategies
 
-`openai` is imported when a client is first built, not before.
+`openai`, `aiohttp` and `msgspec` are imported when a client is first built, not before.
 """

@@ -58,8 +58,14 @@ def _with_key(stored: tuple[str, dict[str, str]], key: str) -> Template:
 async def _alone(path: Path) -> AsyncIterator[None]:
     """Hold the lock of `path`: a killed process gives it back."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    locked = asyncio.get_running_loop().run_in_executor(None, fcntl.flock, file, fcntl.LOCK_EX)
     try:
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        await asyncio.shield(locked)
+    except asyncio.CancelledError:
+        # The thread still waits with the file: it must not find another one under its number.
+        locked.add_done_callback(lambda _: os.close(file))
+        raise
+    try:
         yield
     finally:
         os.close(file)
