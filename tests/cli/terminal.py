@@ -113,6 +113,8 @@ class Terminal:
         return int(self.process.exitstatus)
 
 
-def nanoeval(*arguments: str | Path, folder: Path, **more: str) -> Terminal:
+def nanoeval(
+    *arguments: str | Path, folder: Path, size: tuple[int, int] = (24, 100), **more: str
+) -> Terminal:
     """The command in a terminal, in `folder`."""
-    return Terminal("-m", "nanoeval", *arguments, folder=folder, cwd=folder, **more)
+    return Terminal("-m", "nanoeval", *arguments, folder=folder, cwd=folder, size=size, **more)
