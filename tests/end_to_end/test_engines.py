@@ -16,6 +16,7 @@ from nanoeval.errors import ConfigError
 from nanoeval_core.executors import executor_names
 from nanoeval_runner.command_line import from_command_line
 
+from benchmarks.driver_capacity import measure
 from tests.support.killed_runs import ROOT, KilledRun, kill, until_gone
 from tests.support.recorded_eval import RecordedEval
 from tests.support.toy_engine import ToyExecutors
@@ -67,6 +68,13 @@ def test_one_that_is_not_installed_is_refused_by_name() -> None:
         asyncio.run(run(spec))
     with pytest.raises(ConfigError, match=r"RunnerArgs\.executor=3"):
         RunnerArgs(executor=3)  # type: ignore[arg-type]
+
+
+def test_many_executors_share_one_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path))
+    tally = asyncio.run(measure(executors=40, batch=4, n=2000))  # it asserts that all are done
+    assert tally.exchanges >= 2000 / 4
+    assert tally.messages >= tally.exchanges
 
 
 def test_killed_executors_are_replaced_and_nothing_is_lost_or_done_twice(installed: Path) -> None:

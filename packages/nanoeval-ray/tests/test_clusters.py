@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -12,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nanoeval import run
+from nanoeval.errors import ConfigError
+from nanoeval.recorder import dummy_recorder
 
 from tests.support.killed_runs import ROOT, RUN_SET, KilledRun, kill, until_gone
+from tests.support.recorded_eval import make_spec
 
-pytest.importorskip("ray", reason="Ray is not installed: `pip install nanoeval[ray]`")
+pytest.importorskip("nanoeval_ray", reason="needs Ray: `pip install nanoeval[ray]`")
+from nanoeval_ray import RayExecutors
 from ray.cluster_utils import Cluster
 
 # Ray takes its time to start, and more of it on a machine that is busy.
@@ -37,38 +43,47 @@ def cluster() -> Iterator[Cluster]:
 
 def run_on(cluster: Cluster, folder: Path, **eval: Any) -> KilledRun:
     runner = {**RAY, **eval.pop("runner", {})}
-    run = KilledRun(folder, runner=runner, **eval)
-    run.env["RAY_ADDRESS"] = cluster.address
-    return run
+    killed = KilledRun(folder, runner=runner, **eval)
+    killed.env["RAY_ADDRESS"] = cluster.address
+    return killed
 
 
-def finish(run: KilledRun, driver: subprocess.Popen[str]) -> str:
+def finish(killed: KilledRun, driver: subprocess.Popen[str]) -> str:
     output, _ = driver.communicate()
-    assert driver.returncode == 0, run.stderr
+    assert driver.returncode == 0, killed.stderr
     return output
 
 
 def test_a_cluster_of_this_machine_ends_with_its_run_and_ctrl_c_is_resumed(
     tmp_path: Path,
 ) -> None:
-    run = KilledRun(tmp_path, runner={**RAY, "shutdown_grace": 0.1}, n=30, hold_after=10)
-    run.env.pop("RAY_ADDRESS", None)
-    with run.started() as driver:
-        run.until(lambda: len(run.done()) >= 10 and len(run.executors()) == 2, driver)
-        done, pids = run.done(), [*run.executors().values(), *children(driver.pid)]
+    killed = KilledRun(tmp_path, runner={**RAY, "shutdown_grace": 0.1}, n=30, hold_after=10)
+    killed.env.pop("RAY_ADDRESS", None)
+    with killed.started() as driver:
+        killed.until(lambda: len(killed.done()) >= 10 and len(killed.executors()) == 2, driver)
+        done, pids = killed.done(), [*killed.executors().values(), *children(driver.pid)]
         assert len(pids) >= 4, "two executors, and Ray's own processes"
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
         driver.communicate()
         assert driver.returncode in (130, -signal.SIGINT)
-    assert f"run_set_id={RUN_SET}" in run.stderr
+    assert f"run_set_id={RUN_SET}" in killed.stderr
     until_gone(pids)
-    run.let_go()
-    with run.started() as driver:
-        output = finish(run, driver)
-    run.assert_whole(output, done)
-    logs = run.query("SELECT log FROM executor WHERE kind = 'ray' AND host != ''")
+    killed.let_go()
+    with killed.started() as driver:
+        output = finish(killed, driver)
+    killed.assert_whole(output, done)
+    logs = killed.query("SELECT log FROM executor WHERE kind = 'ray' AND host != ''")
     assert len(logs) == 4
     assert all(Path(log).exists() for (log,) in logs)
+
+
+def test_an_address_where_nobody_listens_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path))
+    executor = RayExecutors(address="127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"RayExecutors\.address='127\.0\.0\.1:1': that Ray"):
+        asyncio.run(run(make_spec(dummy_recorder(), runner={"executor": executor})))
 
 
 def children(pid: int) -> list[int]:
@@ -82,15 +97,15 @@ def test_concurrency_is_exact_over_executors_and_nodes_that_join(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     runner = {"concurrency": 5, "num_processes": None}
-    run = run_on(cluster, tmp_path, n=30, hold_after=0, runner=runner)
-    with run.started() as driver:
+    killed = run_on(cluster, tmp_path, n=30, hold_after=0, runner=runner)
+    with killed.started() as driver:
         in_flight = "SELECT sum(in_flight) FROM executor WHERE state = 'running'"
-        run.until(lambda: len(run.executors()) == 2, driver)
-        run.until(lambda: run.query(in_flight) == [(5,)], driver)
+        killed.until(lambda: len(killed.executors()) == 2, driver)
+        killed.until(lambda: killed.query(in_flight) == [(5,)], driver)
         node = cluster.add_node(num_cpus=1)
         try:
-            run.until(lambda: len(run.executors()) == 3, driver)
-            assert run.query("SELECT leased, queued FROM eval") == [(5, 25)]
+            killed.until(lambda: len(killed.executors()) == 3, driver)
+            assert killed.query("SELECT leased, queued FROM eval") == [(5, 25)]
         finally:
             cluster.remove_node(node)
 
@@ -98,57 +113,57 @@ def test_concurrency_is_exact_over_executors_and_nodes_that_join(
 def test_a_killed_actor_is_replaced_and_nothing_is_lost_or_done_twice(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    run = run_on(cluster, tmp_path, n=30, hold_after=10)
-    with run.started() as driver:
-        run.until(lambda: len(run.done()) >= 10 and len(run.executors()) == 2, driver)
-        before, done = run.executors(), run.done()
-        run.let_go()
+    killed = run_on(cluster, tmp_path, n=30, hold_after=10)
+    with killed.started() as driver:
+        killed.until(lambda: len(killed.done()) >= 10 and len(killed.executors()) == 2, driver)
+        before, done = killed.executors(), killed.done()
+        killed.let_go()
         for pid in before.values():
             kill(pid)
-        output = finish(run, driver)
-    run.assert_whole(output, done)
-    states = dict(run.query("SELECT name, state FROM executor"))
+        output = finish(killed, driver)
+    killed.assert_whole(output, done)
+    states = dict(killed.query("SELECT name, state FROM executor"))
     assert {states.pop(name) for name in before} == {"dead"}
     assert set(states.values()) == {"stopped"}
-    assert "; its output: /" in run.stderr
+    assert "; its output: /" in killed.stderr
 
 
 def test_when_a_node_dies_its_tasks_move_to_one_that_joins(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     node = cluster.add_node(num_cpus=1)
-    run = run_on(cluster, tmp_path, n=30, hold_after=10, runner={"num_processes": 3})
-    with run.started() as driver:
-        run.until(lambda: len(run.done()) >= 10 and len(run.executors()) == 3, driver)
-        before, done = run.executors(), run.done()
-        run.let_go()
+    killed = run_on(cluster, tmp_path, n=30, hold_after=10, runner={"num_processes": 3})
+    with killed.started() as driver:
+        killed.until(lambda: len(killed.done()) >= 10 and len(killed.executors()) == 3, driver)
+        before, done = killed.executors(), killed.done()
+        killed.let_go()
         cluster.remove_node(node, allow_graceful=False)
         for pid in before.values():  # those of the other node too: what they hold never ends
             with contextlib.suppress(ProcessLookupError):
                 kill(pid)
         cluster.add_node(num_cpus=1)
-        output = finish(run, driver)
-    run.assert_whole(output, done)
+        output = finish(killed, driver)
+    killed.assert_whole(output, done)
 
 
 def test_a_killed_driver_leaves_no_executor_and_its_backup_resumes_elsewhere(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     runner = {"should_backup": True, "backup_interval": 0.2}
-    run = run_on(cluster, tmp_path, n=30, hold_after=10, runner=runner)
+    killed = run_on(cluster, tmp_path, n=30, hold_after=10, runner=runner)
     backup = tmp_path / "backups/killed.db"
-    with run.started() as driver:
-        run.until(lambda: len(run.done()) >= 10 and len(run.executors()) == 2, driver)
-        executors, done = run.executors(), run.done()
+    with killed.started() as driver:
+        killed.until(lambda: len(killed.done()) >= 10 and len(killed.executors()) == 2, driver)
+        executors, done = killed.executors(), killed.done()
         written = backup.stat().st_mtime_ns if backup.exists() else 0
-        run.until(lambda: backup.exists() and backup.stat().st_mtime_ns > written, driver)
+        killed.until(lambda: backup.exists() and backup.stat().st_mtime_ns > written, driver)
         driver.send_signal(signal.SIGKILL)
     until_gone(executors.values())
     (tmp_path / "state").rename(tmp_path / "the other machine's")
-    run.let_go()
-    with run.started() as driver:
-        output = finish(run, driver)
-    run.assert_whole(output, done)
+    killed.let_go()
+    with killed.started() as driver:
+        output = finish(killed, driver)
+    killed.assert_whole(output, done)
 
 
 def test_a_script_s_own_classes_and_its_runtime_env_reach_the_executors(
@@ -179,11 +194,11 @@ def test_a_script_s_own_classes_and_its_runtime_env_reach_the_executors(
         "    runner = RunnerArgs(executor=executor, num_processes=1)\n"
         "    print(asyncio.run(run(EvalSpec(eval=Mine(), runner=runner)))['replies'])\n"
     )
-    run = run_on(cluster, tmp_path, n=0)
+    killed = run_on(cluster, tmp_path, n=0)
     done = subprocess.run(
         [sys.executable, script],
         cwd=ROOT,
-        env=run.env,
+        env=killed.env,
         capture_output=True,
         text=True,
         check=False,

@@ -10,8 +10,10 @@ import pytest
 from nanoeval import RunnerArgs
 from nanoeval.errors import ConfigError
 from nanoeval_core.executors import find_executor
-from nanoeval_ray import RayExecutors
 from nanoeval_runner.command_line import from_command_line
+
+pytest.importorskip("nanoeval_ray", reason="needs Ray: `pip install nanoeval[ray]`")
+from nanoeval_ray import RayExecutors
 
 
 def main(runner: RunnerArgs) -> RunnerArgs:

@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+pytest.importorskip("nanoeval_ray", reason="needs Ray: `pip install nanoeval[ray]`")
 from nanoeval_ray._mailbox import LANES, Mailbox
 
 

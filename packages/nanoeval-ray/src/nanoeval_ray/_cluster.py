@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import socket
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ from nanoeval_ray.config import RayExecutors
 
 LOCAL = "local"
 LOCAL_ATTEMPTS = 3
+KNOCK_SECONDS = 10.0
 
 
 class _Connection:
@@ -46,6 +48,7 @@ class _Connection:
         if address == LOCAL:
             options |= _local_options(config, size)
         options |= config.init_options or {}
+        _knock(address)
         # Ray allows the processes of a new cluster 15 s to start: too few for a busy machine, but
         # what they had to read from disk is in memory the next time.
         for attempts_left in reversed(range(LOCAL_ATTEMPTS if address == LOCAL else 1)):
@@ -69,6 +72,17 @@ class _Connection:
 
 
 connection = _Connection()
+
+
+def _knock(address: str) -> None:
+    """Raise `ConfigError` when nobody listens at the address: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # not a place, but how to find one: `auto`, `local`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError as error:
+        raise _refusal(address, error) from error
 
 
 def _refusal(address: str, error: Exception) -> ConfigError:
