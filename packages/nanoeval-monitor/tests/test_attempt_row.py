@@ -21,7 +21,7 @@ def row(*events: Event, group_id: str | None = "1.0") -> AttemptRow:
         ({"correct": False, "problem": "unparsable", "unparsable": True}, "unparsable", 0.0),
         ({"correct": False, "problem": "content_policy"}, "refused", 0.0),
         ({"correct": True, "score": 0.5, "tied": ["A", "B"]}, "correct", 0.5),
-        ({"correct": [1, 2]}, "incorrect", None),
+        ({"correct": [1, 2]}, "none", None),
         ({"correct": False, "score": float("nan")}, "incorrect", 0.0),
     ],
 )

@@ -72,6 +72,37 @@ def test_what_is_asked_wrongly_is_answered_clearly(
     assert says in answer.json()["error"]
 
 
+ODD = r"""
+{"spec": {"run_id": "../../etc/<b>x", "eval_name": "o<i>dd", "completion_fns": [], "created_at": 5}}
+{"run_id":"O","sample_id":"a/../b?x=1#y&<z>\"'","type":"match","data":{"correct":true,"picked":"\ud800 lone"}}
+{"run_id":"O","sample_id":"a/../b?x=1#y&<z>\"'","type":"sampling","data":{"prompt":"\ud83d","sampled":"bare"}}
+{"run_id":"O","sample_id":17,"type":"match","data":[1,2,3]}
+{"run_id":"O","sample_id":"n\nl","type":"match","data":null}
+{"run_id":"O","sample_id":"n\nl","type":"error","data":{"message":{"a":1},"type":["x"]}}
+{"run_id":"O","sample_id":"w","type":"weird","data":{"deep":[[[[[[[{}]]]]]]]}}
+{"run_id":"O","sample_id":"c","type":"match","data":{"correct":"yes","prob_correct":7,"g\"q":"x","n":123456789012345678901234567890}}
+{"run_id":"O","sample_id":"d","type":"sampling","data":{"prompt":[{"role":"user","content":[1]}],"sampled":[null,{"a":NaN}]}}
+{"final_report": {"accuracy": "high", "nested": {"x": Infinity}}, "run_id": "O"}
+"""  # noqa: E501  lines as they are in a record
+
+
+def test_whatever_a_record_holds_is_answered(
+    start_monitor: Callable[..., tuple[str, str]], records: Path
+) -> None:
+    (records / "odd #1?.jsonl").write_text(ODD.lstrip(), "utf-8")
+    base, _ = start_monitor()
+    (run,) = httpx.get(f"{base}/api/runs").json()["runs"]
+    url = f"{base}/api/runs/{run['key']}"
+    assert httpx.get(url).json()["score"]["mean"] == 1.0
+    rows = httpx.get(f"{url}/samples").json()["rows"]
+    assert len(rows) == 6
+    assert rows[0]["picked"] == "\\ud800 lone"
+    for row in rows:
+        answer = httpx.get(f"{url}/transcript", params={"sample": row["sample_id"]})
+        assert answer.status_code == 200, row
+    assert httpx.get(f"{url}/samples", params={"q": "lone"}).json()["total"] == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -10,7 +10,7 @@ from typing import Any
 from nanoeval_core.metrics.outcomes import Outcome
 from nanoeval_recorder.events import ErrorEvent, Event, Match, Metrics, RawSample, Sampling
 
-from nanoeval_monitor.texts import as_text, head, number
+from nanoeval_monitor.texts import as_text, head, number, whole
 
 SHORT = 160
 LONG = 240
@@ -21,7 +21,7 @@ ERRORED = "error"
 """The outcome of an attempt that has errors and no match."""
 
 UNSCORED = "none"
-"""The outcome of an attempt that has neither."""
+"""The outcome of an attempt that has neither, or whose match has no score."""
 
 _OF_A_MATCH = frozenset(
     {"correct", "expected", "picked", "prob_correct", "score", "problem", "unparsable", "tied"}
@@ -89,7 +89,7 @@ def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -
         samplings=len(samplings),
         error=head(error_text(errors[-1]), LONG) if errors else "",
         fields=json.dumps(dict(_fields(events)), ensure_ascii=False),
-        at=str(events[0].created_at or ""),
+        at=whole(str(events[0].created_at or "")),
     )
 
 
@@ -105,11 +105,11 @@ def search_text(sample_id: str, events: Sequence[Event]) -> str:
             found.append(error_text(event))
         elif not isinstance(event, Metrics):
             found.append(as_text(event.data))
-    return "\n".join(found)
+    return whole("\n".join(found))
 
 
 def error_text(event: ErrorEvent) -> str:
-    kind, message = event.error_type, as_text(event.message)
+    kind, message = as_text(event.error_type), as_text(event.message)
     return f"{kind}: {message}" if kind else message
 
 
@@ -125,6 +125,8 @@ def _outcome(match: Match | None, *, has_errors: bool) -> str:
         return Outcome.UNPARSABLE.value
     if match.get("problem") in ("content_policy", "refused") or match.get("refused") is True:
         return Outcome.REFUSED.value
+    if _score(match) is None:
+        return UNSCORED  # `correct` is no yes or no
     return Outcome.CORRECT.value if match.correct is True else Outcome.INCORRECT.value
 
 
@@ -141,4 +143,4 @@ def _fields(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
                 is_short = isinstance(value, (str, bool, int)) and len(str(value)) <= MAX_FIELD
                 if is_short and name not in _OF_A_MATCH and left > 0:
                     left -= 1
-                    yield str(name), str(value)
+                    yield whole(str(name)), whole(str(value))

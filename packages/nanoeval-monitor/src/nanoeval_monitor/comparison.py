@@ -11,7 +11,7 @@ from nanoeval_core.metrics.paired import Comparison, compare
 
 from nanoeval_monitor import index_sql as sql
 from nanoeval_monitor.record_index import RecordIndex
-from nanoeval_monitor.texts import without_nan
+from nanoeval_monitor.texts import plain
 
 MAX_RUNS = 8
 FLIPS = 300
@@ -33,7 +33,7 @@ def compare_runs(indices: Mapping[str, RecordIndex]) -> dict[str, Any]:
     return {
         "baseline": baseline,
         "runs": [
-            {"key": key, "n": len(scores[key]), "spec": without_nan(index.started())}
+            {"key": key, "n": len(scores[key]), "spec": plain(index.started())}
             for key, index in indices.items()
         ],
         "pairs": [
@@ -58,5 +58,5 @@ def _as_dict(comparison: Comparison) -> dict[str, Any]:
         entries[side] = {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n}
     for name in ("improved", "worsened"):
         entries[name] = entries[name][:FLIPS]
-    cleaned: dict[str, Any] = without_nan(entries)
+    cleaned: dict[str, Any] = plain(entries)
     return cleaned

@@ -28,6 +28,7 @@ from nanoeval_recorder.reader import parse_event
 from nanoeval_monitor import index_sql as sql
 from nanoeval_monitor.attempt_row import AttemptRow, attempt_row, search_text
 from nanoeval_monitor.record_lines import FINGERPRINT, Line, Place, RecordLines, Spans
+from nanoeval_monitor.texts import whole
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 << 20
@@ -74,7 +75,8 @@ class _Batch:
         elif isinstance(event, FinalReport):
             self.metadata["final_report"] = json.dumps(event.data)
         elif event.sample_id is not None:
-            found = self.pending.setdefault((event.sample_id, event.group_id or ""), _Pending())
+            key = whole(event.sample_id), whole(event.group_id or "")
+            found = self.pending.setdefault(key, _Pending())
             found.events.append(event)
             found.spans.add(line.place, len(line.content))
 

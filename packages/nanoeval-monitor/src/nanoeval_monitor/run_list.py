@@ -17,7 +17,7 @@ from nanoeval_recorder.reader import SUFFIXES, open_record, parse_event, record_
 
 from nanoeval_monitor.record_index import RecordIndex, index_stamp
 from nanoeval_monitor.run_summary import peek
-from nanoeval_monitor.texts import number, without_nan
+from nanoeval_monitor.texts import number, plain
 
 TAIL_BYTES = 1 << 20
 MAX_OPEN_INDICES = 32
@@ -46,7 +46,7 @@ class RunEntry:
     bytes: int
 
     def as_dict(self) -> dict[str, Any]:
-        entry: dict[str, Any] = without_nan(dataclasses.asdict(self))
+        entry: dict[str, Any] = plain(dataclasses.asdict(self))
         return {**entry, "path": str(self.path), "folder": str(self.path.parent)}
 
 

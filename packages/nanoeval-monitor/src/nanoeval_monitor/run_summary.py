@@ -14,7 +14,7 @@ from nanoeval_core.metrics.calibration import calibration
 from nanoeval_monitor import index_sql as sql
 from nanoeval_monitor.record_index import RecordIndex, current_index
 from nanoeval_monitor.score_totals import Tally, estimate
-from nanoeval_monitor.texts import without_nan
+from nanoeval_monitor.texts import plain
 
 MAX_GROUPS = 60
 LENGTH_BINS = 12
@@ -66,8 +66,8 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
         tallies = [Tally(*row) for row in connection.execute(sql.TALLIES)]
     return {
-        "spec": without_nan(index.started()),
-        "final_report": without_nan(final_report),
+        "spec": plain(index.started()),
+        "final_report": plain(final_report),
         "is_complete": final_report is not None,
         "score": _estimate(tallies),
         "outcomes": {**outcomes, "errored": errored},
@@ -153,7 +153,7 @@ def _calibration(connection: sqlite3.Connection) -> dict[str, Any] | None:
             probabilities.setdefault(sample_id, []).append(prob)
             correct.setdefault(sample_id, []).append(bool(is_correct))
     found = calibration(probabilities, correct)
-    return None if found is None else without_nan(found.as_dict())
+    return None if found is None else plain(found.as_dict())
 
 
 def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:

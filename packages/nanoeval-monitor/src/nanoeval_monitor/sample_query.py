@@ -13,7 +13,7 @@ from nanoeval_recorder.events import Event
 from nanoeval_monitor import index_sql as sql
 from nanoeval_monitor.record_index import RecordIndex
 from nanoeval_monitor.run_summary import field_path, row_dict
-from nanoeval_monitor.texts import without_nan
+from nanoeval_monitor.texts import plain
 
 MAX_PAGE = 500
 MAX_ATTEMPTS = 64
@@ -162,10 +162,10 @@ def _event(event: Event, limit: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "type": event.type,
         "at": event.created_at,
-        "data": _cut(without_nan(event.data), limit),
+        "data": _cut(plain(event.data), limit),
     }
     if event.extra:
-        found["extra"] = _cut(without_nan(event.extra), limit)
+        found["extra"] = _cut(plain(event.extra), limit)
     return found
 
 

@@ -27,7 +27,7 @@ def is_message(value: Any) -> bool:
 
 def head(text: str, length: int) -> str:
     """The first `length` characters of `text` in one line."""
-    return " ".join(text[: 2 * length].split())[:length]
+    return whole(" ".join(text[: 2 * length].split())[:length])
 
 
 def number(value: Any) -> float | None:
@@ -37,12 +37,25 @@ def number(value: Any) -> float | None:
     return None
 
 
-def without_nan(value: Any) -> Any:
-    """`value` with None for what JSON has no number for."""
+def whole(text: str) -> str:
+    r"""`text` with `\udXXX` written out for lone surrogates, which no encoding of Unicode has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it: None for what it has no number for, and whole texts."""
+    if isinstance(value, str):
+        return whole(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 1 << 63 else str(value)
     if isinstance(value, dict):
-        return {str(key): without_nan(one) for key, one in value.items()}
+        return {whole(str(key)): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_nan(one) for one in value]
+        return [plain(one) for one in value]
     return value
