@@ -31,7 +31,7 @@ from nanoeval_core.recorder import get_recorder  # noqa: E402
 from nanoeval_core.task import Task  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 
-TASKS = 30_000
+TASKS = 60_000
 ROUNDS = 6
 EVENTS_PER_SECOND = 1000
 SECONDS = 60
@@ -39,17 +39,21 @@ LATENCY = 0.1
 
 
 class Stopwatch:
-    """From the first task to the last summary."""
+    """From the first task to the last summary: seconds, and this process's processor time."""
 
     def __init__(self) -> None:
-        self.started = 0.0
+        self.started: tuple[float, float] | None = None
         self.seconds = 0.0
+        self.work = 0.0
 
     def start(self) -> None:
-        self.started = self.started or time.perf_counter()
+        if self.started is None:
+            self.started = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
-        self.seconds = time.perf_counter() - self.started
+        if self.started is not None:
+            self.seconds = time.perf_counter() - self.started[0]
+            self.work = time.process_time() - self.started[1]
 
 
 @chz.chz
@@ -103,8 +107,10 @@ def own_folders() -> Iterator[None]:
     os.environ.update(before)
 
 
-def timed(n: int, *, latency: float, concurrency: int, watched: bool) -> tuple[float, list[int]]:
-    """Seconds from the first task to the summary, and the monitor's memory meanwhile."""
+def timed(
+    n: int, *, latency: float, concurrency: int, watched: bool
+) -> tuple[Stopwatch, list[int]]:
+    """How long a run took, and the monitor's memory meanwhile."""
     stopwatch = Stopwatch()
     memory: list[int] = []
     runner = RunnerArgs(concurrency=concurrency, use_monitor=watched, should_backup=False)
@@ -112,7 +118,7 @@ def timed(n: int, *, latency: float, concurrency: int, watched: bool) -> tuple[f
     with own_folders(), watching:
         eval = Recorded(n=n, latency=latency, stopwatch=stopwatch)
         asyncio.run(run(EvalSpec(eval=eval, runner=runner)))
-    return stopwatch.seconds, memory
+    return stopwatch, memory
 
 
 def slowdown() -> None:
@@ -121,14 +127,13 @@ def slowdown() -> None:
     for round_ in range(ROUNDS):
         # In turn, and the order too: a machine whose speed drifts slows both.
         for watched in (False, True) if round_ % 2 else (True, False):
-            before = time.process_time()
-            seconds, _ = timed(TASKS, latency=0.0, concurrency=4096, watched=watched)
-            wall[watched].append(seconds)
-            work[watched].append(time.process_time() - before)
-            print(f"{'watched' if watched else 'unwatched'}: {seconds:.2f} s")
-    for what, found in (("seconds", wall), ("the run's processor time", work)):
-        pairs = [a / b for a, b in zip(found[True], found[False], strict=True)]
-        best = min(found[True]) / min(found[False])
+            found, _ = timed(TASKS, latency=0.0, concurrency=4096, watched=watched)
+            wall[watched].append(found.seconds)
+            work[watched].append(found.work)
+            print(f"{'watched' if watched else 'unwatched'}: {found.seconds:.2f} s")
+    for what, both in (("seconds", wall), ("the run's processor time", work)):
+        pairs = [a / b for a, b in zip(both[True], both[False], strict=True)]
+        best = min(both[True]) / min(both[False])
         print(
             f"{what}, watched to unwatched: median {statistics.median(pairs):.3f}, best {best:.3f}"
         )
@@ -137,8 +142,8 @@ def slowdown() -> None:
 def memory() -> None:
     concurrency = round(1.5 * EVENTS_PER_SECOND / 2 * LATENCY)  # some more: timers are late
     tasks = EVENTS_PER_SECOND // 2 * SECONDS
-    seconds, found = timed(tasks, latency=LATENCY, concurrency=concurrency, watched=True)
-    print(f"{2 * tasks / seconds:.0f} events/s for {seconds:.0f} s")
+    run_, found = timed(tasks, latency=LATENCY, concurrency=concurrency, watched=True)
+    print(f"{2 * tasks / run_.seconds:.0f} events/s for {run_.seconds:.0f} s")
     quarter = len(found) // 4
     early, late = statistics.median(found[quarter : 2 * quarter]), found[-2]
     print(f"monitor: {early / 1e6:.1f} MB in the second quarter, {late / 1e6:.1f} MB at the end")

@@ -113,8 +113,7 @@ class Session:
         self.spec = spec
         self.stored = stored
         check_executor(spec.runner)
-        if spec.runner.use_monitor:
-            find_monitor()
+        self._start_monitor = find_monitor() if spec.runner.use_monitor else None
         self.kind = spec.runner.executor_name
         self._by_value = self.kind != in_process.KIND and not origin.main_is_importable()
 
@@ -135,8 +134,8 @@ class Session:
             recorder = await self._make_recorder(run_spec, num_tasks)
             with opened(recorder), set_default_recorder(recorder):
                 eval_run = await self._register(run_spec, row, recorder, spec_blob)
-                if self.spec.runner.use_monitor:
-                    await self.engine.monitor.start()
+                if self._start_monitor is not None:
+                    await self.engine.monitor.start(self._start_monitor)
                 session = _Recorded(run_spec, row, recorder, eval_run)
                 return await self._execute(session, tasks)
         finally:

@@ -54,12 +54,12 @@ class MonitorBeside:
         self._running: RunningMonitor | None = None
         self._starting = asyncio.Lock()
 
-    async def start(self) -> None:
+    async def start(self, start_monitor: StartMonitor) -> None:
         """Start it, once, and say where it is. A monitor that does not start stops no run."""
         async with self._starting:
             if self._running is None:
                 try:
-                    self._running = await asyncio.to_thread(find_monitor(), self._state_file)
+                    self._running = await asyncio.to_thread(start_monitor, self._state_file)
                 except Exception as error:  # noqa: BLE001  reported: the run goes on without it
                     log.error("no monitor: %s", error)  # noqa: TRY400  its trace helps nobody
                     return
