@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALS = "evals==3.0.1.post1"
+OURS = ("nanoeval-core", "nanoeval-runner", "nanoeval-solvers", "nanoeval-recorder", "nanoeval")
 NEEDED = """
 openai blobfile backoff dacite filelock pydantic pyyaml requests tqdm numpy lz4 zstandard beartype
 tiktoken termcolor aiolimiter fire setuptools
@@ -27,7 +28,7 @@ def main(folder: Path) -> None:
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", EVALS], check=True)
     subprocess.run([*pip, *NEEDED.split()], check=True)
-    ours = [str(path) for path in sorted((ROOT / "packages").iterdir())]
+    ours = [str(ROOT / "packages" / name) for name in OURS]
     editable = [argument for path in ours for argument in ("--editable", path)]
     subprocess.run([*pip, *editable], check=True)
     print(f"{folder}: {EVALS} and nanoeval")

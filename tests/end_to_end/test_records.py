@@ -7,6 +7,7 @@ import collections
 import contextlib
 import errno
 import http.server
+import importlib
 import json
 import logging
 import os
@@ -311,7 +312,9 @@ def test_a_hanging_recorder_is_given_up(
     assert caplog.text.count("Board hangs") == 1
 
 
-def test_the_template_recorder_reaches_its_board(folders: Path) -> None:
+def test_the_template_recorder_reaches_its_board(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     got: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -323,9 +326,8 @@ def test_the_template_recorder_reaches_its_board(folders: Path) -> None:
         def log_message(self, *args: Any) -> None:
             pass
 
-    board = pytest.importorskip(
-        "evalboard_recorder", reason="pip install ./examples/custom_recorder"
-    )
+    monkeypatch.syspath_prepend(ROOT / "examples" / "custom_recorder" / "src")
+    board = importlib.import_module("evalboard_recorder")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
