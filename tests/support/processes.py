@@ -129,9 +129,9 @@ def query(folder: Path, statement: str, run_set_id: str = RUN_SET) -> list[Any]:
     return [row[0] if len(row) == 1 else row for row in rows]
 
 
-def until(folder: Path, statement: str, answer: list[Any]) -> None:
+def until(folder: Path, statement: str, answer: list[Any], run_set_id: str = RUN_SET) -> None:
     """Look into the state file until the statement has this answer; no event tells of that."""
-    while query(folder, statement) != answer:
+    while query(folder, statement, run_set_id) != answer:
         time.sleep(0.02)
 
 

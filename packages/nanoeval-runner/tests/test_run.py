@@ -85,7 +85,8 @@ def leaves(error: BaseException) -> list[BaseException]:
 def rows(folder: Path, statement: str) -> list[Any]:
     (path,) = (folder / "state").glob("*.db")
     with contextlib.closing(connect(path)) as db:
-        return [row[0] if len(row) == 1 else row for row in db.execute(statement)]
+        found = db.execute(statement).fetchall()
+    return [row[0] if len(row) == 1 else row for row in found]
 
 
 # --- what comes back
@@ -103,7 +104,7 @@ def test_a_summary_with_its_ids_comes_back() -> None:
 def test_runs_gathered_share_one_file_and_one_executor(folders: Path) -> None:
     """Each waits for the other's tasks: neither could finish alone."""
 
-    async def both() -> list[dict[str, Any]]:
+    async def both() -> tuple[dict[str, Any], dict[str, Any]]:
         barrier = asyncio.Barrier(6)
 
         async def meet(task: Task) -> str:
@@ -125,7 +126,7 @@ def test_runs_gathered_share_one_file_and_one_executor(folders: Path) -> None:
 
 
 def test_the_same_eval_twice_at_once_is_two_runs() -> None:
-    async def both() -> list[dict[str, Any]]:
+    async def both() -> tuple[dict[str, Any], dict[str, Any]]:
         return await asyncio.gather(run(spec(Simple())), run(spec(Simple())))
 
     one, two = asyncio.run(both())
@@ -420,6 +421,8 @@ def test_a_waiting_retry_holds_no_slot() -> None:
 def test_a_deadline_always_fires(swallows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor_loop, "CANCEL_SECONDS", 0.01)
 
+    released = asyncio.Event()
+
     async def stuck(task: Task) -> str:
         while task.question_id == "q0" and not released.is_set():
             with contextlib.suppress(asyncio.CancelledError if swallows else KeyError):
@@ -435,14 +438,11 @@ def test_a_deadline_always_fires(swallows: bool, monkeypatch: pytest.MonkeyPatch
             return {"results": {task.question_id: result for task, result in results}}
 
     async def main() -> dict[str, Any]:
-        nonlocal released
-        released = asyncio.Event()
         try:
             return await run(spec(Seen(n=3), max_retries=1, task_timeout=0.05))
         finally:
             released.set()
 
-    released = asyncio.Event()
     results = asyncio.run(main())["results"]
     assert results["q1"] == results["q2"] == "fine"
     assert isinstance(results["q0"], TaskTimeoutError)
