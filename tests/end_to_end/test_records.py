@@ -338,3 +338,37 @@ def test_the_template_recorder_reaches_its_board(
     kinds = collections.Counter(event["type"] for event in got)
     assert kinds == {"sampling": 3, "match": 6, "final_report": 1, "stopped": 1}
     assert {event["sample_id"] for event in got if event["type"] == "match"} == {"q0", "q1", "q2"}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        "evallib",
+        "json",
+        "nanoeval_recorder:json_recorder",
+        "nanoeval_recorder.evallib:EvallibRecorderConfig",
+    ],
+)
+def test_a_recorder_is_chosen_on_the_command_line(chosen: str, folders: Path) -> None:
+    subprocess.run(
+        [
+            sys.executable, "-m", "examples.gpqa_simple", "eval.solver=MockSolver",
+            "runner.n_tasks=3", f"runner.recorder={chosen}",
+            f"runner.recorder.log_dir={folders / 'chosen'}",
+        ],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (path,) = (folders / "chosen").iterdir()
+    assert ("_json" in path.name) == ("json" in chosen)
+    assert report(path)["n"] == 3
+
+
+def test_an_unknown_recorder_is_named_with_those_there_are(folders: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.gpqa_simple", "eval.solver=MockSolver",
+         "runner.recorder=evalbord"],
+        cwd=ROOT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "no recorder is called 'evalbord'" in done.stderr
+    assert "evallib" in done.stderr

@@ -37,8 +37,11 @@ _SECRET_OPTION = re.compile(rf"(?i)(\s--?(?:[a-z0-9_.-]*[_.-])?(?:{_WORDS})\s+)(
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field called `name` holds a secret: `api_key` does, `max_tokens` does not."""
-    return _SECRET_NAME.search(_CAMEL.sub("_", name)) is not None
+    """Whether a field called `name` holds a secret: `api_key` does, `max_tokens` does not.
+
+    Nor does `api_key_env`, which names a variable of the environment.
+    """
+    return not name.endswith("_env") and _SECRET_NAME.search(_CAMEL.sub("_", name)) is not None
 
 
 def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
