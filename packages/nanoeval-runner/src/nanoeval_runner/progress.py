@@ -158,7 +158,8 @@ class Progress:
         view.state = "stopped" if summary.get("partial") else "done"
         if self._tally.is_used:
             self._tally.catch_up(run.results, all_of_them=True)
-        view.retries, view.summary = run.retries, {**self._tally.stderr_of(summary), **summary}
+        view.retries = max(view.retries, run.retries)
+        view.summary = {**self._tally.stderr_of(summary), **summary}
         view.errors.clear()
         if run.system_errors:
             view.errors.update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from collections.abc import Sequence
 
 from nanoeval_runner.display.formats import format_count, format_score, format_seconds
@@ -71,5 +72,8 @@ def _row(run: RunInfo) -> list[str]:
 
 
 def _hosts(hosts: Sequence[str]) -> str:
+    """Where its executors ran, unless that was here alone."""
+    if list(hosts) == [socket.gethostname()]:
+        return ""
     more = len(hosts) - HOSTS_NAMED
     return ", ".join(hosts[:HOSTS_NAMED]) + (f" and {more} more" if more > 0 else "")
