@@ -39,26 +39,20 @@ class LiveFeed:
         self._seen: dict[Path, int] = {}
         self._failed: dict[Path, int] = {}
         self._changed = asyncio.Event()
-        self._ticks = 0
 
     async def serve(self) -> None:
         """Read all of them every `TICK_SECONDS`, until cancelled."""
-        try:
-            while True:
-                await asyncio.to_thread(self.tick)
-                changed, self._changed = self._changed, asyncio.Event()
-                changed.set()
-                await asyncio.sleep(TICK_SECONDS)
-        finally:
-            for one in self._sets.values():
-                one.close()
+        while True:
+            await asyncio.to_thread(self.tick)
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+            await asyncio.sleep(TICK_SECONDS)
 
     def tick(self) -> None:
         """Read every state file that is new, changed, or going."""
-        self._ticks += 1
         files = self._files()
         for gone in set(self._sets) - set(files):
-            self._sets.pop(gone).close()
+            del self._sets[gone]
         for file in files:
             with contextlib.suppress(OSError):
                 self._read(file, _stamp(file))
@@ -84,7 +78,7 @@ class LiveFeed:
             self._failed[file] = stamp
             log.warning("state file %s is not shown: %s", file, error)
             if file in self._sets and not self._sets[file].view:
-                self._sets.pop(file).close()
+                del self._sets[file]
 
     # --- what was read
 

@@ -46,25 +46,33 @@ class LiveRunSet:
     def __init__(self, file: Path, open_index: Open) -> None:
         self.file = file
         self._open_index = open_index
-        self._reader = StateReader(file)
         self._histories: dict[int, History] = {}
         self._failures: dict[int, FailureKinds] = {}
         self._failed_after = (0.0, 0)
         self.view: dict[str, Any] = {}
-
-    def close(self) -> None:
-        self._reader.close()
 
     @property
     def is_going(self) -> bool:
         return bool(self.view) and self.view["state"] == "going"
 
     def tick(self, now: float | None = None) -> dict[str, Any]:
-        """Read the state file and bring `view` up to date."""
+        """Read the state file and bring `view` up to date.
+
+        The file is open only meanwhile: whoever closes it last tidies up after the run, and that
+        must be the run.
+        """
         now = time.time() if now is None else now
-        snapshot = self._reader.snapshot()
-        self._read_failures()
-        evals = [self._eval(row, now) for row in snapshot.evals]
+        with StateReader(self.file) as reader:
+            snapshot = reader.snapshot()
+            self._read_failures(reader)
+            durations = [
+                reader.durations(row, since=now - LATENCY_WINDOW, span=LATENCY_SPAN)
+                for row in snapshot.evals
+            ]
+        evals = [
+            self._eval(row, seconds, now)
+            for row, seconds in zip(snapshot.evals, durations, strict=True)
+        ]
         executors = [_executor(row, now) for row in snapshot.executors]
         self.view = {
             "run_set_id": snapshot.run_set_id,
@@ -84,14 +92,13 @@ class LiveRunSet:
             for eval_id, history in self._histories.items()
         }
 
-    def _read_failures(self) -> None:
-        for failed in self._reader.failures(after=self._failed_after, limit=FAILURES_A_TICK):
+    def _read_failures(self, reader: StateReader) -> None:
+        for failed in reader.failures(after=self._failed_after, limit=FAILURES_A_TICK):
             self._failed_after = (failed.finished_at, failed.task_id)
             self._failures.setdefault(failed.eval_id, FailureKinds()).add(failed)
 
-    def _eval(self, row: EvalRow, now: float) -> dict[str, Any]:
+    def _eval(self, row: EvalRow, seconds: list[float], now: float) -> dict[str, Any]:
         score, record = self._score(row)
-        seconds = self._reader.durations(row, since=now - LATENCY_WINDOW, span=LATENCY_SPAN)
         usage = {name: getattr(row.usage, name) for name in row.usage.__slots__}
         point = Point(
             at=now,
