@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.terminal import Terminal, nanoeval
 from tests.cli.test_commands_in_a_terminal import piped
+from tests.support.script import ROOT
 
 GATE = str(Path(__file__).with_name("gate_eval.py"))
 
@@ -90,6 +91,23 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
     assert "0.5" in done.stdout
     assert "KeyError: 'something in the eval'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_evals_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    (tmp_path / "two.py").write_text(
+        "import chz\nfrom tests.cli.gate_eval import Gate\n\n\n"
+        "@chz.chz\nclass Left(Gate):\n    pass\n\n\n@chz.chz\nclass Right(Gate):\n    pass\n"
+    )
+    done = piped(
+        *("sweep", "two.py:Left", "two.py:Right", "-o", "out"),
+        folder=tmp_path,
+        GATE=str(tmp_path / "gate"),
+        PYTHONPATH=str(ROOT),
+    )
+    assert done.returncode == 0, done.stderr
+    names = [line.split(" 0.")[0].strip() for line in done.stdout.splitlines()]
+    assert {"gate (Left)", "gate (Right)"} <= set(names)
 
 
 @pytest.mark.parametrize(

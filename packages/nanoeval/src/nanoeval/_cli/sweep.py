@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,10 @@ def make_cells(targets: Sequence[str], arguments: Sequence[str]) -> list[Cell]:
         axes.append([(name, one) for one in split_values(value)])
     varying = [axis[0][0] for axis in axes if len(axis) > 1]
     cells = list(_cells(targets, axes, varying))
+    places = Counter((cell.eval, cell.label) for cell in cells)
+    for cell in cells:
+        if places[cell.eval, cell.label] > 1:  # evals of one name: their classes tell them apart
+            cell.eval = f"{cell.eval} ({type(cell.spec.eval).__name__})"
     seen: dict[str, Cell] = {}
     for cell in cells:
         other = seen.setdefault(cell.key, cell)
