@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sqlite3
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -383,4 +382,3 @@ def test_an_eval_defined_in_a_script_is_resumed(pooled: bool, folders: Path) -> 
     assert ended.returncode == 0, ended.stderr
     assert ran(folders) == ["q4", "q5"]
     assert sql(folders, "SELECT state, done FROM eval") == [("done", 6)]
-    assert sys.modules.get("__mp_main__") is None

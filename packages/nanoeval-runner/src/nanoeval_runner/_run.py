@@ -234,7 +234,8 @@ class Session:
             concurrency=self.spec.runner.concurrency,
             model_name=self.spec.runner.model_name,
             arguments=arguments.describe_arguments(self.spec.eval),
-            origin=origin.describe_origin(),
+            # Who resumes an eval did not define it.
+            origin=self.stored.origin if self.stored else origin.describe_origin(),
             spec=spec_blob,
             encoder=pickling.dumps(encoder, what="the recorder's encoder"),
         )
@@ -298,6 +299,7 @@ class Session:
         elif eval_run.remaining > 0:
             await self.engine.drain(eval_run, self.spec.runner.shutdown_grace)
         await self.engine.remove(eval_run)
+        await self.engine.store.set_elapsed([(eval_run.elapsed, eval_run.eval_id)])
 
     # --- the end
 

@@ -122,9 +122,8 @@ class Engine:
         create_private(self.path)
         await self.store.__aenter__()
         try:
-            if exists:
+            if exists and await self.store.check():
                 self.resumed = True
-                await self.store.check()
                 await self.store.recover()
                 self._check_pages = True
                 self._results_seq = await self.store.last_result_seq()
@@ -337,6 +336,7 @@ class Engine:
             if limits is not None and now != limits:
                 self.wake()
             limits = now
+            await self.store.set_elapsed([(run.elapsed, run.eval_id) for run in self.runs.values()])
             if self._pools:
                 self._results_wanted.set()
             if self._backup is not None:

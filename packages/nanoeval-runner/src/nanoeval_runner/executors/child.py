@@ -22,6 +22,7 @@ from nanoeval_core.run_context import RunContext
 from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 
+from nanoeval_runner import origin
 from nanoeval_runner.executors.loop import ExecutorLoop
 from nanoeval_runner.executors.watchdog import HeartbeatConnection, Watchdog
 from nanoeval_runner.inspection import start_aiomonitor
@@ -140,6 +141,8 @@ class _Loader:
         self._store = store
 
     async def load(self, eval_id: int) -> _Handle:
+        # A pool that resumes: the main module of this process is not the script of the eval.
+        origin.restore_origin((await self._store.get_eval(eval_id)).origin)
         spec, encoder = await self._store.get_eval_spec(eval_id)
         assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
         assert encoder is not None  # noqa: S101

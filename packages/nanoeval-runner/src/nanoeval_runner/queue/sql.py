@@ -123,6 +123,7 @@ SET_METADATA = (
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
 DELETE_METADATA = "DELETE FROM metadata WHERE key = ?"
+COUNT_TABLES = "SELECT count(*) FROM sqlite_master"
 QUICK_CHECK = "PRAGMA quick_check(1)"
 
 # --- evals
@@ -158,6 +159,7 @@ WHERE id = :id
 STOP_EVAL = "UPDATE eval SET state = 'stopped' WHERE id = ? AND state IN ('queued', 'running')"
 START_EVAL = "UPDATE eval SET state = 'running', listed = 1 WHERE id = ? AND state = 'queued'"
 DRAIN_EVAL = "UPDATE eval SET draining = 1 WHERE id = ?"
+SET_ELAPSED = "UPDATE eval SET elapsed = ? WHERE id = ?"
 FINISH_EVAL = "UPDATE eval SET state = ?, summary = ?, elapsed = ? WHERE id = ?"
 FAIL_EVAL = """
 UPDATE eval SET state = 'failed', error = coalesce(error, ?)

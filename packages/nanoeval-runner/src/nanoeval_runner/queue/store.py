@@ -81,7 +81,13 @@ class Store:
 
     async def __aenter__(self) -> Self:
         path = self.path
-        self._db = await aiosqlite.Connection(lambda: connect(path), iter_chunk_size=64)
+        db = aiosqlite.Connection(lambda: connect(path), iter_chunk_size=64)
+        try:
+            self._db = await db
+        except sqlite3.DatabaseError as error:
+            # Its thread has yet to tell this event loop that it ends.
+            await anyio.to_thread.run_sync(db._thread.join)
+            raise self._explain(error) from error
         return self
 
     async def __aexit__(
@@ -130,8 +136,8 @@ class Store:
     async def initialise(self, run_set_id: str) -> None:
         await self._hop(transactions.create_schema, run_set_id)
 
-    async def check(self) -> None:
-        await self._hop(transactions.check_schema, str(self.path))
+    async def check(self) -> bool:
+        return await self._hop(transactions.check_schema, str(self.path))
 
     async def check_pages(self) -> None:
         """Read the whole file, on a thread and connection of its own, looking for damage."""
@@ -187,6 +193,9 @@ class Store:
         self, eval_id: int, state: str, summary: str | None, elapsed: float
     ) -> None:
         await self._hop(transactions.finish_eval, eval_id, state, summary, elapsed)
+
+    async def set_elapsed(self, elapsed: Sequence[tuple[float, int]]) -> None:
+        await self._hop(transactions.set_elapsed, elapsed)
 
     async def set_partial_summary(self, eval_id: int, summary: str) -> None:
         await self._hop(transactions.set_partial_summary, eval_id, summary)

@@ -54,14 +54,21 @@ def create_schema(connection: sqlite3.Connection, run_set_id: str) -> None:
         connection.execute(sql.SET_METADATA, ("created_at", time.time()))
 
 
-def check_schema(connection: sqlite3.Connection, path: str) -> None:
-    """Raise `StateError` unless the file is one of ours and of this version."""
+def check_schema(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether there is anything in the file: a run may have died before it wrote the schema.
+
+    Raises:
+        StateError: what is in it is not ours, or of another version.
+    """
     try:
+        if not connection.execute(sql.COUNT_TABLES).fetchone()[0]:
+            return False
         version = get_metadata(connection, "schema_version")
     except sqlite3.DatabaseError as error:
         raise StateError(damaged(path, error)) from error
     if version != sql.SCHEMA_VERSION:
         raise other_version(path, version)
+    return True
 
 
 def other_version(path: str, version: object) -> StateError:
@@ -165,6 +172,12 @@ def finish_eval(
     connection: sqlite3.Connection, eval_id: int, state: str, summary: str | None, elapsed: float
 ) -> None:
     connection.execute(sql.FINISH_EVAL, (state, summary, elapsed, eval_id))
+
+
+def set_elapsed(connection: sqlite3.Connection, elapsed: Sequence[tuple[float, int]]) -> None:
+    """Store (seconds spent so far, eval id) pairs: what a run that is killed has spent."""
+    with transaction(connection):
+        connection.executemany(sql.SET_ELAPSED, elapsed)
 
 
 def set_partial_summary(connection: sqlite3.Connection, eval_id: int, summary: str) -> None:
