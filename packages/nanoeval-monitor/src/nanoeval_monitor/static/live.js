@@ -19,6 +19,7 @@ export async function live({ main, parts }) {
   replace(main,
     h("div.live", {},
       h("section.live-head", {}),
+      h("div.overall", { hidden: true }),
       h("div.evals", {}),
       h("div.two-columns", {},
         h("section.panel", { "aria-label": "Executors" }, h("h2", {}, "Executors"), h("div.executors", {})),
@@ -59,6 +60,12 @@ function show(main, view, histories) {
   replace(head,
     h("div.title-row", {}, h("h1", {}, written(view.run_set_id)), statePill(view)),
     h("div.muted", {}, `${view.evals.length} ${view.evals.length === 1 ? "eval" : "evals"} · ${duration(view.now - started)} since the start`, view.global_limit ? ` · at most ${number(view.global_limit)} tasks at once over all` : ""));
+  const overall = main.querySelector(".overall");
+  if (view.evals.length > 1) {
+    if (!overall.firstChild) overall.append(limitForm(view, { id: null, name: "all evals together" }));
+    overall.hidden = false;
+    refreshLimit(overall, view.global_limit);
+  }
   const box = main.querySelector(".evals");
   for (const one of view.evals) {
     let panel = box.querySelector(`[data-eval="${one.id}"]`);
@@ -97,7 +104,7 @@ function limitForm(view, one) {
     }
     delete input.dataset.touched;
     setTimeout(() => (answer.textContent = ""), 4000);
-  } }, h("label", { for: `limit-${one.id}` }, "Concurrency limit"), input, h("button", { type: "submit" }, "Set"), answer);
+  } }, h("label", { for: `limit-${one.id}` }, one.id === null ? "Limit of all evals together" : "Concurrency limit"), input, h("button", { type: "submit" }, "Set"), answer);
   input.addEventListener("input", () => (input.dataset.touched = "1"));
   if (!token()) {
     input.disabled = true;
@@ -105,6 +112,12 @@ function limitForm(view, one) {
     form.title = "Open the URL that the monitor printed, with its token, to change the limit";
   }
   return form;
+}
+
+// What somebody is typing stays.
+function refreshLimit(box, limit) {
+  const field = box.querySelector(".limit input");
+  if (!field.dataset.touched && document.activeElement !== field) field.value = limit ?? "";
 }
 
 function rateOf(points) {
@@ -131,8 +144,7 @@ function fillPanel(panel, view, one, points) {
     h("span.of.num", {}, `of ${number(one.total)}`));
   const running = one.state === "running";
   const usage = one.usage;
-  const field = panel.querySelector(".limit input");
-  if (!field.dataset.touched && document.activeElement !== field) field.value = one.concurrency ?? "";
+  refreshLimit(panel, one.concurrency);
   const tokens = usage.prompt_tokens + usage.completion_tokens;
   replace(panel.querySelector(".tiles"),
     tile("Score", one.score ? percent(one.score.mean) : "–", one.score ? (one.score.low === null ? one.score.why : `${interval(one.score.low, one.score.high)} · n ${short(one.score.n)}`) : "no scored answers yet"),
