@@ -80,7 +80,7 @@ def monitor(args: MonitorArgs) -> None:
     app = create_app(Monitor(runs, LiveFeed(state, runs), Access(args.host, token)))
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="critical" if args.until_closed else "warning",
         access_log=False,
         lifespan="on",
         # Beside a run, which waits for us to end: pages that are open are not waited for.
