@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
 from nanoeval_recorder.events import ErrorEvent, Event, Match, RunStarted, Sampling
 from nanoeval_recorder.reader import read_record, record_files
 
-_WINDOW = 1000  # attempts after which one of ours is known to be over
+_WINDOW = 200  # attempts after which one of ours is known to be over
 
 
 @dataclasses.dataclass(slots=True)
@@ -79,19 +80,32 @@ Key = tuple[str | None, str, str | None]
 
 
 def samples_of(events: Iterator[Event]) -> Iterator[Sample]:
+    """The attempts in the events of one record, as `samples` gives them."""
     window: int | None = None
-    current: dict[Key, Sample] = {}
+    # Ordered: the oldest goes in constant time, which a dict's does not.
+    current: OrderedDict[Key, Sample] = OrderedDict()
+    last = Sample(None, "", None, [])
     for event in events:
-        if isinstance(event, RunStarted):
-            window = _WINDOW if event.run_set_id is not None else None
-        if event.sample_id is None:
+        sample_id, group_id = event.sample_id, event.group_id
+        if sample_id is None:
+            if isinstance(event, RunStarted):
+                window = _WINDOW if event.run_set_id is not None else None
             continue
-        key = (event.run_id, event.sample_id, event.group_id)
-        sample = current.get(key)
-        if sample is not None:
-            sample.events.append(event)
+        # Nearly all events follow one of the same attempt.
+        if (
+            sample_id == last.sample_id
+            and group_id == last.group_id
+            and event.run_id == last.run_id
+        ):
+            last.events.append(event)
             continue
-        current[key] = Sample(*key, [event])
+        key = (event.run_id, sample_id, group_id)
+        found = current.get(key)
+        if found is not None:
+            last = found
+            last.events.append(event)
+            continue
+        last = current[key] = Sample(event.run_id, sample_id, group_id, [event])
         if window is not None and len(current) > window:
-            yield current.pop(next(iter(current)))
+            yield current.popitem(last=False)[1]
     yield from current.values()
