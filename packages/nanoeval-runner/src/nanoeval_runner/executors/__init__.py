@@ -2,6 +2,7 @@
 
 protocol       what an executor needs of the world
 open_evals     an eval whose context is entered, in one executor
+loaded_eval    an eval in an executor that got it pickled
 attempts       one attempt at one task
 loop           claim → evaluate → commit, shared by all executors
 watchdog       heartbeats, blocked event loops, quiet minutes

@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import dataclasses
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -15,20 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanoeval_core.eval import Eval
 from nanoeval_core.library_config import LibraryConfig, set_library_config
-from nanoeval_core.recorder_protocol import EventEncoder
 from nanoeval_core.run_context import RunContext
-from nanoeval_core.spec import EvalSpec, RunnerArgs
-from nanoeval_core.task import Task
 
 from nanoeval_runner import origin
+from nanoeval_runner.executors.loaded_eval import LoadedEval
 from nanoeval_runner.executors.loop import ExecutorLoop
 from nanoeval_runner.executors.watchdog import HeartbeatConnection, Watchdog
 from nanoeval_runner.inspection import start_aiomonitor
-from nanoeval_runner.payloads import load_task
 from nanoeval_runner.queue.paths import shared_dir
-from nanoeval_runner.queue.rows import Completion, Lease
+from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store
 
 KIND = "multiprocess"
@@ -116,37 +111,19 @@ class _Events:
         self._send(COMMITTED)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Handle:
-    spec: EvalSpec
-    encoder: EventEncoder
-
-    @property
-    def eval(self) -> Eval[Any, Any]:
-        return self.spec.eval
-
-    @property
-    def runner(self) -> RunnerArgs:
-        return self.spec.runner
-
-    def task(self, lease: Lease) -> Task:
-        assert lease.payload is not None  # noqa: S101  asked for with each claim
-        return load_task(lease.payload, lease.retry_idx)
-
-
 class _Loader:
     """Evals as they are pickled in the state file."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def load(self, eval_id: int) -> _Handle:
+    async def load(self, eval_id: int) -> LoadedEval:
         # A pool that resumes: the main module of this process is not the script of the eval.
         origin.restore_origin((await self._store.get_eval(eval_id)).origin)
         spec, encoder = await self._store.get_eval_spec(eval_id)
         assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
         assert encoder is not None  # noqa: S101
-        return _Handle(pickle.loads(spec), pickle.loads(encoder))
+        return LoadedEval.from_pickles(spec, encoder)
 
     def wants(self, eval_id: int) -> bool:
         return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import dataclasses
 import fcntl
 import itertools
 import json
@@ -25,25 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import StateError
-from nanoeval_core.eval import Eval
 from nanoeval_core.library_config import set_library_config
-from nanoeval_core.recorder_protocol import EventEncoder
 from nanoeval_core.run_context import RunContext
-from nanoeval_core.spec import EvalSpec, RunnerArgs
-from nanoeval_core.task import Task
 
 from nanoeval_runner.executors import messages
+from nanoeval_runner.executors.loaded_eval import LoadedEval
 from nanoeval_runner.executors.loop import ExecutorLoop
 from nanoeval_runner.executors.watchdog import Watchdog
 from nanoeval_runner.origin import restore_origin
-from nanoeval_runner.payloads import load_task
 from nanoeval_runner.queue.paths import shared_dir, state_file
 from nanoeval_runner.queue.rows import (
     Completion,
     ExchangeReply,
     ExchangeRequest,
     Heartbeat,
-    Lease,
 )
 from nanoeval_runner.queue.states import LEASE_SECONDS
 
@@ -179,31 +173,13 @@ class _Source:
         await self.ask(messages.FailEval(eval_id, error))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Handle:
-    spec: EvalSpec
-    encoder: EventEncoder
-
-    @property
-    def eval(self) -> Eval[Any, Any]:
-        return self.spec.eval
-
-    @property
-    def runner(self) -> RunnerArgs:
-        return self.spec.runner
-
-    def task(self, lease: Lease) -> Task:
-        assert lease.payload is not None  # noqa: S101  asked for with each claim
-        return load_task(lease.payload, lease.retry_idx)
-
-
 class _Loader:
     """Evals as the driver sends them."""
 
     def __init__(self, source: _Source) -> None:
         self._source = source
 
-    async def load(self, eval_id: int) -> _Handle:
+    async def load(self, eval_id: int) -> LoadedEval:
         loaded: messages.Loaded = await self._source.ask(messages.Load(eval_id))
         missing: StateError | None = None
         try:
@@ -211,7 +187,7 @@ class _Loader:
         except StateError as error:
             missing = error  # it matters only if the eval's classes are in the script
         try:
-            return _Handle(pickle.loads(loaded.spec), pickle.loads(loaded.encoder))
+            return LoadedEval.from_pickles(loaded.spec, loaded.encoder)
         except Exception as error:
             if missing is not None:
                 raise missing from error
