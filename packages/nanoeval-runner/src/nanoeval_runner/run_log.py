@@ -39,6 +39,24 @@ class RunLog(logging.handlers.QueueHandler):
     def open(self) -> None:
         logging.getLogger().addHandler(self)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        # Python shows warnings on stderr while nobody handles them. Being here must not end that.
+        shown = logging.lastResort
+        if shown is not None and record.levelno >= shown.level and self._is_alone(record.name):
+            shown.handle(record)
+        super().emit(record)
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether a record of the logger `name` reaches run logs only, this one first."""
+        root = logging.getLogger()
+        logger: logging.Logger | None = logging.getLogger(name)
+        handlers: list[logging.Handler] = []
+        while logger is not None:
+            handlers += logger.handlers
+            logger = logger.parent
+        others = any(not isinstance(handler, RunLog) for handler in handlers)
+        return not others and root.handlers[0] is self
+
     def enqueue(self, record: logging.LogRecord) -> None:
         if self._listener is None:
             self._listener = logging.handlers.QueueListener(self.queue, self._file)
