@@ -372,7 +372,7 @@ def test_an_eval_defined_in_a_script_is_resumed(pooled: bool, folders: Path) -> 
         """)
     )
     (folders / "stop").touch()
-    arguments = [script, folders, *(["pooled"] if pooled else [])]
+    arguments: list[str | Path] = [script, folders, *(["pooled"] if pooled else [])]
     ended = run_python(*arguments, folder=folders, PYTHONPATH=str(Path.cwd()))
     assert "stop here" in ended.stderr, ended.stderr
     (folders / "stop").unlink()

@@ -85,7 +85,7 @@ def leaves(error: BaseException) -> list[BaseException]:
 def rows(folder: Path, statement: str) -> list[Any]:
     (path,) = (folder / "state").glob("*.db")
     with contextlib.closing(connect(path)) as db:
-        found = db.execute(statement).fetchall()
+        found: list[Any] = db.execute(statement).fetchall()
     return [row[0] if len(row) == 1 else row for row in found]
 
 
@@ -326,9 +326,9 @@ def test_one_eval_that_fails_leaves_the_others_going() -> None:
             finally:
                 failed.set()
 
-        return await asyncio.gather(
-            failing(), run(spec(answering(patient, name="good"))), return_exceptions=True
-        )
+        good = run(spec(answering(patient, name="good")))
+        outcomes: list[Any] = await asyncio.gather(failing(), good, return_exceptions=True)
+        return outcomes
 
     bad, good = asyncio.run(main())
     assert isinstance(bad, ExceptionGroup)
