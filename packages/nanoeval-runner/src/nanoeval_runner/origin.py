@@ -8,6 +8,7 @@ import os
 import runpy
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +75,10 @@ def restore_origin(origin: str) -> None:
         return
     try:
         if module:
-            names = runpy.run_module(module, run_name="__mp_main__", alter_sys=True)
+            with warnings.catch_warnings():
+                # That its package is imported already is no surprise: the eval's pickle names it.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                names = runpy.run_module(module, run_name="__mp_main__", alter_sys=True)
         else:
             names = runpy.run_path(str(file), run_name="__mp_main__")
     except Exception as error:
