@@ -137,6 +137,31 @@ def test_each_executor_enters_the_context_once_and_says_who_it_is(folders: Path)
     assert os.getpid() not in pids
 
 
+def test_a_context_that_cannot_be_entered_in_a_pool_ends_the_run(folders: Path) -> None:
+    pool = {**POOL, "num_processes": 1}
+    with Gate() as gate:
+        with running(run(spec(gate, n=1, stages=("enter",), runner=pool))) as outcome:
+            gate.arrival().answer("boom")
+        leaf = only_leaf(outcome[0])
+    assert isinstance(leaf, OSError)
+    assert str(leaf) == "cannot enter"
+    assert "in the context of eval 'gated'" in "\n".join(leaf.__notes__)
+
+
+def test_a_context_that_cannot_be_left_in_a_pool_is_reported(
+    folders: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The results are complete by then, so the run is too."""
+    pool = {**POOL, "num_processes": 1}
+    with Gate() as gate:
+        with running(run(spec(gate, n=1, stages=("leave",), runner=pool))) as outcome:
+            gate.arrival().answer("boom")
+        assert outcome[0]["n"] == 1
+    said = capfd.readouterr().err
+    assert "executor pool-1 could not leave the context of eval 'gated'" in said
+    assert "OSError: cannot leave" in said
+
+
 def test_more_processes_than_tasks_and_system_errors_that_last(folders: Path) -> None:
     runner = {**POOL, "num_processes": 3, "max_retries": 1}
     with Gate() as gate:
@@ -224,7 +249,10 @@ def test_evals_typed_into_an_interactive_session_run(pooled: bool, folders: Path
 # --- hard times
 
 
-def test_a_full_disk_ends_the_run_clearly_and_it_can_be_resumed(folders: Path) -> None:
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_full_disk_ends_the_run_clearly_and_it_can_be_resumed(
+    pooled: bool, folders: Path
+) -> None:
     """RLIMIT_FSIZE stands in for the disk: no file of the process may grow beyond it."""
     script = textwrap.dedent("""
         import asyncio, resource, sys
@@ -234,12 +262,12 @@ def test_a_full_disk_ends_the_run_clearly_and_it_can_be_resumed(folders: Path) -
         if sys.argv[1] != "0":
             limit = int(sys.argv[1])
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        nanoeval_entrypoint(run(big_spec()))
+        nanoeval_entrypoint(run(big_spec(pooled=sys.argv[2] == "True")))
     """)
 
     def go(limit: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", script, str(limit)],
+            [sys.executable, "-c", script, str(limit), str(pooled)],
             capture_output=True,
             text=True,
             check=False,
@@ -261,17 +289,19 @@ def test_a_full_disk_ends_the_run_clearly_and_it_can_be_resumed(folders: Path) -
     assert query(folders, "SELECT count(*) FROM task", "big") == [60]
 
 
-def big_spec() -> Any:
+@chz.chz
+class Big(GatedEval):
+    async def evaluate(self, task: Task) -> bytes:
+        return os.urandom(100_000)
+
+
+def big_spec(*, pooled: bool) -> EvalSpec:
     """Results of 100 kB, one after the other."""
-
-    @chz.chz
-    class Big(GatedEval):
-        async def evaluate(self, task: Task) -> bytes:
-            return os.urandom(100_000)
-
     args = RunnerArgs(
         run_set_id="big",
         concurrency=1,
+        experimental_use_multiprocessing=pooled,
+        num_processes=1 if pooled else None,
         recorder=dummy_recorder(),
         should_backup=False,
         enable_slackbot=False,

@@ -202,9 +202,11 @@ class GatedEval(Eval[Task, Any]):
         return await stop_at(self.gate, stage, task) if stage in self.stages else "go"
 
     async def _context(self) -> AsyncGenerator[None, None]:
-        await self.stop("enter")
-        yield
-        await self.stop("leave")
+        for stage in ("enter", "leave"):
+            if await self.stop(stage) == "boom":
+                raise OSError(f"cannot {stage}")
+            if stage == "enter":
+                yield
 
     async def get_tasks(self) -> list[Task]:
         await self.stop("tasks")

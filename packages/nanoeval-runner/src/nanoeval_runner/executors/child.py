@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nanoeval_core.errors import StateError
 from nanoeval_core.library_config import LibraryConfig, set_library_config
 from nanoeval_core.run_context import RunContext
 
@@ -61,7 +62,10 @@ def main(args: ChildArgs, pipe: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent(args.parent_pid)
     set_library_config(args.library_config)
-    asyncio.run(_serve(args, pipe))
+    try:
+        asyncio.run(_serve(args, pipe))
+    except StateError as error:  # a full disk: the parent meets it too, and ends the run
+        sys.exit(f"executor {args.name}: {error}")
 
 
 def _die_with_parent(parent_pid: int) -> None:

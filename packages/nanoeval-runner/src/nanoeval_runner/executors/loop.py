@@ -231,6 +231,8 @@ class ExecutorLoop:
             self._opening.discard(eval_id)
             if opened is not None:
                 opened.ready = False
+                if not self._in_driver:
+                    opened.report_leaving(error)
             error.add_note(f"in the context of eval {opened.name!r}" if opened else "loading it")
             await self._source.fail_eval(eval_id, dump_failure(error))
             self._events.eval_failed(eval_id, error)

@@ -65,5 +65,16 @@ class OpenEval:
                 error,
             )
 
+    def report_leaving(self, error: Exception) -> None:
+        """Say what leaving the context raised: the run may have ended without waiting for it."""
+        if self._close.is_set():
+            log.error(
+                "executor %s could not leave the context of eval %r (%s: %s). Its results are kept",
+                self._run_context.executor,
+                self.name,
+                type(error).__name__,
+                error,
+            )
+
     def close(self) -> None:
         self._close.set()

@@ -115,7 +115,11 @@ class ProcessPool:
             message = b""
         if not message:
             asyncio.get_running_loop().remove_reader(member.pipe.fileno())
-            self._group.create_task(self._bury(member), name=f"bury {member.name}")
+            burying = self._bury(member)
+            try:
+                self._group.create_task(burying, name=f"bury {member.name}")
+            except RuntimeError:  # the engine has failed: its group ends, and all children with it
+                burying.close()
             return
         if child.COMMITTED in message:
             self._barren_deaths = self._deaths = 0
