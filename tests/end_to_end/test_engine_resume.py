@@ -375,9 +375,11 @@ def test_an_eval_defined_in_a_script_is_resumed(pooled: bool, folders: Path) -> 
     arguments: list[str | Path] = [script, folders, *(["pooled"] if pooled else [])]
     ended = run_python(*arguments, folder=folders, PYTHONPATH=str(Path.cwd()))
     assert "stop here" in ended.stderr, ended.stderr
+    command = ["-m", "nanoeval.bin.resume", f"run_set_id={SET}"]
+    again = run_python(*command, folder=folders)  # it stops once more: who resumes is not its home
+    assert "stop here" in again.stderr, again.stderr
     (folders / "stop").unlink()
     (folders / "ran").unlink()
-    command = ["-m", "nanoeval.bin.resume", f"run_set_id={SET}"]
     ended = run_python(*command, folder=folders)
     assert ended.returncode == 0, ended.stderr
     assert ran(folders) == ["q4", "q5"]
