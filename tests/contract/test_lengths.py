@@ -19,7 +19,7 @@ LONG_MODULES: dict[str, int] = {
     "benchmarks/engine.py": 430,
     # One story each, top to bottom: what a run does, what an engine shares, every transaction.
     "packages/nanoeval-runner/src/nanoeval_runner/_run.py": 425,
-    "packages/nanoeval-runner/src/nanoeval_runner/engine.py": 435,
+    "packages/nanoeval-runner/src/nanoeval_runner/engine.py": 460,
     "packages/nanoeval-runner/src/nanoeval_runner/executors/loop.py": 425,
 }
 

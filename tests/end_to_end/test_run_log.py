@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,19 @@ def test_a_script_logs_what_it_does_to_a_file_and_not_to_the_console(tmp_path: P
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own, and loggers as Python makes them: other tests may have set levels."""
     for name, value in environment(tmp_path).items():
         if name == "HOME" or name.startswith("NANOEVAL_"):
             monkeypatch.setenv(name, value)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    return tmp_path
+    ours = [logging.getLogger(name) for name in ("nanoeval", "nanoeval.runner")]
+    former = [logger.level for logger in ours]
+    for logger in ours:
+        logger.setLevel(logging.NOTSET)
+    yield tmp_path
+    for logger, level in zip(ours, former, strict=True):
+        logger.setLevel(level)
 
 
 def test_a_quiet_run_in_code_makes_no_file(home: Path) -> None:

@@ -8,6 +8,7 @@ group, so that nothing outlives it and no failure is lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import fcntl
 import logging
@@ -32,7 +33,8 @@ from nanoeval_runner.monitors import MonitorBeside
 from nanoeval_runner.queue import backup
 from nanoeval_runner.queue.paths import check_owner, state_file
 from nanoeval_runner.queue.rows import Completion
-from nanoeval_runner.queue.store import Store, create_private
+from nanoeval_runner.queue.store import Store, connect, create_private
+from nanoeval_runner.queue.transactions import silent_executors
 from nanoeval_runner.run_log import RunLog
 from nanoeval_runner.signals import SignalGuard, say
 from nanoeval_runner.task_group import task_group
@@ -161,6 +163,7 @@ class Engine:
                 self._group = group
                 housekeeping = group.create_task(self._keep_house(), name="housekeeping")
                 reading = group.create_task(self._read_results(), name="read results")
+                watching = group.create_task(self._watch_executors(group), name="watch executors")
                 if self._check_pages:
                     # Reads the whole file: beside the run, not before it.
                     group.create_task(self.store.check_pages(), name="check pages")
@@ -172,6 +175,7 @@ class Engine:
                     await pool.stop()
                 housekeeping.cancel()
                 reading.cancel()
+                watching.cancel()
         finally:
             self.kill_executors()
             self._group = None
@@ -319,18 +323,10 @@ class Engine:
     # --- housekeeping
 
     async def _keep_house(self) -> None:
-        """Reclaim what silent executors hold, notice changed limits, write backups."""
+        """Notice changed limits, keep the time, write backups."""
         limits: object = None
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            local = self._local.loop if self._local is not None else None
-            for executor_id in await self.store.silent_executors():
-                if local is None or executor_id != local.executor_id:
-                    log.warning("executor %s went silent: its tasks go to others", executor_id)
-                    await self.store.end_executor(executor_id, died=True)
-                    for pool in self._pools.values():
-                        pool.fence(executor_id)
-                    self.wake()
             rows = await self.store.list_evals()
             now = ([r.concurrency for r in rows], await self.store.get_metadata("global_limit"))
             if limits is not None and now != limits:
@@ -341,6 +337,30 @@ class Engine:
                 self._results_wanted.set()
             if self._backup is not None:
                 await self._backup.write_if_due()
+
+    async def _watch_executors(self, group: asyncio.TaskGroup) -> None:
+        """Take out executors that went silent, the one that was first each time.
+
+        It may have stopped while it held the write lock, and then holds up every writer, the
+        driver among them: so this reads with a connection of its own, and kills before it writes.
+        """
+        with contextlib.closing(connect(self.path, read_only=True)) as connection:
+            while True:
+                await asyncio.sleep(HOUSEKEEPING_SECONDS)
+                if not self._pools:
+                    continue
+                silent = await anyio.to_thread.run_sync(silent_executors, connection)
+                local = self._local.loop if self._local is not None else None
+                others = [i for i in silent if local is None or i != local.executor_id]
+                if others:
+                    for pool in self._pools.values():
+                        pool.fence(others[0])
+                    group.create_task(self._end_silent(others[0]), name="end silent executor")
+
+    async def _end_silent(self, executor_id: int) -> None:
+        log.warning("executor %s went silent: its tasks go to others", executor_id)
+        await self.store.end_executor(executor_id, died=True)
+        self.wake()
 
     # --- interruption
 

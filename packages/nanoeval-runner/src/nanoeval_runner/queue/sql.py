@@ -347,7 +347,9 @@ END_EXECUTOR = "UPDATE executor SET state = ?, in_flight = 0, running = '[]' WHE
 END_ALL_EXECUTORS = """
 UPDATE executor SET state = 'dead', in_flight = 0, running = '[]' WHERE state = 'running'
 """
-SILENT_EXECUTORS = "SELECT id FROM executor WHERE state = 'running' AND lease_until < ?"
+SILENT_EXECUTORS = (
+    "SELECT id FROM executor WHERE state = 'running' AND lease_until < ? ORDER BY lease_until"
+)
 LIST_EXECUTORS = """
 SELECT id, name, kind, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running,
        log
