@@ -60,10 +60,10 @@ def test_a_script_is_found_where_a_cluster_copied_its_folder(
     script.touch()
     monkeypatch.chdir(tmp_path)
     there = json.dumps(
-        {"module": None, "file": "/driver/work/evals/mine.py", "cwd": "/driver/work"}
+        {"module": None, "file": "/driver/code/evals/mine.py", "cwd": "/driver/code"}
     )
     assert json.loads(relocated(there))["file"] == str(script)
     script.unlink()
-    assert json.loads(relocated(there))["file"] == "/driver/work/evals/mine.py"
+    assert json.loads(relocated(there))["file"] == "/driver/code/evals/mine.py"
     here = json.dumps({"module": None, "file": str(Path(__file__)), "cwd": "/elsewhere"})
     assert json.loads(relocated(here))["file"] == str(Path(__file__))
