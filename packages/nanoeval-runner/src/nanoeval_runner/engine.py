@@ -349,7 +349,9 @@ class Engine:
                 await asyncio.sleep(HOUSEKEEPING_SECONDS)
                 if not self._pools:
                     continue
-                silent = await anyio.to_thread.run_sync(silent_executors, connection)
+                # Here and not on a thread: a reader of a WAL file waits for nobody, and a thread
+                # could still be using the connection when this task is cancelled and closes it.
+                silent = silent_executors(connection)
                 local = self._local.loop if self._local is not None else None
                 others = [i for i in silent if local is None or i != local.executor_id]
                 if others:
