@@ -273,8 +273,5 @@ class Store:
     async def end_executor(self, executor_id: int, *, died: bool) -> int:
         return await self._hop(transactions.end_executor, executor_id, died=died)
 
-    async def silent_executors(self) -> list[int]:
-        return await self._hop(transactions.silent_executors)
-
     async def list_executors(self) -> list[ExecutorRow]:
         return await self._hop(transactions.list_executors)
