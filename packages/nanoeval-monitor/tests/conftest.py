@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from nanoeval_runner.queue import transactions
+from nanoeval_runner.queue.paths import SUFFIX
+from nanoeval_runner.queue.store import connect
 
 WriteRecord = Callable[..., Path]
 
@@ -117,6 +121,16 @@ def start_monitor(records: Path, tmp_path: Path) -> Iterator[Callable[..., Serve
 @pytest.fixture
 def monitor(start_monitor: Callable[..., Served]) -> Served:
     return start_monitor()
+
+
+@pytest.fixture
+def state_without_evals(tmp_path: Path) -> Path:
+    """The state file of a run that has begun and not said yet which evals it runs."""
+    (tmp_path / "state").mkdir(mode=0o700, exist_ok=True)
+    file = tmp_path / "state" / f"just-begun{SUFFIX}"
+    with contextlib.closing(connect(file)) as connection:
+        transactions.create_schema(connection, "just-begun")
+    return file
 
 
 class LiveRun:

@@ -1,6 +1,6 @@
 """A run to watch: most tasks end at once, the last ones when standard input closes.
 
-Started as a script by the tests: `live_eval.py TASKS HELD [use_monitor]`.
+Started as a script by the tests: `live_eval.py TASKS HELD [use_monitor] [run_set_id=ID]`.
 """
 
 from __future__ import annotations
@@ -63,12 +63,17 @@ class Watched(Eval[Task, bool]):
         return {"accuracy": sum(one for _, one in results) / max(1, len(results))}
 
 
-async def main(tasks: int, held: int, use_monitor: bool) -> None:
+async def main(tasks: int, held: int, more: list[str]) -> None:
+    named = [one.partition("=")[2] for one in more if one.startswith("run_set_id=")]
     runner = RunnerArgs(
-        concurrency=64, use_monitor=use_monitor, should_backup=False, retry_backoff=0.0
+        concurrency=64,
+        use_monitor="use_monitor" in more,
+        run_set_id=named[0] if named else None,
+        should_backup=False,
+        retry_backoff=0.0,
     )
     await run(EvalSpec(eval=Watched(tasks=tasks, held=held), runner=runner))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), "use_monitor" in sys.argv))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -127,6 +127,30 @@ def test_without_the_token_nothing_can_be_changed(
     expect(page.get_by_label("Concurrency limit of watched")).to_be_disabled()
 
 
+def test_a_page_that_was_open_before_the_run_shows_it_once_it_goes(
+    state_without_evals: Path,
+    monitor: tuple[str, str],
+    start_run: Start,
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page(f"{monitor[0]}/")
+    expect(page.locator("table.runs")).to_be_visible()
+    expect(page.locator(".card")).to_have_count(0)
+    start_run(10, 5)
+    page.locator(".card").first.click()
+    expect(page.locator(".eval h2")).to_have_text("watched")
+    assert state_without_evals.exists()
+
+
+def test_a_link_to_a_run_that_is_not_there_yet_opens_once_it_is(
+    monitor: tuple[str, str], start_run: Start, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{monitor[0]}/#/live/soon")
+    expect(page.locator(".problem")).to_contain_text("no run set soon")
+    start_run(10, 5, "run_set_id=soon")
+    expect(page.locator(".eval h2")).to_have_text("watched")
+
+
 def test_a_page_says_when_the_monitor_has_ended(
     start_run: Start, open_page: Callable[..., Any]
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from nanoeval_core.errors import ConfigError, NanoevalError
 from nanoeval_runner.queue.paths import SUFFIX
 from nanoeval_runner.queue.reading import set_concurrency, state_files
 
-from nanoeval_monitor.live_run_set import LiveRunSet
+from nanoeval_monitor.live_run_set import LiveRunSet, changed_at
 from nanoeval_monitor.run_list import RunList
 
 log = logging.getLogger("nanoeval.monitor")
 
 TICK_SECONDS = 1.0
+NEW_SECONDS = 10.0
+"""How long a file that cannot be read yet may be one that a run is just making."""
 MAX_RUN_SETS = 50
 """State files that are watched at a time: the ones that changed last."""
 
@@ -55,7 +58,7 @@ class LiveFeed:
             del self._sets[gone]
         for file in files:
             with contextlib.suppress(OSError):
-                self._read(file, _stamp(file))
+                self._read(file, changed_at(file))
 
     def _files(self) -> list[Path]:
         if self._folder.suffix == SUFFIX:
@@ -64,7 +67,8 @@ class LiveFeed:
 
     def _read(self, file: Path, stamp: int) -> None:
         known = self._sets.get(file)
-        if known is not None and not known.is_going and self._seen.get(file) == stamp:
+        is_over = known is not None and bool(known.view) and not known.is_going
+        if is_over and self._seen.get(file) == stamp:
             return
         if self._failed.get(file) == stamp:
             return
@@ -74,17 +78,19 @@ class LiveFeed:
             known.tick()
             self._seen[file] = stamp
         except (NanoevalError, sqlite3.Error) as error:
+            if file in self._sets and not self._sets[file].view:
+                del self._sets[file]
+            if time.time() - stamp / 1e9 < NEW_SECONDS:
+                return  # looked at again: its run may be writing the first lines of it
             # Reported once for each state that it is in: it may be one of an older nanoeval.
             self._failed[file] = stamp
             log.warning("state file %s is not shown: %s", file, error)
-            if file in self._sets and not self._sets[file].view:
-                del self._sets[file]
 
     # --- what was read
 
     def views(self) -> list[dict[str, Any]]:
-        """All run sets, those that are going first, then the newest."""
-        found = [self._named(one.view) for one in list(self._sets.values()) if one.view]
+        """All run sets that have evals, those that are going first, then the newest."""
+        found = [self._named(one.view) for one in self._shown()]
         return sorted(found, key=lambda view: (view["state"] != "going", -_created(view)))
 
     def view(self, run_set_id: str) -> dict[str, Any] | None:
@@ -122,22 +128,17 @@ class LiveFeed:
         set_concurrency(one.file, eval_id, limit)
 
     def _find(self, run_set_id: str) -> LiveRunSet | None:
-        for one in list(self._sets.values()):
-            if one.view and one.view["run_set_id"] == run_set_id:
-                return one
-        return None
+        found = (one for one in self._shown() if one.view["run_set_id"] == run_set_id)
+        return next(found, None)
+
+    def _shown(self) -> list[LiveRunSet]:
+        known = list(self._sets.values())  # a tick on its thread may add one
+        return [one for one in known if one.view and one.view["evals"]]
 
     def _named(self, view: dict[str, Any]) -> dict[str, Any]:
         """`view` with the key of each eval's record in the table of runs."""
         evals = [{**row, "key": row["run_id"] if row["record"] else None} for row in view["evals"]]
         return {**view, "evals": evals}
-
-
-def _stamp(file: Path) -> int:
-    """Changes with the file: its own time, and its log's."""
-    log_file = file.with_name(f"{file.name}-wal")
-    times = [one.stat().st_mtime_ns for one in (file, log_file) if one.exists()]
-    return max(times, default=0)
 
 
 def _created(view: dict[str, Any]) -> float:

@@ -77,7 +77,7 @@ class LiveRunSet:
         self.view = {
             "run_set_id": snapshot.run_set_id,
             "now": now,
-            "state": _state(snapshot, now),
+            "state": _state(snapshot, now, changed_at(self.file) / 1e9),
             "global_limit": snapshot.global_limit,
             "evals": evals,
             "executors": executors,
@@ -154,6 +154,13 @@ class LiveRunSet:
             return {}, False
 
 
+def changed_at(file: Path) -> int:
+    """When a state file was last written, in nanoseconds: its own time, or its log's."""
+    log_file = file.with_name(f"{file.name}-wal")
+    times = [one.stat().st_mtime_ns for one in (file, log_file) if one.exists()]
+    return max(times, default=0)
+
+
 def record_of(row: EvalRow) -> Path | None:
     """The record of an eval, where its recorder has said so in the state file."""
     position = _parsed(row.record_position)
@@ -168,13 +175,16 @@ def _parsed(text: str | None) -> Any:
         return None
 
 
-def _state(snapshot: Snapshot, now: float) -> str:
-    """`going`, `over`, or `silent`: evals should be running and nobody says so."""
-    if all(row.state != "running" for row in snapshot.evals):
+def _state(snapshot: Snapshot, now: float, written_at: float) -> str:
+    """`going`, `over`, or `silent`: evals should be running and nobody says so.
+
+    Before the first executor there is the file's own time: an eval may queue tasks for long.
+    """
+    if snapshot.evals and all(row.state not in ("queued", "running") for row in snapshot.evals):
         return "over"
     beats = [row.heartbeat_at for row in snapshot.executors if row.state == "running"]
     beats += [row.created_at for row in snapshot.evals]
-    return "going" if now - max(beats) < SILENT_SECONDS else "silent"
+    return "going" if now - max([*beats, written_at]) < SILENT_SECONDS else "silent"
 
 
 def _executor(row: ExecutorRow, now: float) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import { installKeys, showHelp } from "./keys.js";
 const main = document.getElementById("main");
 let leave = () => {};
 let shown = "";
+let retry = 0;
+const RETRY_MS = 2000;
 
 function parse() {
   const [path, query] = (location.hash.slice(1) || "/").split("?");
@@ -23,7 +25,9 @@ function problem(error) {
   return h("section.panel.problem", { role: "alert" }, h("h2", {}, "That did not work"), h("p", {}, error.message), h("p", {}, h("a", { href: "#/" }, "All runs")));
 }
 
-async function route() {
+// A view that failed is tried again for as long as it is asked for: its run may only be starting.
+async function route({ again = false } = {}) {
+  clearTimeout(retry);
   const { parts, query } = parse();
   const view = VIEWS[parts[0]] || home;
   const identity = parts.slice(0, 2).join("/");
@@ -31,8 +35,10 @@ async function route() {
   if (!sameView) {
     leave();
     leave = () => {};
-    replace(main, h("div.loading", { role: "status" }, "Loading…"));
-    window.scrollTo(0, 0);
+    if (!again) {
+      replace(main, h("div.loading", { role: "status" }, "Loading…"));
+      window.scrollTo(0, 0);
+    }
   }
   shown = identity;
   header(parts);
@@ -41,7 +47,9 @@ async function route() {
     if (left) leave = left;
   } catch (error) {
     shown = "";
-    replace(main, problem(error));
+    const text = main.querySelector(".problem p")?.textContent;
+    if (text !== error.message) replace(main, problem(error));
+    if (!isExport) retry = setTimeout(route, RETRY_MS, { again: true });
   }
 }
 
@@ -88,5 +96,5 @@ function nextTheme() {
 
 applyTheme(stored());
 installKeys();
-window.addEventListener("hashchange", route);
+window.addEventListener("hashchange", () => route());
 route();
