@@ -5,7 +5,7 @@ Layers, each importing only those above it:
     errors, task, usage, run_context       values
     async_tools, pickling, task_checks     small tools
     recorder_protocol, recorder,
-    recorder_direct, recorder_capture,
+    recorder_base, recorder_direct, recorder_capture,
     recorder_replay                        where events go
     eval, spec                             Eval, RunnerArgs, EvalSpec
     library_config, metrics, self_test     hooks, statistics, checks
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nanoeval_core.recorder import dummy_recorder as dummy_recorder
     from nanoeval_core.recorder import get_recorder as get_recorder
     from nanoeval_core.recorder import set_default_recorder as set_default_recorder
+    from nanoeval_core.recorder_base import BaseRecorder as BaseRecorder
     from nanoeval_core.recorder_protocol import RecorderConfig as RecorderConfig
     from nanoeval_core.recorder_protocol import RecorderProtocol as RecorderProtocol
     from nanoeval_core.spec import EvalSpec as EvalSpec
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from nanoeval_core.usage import report_usage as report_usage
 
 _HOME = {
+    "BaseRecorder": "nanoeval_core.recorder_base",
     "BudgetExceeded": "nanoeval_core.errors",
     "ConfigError": "nanoeval_core.errors",
     "Eval": "nanoeval_core.eval",
@@ -83,6 +85,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BaseRecorder",
     "BudgetExceeded",
     "ConfigError",
     "Eval",

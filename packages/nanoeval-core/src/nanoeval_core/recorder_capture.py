@@ -7,10 +7,10 @@ import dataclasses
 import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_base import CallMethods
 from nanoeval_core.recorder_protocol import RunSpec, View
 
 RESULT_METHODS = frozenset({"record_match", "record_sample_completed"})
@@ -40,7 +40,7 @@ class CallEncoder:
         return CapturedAttempt(self, sample_id, group_id, {})
 
 
-class CapturedAttempt:
+class CapturedAttempt(CallMethods):
     """An `AttemptRecorder` that keeps a pickled snapshot of each call."""
 
     def __init__(
@@ -61,17 +61,6 @@ class CapturedAttempt:
     def run_spec(self) -> RunSpec:
         return self._encoder.run_spec
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
-
     def current_sample_id(self) -> str | None:
         return self._sample_id
 
@@ -88,27 +77,12 @@ class CapturedAttempt:
         with set_default_recorder(bound):
             yield bound
 
-    def _keep(self, method: str, *arguments: Any, **keywords: Any) -> None:
+    def record_call(self, method: str, *arguments: Any, **keywords: Any) -> None:
         self._calls.append((self._header, method, _snapshot((arguments, keywords))))
-
-    def record_match(self, correct: bool, **extra: Any) -> None:
-        self._keep("record_match", correct, **extra)
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        self._keep("record_sampling", prompt, sampled, **extra)
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        self._keep("record_sample_completed", **extra)
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        self._keep("record_error", msg, error, **kwargs)
-
-    def record_extra(self, data: Any) -> None:
-        self._keep("record_extra", data)
 
     def record_final_report(self, final_report: Any) -> None:
         """Record it as an extra event: the final report of a run is the runner's to write."""
-        self._keep("record_extra", {"final_report": final_report})
+        self.record_extra({"final_report": final_report})
 
     def evalboard_url(self, view: View) -> str | None:
         return self._encoder.urls.get(view)
@@ -116,7 +90,7 @@ class CapturedAttempt:
     def __getattr__(self, name: str) -> Callable[..., None]:
         """A recorder's own `record_…` methods are captured like those of the protocol."""
         if name.startswith("record_") and name in self._encoder.extra_methods:
-            return lambda *arguments, **keywords: self._keep(name, *arguments, **keywords)
+            return lambda *arguments, **keywords: self.record_call(name, *arguments, **keywords)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def take(self, *, completed: bool) -> bytes:

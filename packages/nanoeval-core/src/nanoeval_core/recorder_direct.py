@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
-from nanoeval_core.recorder_protocol import AttemptRecorder, EventEncoder
+from nanoeval_core.recorder_base import CallMethods
+from nanoeval_core.recorder_protocol import EventEncoder
 
 
-class DirectRecording(ABC):
+class DirectRecording(CallMethods):
     """Recording outside of the runner's attempts, by way of `encoder` and `write_events`.
 
     A mixin for classes that implement `TransactionalRecorder`: each call is an attempt of its
@@ -43,22 +44,7 @@ class DirectRecording(ABC):
         finally:
             self.write_events([attempt.take(completed=completed)])
 
-    def _record(self, record: Callable[[AttemptRecorder], None]) -> None:
+    def record_call(self, method: str, *arguments: Any, **keywords: Any) -> None:
         attempt = self.encoder().attempt(None, None)
-        record(attempt)
+        getattr(attempt, method)(*arguments, **keywords)
         self.write_events([attempt.take(completed=True)])
-
-    def record_match(self, correct: bool, **extra: Any) -> None:
-        self._record(lambda attempt: attempt.record_match(correct, **extra))
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        self._record(lambda attempt: attempt.record_sampling(prompt, sampled, **extra))
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        self._record(lambda attempt: attempt.record_sample_completed(**extra))
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        self._record(lambda attempt: attempt.record_error(msg, error, **kwargs))
-
-    def record_extra(self, data: Any) -> None:
-        self._record(lambda attempt: attempt.record_extra(data))

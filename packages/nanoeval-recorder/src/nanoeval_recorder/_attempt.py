@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_base import EventMethods
 from nanoeval_core.recorder_protocol import RunSpec, View
 
 from nanoeval_recorder._values import append_json, encode
@@ -39,7 +39,7 @@ class EventFormat(Protocol):
         ...
 
 
-class BufferedAttempt:
+class BufferedAttempt(EventMethods):
     """An `AttemptRecorder` that encodes each event at the call that records it."""
 
     __slots__ = ("_buffer", "_format", "_results", "extra", "group_id", "sample_id")
@@ -62,17 +62,6 @@ class BufferedAttempt:
     def run_spec(self) -> RunSpec:
         return self._format.run_spec
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
-
     def current_sample_id(self) -> str | None:
         return self.sample_id
 
@@ -91,7 +80,7 @@ class BufferedAttempt:
         with set_default_recorder(bound):
             yield bound
 
-    def record(self, event_type: str, data: Any) -> None:
+    def record_event(self, event_type: str, data: Any) -> None:
         buffer = self._buffer
         if buffer is None:
             buffer = self._buffer = bytearray()
@@ -123,7 +112,7 @@ class BufferedAttempt:
             data["prob_correct"] = prob_correct
         if extra:
             data.update(extra)
-        self.record("match", data)
+        self.record_event("match", data)
 
     def record_sampling(
         self,
@@ -141,20 +130,11 @@ class BufferedAttempt:
         data = {"prompt": prompt, "sampled": replies}
         if extra:
             data.update(extra)
-        self.record("sampling", data)
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        self.record("sample_completed", extra)
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        self.record("error", error_data(msg, error, kwargs))
-
-    def record_extra(self, data: Any) -> None:
-        self.record("extra", data)
+        self.record_event("sampling", data)
 
     def record_final_report(self, final_report: Any) -> None:
         """Record it as an extra event: the final report of a run is the runner's to write."""
-        self.record("extra", {"final_report": final_report})
+        self.record_extra({"final_report": final_report})
 
     def evalboard_url(self, view: View) -> str | None:
         return self._format.urls.get(view)
@@ -186,20 +166,3 @@ def as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, tuple) else [value]
-
-
-def error_data(msg: str, error: BaseException | None, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The `data` of an `error` event: `type` and `message` of the error, and what was said."""
-    return {
-        "type": type(error).__name__ if error is not None else None,
-        "message": str_of(error) if error is not None else msg,
-        "msg": msg,
-        **more,
-    }
-
-
-def str_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001  recorded instead of the message
-        return f"<{type(error).__name__} whose str() raises {type(failure).__name__}>"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_base import CallMethods
 from nanoeval_core.recorder_protocol import AttemptRecorder, RunSpec, View
 
 METHOD_OF_TYPE = {
@@ -20,7 +20,7 @@ METHOD_OF_TYPE = {
 }
 
 
-class ForwardingAttempt(ABC):
+class ForwardingAttempt(CallMethods):
     """Passes what is recorded on to `targets`."""
 
     def __init__(self, targets: Sequence[AttemptRecorder]) -> None:
@@ -40,17 +40,6 @@ class ForwardingAttempt(ABC):
     @property
     def run_spec(self) -> RunSpec:
         return self.targets[0].run_spec
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
 
     def current_sample_id(self) -> str | None:
         return self.targets[0].current_sample_id()
@@ -73,7 +62,7 @@ class ForwardingAttempt(ABC):
             stack.enter_context(set_default_recorder(bound))
             yield bound
 
-    def _forward(self, method: str, *arguments: Any, **keywords: Any) -> None:
+    def record_call(self, method: str, *arguments: Any, **keywords: Any) -> None:
         if self.takes(method):
             for target in self.targets:
                 # A method of its own that one recorder has is no concern of another.
@@ -81,28 +70,13 @@ class ForwardingAttempt(ABC):
                 if call is not None:
                     call(*arguments, **keywords)
 
-    def record_match(self, correct: bool, **extra: Any) -> None:
-        self._forward("record_match", correct, **extra)
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        self._forward("record_sampling", prompt, sampled, **extra)
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        self._forward("record_sample_completed", **extra)
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        self._forward("record_error", msg, error, **kwargs)
-
-    def record_extra(self, data: Any) -> None:
-        self._forward("record_extra", data)
-
     def record_final_report(self, final_report: Any) -> None:
-        self._forward("record_final_report", final_report)
+        self.record_call("record_final_report", final_report)
 
     def evalboard_url(self, view: View) -> str | None:
         return next((url for target in self.targets if (url := target.evalboard_url(view))), None)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if name.startswith("record_") and any(hasattr(target, name) for target in self.targets):
-            return lambda *arguments, **keywords: self._forward(name, *arguments, **keywords)
+            return lambda *arguments, **keywords: self.record_call(name, *arguments, **keywords)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

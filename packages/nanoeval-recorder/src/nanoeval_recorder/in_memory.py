@@ -6,8 +6,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import chz
 from nanoeval_core.recorder import current_run_spec, set_default_recorder
@@ -69,17 +68,6 @@ class InMemoryRecorder(DirectRecording):
     @property
     def final_report(self) -> Any:
         return self._log.final_reports.get(self._run_spec.run_id)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
 
     def encoder(self) -> EvallibFormat:
         return self._format

@@ -2,13 +2,12 @@
 
 Parameters are the eval's arguments, metrics the matches as they come in and the final report's
 numbers, artifacts the spec and the report. Needs the extra `nanoeval-recorder[mlflow]`; without a
-server, `tracking_uri` is a folder. It is the pattern for such boards: a plain `RecorderProtocol`,
-called in the driver with what finished attempts recorded.
+server, `tracking_uri` is a folder. It is the pattern for such boards: a `BaseRecorder`, called in
+the driver with what finished attempts recorded.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
 import os
@@ -21,6 +20,7 @@ from urllib.parse import urlparse
 import chz
 import msgspec
 from nanoeval_core.errors import RecorderError
+from nanoeval_core.recorder_base import BaseRecorder
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec, View
 
 from nanoeval_recorder._run_description import describe_run
@@ -35,7 +35,7 @@ MAX_PARAM = 500  # characters of a parameter: what file stores and servers both 
 RUN_TAG = "nanoeval.run_id"
 
 
-class MLflowRecorder:
+class MLflowRecorder(BaseRecorder):
     """Records one run. Made by `mlflow_recorder().factory`.
 
     A run that is resumed goes on in the MLflow run that it began.
@@ -44,17 +44,13 @@ class MLflowRecorder:
     def __init__(
         self, run_spec: RunSpec, client: Any, experiment: str, spec: Mapping[str, Any]
     ) -> None:
-        self._run_spec = run_spec
+        super().__init__(run_spec)
         self._client = client
         self._experiment = experiment
         self._spec = dict(spec)
         self._run: Any = None
         self._matches = self._correct = self._errors = 0
         self._finished = False
-
-    @property
-    def run_spec(self) -> RunSpec:
-        return self._run_spec
 
     def __enter__(self) -> Self:
         known = self._client.get_experiment_by_name(self._experiment)
@@ -111,35 +107,15 @@ class MLflowRecorder:
         status = "FINISHED" if self._finished else "FAILED" if exc is not None else "KILLED"
         self._client.set_terminated(self._run.info.run_id, status)
 
-    def current_sample_id(self) -> str | None:
-        return None
-
-    def current_group_id(self) -> str | None:
-        return None
-
-    @contextlib.contextmanager
-    def as_default_recorder(
-        self, sample_id: str, group_id: str, **extra: Any
-    ) -> Iterator[MLflowRecorder]:
-        yield self
-
-    def record_match(self, correct: bool, **extra: Any) -> None:
-        self._matches += 1
-        self._correct += bool(correct)
-        if self._matches % MATCHES_A_POINT == 0:
-            self._point()
-
-    def record_sampling(self, prompt: Any, sampled: Any, **extra: Any) -> None:
-        """Not kept: MLflow is for numbers; `tee` it with a recorder that writes a file."""
-
-    def record_sample_completed(self, **extra: Any) -> None:
-        """Not kept, as samplings are not."""
-
-    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
-        self._errors += 1
-
-    def record_extra(self, data: Any) -> None:
-        """Not kept, as samplings are not."""
+    def record_event(self, event_type: str, data: Any) -> None:
+        """Count it. Samplings are not kept: MLflow is for numbers; `tee` it with a file."""
+        if event_type == "error":
+            self._errors += 1
+        elif event_type == "match":
+            self._matches += 1
+            self._correct += bool(data["correct"])
+            if self._matches % MATCHES_A_POINT == 0:
+                self._point()
 
     def _point(self) -> None:
         counts: dict[str, float] = {"matches": self._matches, "errors": self._errors}
