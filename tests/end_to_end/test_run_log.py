@@ -72,3 +72,47 @@ def test_a_short_run_in_code_loads_neither_structlog_nor_rich(home: Path) -> Non
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
     )
     assert done.returncode == 0, done.stderr
+
+
+POOLED = """
+import asyncio, logging
+import chz
+from nanoeval import Eval, EvalSpec, RunnerArgs, Task, run
+
+log = logging.getLogger("mine")
+
+@chz.chz
+class Talkative(Eval):
+    def get_name(self):
+        return "talkative"
+
+    async def get_tasks(self):
+        return [Task(question_id=f"q{n}") for n in range(20)]
+
+    async def evaluate(self, task):
+        log.warning("%s: %s", task.question_id, "x" * 20_000)
+        return True
+
+    async def get_summary(self, results):
+        return {"n": len(results)}
+
+if __name__ == "__main__":
+    runner = RunnerArgs(
+        experimental_use_multiprocessing=True, num_processes=2, run_set_id="mine", concurrency=4
+    )
+    print(asyncio.run(run(EvalSpec(eval=Talkative(), runner=runner)))["n"])
+"""
+
+
+def test_what_processes_of_a_pool_log_is_in_the_file_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "pooled.py").write_text(POOLED)
+    done = run_python(tmp_path / "pooled.py", folder=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "20"), done.stderr
+    (file,) = (tmp_path / "home").rglob("mine.log")
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    said = [entry for entry in entries if entry["logger"] == "mine"]
+    assert sorted(entry["event"].partition(":")[0] for entry in said) == sorted(
+        f"q{number}" for number in range(20)
+    )
+    assert all(entry["executor"] for entry in said)
+    assert done.stderr.count("q7: xxx") == 1  # and on the console, as without a log

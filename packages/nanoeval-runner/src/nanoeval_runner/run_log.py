@@ -1,7 +1,8 @@
 """The log file of a run set: everything that is logged while it runs, as JSON Lines.
 
-It is made at the first record, and structlog is loaded then, on the thread that writes: a run of a
-dozen tasks with nothing to report waits for neither.
+The driver and the processes of its pool each append to it, a line at a time. It is made at the
+first record, and structlog is loaded then, on the thread that writes: a run of a dozen tasks with
+nothing to report waits for neither.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging.handlers
 import os
 import queue
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from nanoeval_runner.queue.paths import user_state_dir
 
@@ -29,11 +30,15 @@ class RunLog(logging.handlers.QueueHandler):
 
     Levels are the loggers' business: `nanoeval_logging` has nanoeval's own at INFO, and without it
     warnings and errors arrive here.
+
+    Args:
+        run_set_id: whose log it is.
+        executor: the name of the executor that this process is; None in the driver.
     """
 
-    def __init__(self, run_set_id: str) -> None:
+    def __init__(self, run_set_id: str, *, executor: str | None = None) -> None:
         super().__init__(queue.SimpleQueue())
-        self._file = _LogFile(log_file(run_set_id))
+        self._file = _LogFile(log_file(run_set_id), executor)
         self._listener: logging.handlers.QueueListener | None = None
 
     def open(self) -> None:
@@ -76,40 +81,43 @@ class RunLog(logging.handlers.QueueHandler):
 class _LogFile(logging.Handler):
     """Writes records to a file that only its owner can read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, executor: str | None) -> None:
         super().__init__()
         self._path = path
-        self._stream: IO[str] | None = None
+        self._executor = executor
+        self._fd: int | None = None
         self._failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._failed:
             return
         try:
-            if self._stream is None:
-                self._stream = self._open()
-            self._stream.write(self.format(record) + "\n")
-            self._stream.flush()
+            if self._fd is None:
+                self._fd = self._open()
+            # One write, appending: lines of several processes do not mix.
+            os.write(self._fd, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._failed = True
             # Not to the log: that is what has failed. The console still has its part.
             os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
 
-    def _open(self) -> IO[str]:
+    def _open(self) -> int:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.setFormatter(_json_formatter())
-        opened = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        return os.fdopen(opened, "a", encoding="utf-8")
+        self.setFormatter(_json_formatter(self._executor))
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
         super().close()
 
 
-def _json_formatter() -> logging.Formatter:
+def _json_formatter(executor: str | None) -> logging.Formatter:
     import structlog  # noqa: PLC0415  heavy, and only runs that log something need it
+
+    def add_executor(logger: Any, name: str, entry: Any) -> Any:
+        return entry if executor is None else {**entry, "executor": executor}
 
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
@@ -117,6 +125,7 @@ def _json_formatter() -> logging.Formatter:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
+            add_executor,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,

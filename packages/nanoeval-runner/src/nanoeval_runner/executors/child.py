@@ -26,6 +26,7 @@ from nanoeval_runner.inspection import start_aiomonitor
 from nanoeval_runner.queue.paths import shared_dir
 from nanoeval_runner.queue.rows import Completion
 from nanoeval_runner.queue.store import Store
+from nanoeval_runner.run_log import RunLog
 
 KIND = "multiprocess"
 
@@ -63,7 +64,7 @@ def main(args: ChildArgs, pipe: Any) -> None:
     _die_with_parent(args.parent_pid)
     set_library_config(args.library_config)
     try:
-        asyncio.run(_serve(args, pipe))
+        asyncio.run(_serve_logged(args, pipe))
     except StateError as error:  # a full disk: the parent meets it too, and ends the run
         sys.exit(f"executor {args.name}: {error}")
 
@@ -134,6 +135,15 @@ class _Loader:
 
     def context(self, eval_id: int) -> contextvars.Context | None:
         return None
+
+
+async def _serve_logged(args: ChildArgs, pipe: Any) -> None:
+    run_log = RunLog(args.path.stem, executor=args.name)
+    run_log.open()
+    try:
+        await _serve(args, pipe)
+    finally:
+        await run_log.finish()
 
 
 async def _serve(args: ChildArgs, pipe: Any) -> None:
