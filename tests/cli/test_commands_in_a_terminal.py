@@ -207,6 +207,21 @@ def test_export_csv_and_jsonl(ran: Path) -> None:
     assert "--force" in again.stderr
 
 
+def test_export_parquet_and_inspect(ran: Path) -> None:
+    polars = pytest.importorskip("polars")
+    inspect_log = pytest.importorskip("inspect_ai.log")
+    done = piped("export", "second", "--to", "parquet", "-o", "out.parquet", folder=ran)
+    assert done.returncode == 0, done.stderr
+    frame = polars.read_parquet(ran / "out.parquet")
+    assert len(frame) == 2
+    assert {"sample_id", "correct"} <= set(frame.columns)
+    done = piped("export", "second", "--to", "inspect", "-o", "out.json", folder=ran)
+    assert done.returncode == 0, done.stderr
+    assert len(inspect_log.read_eval_log(str(ran / "out.json")).samples) == 2
+    text = piped("export", "second", "--to", "parquet", "-o", "-", folder=ran)
+    assert (text.returncode, "is no text" in text.stderr) == (2, True)
+
+
 def test_concurrency_is_shown_and_changed(ran: Path) -> None:
     with nanoeval("concurrency", "second", "17", folder=ran) as terminal:
         assert terminal.finish() == 0
