@@ -130,6 +130,7 @@ MISTAKES = [
     Mistake(("compare", "last"), ("name two, as in `nanoeval compare A B`",)),
     Mistake(("export", "last", "--to", "xls"), ("'xls'", "parquet")),
     Mistake(("export", "last"), ("required: --to",)),
+    Mistake(("export", "last", "--to", "inspect", "-o", "x.log"), ("x.log", "*.json or *.eval")),
     Mistake(("resume", "nope"), ("there is no run set 'nope'",), code=1),
     Mistake(("sweep", "@:MyEval", "n=1,1"), ("twice", "give each value once")),
     Mistake(("sweep", "@:MyEval", "runner.run_set_id=a,b"), ("--name names it",)),

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to; - is stdout")
     parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
     asked = parser.parse_args(arguments)
+    if asked.to == "inspect" and not (asked.output or ".json").endswith((".json", ".eval", "-")):
+        raise ConfigError(f"--output {asked.output}: Inspect reads files named *.json or *.eval")
     record = record_path(find_run(asked.run))
     if asked.output == "-":
         if asked.to not in ("csv", "jsonl"):
