@@ -10,9 +10,7 @@ from nanoeval_core.recorder import set_default_recorder
 from nanoeval_core.recorder_base import EventMethods
 from nanoeval_core.recorder_protocol import RunSpec, View
 
-from nanoeval_recorder._values import append_json, encode
-
-NEWLINE = ord("\n")
+from nanoeval_recorder._values import encode, encode_fast
 
 # What says how an attempt went; never written of an attempt that did not count.
 RESULT_TYPES = frozenset({"match", "sample_completed"})
@@ -31,18 +29,14 @@ class EventFormat(Protocol):
 
     def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt: ...
 
-    first_byte: int
-    """What each line begins with: the brace, or what the driver puts more in front of."""
-
-    def event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> Any:
-        """What to encode as one line."""
-        ...
-
 
 class BufferedAttempt(EventMethods):
-    """An `AttemptRecorder` that encodes each event at the call that records it."""
+    """An `AttemptRecorder` that encodes each event at the call that records it.
 
-    __slots__ = ("_buffer", "_format", "_results", "extra", "group_id", "sample_id")
+    Formats subclass it: their `record_event` gives `keep` what a line of theirs holds.
+    """
+
+    __slots__ = ("_format", "_lines", "_results", "extra", "group_id", "sample_id")
 
     def __init__(
         self,
@@ -55,8 +49,8 @@ class BufferedAttempt(EventMethods):
         self.sample_id = sample_id
         self.group_id = group_id
         self.extra = extra
-        self._buffer: bytearray | None = None  # lines, each with its newline
-        self._results: list[tuple[int, int]] = []  # where in the buffer the results are
+        self._lines: list[bytes] = []
+        self._results: list[int] = []  # which of the lines are results
 
     @property
     def run_spec(self) -> RunSpec:
@@ -73,29 +67,20 @@ class BufferedAttempt(EventMethods):
         self, sample_id: str, group_id: str, **extra: Any
     ) -> Iterator[BufferedAttempt]:
         """Record under other ids inside the `with`; the events stay part of this attempt."""
-        if self._buffer is None:
-            self._buffer, self._results = bytearray(), []
-        bound = BufferedAttempt(self._format, sample_id, group_id, {**(self.extra or {}), **extra})
-        bound._buffer, bound._results = self._buffer, self._results
+        both = {**(self.extra or {}), **extra}
+        bound = type(self)(self._format, sample_id, group_id, both)
+        bound._lines, bound._results = self._lines, self._results
         with set_default_recorder(bound):
             yield bound
 
-    def record_event(self, event_type: str, data: Any) -> None:
-        buffer = self._buffer
-        if buffer is None:
-            buffer = self._buffer = bytearray()
-            self._results = []
-        start = len(buffer)
-        event = self._format.event(event_type, data, self)
-        try:
-            append_json(event, buffer, start)
-        except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
-            del buffer[start:]
-            buffer += encode(event)
-        buffer[start] = self._format.first_byte
-        buffer.append(NEWLINE)
+    def keep(self, event_type: str, line: Any) -> None:
+        """Encode `line`, which an event of `event_type` became."""
         if event_type in RESULT_TYPES:
-            self._results.append((start, len(buffer)))
+            self._results.append(len(self._lines))
+        try:
+            self._lines.append(encode_fast(line))
+        except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
+            self._lines.append(encode(line))
 
     def record_match(
         self,
@@ -140,14 +125,16 @@ class BufferedAttempt(EventMethods):
         return self._format.urls.get(view)
 
     def take(self, *, completed: bool) -> bytes:
-        buffer, results = self._buffer, self._results
-        if buffer is None:
+        lines = self._lines
+        if not lines:
             return b""
-        self._buffer = None
         if not completed:
-            for start, end in reversed(results):
-                del buffer[start:end]
-        return bytes(buffer)
+            results = set(self._results)
+            lines = [line for place, line in enumerate(lines) if place not in results]
+        taken = b"".join([line + b"\n" for line in lines]) if lines else b""
+        self._lines.clear()  # in place: what is bound to other ids shares them
+        self._results.clear()
+        return taken
 
 
 def as_bool(value: Any) -> Any:

@@ -183,5 +183,5 @@ _BY_BASE: tuple[tuple[type | tuple[type, ...], Any], ...] = (
 
 _encoder = msgspec.json.Encoder(enc_hook=_hook)
 
-append_json = _encoder.encode_into
-"""The fast half of `encode`, to the end of a buffer: (value, buffer, its length). It may raise."""
+encode_fast = _encoder.encode
+"""The fast half of `encode`: it may raise."""

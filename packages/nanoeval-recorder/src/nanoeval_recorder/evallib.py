@@ -49,25 +49,30 @@ class _Event(msgspec.Struct, gc=False):
 class EvallibFormat:
     """Encodes an event but for the beginning with its ids, which the driver puts in front."""
 
-    first_byte = ord(",")
-
     def __init__(self, run_spec: RunSpec, created_by: str, urls: Mapping[str, str]) -> None:
         self.run_spec = run_spec
         self.urls = urls
-        self._created_by = created_by
+        self.created_by = created_by
 
-    def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt:
-        return BufferedAttempt(self, sample_id, group_id)
+    def attempt(self, sample_id: str | None, group_id: str | None) -> EvallibAttempt:
+        return EvallibAttempt(self, sample_id, group_id)
 
-    def event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> Any:
+
+class EvallibAttempt(BufferedAttempt):
+    """Collects an attempt's events as the format has them."""
+
+    __slots__ = ()
+    _format: EvallibFormat
+
+    def record_event(self, event_type: str, data: Any) -> None:
         if event_type == "sample_completed":
-            event_type, data = "metrics", {"completed": True, **data}
-        event = _Event(
-            attempt.sample_id, event_type, data, self._created_by, _now(_UTC), attempt.group_id
-        )
-        if attempt.extra:
-            return {**msgspec.structs.asdict(event), **_beside(attempt.extra)}
-        return event
+            data = {"completed": True, **data}
+        name = "metrics" if event_type == "sample_completed" else event_type
+        by = self._format.created_by
+        event: Any = _Event(self.sample_id, name, data, by, _now(_UTC), self.group_id)
+        if self.extra:
+            event = {**msgspec.structs.asdict(event), **_beside(self.extra)}
+        self.keep(event_type, event)
 
 
 def _beside(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +120,7 @@ class EvallibRecorder(FileRecorder):
             view = memoryview(chunk)
             start, end = 0, chunk.find(b"\n") + 1
             while end:
-                pieces += (b"%b%d" % (prefix, number), view[start:end])
+                pieces += (b"%b%d," % (prefix, number), view[start + 1 : end])
                 number += 1
                 start, end = end, chunk.find(b"\n", end) + 1
         return pieces, number

@@ -75,7 +75,7 @@ class InMemoryRecorder(DirectRecording):
     def write_events(self, events: Sequence[bytes]) -> None:
         with self._lock:
             for line in b"".join(events).splitlines():
-                event = parse_event(b"{" + line[1:])
+                event = parse_event(line)
                 event.run_id, event.event_id = self._run_spec.run_id, len(self._events)
                 self._events.append(event)
 

@@ -29,24 +29,28 @@ _RESERVED = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
 class JsonFormat:
     """Encodes whole lines; the driver only writes them."""
 
-    first_byte = ord("{")
-
     def __init__(self, run_spec: RunSpec, urls: Mapping[str, str]) -> None:
         self.run_spec = run_spec
         self.urls = urls
 
-    def attempt(self, sample_id: str | None, group_id: str | None) -> BufferedAttempt:
-        return BufferedAttempt(self, sample_id, group_id)
+    def attempt(self, sample_id: str | None, group_id: str | None) -> JsonAttempt:
+        return JsonAttempt(self, sample_id, group_id)
 
-    def event(self, event_type: str, data: Any, attempt: BufferedAttempt) -> Any:
+
+class JsonAttempt(BufferedAttempt):
+    """Collects an attempt's events as the format has them."""
+
+    __slots__ = ()
+
+    def record_event(self, event_type: str, data: Any) -> None:
         fields = {"data": data} if event_type == "extra" else data
-        line = _line(event_type, attempt.sample_id, attempt.group_id)
-        if attempt.extra:
-            fields = {**attempt.extra, **fields}
+        line = _line(event_type, self.sample_id, self.group_id)
+        if self.extra:
+            fields = {**self.extra, **fields}
         if not _RESERVED.isdisjoint(fields):
             fields = {f"{name}_" if name in _RESERVED else name: v for name, v in fields.items()}
         line.update(fields)
-        return line
+        self.keep(event_type, line)
 
 
 def _line(record_type: str, sample_id: str | None, group_id: str | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from nanoeval_runner.executors.engines import Pool, make_pool
 from nanoeval_runner.executors.in_process import InProcessExecutor
 from nanoeval_runner.executors.protocol import EvalHandle
 from nanoeval_runner.executors.watchdog import BEAT_SECONDS
+from nanoeval_runner.garbage import collected_rarely
 from nanoeval_runner.inspection import describe, start_aiomonitor
 from nanoeval_runner.monitors import MonitorBeside
 from nanoeval_runner.queue import backup
@@ -159,23 +160,26 @@ class Engine:
 
     async def _serve(self) -> None:
         try:
-            async with task_group() as group:
-                self._group = group
-                housekeeping = group.create_task(self._keep_house(), name="housekeeping")
-                reading = group.create_task(self._read_results(), name="read results")
-                watching = group.create_task(self._watch_executors(group), name="watch executors")
-                if self._check_pages:
-                    # Reads the whole file: beside the run, not before it.
-                    group.create_task(self.store.check_pages(), name="check pages")
-                self._ready.set()
-                await self._closing.wait()
-                if self._local is not None and self._local.loop is not None:
-                    self._local.loop.stop(release=True)
-                for pool in self._pools.values():
-                    await pool.stop()
-                housekeeping.cancel()
-                reading.cancel()
-                watching.cancel()
+            with collected_rarely():
+                async with task_group() as group:
+                    self._group = group
+                    housekeeping = group.create_task(self._keep_house(), name="housekeeping")
+                    reading = group.create_task(self._read_results(), name="read results")
+                    watching = group.create_task(
+                        self._watch_executors(group), name="watch executors"
+                    )
+                    if self._check_pages:
+                        # Reads the whole file: beside the run, not before it.
+                        group.create_task(self.store.check_pages(), name="check pages")
+                    self._ready.set()
+                    await self._closing.wait()
+                    if self._local is not None and self._local.loop is not None:
+                        self._local.loop.stop(release=True)
+                    for pool in self._pools.values():
+                        await pool.stop()
+                    housekeeping.cancel()
+                    reading.cancel()
+                    watching.cancel()
         finally:
             self.kill_executors()
             self._group = None

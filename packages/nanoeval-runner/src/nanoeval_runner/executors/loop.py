@@ -23,6 +23,7 @@ from nanoeval_runner.executors.attempts import Attempt
 from nanoeval_runner.executors.open_evals import OpenEval
 from nanoeval_runner.executors.protocol import EvalLoader, ExecutorEvents, TaskSource
 from nanoeval_runner.failures import dump_failure
+from nanoeval_runner.garbage import collected_rarely
 from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
 from nanoeval_runner.queue.states import next_chunk, retry_delay
 
@@ -127,9 +128,10 @@ class ExecutorLoop:
     async def run(self) -> None:
         """Run until stopped (or fenced) and all attempts are over; then leave every context."""
         try:
-            while not self._over():
-                await self._wait()
-                await self._exchange()
+            with collected_rarely():
+                while not self._over():
+                    await self._wait()
+                    await self._exchange()
         finally:
             await self._leave(list(self.evals))
 

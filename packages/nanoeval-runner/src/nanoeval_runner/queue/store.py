@@ -61,6 +61,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     # In WAL mode NORMAL loses nothing to a killed process; on a tmpfs there is nothing to sync.
     synchronous = "OFF" if on_memory_file_system(path) else "NORMAL"
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA secure_delete = OFF")  # some builds zero what is deleted
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("PRAGMA cache_size = -32000")
     return connection
