@@ -30,6 +30,7 @@ from nanoeval_recorder.events import (
     RunStarted,
     Sampling,
 )
+from nanoeval_recorder.outline import outlines
 
 from tests.support.recorder_driver import attempt, build, ids
 
@@ -164,6 +165,52 @@ def test_gzipped_records_are_read(tmp_path: Path) -> None:
     packed.parent.mkdir()
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert [e.type for e in read(packed)] == [e.type for e in read(path)]
+
+
+def test_a_gzipped_record_cut_off_ends_there(tmp_path: Path) -> None:
+    whole = write("evallib", tmp_path / "whole", questions=400)
+    packed = tmp_path / "r.jsonl.gz"
+    compressed = gzip.compress(whole.read_bytes())
+    packed.write_bytes(compressed[: len(compressed) // 2])
+    found = [event.event_id for event in read(packed)]
+    every = [event.event_id for event in read(whole)]
+    assert 0 < len(found) < len(every)
+    assert found == every[: len(found)]
+
+
+def test_rotated_records_that_were_compressed_are_one(tmp_path: Path) -> None:
+    config = evallib_recorder(log_dir=str(tmp_path), rotate_bytes=2000)
+    recorder = build(config, ids())
+    assert isinstance(recorder, FileRecorder)
+    with recorder:
+        for q in range(8):
+            recorder.write_events([attempt(recorder, record_attempt, sample_id=f"q{q}")])
+    before = [event.event_id for event in read(tmp_path)]
+    parts = sorted(tmp_path.iterdir())
+    assert len(parts) > 2
+    for part in parts:
+        part.with_name(f"{part.name}.gz").write_bytes(gzip.compress(part.read_bytes()))
+        part.unlink()
+    assert [event.event_id for event in read(tmp_path)] == before
+    assert len(reports(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_damaged_record_is_named(suffix: str, tmp_path: Path) -> None:
+    damaged = tmp_path / f"r{suffix}"
+    damaged.write_bytes(b"was never compressed")
+    with pytest.raises(RecorderError, match=rf"r{suffix} cannot be decompressed"):
+        list(read(damaged))
+
+
+def test_what_cannot_be_read_in_a_folder_does_not_hide_the_rest(tmp_path: Path) -> None:
+    good = write("evallib", tmp_path)
+    for suffix in (".jsonl.gz", ".jsonl.zst", ".jsonl"):
+        (tmp_path / f"damaged{suffix}").write_bytes(b"\x80 was never a record")
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "broken.jsonl").symlink_to(tmp_path / "nowhere")
+    assert {found.path for found in reports(tmp_path)} == {good}
+    assert {found.path for found in outlines(tmp_path)} == {good}
 
 
 def test_a_folder_gives_all_its_runs_and_nothing_else(tmp_path: Path) -> None:

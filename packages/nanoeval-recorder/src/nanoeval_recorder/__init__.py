@@ -8,7 +8,7 @@ Layers, each importing only those above it:
     _run_description, folder               what was run, and where its record is
     evallib, json_lines, in_memory         recorders
     _forwarding, _tee, filters             recorders made of recorders
-    events, reader, sample, run_report, dataframe     reading
+    _decompression, events, reader, sample, run_report, dataframe     reading
 
 nanoeval-core declares the protocols; no other package of nanoeval is imported.
 """

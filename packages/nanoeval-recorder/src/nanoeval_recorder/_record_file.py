@@ -19,6 +19,7 @@ from nanoeval_recorder._zstd import compressor
 
 SUFFIX = ".jsonl"
 ZST_SUFFIX = ".jsonl.zst"
+GZ_SUFFIX = ".jsonl.gz"  # never written by us; people compress records to keep them
 MAX_NAME = 100
 MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 
@@ -190,8 +191,8 @@ def record_path(folder: Path, run_id: str, eval_name: str, *, compressed: bool) 
 
 
 def split_name(path: Path) -> tuple[str, str]:
-    """`path.name` as what is before `.jsonl` or `.jsonl.zst`, and that."""
-    for suffix in (ZST_SUFFIX, SUFFIX):
+    """`path.name` as what is before `.jsonl`, `.jsonl.zst` or `.jsonl.gz`, and that."""
+    for suffix in (ZST_SUFFIX, GZ_SUFFIX, SUFFIX):
         if path.name.endswith(suffix):
             return path.name.removesuffix(suffix), suffix
     return path.name, ""

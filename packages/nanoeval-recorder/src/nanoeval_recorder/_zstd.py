@@ -24,7 +24,7 @@ def compressor() -> Callable[[bytes], bytes]:
 
 
 def open_reader(path: Path) -> BinaryIO:
-    """The lines of a compressed file. One that was cut off inside a frame ends early, silently.
+    """The bytes of a compressed file. One that was cut off inside a frame may end early, silently.
 
     Raises:
         RecorderError: this Python has no zstd.
@@ -34,6 +34,11 @@ def open_reader(path: Path) -> BinaryIO:
         raw = module.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
         return io.BufferedReader(raw, buffer_size=1 << 20)
     return cast("BinaryIO", module.open(path, "rb"))
+
+
+def decompression_error() -> type[Exception]:
+    """What reading bytes that are no zstd raises."""
+    return cast("type[Exception]", _module().ZstdError)
 
 
 def _module() -> Any:

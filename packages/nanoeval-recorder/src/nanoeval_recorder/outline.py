@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+from nanoeval_recorder._decompression import DamagedRecord
 from nanoeval_recorder._record_file import existing_parts, split_name
 from nanoeval_recorder.events import Event, FinalReport, RunStarted
 from nanoeval_recorder.reader import open_record, parse_event, record_files
@@ -36,8 +38,15 @@ class Outline:
 
 def outlines(folder: str | Path) -> list[Outline]:
     """The records in `folder`, newest first; files that begin like none are left out."""
-    found = [outline for file in record_files(folder) if (outline := outline_of(file)) is not None]
+    found = [outline for file in record_files(folder) if (outline := _if_there(file)) is not None]
     return sorted(found, key=lambda outline: -outline.modified_at)
+
+
+def _if_there(file: Path) -> Outline | None:
+    try:
+        return outline_of(file)
+    except OSError:  # gone since the folder was listed
+        return None
 
 
 def outline_of(file: Path) -> Outline | None:
@@ -64,7 +73,7 @@ def _event(line: bytes) -> Event | None:
 def _last_line(file: Path) -> bytes:
     if file.suffix in (".zst", ".gz"):
         last = b""
-        with open_record(file) as lines:
+        with open_record(file) as lines, contextlib.suppress(DamagedRecord):
             for line in lines:
                 last = line
         return last

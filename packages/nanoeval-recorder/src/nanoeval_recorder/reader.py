@@ -6,16 +6,15 @@ compressed or not; ours, or written by the published `evals` package.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import msgspec
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder import _zstd
+from nanoeval_recorder._decompression import DamagedRecord, open_decompressed
 from nanoeval_recorder._record_file import existing_parts, split_name
 from nanoeval_recorder.events import (
     CLASSES,
@@ -29,6 +28,8 @@ from nanoeval_recorder.events import (
 )
 
 BUFFER = 1 << 20
+LONGEST_SPEC = 1 << 26
+"""Bytes of a first line: what has a longer one is another kind of file."""
 SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".log")
 
 _decode_event = msgspec.json.Decoder(TaggedEvent).decode
@@ -53,7 +54,10 @@ def read(path: str | Path) -> Iterator[Event]:
 
 
 def record_files(path: str | Path) -> list[Path]:
-    """The records that `path` names: itself, or those in a folder (first parts only), sorted."""
+    """The records that `path` names: itself, or those in a folder (first parts only), sorted.
+
+    What cannot be read in a folder (damaged, gone, a broken link) is no record.
+    """
     path = Path(path)
     if not path.is_dir():
         if not path.exists():
@@ -72,11 +76,10 @@ def _first_part(file: Path) -> Path:
 
 
 def _looks_like_record(file: Path) -> bool:
-    with open_record(file) as lines:
-        line = lines.readline()
     try:
-        fields = _parse(line)
-    except ValueError:
+        with open_record(file) as lines:
+            fields = _parse(lines.readline(LONGEST_SPEC))
+    except (OSError, ValueError, DamagedRecord):
         return False
     return isinstance(fields, dict) and _is_record_line(fields)
 
@@ -86,11 +89,13 @@ def _is_record_line(fields: dict[str, Any]) -> bool:
 
 
 def open_record(file: Path) -> BinaryIO:
-    """The bytes of a record, decompressed."""
-    if file.name.endswith(".zst"):
-        return _zstd.open_reader(file)
-    if file.name.endswith(".gz"):
-        return cast("BinaryIO", gzip.open(file, "rb"))
+    """The bytes of a record, decompressed.
+
+    Raises:
+        DamagedRecord: while it is read: it cannot be decompressed.
+    """
+    if file.name.endswith((".zst", ".gz")):
+        return open_decompressed(file)
     return file.open("rb", buffering=BUFFER)
 
 
