@@ -73,9 +73,26 @@ def test_new_writes_an_eval_that_runs_with_a_test_that_passes(ran: Path) -> None
     )
     assert done.returncode == 0, done.stdout
     script = subprocess.run(
-        [sys.executable, "sums.py"], cwd=ran, env=environment(ran), check=False, timeout=100
+        [sys.executable, "sums.py", "eval.solver.accuracy=1"],
+        cwd=ran,
+        env=environment(ran),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
     )
     assert script.returncode == 0
+    assert " 1.000 " in script.stderr  # what is given to the script is heeded
+
+
+def test_new_says_what_is_there_already(ran: Path) -> None:
+    done = piped("new", "sums", folder=ran)
+    assert (done.returncode, "sums.py and test_sums.py are already" in done.stderr) == (2, True)
+
+
+def test_a_solver_that_the_eval_does_not_import_goes_by_its_name(ran: Path) -> None:
+    done = piped("run", "sums.py:Sums", "solver=OpenAIAPIMCQSolver", folder=ran)
+    assert (done.returncode, "missing: solver.model" in done.stderr) == (2, True)
 
 
 def test_run_shows_the_summary(ran: Path) -> None:

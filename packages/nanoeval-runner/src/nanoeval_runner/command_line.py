@@ -46,7 +46,7 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
         arguments.remove("--debug")
     arguments = ["--help" if argument == "-h" else argument for argument in arguments]
     for argument in arguments:
-        if argument != "--help" and "=" not in argument:
+        if argument != "--help" and argument.find("=") < 1:
             raise ConfigError(
                 f"argument {argument!r}: write it as name=value, without spaces\n{_HELP}"
             )
@@ -57,7 +57,7 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
         sys.stdout.write(readable_help(str(help_text)) + "\n")
         sys.exit(0)
     except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
-        _refuse(error, blueprint)
+        _refuse(error, blueprint, arguments)
 
 
 def readable_help(help_text: str) -> str:
@@ -89,7 +89,7 @@ def _short(type_name: str) -> str:
     return re.sub(r"(?<![\w-])(?:[\w-]+\.)*[\w-]+[:.](?=[A-Z])", "", type_name)
 
 
-def _refuse(error: Exception, blueprint: chz.Blueprint[Any]) -> NoReturn:
+def _refuse(error: Exception, blueprint: chz.Blueprint[Any], arguments: Sequence[str]) -> NoReturn:
     text = str(error)
     if isinstance(error, ExtraneousBlueprintArg):
         # The argument and the one that was probably meant; where it was looked for is left out.
@@ -98,7 +98,10 @@ def _refuse(error: Exception, blueprint: chz.Blueprint[Any]) -> NoReturn:
         name = first.partition("'")[2].partition("'")[0]
         guesses = guesses or _same_elsewhere(name, blueprint)
         raise ConfigError(f"there is no argument {name!r}{guesses}\n{_HELP}") from error
-    if isinstance(error, InvalidBlueprintArg):
+    if "Failed to parse ''" in text:
+        empty = next((one for one in arguments if one.endswith("=")), "")
+        text = f"argument {empty!r}: there is nothing behind the ="
+    elif isinstance(error, InvalidBlueprintArg):
         text = _about_value(text) + _nearest_class(text)
     elif isinstance(error, MissingBlueprintArg):
         missing = text.rpartition(": ")[2].strip()
@@ -142,7 +145,7 @@ def _nearest_class(text: str) -> str:
     base_class = getattr(sys.modules.get(module or "__main__"), base, None)
     if base_class is None:
         return ""
-    known: set[str] = {one.__name__ for one in _subclasses(base_class)}
+    known: set[str] = {one.__name__ for one in subclasses(base_class)}
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if near:
@@ -152,7 +155,8 @@ def _nearest_class(text: str) -> str:
     return f"\nThere are {', '.join(sorted(known))}; or name one as module:Class"
 
 
-def _subclasses(base: type[object]) -> Iterator[type[object]]:
+def subclasses(base: type[object]) -> Iterator[type[object]]:
+    """The classes below `base` that are loaded, at any depth."""
     for one in base.__subclasses__():
         yield one
-        yield from _subclasses(one)
+        yield from subclasses(one)

@@ -27,10 +27,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        unknown = message.removeprefix("unrecognized arguments: ").strip().partition(" ")[0]
         if unknown.startswith("-"):
             near = difflib.get_close_matches(unknown.partition("=")[0], self.options(), n=1)
-            message = f"there is no option {unknown}" + (f": did you mean {near[0]}?" * bool(near))
+            message = f"there is no option {unknown}"
+            message += f": did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{message}\n({self.prog} --help lists what there is)")
 
     def options(self) -> list[str]:

@@ -19,9 +19,14 @@ from typing import Any
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval
 from nanoeval_core.spec import EvalSpec, RunnerArgs
-from nanoeval_runner.command_line import from_command_line
+from nanoeval_runner.command_line import from_command_line, subclasses
 
 EvalClass = type[Eval[Any, Any]]
+
+SHIPPED_SOLVERS = tuple(
+    f"nanoeval_solvers.{name}"
+    for name in ("mcq_api", "mcq_logprobs", "short_answer_api", "consensus")
+)
 
 
 def find_eval_class(target: str) -> EvalClass:
@@ -73,6 +78,10 @@ def load_module(name: str) -> ModuleType:
         ConfigError: it is not there, or does not import.
     """
     folder = os.getcwd()
+    if not name or name.startswith("."):
+        raise ConfigError(
+            f"{name!r} names no module: write my_pkg.my_eval:MyEval, or path/to/my_eval.py:MyEval"
+        )
     with_class = re.fullmatch(r"(.+\.py)\.(\w+)", name)
     if with_class is not None:
         raise ConfigError(f"{name}: write {with_class[1]}:{with_class[2]}")
@@ -187,19 +196,50 @@ def make_spec(eval_class: EvalClass, arguments: Sequence[str]) -> EvalSpec:
     def spec(eval: Any, runner: RunnerArgs) -> EvalSpec:
         return EvalSpec(eval=eval, runner=runner)
 
+    if any("=" in argument or argument.startswith("-") for argument in arguments):
+        _load_shipped_solvers()
     spec.__doc__ = inspect.getdoc(eval_class) or eval_class.__name__
     spec.__annotations__ = {"eval": eval_class, "runner": RunnerArgs, "return": EvalSpec}
     build: Callable[..., EvalSpec] = spec
     try:
         return from_command_line(build, [_full_name(argument) for argument in arguments])
     except ConfigError as error:
-        raise ConfigError(_short_names(str(error))) from error
+        raise ConfigError(_short_names(_with_classes(str(error), eval_class))) from error
+
+
+def _load_shipped_solvers() -> None:
+    """Make `solver=OpenAIAPIMCQSolver` work although the eval's own module does not import it."""
+    for module in SHIPPED_SOLVERS:
+        importlib.import_module(module)
+
+
+def _with_classes(text: str, eval_class: EvalClass) -> str:
+    """Where the argument `solver.model` does not exist: which classes of solver would have it."""
+    found = re.match(r"there is no argument '(?:eval\.)?(\w+)\.(\w+)'", text)
+    field = getattr(eval_class, "__chz_fields__", {}).get(found[1]) if found else None
+    if found is None or field is None or not inspect.isclass(field.x_type):
+        return text
+    having = [
+        one.__name__
+        for one in subclasses(field.x_type)
+        if found[2] in getattr(one, "__chz_fields__", {}) and not inspect.isabstract(one)
+    ]
+    if not having:
+        return text
+    choices = " or ".join(f"{found[1]}={name}" for name in sorted(having))
+    head, _, rest = text.partition("\n")
+    return f"{head}\n{choices} would have it: choose the class before its fields\n{rest}"
 
 
 def _full_name(argument: str) -> str:
     name = argument.partition("=")[0]
     first = re.split(r"[.=]", argument, maxsplit=1)[0]
-    if name.startswith(("...", "-")) or first in ("runner", "eval") or "=" not in argument:
+    if (
+        not name
+        or name.startswith(("...", "-"))
+        or first in ("runner", "eval")
+        or "=" not in argument
+    ):
         return argument
     return f"eval.{argument}"
 

@@ -13,35 +13,36 @@ from nanoeval._cli.command import Parser
 from nanoeval._cli.output import write
 
 EVAL = '''\
-"""{title}: what it measures, in a line."""
+"""{title}: what it measures. solver=OpenAIAPIMCQSolver solver.model=… asks a real model."""
 
+import chz
 from nanoeval import EvalSpec, RunnerArgs, run
 from nanoeval.setup import nanoeval_entrypoint
 from nanoeval.solvers.mcq import MCQEval, MCQSolver, MockSolver, Question
-
-import chz
 
 
 @chz.chz
 class {cls}(MCQEval):
     solver: MCQSolver = chz.field(
-        meta_factory=chz.factories.subclass(MCQSolver, default_cls=MockSolver),
-        doc="Answers the questions: MockSolver until you name a real one.",
+        meta_factory=chz.factories.subclass(MCQSolver, default_cls=MockSolver)
     )
 
     def get_name(self) -> str:
         return "{name}"
 
     async def get_questions(self) -> list[Question]:
-        asked = [("2 + 2", ("3", "4", "5"), 1), ("3 * 3", ("6", "9", "33"), 1)]
         return [
-            Question(id=text, question=text + " = ?", choices=choices, correct_indices={{right}})
-            for text, choices, right in asked
+            Question(id="2+2", question="2 + 2 = ?", choices=("3", "4", "5"), correct_indices={{1}}),
+            Question(id="3*3", question="3 * 3 = ?", choices=("6", "9"), correct_indices={{1}}),
         ]
 
 
+async def main(eval: {cls}, runner: RunnerArgs) -> None:
+    await run(EvalSpec(eval=eval, runner=runner))
+
+
 if __name__ == "__main__":
-    nanoeval_entrypoint(run(EvalSpec(eval={cls}(solver=MockSolver()), runner=RunnerArgs())))
+    nanoeval_entrypoint(main)
 '''
 TEST = '''\
 """{title}, checked without a model."""
@@ -85,7 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     }
     there = [str(file) for file in files if file.exists()]
     if there and not asked.force:
-        raise ConfigError(f"{' and '.join(there)} is already there: --force overwrites")
+        verb = "are" if len(there) > 1 else "is"
+        raise ConfigError(f"{' and '.join(there)} {verb} already there: --force overwrites")
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.format(title=title, cls=cls, name=name), "utf-8")
