@@ -423,7 +423,7 @@ class QueueMachine(RuleBasedStateMachine):
             seen.update(json.loads(task_ids))
         assert seen == self.logged
         for eval_id, expected in self.evals.items():
-            _, events = event_log.read_events(self.db, eval_id, 0, 10**6)
+            _, events = event_log.read_events(self.db, Path(), eval_id, 0, 10**6)
             assert events == expected.events
 
     # --- the end

@@ -165,9 +165,7 @@ class Engine:
                     self._group = group
                     housekeeping = group.create_task(self._keep_house(), name="housekeeping")
                     reading = group.create_task(self._read_results(), name="read results")
-                    watching = group.create_task(
-                        self._watch_executors(group), name="watch executors"
-                    )
+                    watching = group.create_task(self._watch_executors(group), name="watchers")
                     if self._check_pages:
                         # Reads the whole file: beside the run, not before it.
                         group.create_task(self.store.check_pages(), name="check pages")
@@ -195,12 +193,13 @@ class Engine:
         """Stop the executors, write the last backup, close the file."""
         self._signals.restore()
         await self.monitor.close()
-        if self._opened:
+        if self._opened and self._serving is not None:
             self._closing.set()
-            if self._serving is not None:
-                await asyncio.wait([self._serving])
+            await asyncio.wait([self._serving])
             if self._backup is not None:
                 await self._backup.write_last()
+            if self.failure is None:
+                await self.store.remove_last_segments()
             await self.store.__aexit__(None, None, None)
             await self._log.finish()
         self._unlock()

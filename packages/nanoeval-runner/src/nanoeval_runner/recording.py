@@ -128,10 +128,12 @@ class RecordWriter:
     async def _write_some(self) -> bool:
         if self.failure is not None:
             return False
-        up_to, chunks = await self._store.read_events(self._eval_id, self._written, COMMITS_A_WRITE)
-        if not chunks:
-            return False
         try:
+            up_to, chunks = await self._store.read_events(
+                self._eval_id, self._written, COMMITS_A_WRITE
+            )
+            if not chunks:
+                return False
             await anyio.to_thread.run_sync(
                 self._recorder.write_events, chunks, abandon_on_cancel=True
             )

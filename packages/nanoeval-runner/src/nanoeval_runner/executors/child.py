@@ -150,6 +150,7 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
     reading, writing = pipe.fileno(), os.dup(pipe.fileno())
     async with Store(args.path) as store:
+        store.pass_events_in_segments(args.executor_id)
         executor = ExecutorLoop(
             executor_id=args.executor_id,
             kind=KIND,

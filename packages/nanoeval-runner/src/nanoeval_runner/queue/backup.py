@@ -15,7 +15,8 @@ from pathlib import Path
 import anyio.to_thread
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_runner.queue.paths import SUFFIX, backup_location, private_folder
+from nanoeval_runner.queue.event_segments import fill_in, kept
+from nanoeval_runner.queue.paths import SUFFIX, backup_location, private_folder, shared_dir
 from nanoeval_runner.queue.store import connect
 
 log = logging.getLogger("nanoeval.runner")
@@ -84,12 +85,15 @@ def copy(path: Path, location: str, *, sync: bool) -> None:
 
 def _copy_database(path: Path, aside: Path) -> None:
     os.close(os.open(aside, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600))
+    folder = shared_dir(path)
     with (
         contextlib.closing(connect(path)) as source,
         contextlib.closing(sqlite3.connect(aside)) as target,
+        kept(folder),
     ):
         target.execute("PRAGMA synchronous = OFF")
         source.backup(target, pages=PAGES_A_STEP, sleep=0.001)
+        fill_in(target, folder)
         # The copy is one file: a resumed run copies it back without its WAL.
         target.execute("PRAGMA journal_mode = DELETE")
 

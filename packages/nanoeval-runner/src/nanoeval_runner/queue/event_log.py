@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from nanoeval_runner.queue import sql
 from nanoeval_runner.queue.connection import transaction
+from nanoeval_runner.queue.event_segments import SegmentWriter, read_segment, remove_recorded
 from nanoeval_runner.queue.rows import Completion
 
 
@@ -25,10 +27,16 @@ class DirectWriter(Protocol):
 
 
 class EventSink:
-    """Where the events of executors that share the driver's memory go: each eval's writer."""
+    """Where the events of an executor go.
+
+    Attributes:
+        writers: in the driver, the writer of each eval's record.
+        segments: in a process of a pool, the file that they are passed on in.
+    """
 
     def __init__(self) -> None:
         self.writers: dict[int, DirectWriter] = {}
+        self.segments: SegmentWriter | None = None
 
     def write(self, eval_id: int, events: list[bytes]) -> str | None:
         writer = self.writers.get(eval_id)
@@ -54,7 +62,8 @@ def log_events(
         connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
         return
     blob = pickle.dumps(events, pickle.HIGHEST_PROTOCOL)
-    connection.execute(sql.LOG_EVENTS, (eval_id, blob))
+    place = sink.segments.append(blob) if sink is not None and sink.segments is not None else None
+    connection.execute(sql.LOG_EVENTS, (eval_id, blob if place is None else place))
 
 
 def has_events(connection: sqlite3.Connection, eval_id: int) -> bool:
@@ -63,20 +72,25 @@ def has_events(connection: sqlite3.Connection, eval_id: int) -> bool:
 
 
 def read_events(
-    connection: sqlite3.Connection, eval_id: int, after: int, limit: int
+    connection: sqlite3.Connection, folder: Path, eval_id: int, after: int, limit: int
 ) -> tuple[int, list[bytes]]:
-    """The events of up to `limit` commits after `after`, and the sequence number of the last."""
+    """The events of up to `limit` commits after `after`, and the sequence number of the last.
+
+    Raises:
+        StateError: they are gone from `folder`, where segments are.
+    """
     chunks: list[bytes] = []
-    for seq, blob in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
-        chunks += pickle.loads(blob)
+    for seq, events in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
+        chunks += pickle.loads(read_segment(folder, events) if type(events) is str else events)
         after = seq
     return after, chunks
 
 
 def events_recorded(
-    connection: sqlite3.Connection, eval_id: int, position: str, up_to: int
+    connection: sqlite3.Connection, folder: Path, eval_id: int, position: str, up_to: int
 ) -> None:
     """Remember that the record now ends at `position`, and forget the events up to there."""
     with transaction(connection):
         connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
         connection.execute(sql.FORGET_EVENTS, (eval_id, up_to))
+    remove_recorded(connection, folder)

@@ -15,8 +15,9 @@ import anyio.to_thread
 from nanoeval_core.errors import StateError
 
 from nanoeval_runner.queue import event_log, transactions
+from nanoeval_runner.queue.event_segments import SegmentWriter, remove_recorded, segment_folder
 from nanoeval_runner.queue.exchange import exchange, exchange_and_record
-from nanoeval_runner.queue.paths import on_memory_file_system
+from nanoeval_runner.queue.paths import on_memory_file_system, shared_dir
 from nanoeval_runner.queue.rows import (
     EvalRow,
     ExchangeReply,
@@ -100,6 +101,8 @@ class Store:
         if self._db is not None:
             await self._db.close()
             self._db = None
+        if self.sink.segments is not None:
+            self.sink.segments.close()
 
     async def _hop(
         self,
@@ -229,7 +232,8 @@ class Store:
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         if self.sink.writers and not request.with_payload:  # of the driver's own executor
             return await self._hop(exchange_and_record, request, self.sink)
-        return await self._hop(exchange, request)
+        sink = self.sink if self.sink.segments is not None else None
+        return await self._hop(exchange, request, sink=sink)
 
     async def has_no_events(self, eval_id: int, then: Callable[[], None]) -> bool:
         """Whether no logged events of an eval wait; `then` is called before any can be logged."""
@@ -255,10 +259,21 @@ class Store:
         return await self._hop(transactions.last_result_seq)
 
     async def read_events(self, eval_id: int, after: int, limit: int) -> tuple[int, list[bytes]]:
-        return await self._hop(event_log.read_events, eval_id, after, limit)
+        return await self._hop(event_log.read_events, shared_dir(self.path), eval_id, after, limit)
 
     async def events_recorded(self, eval_id: int, position: str, up_to: int) -> None:
-        await self._hop(event_log.events_recorded, eval_id, position, up_to)
+        folder = shared_dir(self.path)
+        await self._hop(event_log.events_recorded, folder, eval_id, position, up_to)
+
+    def pass_events_in_segments(self, executor_id: int) -> None:
+        """Have the events of this executor's tasks pass through files, where that is safe."""
+        folder = segment_folder(self.path)
+        if folder is not None:
+            self.sink.segments = SegmentWriter(folder, executor_id)
+
+    async def remove_last_segments(self) -> None:
+        """Remove what executors left that was recorded; they have all ended."""
+        await self._hop(remove_recorded, shared_dir(self.path), all_ended=True)
 
     # --- executors
 

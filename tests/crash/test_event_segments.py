@@ -1,0 +1,102 @@
+"""Large events pass through files beside the state file: none is lost or written twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nanoeval_runner.queue import backup
+
+from tests.support.killed_runs import RUN_SET, KilledRun, kill, until_gone
+
+MEMORY = Path("/dev/shm")
+N = 30
+POOL = {"experimental_use_multiprocessing": True, "num_processes": 2, "concurrency": 4}
+PLACES = "SELECT events FROM event_log WHERE typeof(events) = 'text'"
+
+pytestmark = [
+    pytest.mark.skipif(not os.access(MEMORY, os.W_OK), reason="needs a memory file system"),
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture
+def killed() -> Iterator[KilledRun]:
+    """A run whose samplings are 30 kB, with its state in memory."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        runner = {**POOL, "should_backup": False}
+        yield KilledRun(Path(folder), runner=runner, n=N, size=8000, hold_after=10)
+
+
+def segments(killed: KilledRun) -> list[Path]:
+    return list((killed.folder / "state").rglob("*.events"))
+
+
+def stop_with_events_waiting(killed: KilledRun) -> tuple[set[str], dict[str, int]]:
+    """Start the run, and stop its driver so that events wait in segments; it is killed then."""
+    with killed.started() as driver:
+        killed.until(lambda: len(killed.executors()) == 2 and killed.noted() >= 1, driver)
+        os.kill(driver.pid, signal.SIGSTOP)
+        killed.until(lambda: len(killed.done()) >= 10, driver)
+        assert killed.query(PLACES)
+        found = killed.done(), killed.executors()
+        kill(driver.pid)
+    return found
+
+
+def finish(killed: KilledRun, done: set[str]) -> None:
+    killed.let_go()
+    with killed.started() as driver:
+        output, _ = driver.communicate()
+        assert driver.returncode == 0, killed.stderr
+    killed.assert_whole(output, done)
+    assert not segments(killed)
+
+
+def test_events_that_wait_when_the_driver_is_killed_are_recorded_by_resuming(
+    killed: KilledRun,
+) -> None:
+    done, executors = stop_with_events_waiting(killed)
+    until_gone(executors.values())
+    assert segments(killed)
+    finish(killed, done)
+
+
+def test_a_backup_holds_the_events_themselves(killed: KilledRun) -> None:
+    done, executors = stop_with_events_waiting(killed)
+    until_gone(executors.values())
+    state = killed.folder / "state"
+    backup.copy(state / f"{RUN_SET}.db", str(killed.folder / "backups"), sync=False)
+    shutil.rmtree(state)  # as on another machine
+    finish(killed, done)
+
+
+def test_events_of_killed_executors_are_recorded(killed: KilledRun) -> None:
+    with killed.started() as driver:
+        killed.until(lambda: len(killed.executors()) == 2 and len(killed.done()) >= 10, driver)
+        before, done = killed.executors(), killed.done()
+        killed.let_go()
+        for pid in before.values():
+            kill(pid)
+        output, _ = driver.communicate()
+        assert driver.returncode == 0, killed.stderr
+    killed.assert_whole(output, done)
+    assert not segments(killed)
+
+
+def test_segments_that_are_gone_cost_the_record_and_not_the_run(killed: KilledRun) -> None:
+    _, executors = stop_with_events_waiting(killed)
+    until_gone(executors.values())
+    for path in segments(killed):
+        path.unlink()
+    killed.let_go()
+    with killed.started() as driver:
+        output, _ = driver.communicate()
+        assert driver.returncode == 0, killed.stderr
+    assert f'"n": {N}' in output
+    assert f"move the folder {RUN_SET}.shared with it" in killed.stderr
