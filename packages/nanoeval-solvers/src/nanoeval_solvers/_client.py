@@ -54,9 +54,11 @@ class _Lane:
 
     def __init__(self, model: APIModel, line: Line) -> None:
         self.line = line
-        self.gate = _gate_of(model)
+        self.gate = _gate_of(model, line)
         self.cache = _cache_of(model)
         self.answered = False
+        self.served = False  # with success
+        self.renewing = asyncio.Lock()
         self.closed_for_good: Failure | None = None
 
     async def close(self) -> None:
@@ -82,9 +84,11 @@ class Client:
     def __init__(self, model: APIModel) -> None:
         self.users = 0
         self.loop = asyncio.get_running_loop()  # held, so that its id is not another's
-        self._key = model.api_key()
         self._url = model.endpoint_url
+        api_model.check_url(self._url, "$OPENAI_BASE_URL")
+        self._key = model.api_key()
         self._sdk: SDK | None = None
+        self._outdated: list[SDK] = []
         self._transport = Transport(self._url)
         self._lanes: dict[tuple[Any, ...], _Lane] = {}
         self._preparing = asyncio.Lock()
@@ -94,8 +98,9 @@ class Client:
         for lane in self._lanes.values():
             await lane.close()
         await self._transport.close()
-        if self._sdk is not None:
-            await self._sdk.close()
+        for sdk in (*self._outdated, self._sdk):
+            if sdk is not None:
+                await sdk.close()
 
     async def lane(self, model: APIModel) -> _Lane:
         lane = self._lanes.get(model.lane_id())
@@ -110,20 +115,40 @@ class Client:
 
     async def _template(self, model: APIModel) -> Template:
         context = get_run_context()
-        path = _wire.PATHS[model.api]
-
-        async def prepare() -> Template:
-            return await (await self._open_sdk(model)).template(path, model.model)
-
-        if context is None or type(model).make_client is not api_model.APIModel.make_client:
-            return await prepare()
+        if context is None or model.client_id:
+            return await self._prepare(model)
         return await shared_template(
             Path(context.shared_dir),
-            url=self._url + path,
+            url=self._url + _wire.PATHS[model.api],
             model=model.model,
             key=self._key,
-            prepare=prepare,
+            prepare=lambda: self._prepare(model),
         )
+
+    async def _prepare(self, model: APIModel) -> Template:
+        return await (await self._open_sdk(model)).template(_wire.PATHS[model.api], model.model)
+
+    async def _renewed(self, model: APIModel, lane: _Lane, refused: Line) -> bool:
+        """Whether there are other credentials now than those that `refused` was sent with.
+
+        Tokens expire and keys are rotated: then the SDK, or `APIModel.api_key`, has new ones.
+        """
+        if not lane.served:
+            return False  # what never worked is wrong, not outdated
+        async with lane.renewing:
+            if lane.closed_for_good is not None:
+                return False
+            if lane.line is not refused:
+                return True  # another call has just fetched them
+            key = model.api_key()
+            if key != self._key:
+                self._outdated += [] if self._sdk is None else [self._sdk]
+                self._key, self._sdk = key, None
+            template = await self._prepare(model)
+            if template.credentials == refused.credentials:
+                return False
+            lane.line = self._transport.line(template, timeout=model.timeout)
+            return True
 
     async def _open_sdk(self, model: APIModel) -> SDK:
         if self._sdk is None:
@@ -145,7 +170,7 @@ class Client:
         body = _wire.encode(model.body(messages, params))
         if lane.cache is None:
             return (await self._send(model, lane, body))[0]
-        key = key_of(f"{self._url} {model.api}", body, sample)
+        key = key_of(lane.line.url, body, sample)
         stored = await lane.cache.get(key)
         if stored is not None:
             reply = _read(model, HTTPReply(stored[0], {}, stored[1]))
@@ -160,7 +185,9 @@ class Client:
         """A reply that is a result, however many calls it takes."""
         started = time.monotonic()
         retries = 0
+        renewed = False
         while True:
+            line = lane.line
             outcome, http = await self._call(model, lane, body)
             if isinstance(outcome, Reply):
                 usage = outcome.usage
@@ -168,6 +195,11 @@ class Client:
                 usage.cost = model.cost(usage)
                 report_usage(usage)
                 return dataclasses.replace(outcome, limit=lane.gate.window), http
+            if outcome.status == 401 and not renewed and await self._renewed(model, lane, line):
+                renewed = True
+                retries += 1
+                _record_retry(model, outcome, retries, 0.0)
+                continue
             fatal = outcome.kind is Kind.FATAL or (
                 outcome.unreachable and retries == _TRIES_TO_CONNECT and lane.never_answered
             )
@@ -194,6 +226,9 @@ class Client:
         gate = lane.gate
         sent_at = await gate.enter()
         try:
+            if lane.renewing.locked():  # the old credentials would be refused
+                async with lane.renewing:
+                    sent_at = time.monotonic()
             if lane.closed_for_good is not None:
                 return lane.closed_for_good, HTTPReply(0, {}, b"")
             http = await lane.line.post(body)
@@ -205,6 +240,7 @@ class Client:
             if isinstance(outcome, Reply):
                 latency = time.monotonic() - sent_at
                 gate.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
+                lane.served = True
                 return outcome, http
         except ConnectionFailedError as error:
             http = HTTPReply(0, {}, b"")
@@ -264,7 +300,7 @@ def _read(model: APIModel, http: HTTPReply) -> Reply | Failure:
             return _wire.decode(model.api, http.body)
         except _wire.MalformedReplyError as error:
             return Failure(kind=Kind.TRANSIENT, words=str(error), status=http.status)
-    failure = failure_of(http.status, http.headers, http.body)
+    failure = failure_of(http.status, http.headers, http.body, now=time.time())
     if failure.kind not in (Kind.CONTEXT_LENGTH, Kind.CONTENT_POLICY):
         return failure
     problem: Problem = "context_length" if failure.kind is Kind.CONTEXT_LENGTH else "content_policy"
@@ -289,11 +325,12 @@ def _record_retry(model: APIModel, failure: Failure, retry: int, delay: float) -
     )
 
 
-def _gate_of(model: APIModel) -> Gate:
+def _gate_of(model: APIModel, line: Line) -> Gate:
     context = get_run_context()
     path = None
     if context is not None:
-        name = hashlib.sha256(f"{model.endpoint_url} {model.model}".encode()).hexdigest()[:16]
+        url = line.url if model.client_id else model.endpoint_url
+        name = hashlib.sha256(f"{url} {model.model}".encode()).hexdigest()[:16]
         path = Path(context.shared_dir) / f"api-limits-{name}"
     return Gate(
         Meeting(path),
@@ -338,7 +375,13 @@ async def open_client(model: APIModel) -> AsyncIterator[Client]:
     Raises:
         ConfigError: there is no key, or the client cannot be built.
     """
-    key = (os.getpid(), id(asyncio.get_running_loop()), model.endpoint_url, model.api_key_env)
+    key = (
+        os.getpid(),
+        id(asyncio.get_running_loop()),
+        model.endpoint_url,
+        model.api_key_env,
+        model.client_id,
+    )
     client = _Clients.open.get(key)
     if client is None:
         client = _Clients.open[key] = Client(model)

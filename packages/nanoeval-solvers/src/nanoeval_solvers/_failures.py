@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import email.utils
 import json
 import random
@@ -63,15 +64,22 @@ _OVERLOADED = frozenset({429, 503, 529})
 _TRANSIENT = frozenset({404, 408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524})
 
 
-def failure_of(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """What an HTTP reply other than success means."""
+def failure_of(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float | None = None
+) -> Failure:
+    """What an HTTP reply other than success means.
+
+    Args:
+        now: seconds since 1970, for a reply that asks to wait until a date and does not say its
+            own.
+    """
     words, codes = said(body)
     words = words or f"HTTP status {status}"
     return Failure(
         kind=_kind(status, codes, words),
         words=words,
         status=status,
-        retry_after=retry_after(headers),
+        retry_after=retry_after(headers, now=now),
     )
 
 
@@ -99,40 +107,44 @@ def said(body: bytes) -> tuple[str, frozenset[str]]:
     """The message of an error's body, and its codes."""
     try:
         content: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(body.decode("utf-8", "replace").split())[:500], frozenset()
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]  # Google's endpoint wraps its errors in a list
     error = content.get("error", content) if isinstance(content, dict) else content
     if not isinstance(error, dict):
         return str(error)[:500], frozenset()
     inner = error.get("innererror")
-    codes = [error.get("code"), error.get("type"), inner.get("code") if inner else None]
+    codes = [error.get("code"), error.get("type")]
+    codes += [inner.get("code")] if isinstance(inner, dict) else []
     message = error.get("message") or error.get("detail") or content
     return str(message)[:2000], frozenset(str(code).lower() for code in codes if code is not None)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Seconds that the headers ask to wait, never negative; None when they ask for nothing."""
-    precise = headers.get("retry-after-ms")
+    precise = _number(headers.get("retry-after-ms", ""))
     if precise is not None:
-        seconds = _number(precise)
-        return None if seconds is None else max(0.0, seconds / 1000)
+        return max(0.0, precise / 1000)
     asked = headers.get("retry-after")
     if asked is None:
         return None
-    seconds = _number(asked)
+    seconds = seconds_of(asked)
     if seconds is None:
-        seconds = _until(asked, headers.get("date"))
+        then, base = _time_of(asked), _time_of(headers.get("date", ""))
+        base = now if base is None else base  # the endpoint's clock, where it is told, not ours
+        seconds = None if then is None or base is None else then - base
     return None if seconds is None else max(0.0, seconds)
 
 
-def _until(when: str, now: str | None) -> float | None:
-    """Seconds from the reply's own date to another: the endpoint's clock, not ours."""
+def _time_of(date: str) -> float | None:
+    """An HTTP date, in seconds since 1970."""
     try:
-        then = email.utils.parsedate_to_datetime(when)
-        base = email.utils.parsedate_to_datetime(now) if now else None
-    except ValueError:
+        found = email.utils.parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
         return None
-    return None if base is None else (then - base).total_seconds()
+    # `-0000`, and no zone at all, are UTC: HTTP has no other.
+    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _number(text: str) -> float | None:

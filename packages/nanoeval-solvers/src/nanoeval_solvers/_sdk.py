@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
-from nanoeval_solvers._transport import HTTPReply, Template
+from nanoeval_solvers._transport import SECRET_HEADER, HTTPReply, Template
 
 if TYPE_CHECKING:
     from nanoeval_solvers.api_model import APIModel
@@ -64,8 +64,8 @@ class Listener:
         except openai.OpenAIError as error:
             request = getattr(error, "request", None)
             if request is not None:
-                request.headers.pop("authorization", None)
-                request.headers.pop("api-key", None)
+                for name in [name for name in request.headers if SECRET_HEADER.search(name)]:
+                    del request.headers[name]
             return error
         finally:
             self._reply = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.request
 from collections.abc import Mapping
@@ -32,23 +33,34 @@ class ConnectionFailedError(Exception):
         self.unreachable = unreachable
 
 
+SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+
+
 class Template(NamedTuple):
     """What the SDK sends with each call to one path."""
 
     url: str
     headers: Mapping[str, str]
 
+    @property
+    def credentials(self) -> frozenset[str]:
+        """What must never be shown: the values of headers that authenticate."""
+        return frozenset(
+            re.sub(r"(?i)^(?:bearer|basic)\s+", "", value)
+            for name, value in self.headers.items()
+            if SECRET_HEADER.search(name)
+        )
+
 
 class Transport:
     """A pool of connections to one endpoint, as large as its gate lets it grow."""
 
     def __init__(self, url: str) -> None:
-        self._proxy = _proxy_for(url)
         self._connector = aiohttp.TCPConnector(
             limit=0,  # the gate limits calls, and so connections
             ttl_dns_cache=None,
             keepalive_timeout=_KEEPALIVE,
-            ssl=ssl.create_default_context() if url.startswith("https:") else False,
+            ssl=ssl.create_default_context() if url.startswith("https:") else True,
         )
         self._sessions: list[aiohttp.ClientSession] = []
 
@@ -61,10 +73,10 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=template.headers,
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT),
-            proxy=self._proxy,
+            proxy=_proxy_for(template.url),
         )
         self._sessions.append(session)
-        return Line(session, template.url, timeout)
+        return Line(session, template, timeout)
 
     async def close(self) -> None:
         for session in self._sessions:
@@ -73,11 +85,18 @@ class Transport:
 
 
 class Line:
-    """Sends requests of one kind over a transport's connections."""
+    """Sends requests of one kind over a transport's connections.
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, timeout: float) -> None:
+    Attributes:
+        url: where to.
+        credentials: what they authenticate with.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, template: Template, timeout: float) -> None:
+        self.url = template.url
+        self.credentials = template.credentials
         self._session = session
-        self._url = URL(url, encoded=True)
+        self._url = URL(template.url, encoded=True)
         self._timeout = timeout
 
     async def post(self, body: bytes) -> HTTPReply:
@@ -88,7 +107,8 @@ class Line:
         """
         try:
             async with self._session.post(self._url, data=body, allow_redirects=False) as response:
-                return HTTPReply(response.status, response.headers, await response.read())
+                body = await response.read()
+                return HTTPReply(response.status, response.headers, self._redacted(response, body))
         except aiohttp.ConnectionTimeoutError:
             raise ConnectionFailedError(
                 f"cannot connect within {_CONNECT_TIMEOUT:g} s", timed_out=True, unreachable=True
@@ -106,6 +126,17 @@ class Line:
         except (aiohttp.ClientError, OSError) as error:
             words = str(error) or type(error).__name__
             raise ConnectionFailedError(f"the connection failed: {words}") from None
+
+    def _redacted(self, response: aiohttp.ClientResponse, body: bytes) -> bytes:
+        """`body` without the credentials, before any of it is cut, recorded or cached.
+
+        Only what is long enough to be none by chance: a key `EMPTY` is also a word of a reply.
+        """
+        shortest = 5 if response.status >= 400 else 16
+        for secret in self.credentials:
+            if len(secret) >= shortest:
+                body = body.replace(secret.encode("utf-8", "replace"), b"[key]")
+        return body
 
 
 def _proxy_for(url: str) -> str | None:

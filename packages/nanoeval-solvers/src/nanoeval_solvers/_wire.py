@@ -166,7 +166,7 @@ def decode(api: API, raw: bytes) -> Reply:
     """
     try:
         return _chat_reply(raw) if api == "chat" else _responses_reply(raw)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         start = " ".join(raw[:200].decode("utf-8", "replace").split())
         raise MalformedReplyError(f"the reply is malformed ({error}): {start!r}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import os
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -93,14 +94,8 @@ class APIModel(HasAsyncContextManager):
         where = type(self).__name__
         if not self.model:
             raise ConfigError(f"{where}.model is empty: name the model")
-        url = self.base_url
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ConfigError(f"{where}.base_url={url!r}: it must begin with http:// or https://")
-        if url is not None and "@" in url.partition("//")[2].partition("/")[0]:
-            raise ConfigError(
-                f"{where}.base_url holds a user or a password: name the environment variable with "
-                "the key in api_key_env instead"
-            )
+        if self.base_url is not None:
+            check_url(self.base_url, f"{where}.base_url")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError(f"{where}.max_tokens={self.max_tokens}: give 1 or more")
         if not self.timeout > 0:
@@ -172,6 +167,21 @@ class APIModel(HasAsyncContextManager):
 
         return openai.AsyncOpenAI(**options)
 
+    @chz.init_property
+    def client_id(self) -> tuple[Any, ...]:
+        """What models must have in common, beside the endpoint's URL and the name of the key, to
+        share a client: how it is made, and of which fields of a class that makes its own."""
+        ways = tuple(getattr(type(self), name) for name in ("make_client", "api_key"))
+        if ways == (APIModel.make_client, APIModel.api_key):
+            return ()
+        own = {
+            name
+            for one in type(self).__mro__
+            if not one.__module__.startswith("nanoeval_solvers.")
+            for name in inspect.get_annotations(one)
+        }
+        return (*ways, *(f"{name}={getattr(self, name, None)!r}" for name in sorted(own)))
+
     def lane_id(self) -> tuple[Any, ...]:
         """What calls must have in common to share a limit and a cache."""
         return (
@@ -239,6 +249,24 @@ class APIModel(HasAsyncContextManager):
         async with (await _client_module()).open_client(self) as client:
             reply: Reply = await client.ask(self, messages, sample=sample, params=fields)
             return reply
+
+
+def check_url(url: str, name: str) -> None:
+    """Raise `ConfigError`, which does not show secrets, unless `url` can be an endpoint."""
+    if not url.startswith(("http://", "https://")):
+        shown = f"={url!r}" if not {"@", "?"} & set(url) else ""
+        raise ConfigError(f"{name}{shown}: it must begin with http:// or https://")
+    if "@" in url.partition("//")[2].partition("/")[0]:
+        raise ConfigError(
+            f"{name} holds a user or a password: name the environment variable with the key in "
+            "api_key_env instead"
+        )
+    if "?" in url or "#" in url:
+        raise ConfigError(
+            f"{name} holds a query, but paths such as /chat/completions are added to it: give "
+            "only what comes before them; a key is named in api_key_env, and other parameters "
+            "are an overridden make_client's"
+        )
 
 
 class _Loaded:
