@@ -267,6 +267,56 @@ def test_what_a_model_wrote_stays_text(
     assert len(shown.inner_text()) > 1_000_000
 
 
+def test_long_answers_leave_room_for_the_names_beside_them(
+    write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
+) -> None:
+    path = write_record(n=3)
+    match = {"correct": False, "expected": "e" * 900, "picked": "p" * 900}
+    event = {"run_id": "RUN", "sample_id": "named", "type": "match", "data": match}
+    path.write_text(
+        path.read_text().replace('{"final_report"', json.dumps(event) + '\n{"final_report"')
+    )
+    base, _ = monitor
+    for width in (375, 1280):
+        page = open_page(f"{base}/#/run/RUN/samples?sample=q1")
+        page.set_viewport_size({"width": width, "height": 800})
+        page.get_by_role("button", name="Close").click()
+        link = page.get_by_role("link", name="named", exact=True)
+        expect(link).to_be_visible()
+        assert link.locator("xpath=..").bounding_box()["width"] >= 70
+
+
+def test_links_that_were_cut_and_records_without_attempts(
+    write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
+) -> None:
+    write_record(n=0)
+    base, _ = monitor
+    page = open_page(f"{base}/#/%E0%A4%A/zz")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    page.goto(f"{base}/#/run/RUN")
+    expect(page.get_by_text("No attempt is in the record.")).to_be_visible()
+
+
+def test_the_summary_has_the_report_and_leads_to_the_errors(
+    write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
+) -> None:
+    path = write_record(n=3)
+    data = {"type": "TooSlowError", "message": "no answer"}
+    event = {"run_id": "RUN", "sample_id": "late", "type": "error", "data": data}
+    lines = path.read_text().splitlines()[:-1]
+    report = {"final_report": {"pass@5": 0.8125, "by": {"topic": {"algebra": 12}}}, "run_id": "RUN"}
+    path.write_text("\n".join([*lines, json.dumps(event), json.dumps(report), ""]))
+    base, _ = monitor
+    page = open_page(f"{base}/#/run/RUN")
+    reported = page.locator(".reported")
+    expect(reported).to_contain_text("pass@5")
+    expect(reported).to_contain_text("0.8125")
+    expect(reported).to_contain_text("by.topic.algebra")
+    page.get_by_role("link", name="TooSlowError").click()
+    expect(page.get_by_text("1 attempt", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="late")).to_be_visible()
+
+
 def test_the_keyboard_is_enough(
     write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
 ) -> None:

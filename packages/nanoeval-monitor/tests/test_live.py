@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -11,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import chz
 import httpx
 import psutil
 import pytest
+from nanoeval import Eval, EvalSpec, RunnerArgs, Task, run
+from nanoeval.recorder import dummy_recorder
 from nanoeval_core.errors import ConfigError
 from nanoeval_monitor.live_history import CAPACITY, History, Point, quantile
 from nanoeval_runner.monitors import find_monitor
@@ -89,6 +93,34 @@ def test_a_run_is_seen_as_it_goes(monitor: tuple[str, str], start_run: Start) ->
         over = until(found, lambda view: view["state"] == "over")
         assert over["evals"][0]["done"] == 40
         assert over["evals"][0]["summary"]["accuracy"] == pytest.approx(0.75)
+
+
+@chz.chz
+class OddSummary(Eval[Task, bool]):
+    def get_name(self) -> str:
+        return "odd"
+
+    async def get_tasks(self) -> list[Task]:
+        return [Task(question_id="q")]
+
+    async def evaluate(self, task: Task) -> bool:
+        return True
+
+    async def get_summary(self, results: list[tuple[Task, bool]]) -> dict[str, Any]:
+        return {"said": "\ud800", "huge": 2**70, "accuracy": float("nan")}
+
+
+def test_whatever_a_summary_holds_is_shown(
+    monitor: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False)
+    asyncio.run(run(EvalSpec(eval=OddSummary(), runner=runner)))
+    base, _ = monitor
+    with views(base, run_set(base)) as found:
+        (row,) = next(found)["evals"]
+    assert row["summary"]["said"] == "\\ud800"
+    assert row["summary"]["huge"] == str(2**70)
 
 
 def test_the_limit_can_be_changed_while_it_runs(monitor: tuple[str, str], start_run: Start) -> None:

@@ -163,11 +163,12 @@ def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:
         return []
     shortest = max(1, min(length for length, _ in rows))
     longest = max(shortest + 1, *(length for length, _ in rows))
-    step = math.log(longest / shortest) / LENGTH_BINS
-    bins: list[list[float]] = [[] for _ in range(LENGTH_BINS)]
+    many = min(LENGTH_BINS, longest - shortest)  # replies of nearly one length need fewer
+    step = math.log(longest / shortest) / many
+    bins: list[list[float]] = [[] for _ in range(many)]
     for length, score in rows:
         place = int(math.log(max(length, shortest) / shortest) / step)
-        bins[min(LENGTH_BINS - 1, place)].append(score)
+        bins[min(many - 1, place)].append(score)
     return [
         {
             "low": round(shortest * math.exp(place * step)),

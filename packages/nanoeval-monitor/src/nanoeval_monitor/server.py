@@ -27,6 +27,7 @@ from nanoeval_monitor.record_index import RecordIndex
 from nanoeval_monitor.run_list import RunList
 from nanoeval_monitor.run_summary import summary_of
 from nanoeval_monitor.sample_query import SampleQuery, find_samples, transcript
+from nanoeval_monitor.texts import plain
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 4096
@@ -192,8 +193,16 @@ class _Limit(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+    return Response(_encode(value), status_code=status, media_type="application/json")
 
 
 def _event(name: str, value: Any) -> bytes:
-    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(value) + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + _encode(value) + b"\n\n"
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, OverflowError):
+        # State files hold what evals gave: lone surrogates and huge numbers among it.
+        return msgspec.json.encode(plain(value))

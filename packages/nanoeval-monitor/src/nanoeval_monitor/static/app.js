@@ -14,9 +14,17 @@ let shown = "";
 let retry = 0;
 const RETRY_MS = 2000;
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a link that was typed or cut
+  }
+}
+
 function parse() {
   const [path, query] = (location.hash.slice(1) || "/").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query || "") };
+  return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query || "") };
 }
 
 const VIEWS = { live, run, compare };

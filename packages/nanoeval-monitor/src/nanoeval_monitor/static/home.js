@@ -4,7 +4,7 @@ import { h, replace, sync, written } from "./dom.js";
 import { data } from "./data.js";
 import { bytes, duration, interval, moment, number, percent } from "./format.js";
 import { commands } from "./keys.js";
-import { progressBar, statePill } from "./parts.js";
+import { lasted, progressBar, statePill } from "./parts.js";
 
 const COLUMNS = [
   { id: "created_at", name: "Started", text: (run) => moment(run.created_at), class: "num when" },
@@ -189,5 +189,5 @@ function card(view) {
     h("div.card-foot", {},
       h("span.num", {}, `${number(done)} of ${number(total)}`),
       last.score && view.evals.length === 1 ? h("span.num", {}, percent(last.score.mean)) : null,
-      h("span.num.muted", {}, duration(view.now - Math.min(...view.evals.map((one) => one.created_at))))));
+      h("span.num.muted", {}, duration(lasted(view)))));
 }

@@ -3,7 +3,7 @@
 import { h, replace, sync, written } from "./dom.js";
 import { data, token, Missing } from "./data.js";
 import { bytes, clock, duration, interval, number, percent, short } from "./format.js";
-import { copyable, progressBar, statePill, tile } from "./parts.js";
+import { copyable, lasted, progressBar, statePill, tile } from "./parts.js";
 import { timePlot } from "./plots.js";
 
 const CAPACITY = 600;
@@ -56,10 +56,9 @@ function extend(histories, one) {
 function show(main, view, histories) {
   const head = main.querySelector(".live-head");
   if (!head) return;
-  const started = Math.min(...view.evals.map((one) => one.created_at));
   replace(head,
     h("div.title-row", {}, h("h1", {}, written(view.run_set_id)), statePill(view)),
-    h("div.muted", {}, `${view.evals.length} ${view.evals.length === 1 ? "eval" : "evals"} · ${duration(view.now - started)} since the start`, view.global_limit ? ` · at most ${number(view.global_limit)} tasks at once over all` : ""));
+    h("div.muted", {}, `${view.evals.length} ${view.evals.length === 1 ? "eval" : "evals"} · ${view.state === "over" ? "took " : ""}${duration(lasted(view))}${view.state === "over" ? "" : " since the start"}`, view.global_limit ? ` · at most ${number(view.global_limit)} tasks at once over all` : ""));
   const overall = main.querySelector(".overall");
   if (view.evals.length > 1) {
     if (!overall.firstChild) overall.append(limitForm(view, { id: null, name: "all evals together" }));

@@ -22,6 +22,12 @@ export function progressBar(evals) {
   return bar;
 }
 
+// How long a run set has been going, or took: seconds.
+export function lasted(view) {
+  const started = Math.min(...view.evals.map((one) => one.created_at));
+  return (view.state === "over" ? Math.max(...view.evals.map((one) => one.created_at + one.elapsed)) : view.now) - started;
+}
+
 export function tile(label, value, note, extra) {
   return h("div.tile", { "data-key": label }, h("div.tile-label", {}, label), h("div.tile-value.num", {}, value), note ? h("div.tile-note", {}, note) : null, extra || null);
 }

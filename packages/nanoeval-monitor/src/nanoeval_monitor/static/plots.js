@@ -1,6 +1,10 @@
 // Plots as SVG, drawn to the width they get. Colours come from the style sheet.
 
 import { s, h } from "./dom.js";
+import { short } from "./format.js";
+
+// As wide as it will be shown: on a narrow screen the same drawing made smaller could not be read.
+const drawnWidth = () => Math.max(260, Math.min(560, document.documentElement.clientWidth - 56));
 
 const nice = (max) => {
   if (!(max > 0)) return 1;
@@ -30,7 +34,7 @@ function pieces(values) {
  * @param options {height, format, min, max, label, formatX}
  */
 export function timePlot(series, options) {
-  const width = 560;
+  const width = drawnWidth();
   const height = options.height || 150;
   const left = 46;
   const right = 8;
@@ -133,7 +137,7 @@ export function calibrationPlot(bins, label) {
 
 /** Bars with a value over bins of lengths; the shade says how many are in each. */
 export function lengthPlot(bins, label) {
-  const width = 560;
+  const width = drawnWidth();
   const height = 180;
   const left = 40;
   const bottom = 34;
@@ -142,6 +146,8 @@ export function lengthPlot(bins, label) {
   const step = (width - left - 8) / bins.length;
   const y = (value) => top + (1 - value) * (height - top - bottom);
   const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "plot-svg" });
+  let tickEnd = 0;
+  let lastTick = "";
   for (const tick of [0, 0.5, 1]) {
     svg.append(s("line", { class: "grid", x1: left, x2: width - 8, y1: y(tick), y2: y(tick) }));
     svg.append(s("text", { class: "tick", x: left - 6, y: y(tick) + 3.5, "text-anchor": "end" }, 100 * tick + "%"));
@@ -157,7 +163,11 @@ export function lengthPlot(bins, label) {
       mark.append(s("title", {}, `score ${(100 * bin.mean).toFixed(1)} % of ${bin.n}`));
       svg.append(mark);
     }
-    if (index % 2 === 0) svg.append(s("text", { class: "tick", x, y: height - bottom + 14 }, bin.low));
+    const text = short(bin.low);
+    if (text === lastTick || x < tickEnd) return;
+    svg.append(s("text", { class: "tick", x, y: height - bottom + 14 }, text));
+    lastTick = text;
+    tickEnd = x + 8 * text.length + 12;
   });
   return h("figure.plot", {}, h("figcaption", {}, h("span.plot-title", {}, label), h("span.legend two", {}, "score"), h("span.legend crowd", {}, "attempts")), svg, h("div.axis", {}, "characters in the reply"));
 }

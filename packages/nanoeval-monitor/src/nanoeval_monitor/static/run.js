@@ -66,7 +66,7 @@ function fill(main, key, found) {
   const name = spec.eval_name || key;
   document.title = `nanoeval · ${name}`;
   replace(main.querySelector(".run-head"),
-    h("div.title-row", {}, h("h1", {}, written(name)), h("span", { class: "pill " + (found.is_complete ? "over" : "stopped") }, found.is_complete ? "finished" : "unfinished")),
+    h("div.title-row", {}, h("h1", { title: name }, written(name)), h("span", { class: "pill " + (found.is_complete ? "over" : "stopped") }, found.is_complete ? "finished" : "unfinished")),
     h("div.muted", {}, [model, moment(spec.created_at), spec.created_by, key].filter(Boolean).map((text, index) => [index ? " · " : "", written(text)])));
   const reading = main.querySelector(".reading");
   reading.hidden = found.index.complete !== false;
@@ -89,14 +89,33 @@ function summary(box, key, found) {
       tile("Questions", number(score.n ?? 0), `${number(attempts)} attempts`),
       tile("Unparsable", number(counts.unparsable || 0), attempts ? `${percent((counts.unparsable || 0) / attempts)} of attempts` : ""),
       tile("Errored", number(counts.errored || 0), "attempts with errors")),
-    h("section.panel", {}, h("h2", {}, "Outcomes"), outcomeBar(counts, attempts),
+    h("section.panel", {}, h("h2", {}, "Outcomes"), attempts ? outcomeBar(counts, attempts) : h("p.muted", {}, `No attempt is in the record${found.is_complete ? "" : " yet"}.`),
       h("div.outcome-links", {}, Object.entries(OUTCOMES).filter(([name]) => counts[name]).map(([name, label]) => h("a", { href: to({ outcome: name }), class: "outcome " + name }, `${label} `, h("b.num", {}, number(counts[name]))))),
       found.index.bad_lines ? h("p.note.warn", {}, `${number(found.index.bad_lines)} lines of the record could not be read and are left out.`) : null),
+    reported(found.final_report),
     Object.entries(found.groups).map(([field, rows]) => groups(field, rows, to)),
     h("div.two-columns", {},
       found.calibration ? h("section.panel", {}, calibrationPlot(found.calibration.calibration_bins, "Calibration"), h("p.muted", {}, `Brier score ${number(found.calibration.brier, 3)} · expected calibration error ${number(found.calibration.ece, 3)} · ${number(found.calibration.calibration_n)} attempts with a probability`)) : null,
       found.lengths.length ? h("section.panel", {}, lengthPlot(found.lengths, "Score by length of the reply")) : null),
-    found.errors.length ? h("section.panel", {}, h("h2", {}, "Errors by kind"), h("table", {}, h("tbody", {}, found.errors.map((one) => h("tr", {}, h("td.num", {}, number(one.count)), h("td", {}, written(one.kind, "code")), h("td", {}, written(one.example))))))) : null);
+    found.errors.length ? h("section.panel", {}, h("h2", {}, "Errors by kind"), h("table.kinds", {}, h("tbody", {}, found.errors.map((one) => h("tr", {}, h("td.num", {}, number(one.count)), h("td", {}, h("a", { href: to({ outcome: "errored", q: one.kind }) }, written(one.kind, "code"))), h("td", {}, written(one.example))))))) : null);
+}
+
+const MOST_REPORTED = 60;
+
+// The numbers of the final report, whatever the eval calls them; the rest of it is in its own tab.
+function reported(report) {
+  const found = [];
+  const collect = (value, path, depth) => {
+    for (const [name, one] of Object.entries(value)) {
+      if (typeof one === "number") found.push([[...path, name].join("."), one]);
+      else if (depth < 2 && one && typeof one === "object" && !Array.isArray(one)) collect(one, [...path, name], depth + 1);
+    }
+  };
+  if (report && typeof report === "object" && !Array.isArray(report)) collect(report, [], 0);
+  if (!found.length) return null;
+  return h("section.panel.reported", {}, h("h2", {}, "Final report"),
+    h("dl.facts", {}, found.slice(0, MOST_REPORTED).map(([name, value]) => h("div", {}, h("dt", {}, written(name)), h("dd.num", {}, Number.isInteger(value) ? number(value) : value.toLocaleString("en", { maximumSignificantDigits: 4 }))))),
+    found.length > MOST_REPORTED ? h("p.muted.small", {}, `and ${number(found.length - MOST_REPORTED)} more, under “What was run”`) : null);
 }
 
 function groups(field, rows, to) {

@@ -45,7 +45,8 @@ function go(changes) {
 
 function draw(box, summary) {
   const { asked } = session;
-  const counts = summary?.outcomes || {};
+  const known = summary?.outcomes || {};
+  const counts = { ...known, wrong: (known.incorrect || 0) + (known.unparsable || 0) + (known.refused || 0) };
   const groups = Object.entries(summary?.groups || {}).flatMap(([field, rows]) => rows.map((row) => [field, row.value]));
   let typing = 0;
   replace(box,
@@ -152,6 +153,8 @@ async function openSample(sample) {
   }
   if (detail.dataset.sample === sample) return;
   detail.dataset.sample = sample;
+  // Where the list gives way to the sample, its beginning would be below the screen.
+  if (!session.box.querySelector(".list-box").offsetParent) session.box.querySelector(".split").scrollIntoView();
   await transcript({ box: detail, key: session.key, sample, close: () => go({ sample: "" }), step });
 }
 
