@@ -48,8 +48,9 @@ class StateFile:
         return self.path.stem
 
     def state_of(self, row: EvalRow) -> str:
-        """`running`, `done`, `failed`, `stopped`, or `died` when nobody runs it any more."""
-        return "died" if row.state == "running" and not self.is_running else row.state
+        """`queued`, `running`, `done`, `failed`, `stopped`, or `died` when nobody runs it any more."""
+        unfinished = row.state in ("queued", "running")
+        return "died" if unfinished and not self.is_running else row.state
 
     @property
     def is_complete(self) -> bool:
