@@ -72,6 +72,7 @@ MISTAKES = [
     Mistake(("run", "."), ("'.' names no module",)),
     # its arguments
     Mistake(("run", "@:MyEval", "--verbose"), ("there is no option --verbose",)),
+    Mistake(("ls", "--state=finished"), ("'finished'", "done", "died")),
     Mistake(("ls", "--colour"), ("there is no option --colour",)),
     Mistake(("run", "@:MyEval", "=3"), ("argument '=3': write it as name=value",)),
     Mistake(("run", "@:MyEval", "n="), ("argument 'n=': there is nothing behind the =",)),

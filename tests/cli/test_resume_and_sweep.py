@@ -91,6 +91,41 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
     assert "0.5" in done.stdout
     assert "KeyError: 'something in the eval'" in done.stderr
     assert "Traceback" not in done.stderr
+    runs = json.loads(piped("ls", "--json", "--all", folder=tmp_path).stdout)
+    assert sorted(run["state"] for run in runs) == ["done", "failed"]
+
+
+def test_a_budget_is_the_whole_sweeps(tmp_path: Path) -> None:
+    """Each cell spends 450,000 tokens and 75 of cost: less than the budget, and both more."""
+    (tmp_path / "gate").touch()
+    sweep = ("sweep", f"{GATE}:Gate", "name=a,b", "tasks=300", "runner.concurrency=1", "-o", "out")
+    gate = str(tmp_path / "gate")
+    short = piped(*sweep, "--budget-tokens=500_000", folder=tmp_path, GATE=gate)
+    assert short.returncode == 3, short.stderr
+    assert "of budget_tokens=500,000 are spent by all runs together" in short.stderr
+    assert "goes on with them" in short.stderr
+    assert "stopped" in short.stdout
+    again = piped(*sweep, "--budget-cost=70", folder=tmp_path, GATE=gate)
+    assert again.returncode == 3, again.stderr  # what the cells have spent before counts
+    ample = piped(*sweep, "--budget-tokens=950_000", folder=tmp_path, GATE=gate)
+    assert ample.returncode == 0, ample.stderr
+    runs = json.loads(piped("ls", "--json", "--all", folder=tmp_path).stdout)
+    assert [(run["state"], run["tokens"]) for run in runs] == [("done", 450_000)] * 2
+    spent = piped(
+        *sweep[:2], "name=a,b,c", *sweep[3:], "--budget-cost=150", folder=tmp_path, GATE=gate
+    )
+    assert (spent.returncode, "1 of 3 cells" in spent.stderr) == (3, True)
+
+
+def test_a_run_set_over_budget_says_so_without_a_place_in_the_code(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    sweep = ("sweep", f"{GATE}:Gate", "name=a,b", "runner.concurrency=1", "-o", "out")
+    gate = str(tmp_path / "gate")
+    assert piped(*sweep, "runner.budget_tokens=1500", folder=tmp_path, GATE=gate).returncode == 3
+    done = piped("resume", "last", folder=tmp_path, GATE=gate)
+    assert done.returncode == 3
+    assert done.stderr.count("of budget_tokens=1,500 are spent: eval ") == 2
+    assert " at " not in done.stderr
 
 
 def test_evals_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:

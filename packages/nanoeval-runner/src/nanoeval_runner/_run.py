@@ -41,6 +41,7 @@ from nanoeval_runner.engine_registry import engines
 from nanoeval_runner.eval_run import EvalRun, Phase
 from nanoeval_runner.executors import in_process
 from nanoeval_runner.executors.engines import check_executor
+from nanoeval_runner.failures import wrapped
 from nanoeval_runner.monitors import find_monitor
 from nanoeval_runner.progress import Progress
 from nanoeval_runner.queue.rows import EvalRow, NewEval
@@ -314,6 +315,7 @@ class Session:
         store = self.engine.store
         if eval_run.errors:
             self._notify(f"{eval_run.name}: failed")
+            await self._note_failure(eval_run)
             raise self._failure(eval_run)
         complete = eval_run.remaining <= 0
         summary = await self._summary(eval_run, recorded.run_spec)
@@ -341,6 +343,7 @@ class Session:
                 f"{len(eval_run.results)} of them are kept: mend get_summary, then sum up again. "
                 f"{self.engine.resume_hint()}"
             )
+            await self._note_failure(eval_run)
             raise
         row = await self.engine.store.get_eval(eval_run.eval_id)
         if row.usage.requests or row.usage.cache_hits:
@@ -375,6 +378,13 @@ class Session:
             )
         raise BudgetExceeded(message)
 
+    async def _note_failure(self, eval_run: EvalRun) -> None:
+        """Have the state file say `failed`: while its tasks were given back it was `stopped`."""
+        with contextlib.suppress(StateError):  # where the file is what failed
+            id, store = eval_run.eval_id, self.engine.store
+            summary = (await store.get_eval(id)).summary
+            await store.finish_eval(id, EvalState.FAILED, summary, eval_run.elapsed)
+
     def _failure(self, eval_run: EvalRun) -> BaseException:
         state_errors = [e for e in eval_run.errors if isinstance(e, StateError)]
         if state_errors:
@@ -383,7 +393,7 @@ class Session:
             f"eval {eval_run.name!r} ended by an exception after {len(eval_run.results)} of "
             f"{eval_run.total} tasks; finished results are kept. {self.engine.resume_hint()}"
         )
-        errors = [e if isinstance(e, Exception) else _wrapped(e) for e in eval_run.errors]
+        errors = [e if isinstance(e, Exception) else wrapped(e) for e in eval_run.errors]
         return ExceptionGroup(message, errors)
 
     async def _give_back(self, eval_run: EvalRun) -> None:
@@ -413,12 +423,3 @@ def _usage(row: EvalRow) -> dict[str, float]:
     usage = row.usage
     found = {name: getattr(usage, name) for name in usage.__slots__}
     return {name: value for name, value in found.items() if value}
-
-
-def _wrapped(error: BaseException) -> Exception:
-    """An ExceptionGroup holds no SystemExit or CancelledError; say which it was."""
-    wrapped = RuntimeError(f"evaluate raised {type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    for note in getattr(error, "__notes__", []):
-        wrapped.add_note(note)
-    return wrapped

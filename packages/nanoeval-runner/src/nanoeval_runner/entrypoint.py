@@ -90,7 +90,8 @@ def exit_codes() -> Iterator[None]:
     except BudgetExceeded as error:
         _fail(error, EXIT_BUDGET)
     except Exception as error:  # noqa: BLE001  the program ends with it
-        _fail(error, EXIT_BAD_INPUT if _is_bad_input(error) else EXIT_FAILED)
+        codes = {ConfigError: EXIT_BAD_INPUT, BudgetExceeded: EXIT_BUDGET}
+        _fail(error, next((codes[kind] for kind in codes if _are_all(error, kind)), EXIT_FAILED))
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
@@ -108,7 +109,9 @@ def _exit(code: int, message: str) -> NoReturn:
 def describe(error: BaseException) -> str:
     """What a person needs of an error: its text, its notes, and how to see more."""
     if isinstance(error, BaseExceptionGroup):
-        if _is_bad_input(error):  # found by the first task: a missing key, an unknown model
+        if _are_all(error, BudgetExceeded):
+            return "\n".join(f"error: {leaf}" for leaf in leaves_of(error))
+        if _are_all(error, ConfigError):  # found by the first task: a missing key, say
             refusals = dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error))
             return "\n".join([*refusals, error.message])
         return f"error: {error.message}\n{_describe_leaves(leaves_of(error))}\n{_hint()}"
@@ -117,9 +120,10 @@ def describe(error: BaseException) -> str:
     return f"error: {_describe_leaf(error).strip()}\n{_hint()}"
 
 
-def _is_bad_input(error: BaseException) -> bool:
+def _are_all(error: BaseException, kind: type[NanoevalError]) -> bool:
+    """Whether `error` is a group of nothing but errors of this kind."""
     return isinstance(error, BaseExceptionGroup) and all(
-        isinstance(leaf, ConfigError) for leaf in leaves_of(error)
+        isinstance(leaf, kind) for leaf in leaves_of(error)
     )
 
 
@@ -166,7 +170,7 @@ def _innermost(error: BaseException) -> str:
 
 def _is_library(file: str) -> bool:
     """Whether a frame is in code that a person who writes an eval did not write."""
-    return "site-packages" in file or "nanoeval_" in file
+    return any(part in file for part in ("site-packages", "nanoeval_", "/nanoeval/_cli/"))
 
 
 def _hint() -> str:

@@ -36,3 +36,12 @@ def load_failure(payload: bytes) -> BaseException:
     if not isinstance(error, RolloutSystemError):
         error.add_note(_REMOTE_NOTE + trace)
     return error
+
+
+def wrapped(error: BaseException) -> Exception:
+    """An ExceptionGroup holds no SystemExit or CancelledError; say which it was."""
+    wrapped = RuntimeError(f"evaluate raised {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    for note in getattr(error, "__notes__", []):
+        wrapped.add_note(note)
+    return wrapped

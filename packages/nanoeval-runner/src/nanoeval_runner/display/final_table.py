@@ -28,7 +28,7 @@ def final_table(views: Sequence[View]) -> list[str]:
 
 
 def _row(view: View) -> list[str]:
-    found = headline(view.summary or {})
+    found = headline(view.summary or {}) if view.done else None  # of nothing, it is no score
     score = interval = ""
     if found is not None:
         name = "" if found.name in ("accuracy", "score") else f"{found.name} "

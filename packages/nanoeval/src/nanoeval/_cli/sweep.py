@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import chz
-from nanoeval_core.errors import ConfigError
+from nanoeval_core.errors import BudgetExceeded, ConfigError
 from nanoeval_core.spec import EvalSpec
+from nanoeval_core.usage import Usage
 from nanoeval_runner import run
 from nanoeval_runner.arguments import describe_arguments
 from nanoeval_runner.cli.state_files import backups, read_state_file
@@ -39,6 +40,7 @@ class Cell:
         key: names the cell by what determines its result.
         summary: its result, once there is one.
         error: why there is none.
+        over_budget: whether that is because the budget is spent.
     """
 
     eval: str
@@ -48,6 +50,7 @@ class Cell:
     key: str
     summary: dict[str, Any] | None = None
     error: str = ""
+    over_budget: bool = False
     was_done: bool = False
 
 
@@ -204,6 +207,16 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
         raise interruption
 
 
+def spent_by(cells: Sequence[Cell], ledger: Ledger) -> Usage:
+    """What those of `cells` have spent that are finished."""
+    total = Usage()
+    for cell in cells:
+        known = (ledger.summary_of(cell.key) or {}).get("usage") or {}
+        names = [field.name for field in dataclasses.fields(Usage) if field.name in known]
+        total += Usage(**{name: known[name] for name in names})
+    return total
+
+
 def _was_begun(cell: Cell, run_set_id: str) -> bool:
     """Whether the state of that run set, or its backup, holds this cell."""
     path = state_file(run_set_id)
@@ -220,6 +233,9 @@ async def _run_cell(cell: Cell, ledger: Ledger) -> BaseException | None:
         cell.summary = await run(cell.spec)
     except (KeyboardInterrupt, SystemExit) as interruption:
         return interruption
+    except BudgetExceeded as error:
+        cell.error, cell.over_budget = str(error), True
+        ledger.note(cell, state="stopped")
     except Exception as error:  # noqa: BLE001  kept in the cell, and shown with the table
         cell.error = describe(error)
         ledger.note(cell, state="failed", error=cell.error)

@@ -78,7 +78,7 @@ class SweepTable:
         if cell is None:
             return ""
         if found is None:
-            return "failed" if cell.error else "no score"
+            return "stopped" if cell.over_budget else "failed" if cell.error else "no score"
         text = format_score(found.value, found.stderr)
         if intervals and found.low is not None and found.high is not None:
             text += f" ({format_score(found.low)} – {format_score(found.high)})"

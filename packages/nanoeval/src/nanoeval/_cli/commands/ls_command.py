@@ -14,6 +14,7 @@ from nanoeval._cli.output import note, short_path, write, write_json, write_tabl
 
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
 HEADER = ("run", "started", "eval", "model", "state", *NUMBERS, "hosts", "record")
+STATES = ("running", "done", "stopped", "failed", "died", "unfinished")
 HOSTS_NAMED = 2
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-n", "--limit", type=positive, default=20, help="how many (20)")
     parser.add_argument("--all", action="store_true", help="all of them")
     parser.add_argument(
-        "--state", help="only those that are running, done, stopped, failed or died"
+        "--state", choices=STATES, metavar="STATE", help=f"only those in it: {', '.join(STATES)}"
     )
     parser.add_json()
     asked = parser.parse_args(arguments)

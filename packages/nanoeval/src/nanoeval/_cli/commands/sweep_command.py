@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner.entrypoint import nanoeval_logging, raise_file_limit
+from nanoeval_runner.budget import shared_budget
+from nanoeval_runner.entrypoint import EXIT_BUDGET, EXIT_FAILED, nanoeval_logging, raise_file_limit
 
 from nanoeval._cli.command import Parser
-from nanoeval._cli.commands.run_command import add_budget, only_named, with_budget
+from nanoeval._cli.commands.run_command import add_budget, only_named
 from nanoeval._cli.output import bold, note, write, write_json
-from nanoeval._cli.sweep import Cell, Ledger, make_cells, run_cells
+from nanoeval._cli.sweep import Cell, Ledger, make_cells, run_cells, spent_by
 from nanoeval._cli.sweep_table import SweepTable
 
 USAGE = r"""Run evals with several models or other arguments, and compare them in one table.
@@ -24,7 +25,8 @@ USAGE = r"""Run evals with several models or other arguments, and compare them i
 Every comma makes another choice (\, is a comma in a value; brackets and quotes hold theirs
 together). All cells run at once, sharing executors and one display. The table is written to the
 sweep's folder as table.md and table.csv; a cell that finished there is not run again when the
-sweep is repeated or extended, and one that was stopped goes on."""
+sweep is repeated or extended, and one that was stopped goes on. A budget is the whole sweep's,
+finished cells included; runner.budget_tokens=N is each cell's own."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,8 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     if not targets:
         raise ConfigError("which evals? Name them first: nanoeval sweep my_eval.py:MyEval …")
     cells = make_cells(targets, [one for one in others if "=" in one])
-    for cell in cells:
-        cell.spec = with_budget(cell.spec, asked)
     name = asked.name or _name(cells)
     folder = Path(asked.output) if asked.output else Path("sweeps") / name
     ledger = Ledger(folder, name)
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     with nanoeval_logging():
         raise_file_limit()
-        asyncio.run(run_cells(cells, ledger, name))
+        spent = spent_by(cells, ledger)
+        with shared_budget(asked.budget_tokens, asked.budget_cost, before=spent):
+            asyncio.run(run_cells(cells, ledger, name))
     return _report(cells, folder, as_json=asked.json)
 
 
@@ -85,7 +87,13 @@ def _report(cells: Sequence[Cell], folder: Path, *, as_json: bool) -> int:
     kept = sum(cell.was_done for cell in cells)
     more = f"; {kept} of {len(cells)} cells were there already" if kept else ""
     note(f"{folder / 'table.md'} and table.csv have it with 95 % intervals{more}")
-    failed = [cell for cell in cells if cell.error]
+    stopped = [cell for cell in cells if cell.over_budget]
+    failed = [cell for cell in cells if cell.error and not cell.over_budget]
     for cell in failed:
         note(f"\n{cell.eval} {cell.label}".rstrip() + f": {cell.error}")
-    return int(bool(failed))
+    if stopped:
+        note(
+            f"\n{stopped[0].error.partition(': ')[0]}: {len(stopped)} of {len(cells)} cells are "
+            "stopped. The same command with a larger budget goes on with them"
+        )
+    return EXIT_FAILED if failed else EXIT_BUDGET if stopped else 0
