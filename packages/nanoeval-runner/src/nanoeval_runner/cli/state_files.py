@@ -48,7 +48,7 @@ class StateFile:
         return self.path.stem
 
     def state_of(self, row: EvalRow) -> str:
-        """`queued`, `running`, `done`, `failed`, `stopped`, or `died` when nobody runs it any more."""
+        """The eval's state in the file, or `died` when it is unfinished and nobody runs it."""
         unfinished = row.state in ("queued", "running")
         return "died" if unfinished and not self.is_running else row.state
 
