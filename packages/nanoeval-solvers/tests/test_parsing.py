@@ -137,7 +137,7 @@ ONE_ANSWER = [
     ("答案是 (C)。", C),
     ("正确答案：**C**", C),
     ("答え：C", C),
-    ("答えはCです", None),
+    ("答えはCです", C),
     ("正解は C", C),
     ("정답: C", C),
     ("정답은 C", C),
@@ -208,6 +208,97 @@ ONE_ANSWER = [
 def test_one_answer(reply: str | None, expected: int | None) -> None:
     picked = parse_choices(reply, CHOICES)
     assert picked == (None if expected is None else frozenset({expected}))
+
+
+CITIES = ("Lyon", "Paris", "Nice", "Lille")
+IN_MANY_WORDS = [
+    # Several languages.
+    ("La respuesta correcta es C", "C"),
+    ("La respuesta es la opción B.", "B"),
+    ("La bonne réponse est la B.", "B"),
+    ("Die Antwort lautet B", "B"),
+    ("A resposta correta é a letra C.", "C"),
+    ("Đáp án đúng là B", "B"),
+    ("الإجابة الصحيحة هي B", "B"),
+    ("คำตอบคือ B", "B"),
+    ("정답은 C입니다", "C"),
+    ("정답은 B가 아닙니다", None),
+    ("답은 B입니다.", "B"),
+    ("正解はDです", "D"),
+    ("答えは「B」です。", "B"),
+    ("答えはBではない", None),
+    ("正解はBではなくCです", None),
+    ("答案应该是C", "C"),
+    ("答案是B选项。", "B"),
+    ("故选B。", "B"),
+    ("不选B。", None),
+    ("选B和C", None),
+    ("选项B是正确的", "B"),
+    ("答案不是A，而是C", "C"),
+    # Markup.
+    ("$\\boxed{\\textbf{(\\text{B})}}$", "B"),
+    ("\\boxed{\\mathrm{(B)}\\ \\text{Paris}}", "B"),
+    ("\\boxed{A or B}", None),
+    ("\\boxed{B", None),
+    ("<final_answer>B</final_answer>", "B"),
+    ("Answer: Ⓑ", "B"),
+    # What is denied, doubted or supposed is not answered.
+    ("I don't think the answer is B.", None),
+    ("I don’t think the answer is B.", None),
+    ("I doubt the answer is B", None),
+    ("It is false that the answer is B.", None),
+    ("If the answer is B, then the moon is cheese.", None),
+    ("Answer: B is incorrect", None),
+    ("The answer is A is wrong", None),
+    ("The answer isn't A, it's C.", "C"),
+    ("The answer is not A but C.", "C"),
+    ("The correct answer is not B, it is D.", "D"),
+    ("Neither A nor B. C is right.", "C"),
+    ("It's not A. C is right.", "C"),
+    ("A is wrong, C is wrong, D is wrong. So B.", "B"),
+    ("C isn't right", None),
+    # Corrections: the last word counts, and where it is not clear there is none.
+    ("Answer: A. Actually, no: C.", None),
+    ("Answer: A\n\nWait, C is correct.", "C"),
+    ("Answer: A\nCorrection: C", "C"),
+    ("Answer: B. Wait — on reflection it's D.", "D"),
+    ("Answer: B\n\nWait, let me double check. Paris is the capital. Yes.", "B"),
+    ("Answer: B\n\nExplanation: A is Lyon which is wrong, C is Nice.", "B"),
+    ("The answer could be A or C, but I choose C.", "C"),
+    ("The answer is either B or C", None),
+    # Other ways to conclude.
+    ("I think it's B", "B"),
+    ("In conclusion, B", "B"),
+    ("The answer, I believe, is B.", "B"),
+    ("Among the options, the correct one is B.", "B"),
+    ("The answer to your question is: B) Paris. Let me know if you need more!", "B"),
+    ("It's A. No, it's B.", "B"),
+]
+
+
+@pytest.mark.parametrize(("reply", "expected"), IN_MANY_WORDS, ids=lambda value: repr(value)[:40])
+def test_replies_of_many_kinds(reply: str, expected: str | None) -> None:
+    picked = parse_choices(reply, CITIES)
+    assert picked == (None if expected is None else frozenset({"ABCD".index(expected)}))
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("\\boxed{\\{A, C\\}}", "AC"),
+        ("答案是AC", "AC"),
+        ("Answer: A and maybe C", None),
+        ("Answer: A, C, E", None),
+        ("Answer: A or C", None),
+        ("A is correct. B is incorrect. C is correct. D is incorrect.", "AC"),
+        ("Answer: A, not C", "A"),
+        ("All except B", None),
+        ("Answer: A-C", None),
+    ],
+)
+def test_sets_of_many_kinds(reply: str, expected: str | None) -> None:
+    picked = parse_choices(reply, CITIES, multiple=True)
+    assert picked == (None if expected is None else frozenset(map("ABCD".index, expected)))
 
 
 SEVERAL_ANSWERS = [
@@ -284,3 +375,10 @@ def test_the_text_of_a_choice_goes_before_what_it_looks_like() -> None:
     assert parse_choices("Answer: B", blood) == {1}
     assert parse_choices("Answer: O", blood) == {0}
     assert parse_choices("Answer: AB", blood) == {3}
+
+
+@pytest.mark.parametrize("sentence", ["The answer is B. ", "Option B: foo bar. ", "\\boxed{B "])
+def test_a_model_that_repeats_itself_without_end_holds_nothing_up(sentence: str) -> None:
+    # Minutes, if the time grew with the square of the length: beyond the guard of every test.
+    reply = sentence * (100_000 // len(sentence))
+    assert parse_choices(reply, CITIES) in (None, frozenset({1}))
