@@ -51,8 +51,8 @@ def test_shows_how_far_it_is_and_ends_in_a_table(run: Run) -> None:
     assert run.finish() == 0
     assert "in flight" not in run.now  # the display is gone, the table stays
     table = run.text
-    assert re.search(r"eval +score +done +retries +time +tokens +cost", table)
-    assert re.search(r"gate +0\.500 ± 0\.\d+ +10/10 +1 ", table)
+    assert re.search(r"eval +score +95 % interval +done +retries +time +tokens +cost", table)
+    assert re.search(r"gate +0\.500 ± 0\.167 +0\.237 – 0\.763 +10/10 +1 ", table)
     record = Path(re.search(r"record: (\S+)", table.replace("\n", ""))[1])  # type: ignore[index]
     assert record.exists() or record.with_suffix("").exists() or "jsonl" in table
     assert not run.screen.cursor.hidden

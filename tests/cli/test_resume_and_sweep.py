@@ -95,6 +95,20 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
     assert sorted(run["state"] for run in runs) == ["done", "failed"]
 
 
+def test_an_accuracy_has_its_interval_though_the_eval_does_not_say_it(tmp_path: Path) -> None:
+    """Five of ten right: the sample's standard error, and Wilson's interval."""
+    (tmp_path / "gate").touch()
+    gate = str(tmp_path / "gate")
+    done = piped("run", f"{GATE}:Gate", "--json", folder=tmp_path, GATE=gate)
+    summary = json.loads(done.stdout)
+    assert summary["accuracy"] == 0.5
+    assert summary["accuracy_stderr"] == pytest.approx((0.25 / 9) ** 0.5)
+    assert summary["accuracy_ci95"] == pytest.approx([0.2366, 0.7634], abs=1e-4)
+    assert summary["accuracy_n"] == 10
+    assert " 0.500 ± 0.167  0.237 – 0.763 " in done.stderr
+    assert "0.500 ± 0.167" in piped("ls", folder=tmp_path).stdout
+
+
 def test_a_budget_is_the_whole_sweeps(tmp_path: Path) -> None:
     """Each cell spends 450,000 tokens and 75 of cost: less than the budget, and both more."""
     (tmp_path / "gate").touch()

@@ -318,7 +318,7 @@ class Session:
             await self._note_failure(eval_run)
             raise self._failure(eval_run)
         complete = eval_run.remaining <= 0
-        summary = await self._summary(eval_run, recorded.run_spec)
+        summary = progress.with_interval(await self._summary(eval_run, recorded.run_spec))
         if not complete:
             await self._stop_early(eval_run, summary, progress)
         with writer.guarded():

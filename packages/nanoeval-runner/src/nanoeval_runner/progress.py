@@ -151,15 +151,23 @@ class Progress:
 
     # --- the end
 
+    def with_interval(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """`summary` with what belongs beside its accuracy, where the eval leaves that out."""
+        if "accuracy" not in summary or "accuracy_stderr" in summary:
+            return summary
+        self._tally.catch_up(self.run.results, all_of_them=True)
+        found = self._tally.beside(summary)
+        more = {name: value for name, value in found.items() if name not in summary}
+        parts = ({k: v, **(more if k == "accuracy" else {})} for k, v in summary.items())
+        return {name: value for part in parts for name, value in part.items()}
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """The run has this summary; the table at the end will show it."""
         view, run = self.view, self.run
         view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
         view.state = "stopped" if summary.get("partial") else "done"
-        if self._tally.is_used:
-            self._tally.catch_up(run.results, all_of_them=True)
         view.retries = max(view.retries, run.retries)
-        view.summary = {**self._tally.stderr_of(summary), **summary}
+        view.summary = dict(summary)
         view.errors.clear()
         if run.system_errors:
             view.errors.update(

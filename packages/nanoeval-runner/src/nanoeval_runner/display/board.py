@@ -60,7 +60,7 @@ class Board:
         finished = [m.view for m in self.members if m.view.summary is not None]
         try:
             self.surface.close()
-            for line in final_table(finished) if finished else ():
+            for line in final_table(finished, self.surface.width) if finished else ():
                 self.surface.say(line)
         except Exception as error:  # noqa: BLE001  reported; what was run is not lost for it
             self._give_up(error)

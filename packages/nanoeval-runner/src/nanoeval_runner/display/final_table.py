@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nanoeval_core.metrics.headline import headline
 
 from nanoeval_runner.display.formats import format_count, format_score, format_seconds
-from nanoeval_runner.display.text_table import format_table
+from nanoeval_runner.display.text_table import fitted_table
 from nanoeval_runner.display.view import View
 
 NUMBERS = ("score", "95 % interval", "done", "errors", "retries", "time", "tokens", "cost")
@@ -15,9 +15,10 @@ HEADER = ("eval", "model", "", *NUMBERS)
 RECORDS_SHOWN = 10
 
 
-def final_table(views: Sequence[View]) -> list[str]:
-    """A row per eval, then where the records are."""
-    lines = format_table(HEADER, [_row(view) for view in views], right=frozenset(NUMBERS))
+def final_table(views: Sequence[View], width: int | None = None) -> list[str]:
+    """A row per eval, or a list where `width` columns are too few; then where the records are."""
+    rows = [_row(view) for view in views]
+    lines = fitted_table(HEADER, rows, right=frozenset(NUMBERS), width=width)
     recorded = [view for view in views if view.record]
     for view in recorded[:RECORDS_SHOWN]:
         of = f" of {view.name}" if len(views) > 1 else ""

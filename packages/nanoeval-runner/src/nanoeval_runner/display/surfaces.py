@@ -30,6 +30,11 @@ class Surface(ABC):
 
     interval: float
 
+    @property
+    def width(self) -> int | None:
+        """How many columns there are; None where lines may be of any length."""
+        return None
+
     @abstractmethod
     def show(self, views: Sequence[View]) -> None:
         """Show how far things are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,11 +30,6 @@ class Tally:
         self._scores: Any = None
         self._seen = 0
         self._failed = False
-
-    @property
-    def is_used(self) -> bool:
-        """Whether anything was added: not in a run too short to show."""
-        return self._seen > 0
 
     def catch_up(self, results: Sequence[tuple[Any, Any]], *, all_of_them: bool = False) -> None:
         """Add those of `results` that are new: all results so far, each call's going on."""
@@ -83,13 +79,24 @@ class Tally:
             return None
         return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
 
-    def stderr_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """The standard error of a summary's accuracy, where it is known here."""
-        if self._scores is None or self._failed or "accuracy" not in summary:
+    def beside(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """What belongs beside a summary's accuracy, where that is the mean of the scores here."""
+        if self._scores is None or self._failed:
             return {}
-        known = self.summary() or {}
-        same = known.get("accuracy") is not None and known["accuracy"] == summary["accuracy"]
-        return {"accuracy_stderr": known["accuracy_stderr"]} if same else {}
+        estimate = self._scores.estimate()
+        if estimate.stderr is None or not _is_close(summary.get("accuracy"), estimate.mean):
+            return {}
+        return {
+            "accuracy_stderr": estimate.stderr,
+            "accuracy_ci95": [estimate.low, estimate.high],
+            "accuracy_n": estimate.n,
+        }
+
+
+def _is_close(value: Any, mean: float) -> bool:
+    return isinstance(value, (int, float)) and math.isclose(
+        value, mean, rel_tol=1e-9, abs_tol=1e-12
+    )
 
 
 def score_of(result: Any) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,13 @@ class Terminal(Surface):
         self._width = 0
         self._lengths: list[int] = []
         self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
+
+    @property
+    def width(self) -> int | None:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or None
+        except (OSError, ValueError):  # drawn by NANOEVAL_PROGRESS=live, on what is no terminal
+            return None
 
     def show(self, views: Sequence[View]) -> None:
         live, console = self._started()

@@ -44,3 +44,31 @@ def format_table(
         ).rstrip()
         for row in cells
     ]
+
+
+def fitted_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: frozenset[str] = frozenset(),
+    width: int | None = None,
+) -> list[str]:
+    """As `format_table`; where that is wider than `width` columns, each row is a list of its own.
+
+    Args:
+        header: the columns' names.
+        rows: as many cells each.
+        right: the names of columns to be aligned at the right.
+        width: of the terminal; None where there is none.
+    """
+    lines = format_table(header, rows, right=right)
+    if width is None or max(map(text_width, lines)) <= width:
+        return lines
+    names = max(map(text_width, header[1:]), default=0)
+    listed = []
+    for first, *others in rows:
+        listed.append(first)
+        for name, cell in zip(header[1:], others, strict=True):
+            if cell:
+                listed.append(f"  {name}{' ' * (names - text_width(name))}  {cell}")
+    return listed

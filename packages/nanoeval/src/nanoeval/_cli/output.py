@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nanoeval_runner.display.formats import encodable
-from nanoeval_runner.display.text_table import format_table
+from nanoeval_runner.display.text_table import format_table, text_width
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
@@ -41,15 +41,41 @@ def write_json(value: Any) -> None:
     write(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
+def terminal_width() -> int | None:
+    """How many columns stdout has; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def write_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
-) -> None:
-    """Print aligned columns; on a terminal no line is longer than that is wide."""
-    lines = format_table(header, rows, right=frozenset(right))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """Print aligned columns; on a terminal no line is longer than that is wide.
+
+    Args:
+        header: the columns' names.
+        rows: as many cells each.
+        right: the names of columns to be aligned at the right.
+        optional: the names of those that go, in this order, while the terminal is too narrow.
+
+    Returns:
+        those of `optional` that went.
+    """
+    width, left_out = terminal_width(), [""]
+    for name in (None, *optional):
+        left_out += [name] if name else []
+        kept = [i for i, one in enumerate(header) if not one or one not in left_out]
+        names = [header[i] for i in kept]
+        lines = format_table(names, [[r[i] for i in kept] for r in rows], right=frozenset(right))
+        if width is None or max(map(text_width, lines)) <= width:
+            break
     for index, line in enumerate(lines):
         shown = line if width is None or len(line) <= width else line[: width - 1] + "…"
         write(bold(shown) if index == 0 else shown)
+    return left_out[1:]
 
 
 def describe(summary: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nanoeval_core.metrics.headline import Headline, headline
 from nanoeval_runner.display.formats import format_count, format_score
-from nanoeval_runner.display.text_table import format_table
+from nanoeval_runner.display.text_table import fitted_table
 
 from nanoeval._cli.sweep import Cell
 
@@ -43,9 +43,10 @@ class SweepTable:
             rows.append(["cost", *(f"{cost:.4g}" if cost else "" for cost in costs)])
         return rows
 
-    def text(self, emphasise: Callable[[str], str]) -> list[str]:
+    def text(self, emphasise: Callable[[str], str], width: int | None = None) -> list[str]:
+        """The lines of the table for a terminal of so many columns; None for any number."""
         header = ["eval", *(label or "score" for label in self._labels)]
-        return format_table(header, self.rows(emphasise), right=frozenset(header[1:]))
+        return fitted_table(header, self.rows(emphasise), right=frozenset(header[1:]), width=width)
 
     def markdown(self) -> str:
         header = ["eval", *(label or "score" for label in self._labels)]

@@ -15,6 +15,8 @@ from nanoeval._cli.output import note, short_path, write, write_json, write_tabl
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
 HEADER = ("run", "started", "eval", "model", "state", *NUMBERS, "hosts", "record")
 STATES = ("running", "done", "stopped", "failed", "died", "unfinished")
+OPTIONAL = ("record", "hosts", "errors", "started", "tokens", "model", "cost", "time")
+"""What goes first where there is little room; `nanoeval show` has it."""
 HOSTS_NAMED = 2
 
 
@@ -43,9 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     if not shown:
         note("no runs" + (" like that" if asked.eval or asked.state else " yet: nanoeval new"))
         return 0
-    write_table(HEADER, [_row(run) for run in shown], right=NUMBERS)
+    rows = [_row(run) for run in shown]
+    left_out = write_table(HEADER, rows, right=NUMBERS, optional=OPTIONAL)
     if len(shown) < len(runs):
         write(f"and {len(runs) - len(shown)} older ones: nanoeval ls --all")
+    if "record" in left_out:
+        folders = dict.fromkeys(short_path(run.record.parent) for run in shown if run.record)
+        write(f"records: {', '.join(folders)}; `nanoeval show RUN` names all there is of a run")
     return 0
 
 

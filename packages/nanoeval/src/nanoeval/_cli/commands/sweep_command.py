@@ -13,7 +13,7 @@ from nanoeval_runner.entrypoint import EXIT_BUDGET, EXIT_FAILED, nanoeval_loggin
 
 from nanoeval._cli.command import Parser
 from nanoeval._cli.commands.run_command import add_budget, only_named
-from nanoeval._cli.output import bold, note, write, write_json
+from nanoeval._cli.output import bold, note, terminal_width, write, write_json
 from nanoeval._cli.sweep import Cell, Ledger, make_cells, run_cells, spent_by
 from nanoeval._cli.sweep_table import SweepTable
 
@@ -81,7 +81,7 @@ def _report(cells: Sequence[Cell], folder: Path, *, as_json: bool) -> int:
         )
     else:
         write("")
-        for index, line in enumerate(table.text(bold)):
+        for index, line in enumerate(table.text(bold, terminal_width())):
             write(bold(line) if index == 0 else line)
         write("\nScores with their standard errors; the best of each eval is in bold.")
     kept = sum(cell.was_done for cell in cells)
