@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -25,6 +26,8 @@ from nanoeval_runner import run, validate
 from nanoeval_runner.executors import loop as executor_loop
 from nanoeval_runner.exit_stack import global_exit_stack
 from nanoeval_runner.queue import backup, transactions
+from nanoeval_runner.queue.paths import state_dir
+from nanoeval_runner.queue.reading import StateReader, state_files
 from nanoeval_runner.queue.store import connect
 
 RESUME = "python -m nanoeval.bin.resume run_set_id="
@@ -658,3 +661,29 @@ def test_files_are_private(folders: Path) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
         for path in folder.iterdir():
             assert path.stat().st_mode & 0o077 == 0, path
+
+
+class NoText:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_a_summary_that_json_cannot_say_costs_nothing() -> None:
+    @chz.chz
+    class Odd(Simple):
+        async def get_summary(self, results: list[tuple[Task, Any]]) -> dict[str, Any]:
+            cycle: list[Any] = []
+            cycle.append(cycle)
+            by = {("easy", 1): 0.5, 3: 0.25, None: 1}
+            return {"by": by, "cycle": cycle, "object": NoText(), "n": len(results)}
+
+    summary = asyncio.run(run(EvalSpec(eval=Odd(), runner=RunnerArgs(should_backup=False))))
+    assert summary["by"]["easy", 1] == 0.5
+    (file,) = state_files(state_dir())
+    with StateReader(file) as reader:
+        (row,) = reader.snapshot().evals
+    assert row.state == "done"
+    stored = json.loads(row.summary or "")
+    assert stored["by"] == {"('easy', 1)": 0.5, "3": 0.25, "null": 1}
+    assert stored["object"] == "<NoText without a text: RuntimeError>"
+    assert stored["n"] == 5

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import random
 import time
@@ -49,6 +48,7 @@ from nanoeval_runner.queue.states import EvalState
 from nanoeval_runner.queueing import Queueing
 from nanoeval_runner.recording import RecordWriter, opened
 from nanoeval_runner.signals import interruption, say
+from nanoeval_runner.summary_text import summary_text
 from nanoeval_runner.task_group import task_group
 
 log = logging.getLogger("nanoeval.runner")
@@ -324,10 +324,10 @@ class Session:
         with writer.guarded():
             await anyio.to_thread.run_sync(recorded.recorder.record_final_report, summary)
         await store.finish_eval(
-            eval_run.eval_id, EvalState.DONE, json.dumps(summary, default=str), eval_run.elapsed
+            eval_run.eval_id, EvalState.DONE, summary_text(summary), eval_run.elapsed
         )
         progress.finish(summary)
-        self._notify(f"{eval_run.name}: finished", json.dumps(summary, default=str))
+        self._notify(f"{eval_run.name}: finished", summary_text(summary))
         if self.engine.interrupted is not None:
             # What was in flight was all that was left. What the script would do next is not.
             await self.engine.settle()
@@ -358,7 +358,7 @@ class Session:
         await engine.store.finish_eval(
             eval_run.eval_id,
             EvalState.STOPPED,
-            json.dumps({**summary, "partial": True}, default=str),
+            summary_text({**summary, "partial": True}),
             eval_run.elapsed,
         )
         progress.finish({**summary, "partial": True})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from nanoeval_runner.display.board import boards
 from nanoeval_runner.display.tally import Tally
 from nanoeval_runner.display.view import View
 from nanoeval_runner.queue.rows import EvalRow
+from nanoeval_runner.summary_text import summary_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,7 @@ class Progress:
             summary = await self._partial_summary()
             if summary is None:
                 return
-            text = json.dumps(summary, default=str)
+            text = summary_text(summary)
             await self.engine.store.set_partial_summary(self.run.eval_id, text)
             log.info("partial summary of eval %r: %s", self.run.name, text)
             self._board.surface.say(f"{self.view.line()}\n    {_in_short(summary)}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_runner._resume import resumable, resume
+from nanoeval_runner.summary_text import summary_text
 
 
 async def main(
@@ -30,4 +30,4 @@ async def main(
         budget_cost=budget_cost,
     )
     for summary in summaries:
-        sys.stdout.write(json.dumps(summary, default=str) + "\n")
+        sys.stdout.write(summary_text(summary) + "\n")
