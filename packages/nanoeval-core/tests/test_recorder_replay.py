@@ -226,6 +226,41 @@ def test_a_hanging_recorder_is_given_up_and_the_caller_goes_on() -> None:
     never.set()
 
 
+def test_a_recorder_whose_calls_all_time_out_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    """Each call is shorter than a stall; together they would hold up the run's end for hours."""
+    now = [0.0]
+
+    class Away(Board):
+        def note(self, *call: Any) -> None:
+            super().note(*call)
+            now[0] += 4.0
+            raise TimeoutError("no answer")
+
+    board = Away()
+    recorder = ReplayedRecorder(board, stall_timeout=10.0, clock=lambda: now[0])
+    with caplog.at_level(logging.ERROR), recorder:
+        with pytest.raises(RecorderError, match="Away has only failed, for 12 s"):
+            recorder.write_events([taken(recorder), taken(recorder)])
+        with pytest.raises(RecorderError, match="Away has only failed"):
+            recorder.write_events([taken(recorder)])
+        recorder.record_final_report({})
+    assert len(board.calls) == 3
+
+
+def test_a_recorder_that_often_fails_slowly_gets_all_as_long_as_some_succeeds() -> None:
+    now = [0.0]
+
+    class Flaky(Board):
+        def record_match(self, correct: bool, **extra: Any) -> None:
+            now[0] += 9.0
+            raise TimeoutError("no answer")
+
+    board = Flaky()
+    with ReplayedRecorder(board, stall_timeout=10.0, clock=lambda: now[0]) as recorder:
+        recorder.write_events([taken(recorder)] * 5)
+    assert [call[1] for call in board.calls] == ["sampling", "completed", "error"] * 5
+
+
 def test_a_slow_recorder_that_makes_progress_is_not_given_up() -> None:
     """Together its calls take longer than a single one may."""
     wait = threading.Event()

@@ -13,9 +13,10 @@ import logging
 import pickle
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, NoReturn, Self, cast
 
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder import set_default_recorder
@@ -51,19 +52,30 @@ class ReplayedRecorder(DirectRecording):
     """A `TransactionalRecorder` around one that only implements `RecorderProtocol`.
 
     A call that raises is reported once, counted, and passed over. A call that takes longer than
-    `stall_timeout` is reported by a `RecorderError` and nothing is sent after it. Events are
+    `stall_timeout`, or as long as that in calls that all raise (a server that is gone answers each
+    one with a timeout), is reported by a `RecorderError` and nothing is sent after it. Events are
     replayed in commit order; after a crash of the driver the last batch may be replayed again,
     since a recorder that cannot rewind cannot tell.
 
     Args:
         inner: the recorder to replay onto.
         stall_timeout: seconds that one of its methods may take.
+        clock: in seconds; for tests.
     """
 
-    def __init__(self, inner: RecorderProtocol, *, stall_timeout: float = STALL_TIMEOUT) -> None:
+    def __init__(
+        self,
+        inner: RecorderProtocol,
+        *,
+        stall_timeout: float = STALL_TIMEOUT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._inner = inner
         self._thread = _CallThread(type(inner).__name__, stall_timeout)
+        self._stall_timeout = stall_timeout
+        self._clock = clock
         self._failures = 0
+        self._seconds_failing = 0.0  # in the calls since the last one that did not raise
         self._replayed = 0
 
     @property
@@ -117,11 +129,18 @@ class ReplayedRecorder(DirectRecording):
         """Replay what attempts took.
 
         Raises:
-            RecorderError: a call hangs, now or earlier; the rest was not replayed.
+            RecorderError: a call hangs, or nothing but failing calls takes too long, now or
+                earlier; the rest was not replayed.
         """
         for chunk in events:
             for attempt in unpack_attempts(chunk):
                 self._thread.call(functools.partial(self._replay, attempt))
+                if self._fails_too_long:
+                    self._thread.give_up(
+                        f"recorder {type(self._inner).__name__} has only failed, for "
+                        f"{self._seconds_failing:.0f} s. Nothing more is sent to it; results are "
+                        "not affected"
+                    )
             self._replayed += 1
 
     def position(self) -> str:
@@ -131,13 +150,21 @@ class ReplayedRecorder(DirectRecording):
         """Only counts on from there: what a third party has received stays with it."""
         self._replayed = int(position) if position.isdecimal() else 0
 
+    @property
+    def _fails_too_long(self) -> bool:
+        return self._seconds_failing > self._stall_timeout
+
     def _replay(self, attempt: CapturedCalls) -> None:
+        started = self._clock()
         try:
             with self._bound(attempt) as target:
                 for method, arguments, keywords in attempt.calls:
+                    if self._fails_too_long:
+                        return
                     self._thread.progress()
                     self._replay_call(target, method, arguments, keywords)
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
+            self._seconds_failing += self._clock() - started
             self._report("as_default_recorder", error)
 
     @contextlib.contextmanager
@@ -154,9 +181,12 @@ class ReplayedRecorder(DirectRecording):
     def _replay_call(
         self, target: Any, method: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
+        started = self._clock()
         try:
             getattr(target, method)(*arguments, **keywords)
+            self._seconds_failing = 0.0
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
+            self._seconds_failing += self._clock() - started
             self._report(method, error)
 
     def _report(self, method: str, error: Exception) -> None:
@@ -202,13 +232,17 @@ class _CallThread:
     def __init__(self, name: str, stall_timeout: float) -> None:
         self._name = name
         self._stall_timeout = stall_timeout
-        # One caller at a time waits for its call, so this holds at most one.
+        # One caller at a time waits for its call, so this holds at most one, and then the end.
         self._calls: queue.Queue[tuple[Callable[[], Any], concurrent.futures.Future[Any]] | None]
         self._calls = queue.Queue()
         self._lock = threading.Lock()
         self._progress = 0
         self._thread: threading.Thread | None = None
-        self.stalled = False
+        self._why_given_up = ""
+
+    @property
+    def stalled(self) -> bool:
+        return bool(self._why_given_up)
 
     def call(self, function: Callable[[], Any]) -> Any:
         """What `function` returns or raises, from the thread.
@@ -219,7 +253,7 @@ class _CallThread:
         """
         with self._lock:
             if self.stalled:
-                raise RecorderError(self._stall_message())
+                raise RecorderError(self._why_given_up)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, name=f"recorder-{self._name}", daemon=True
@@ -236,14 +270,21 @@ class _CallThread:
             if done:
                 return future.result()
             if self._progress == before:
-                self.stalled = True
-                raise RecorderError(self._stall_message())
+                self.give_up(
+                    f"recorder {self._name} hangs: a call took longer than "
+                    f"{self._stall_timeout:g} s. Nothing more is sent to it; results are not "
+                    "affected"
+                )
 
-    def _stall_message(self) -> str:
-        return (
-            f"recorder {self._name} hangs: a call took longer than {self._stall_timeout:g} s. "
-            "Nothing more is sent to it; results are not affected"
-        )
+    def give_up(self, why: str) -> NoReturn:
+        """Make no further calls.
+
+        Raises:
+            RecorderError: always; `why` is its message, now and at each further call.
+        """
+        self._why_given_up = why
+        self._calls.put(None)  # the thread ends, once the call that it is in does
+        raise RecorderError(why)
 
     def progress(self) -> None:
         """Said by a call that consists of several: the next of them begins."""
