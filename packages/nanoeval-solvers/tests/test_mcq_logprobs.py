@@ -90,6 +90,15 @@ def test_a_number_that_could_be_far_off_is_not_given(model_server: ModelServer) 
     assert ask(model_server, max_error=1.0).result.prob_correct == 0
 
 
+def test_more_choices_than_letters_are_refused(model_server: ModelServer) -> None:
+    model_server.reply = Scripted(text="A", top_logprobs=logs({"A": 0.9, "B": 0.05}))
+    choices = tuple(str(i) for i in range(27))
+    question = Question(question="Which?", choices=choices, correct_indices={0})
+    with pytest.raises(ConfigError, match="has 27 choices: from the 27th on"):
+        ask(model_server, question)
+    assert not model_server.requests
+
+
 def test_no_letter_is_unparsable(model_server: ModelServer) -> None:
     top = {"The": 0.6, "I": 0.3, "It": 0.05}
     model_server.reply = Scripted(text="The", top_logprobs=logs(top))

@@ -76,6 +76,7 @@ def test_the_running_summary_says_what_the_summary_will() -> None:
         ("答案：42", "42"),
         (r"Thus \boxed{42}.", "42"),
         (r"Answer: $\boxed{42}$", "42"),
+        (r"So it is $\boxed{\frac{\sqrt{2}}{3}}$ in all.", r"\frac{\sqrt{2}}{3}"),
         ("Paris", "Paris"),
         ("<think>Answer: 41</think>Answer: 42", "42"),
         ("<think>Answer: 41", None),

@@ -88,8 +88,9 @@ class ContainsMatch(Grader):
     ) -> Verdict:
         text = normalised(answer) if self.normalise else answer
         wanted = [normalised(one) if self.normalise else one for one in references]
-        found = [one for one in wanted if re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text)]
-        return Verdict(any(found))
+        # A reference of nothing but punctuation would be in every answer.
+        patterns = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in wanted if one]
+        return Verdict(any(re.search(pattern, text) for pattern in patterns))
 
 
 @chz.chz
@@ -121,7 +122,7 @@ class RegexMatch(Grader):
 class NumericMatch(Grader):
     """Right when the answer is a number close to a reference answer, in a unit of its kind.
 
-    Numbers may be written as 1,234.5, 1.2e3, 1.2 × 10^3, 3/4 or 45 %. When the reference answer
+    Numbers may be written as 1,234.5, 1.2e3, 1.2 × 10^3, 1.2 million, 3/4, 1 1/2 or 45 %. When the reference answer
     has a unit, the answer must have one of the same kind, and is converted: 1.5 km is 1500 m.
     """
 

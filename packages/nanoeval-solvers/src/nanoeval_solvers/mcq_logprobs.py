@@ -6,6 +6,7 @@ import dataclasses
 import math
 import random
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Any
 
 import chz
@@ -133,6 +134,12 @@ class MCQLogprobSolver(APIModel, MCQSolver):
             raise ConfigError(
                 f"{type(self).__name__} cannot answer question {task.question_id!r}, which allows "
                 "multiple choices: use OpenAIAPIMCQSolver"
+            )
+        if size > len(ascii_uppercase):
+            raise ConfigError(
+                f"{type(self).__name__} cannot answer question {task.question_id!r}, which has "
+                f"{size} choices: from the 27th on (AA) a letter is no single token: use "
+                "OpenAIAPIMCQSolver"
             )
         turns = range(size) if self.cyclic else range(1)
         asked = await gather_with_concurrency(size, *(self._ask(task, turn) for turn in turns))

@@ -8,6 +8,7 @@ import re
 import chz
 from nanoeval_core.errors import ConfigError
 
+from nanoeval_solvers._boxed import boxed
 from nanoeval_solvers._templates import Message, chat, check_template
 from nanoeval_solvers.api_model import APIModel, record_reply
 from nanoeval_solvers.short_answer import Answer, Question, ShortAnswerSolver, ShortAnswerTask
@@ -31,7 +32,6 @@ _LINE = re.compile(
     r"(?:[\s*_`]*[:：=]|\s+is\b:?)[\s*_`]*(?P<answer>[^\n]*?)[\s*_`]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _THOUGHT = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.IGNORECASE | re.DOTALL)
 
 
@@ -43,9 +43,9 @@ def answer_in(reply: str) -> str | None:
         return None
     lines = [match["answer"] for match in _LINE.finditer(text)]
     stated = [answer for answer in lines if answer]
-    boxed = _BOXED.findall(stated[-1] if stated else text)
-    if boxed:
-        return boxed[-1].strip() or None
+    boxes = boxed(stated[-1] if stated else text)
+    if boxes:
+        return boxes[-1].strip() or None
     if stated:
         return stated[-1].strip()
     if lines:
