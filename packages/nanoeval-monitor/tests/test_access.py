@@ -18,12 +18,16 @@ def test_elsewhere(host: str) -> None:
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["localhost:8640", "127.0.0.1", "[::1]:8640"])
+@pytest.mark.parametrize(
+    "host", ["localhost:8640", "LocalHost:8640", "127.0.0.1", "[::1]:8640", "[::1]"]
+)
 def test_on_loopback_reading_is_free(host: str) -> None:
     assert HERE.refusal("GET", Headers({"host": host}), "") is None
 
 
-@pytest.mark.parametrize("host", ["evil.org", "evil.org:8640", "127.0.0.1.evil.org", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.org", "evil.org:8640", "127.0.0.1.evil.org", "127.0.0.1:80@evil.org", ""]
+)
 def test_names_that_are_not_ours_are_refused(host: str) -> None:
     assert HERE.refusal("GET", Headers({"host": host}), "token=secret-token") is not None
 

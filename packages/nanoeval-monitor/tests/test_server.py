@@ -72,6 +72,20 @@ def test_what_is_asked_wrongly_is_answered_clearly(
     assert says in answer.json()["error"]
 
 
+def test_a_record_that_was_removed_is_said_to_be(
+    monitor: tuple[str, str], write_record: WriteRecord
+) -> None:
+    path = write_record("RUN")
+    base, _ = monitor
+    assert httpx.get(f"{base}/api/runs/RUN").status_code == 200
+    path.unlink()
+    for what in ("", "/samples", "/transcript?sample=q1"):
+        answer = httpx.get(f"{base}/api/runs/RUN{what}")
+        assert answer.status_code == 404
+        assert answer.json()["error"] == f"{path} is no longer there: it was moved or removed"
+    assert httpx.get(f"{base}/api/runs").json()["runs"] == []
+
+
 ODD = r"""
 {"spec": {"run_id": "../../etc/<b>x", "eval_name": "o<i>dd", "completion_fns": [], "created_at": 5}}
 {"run_id":"O","sample_id":"a/../b?x=1#y&<z>\"'","type":"match","data":{"correct":true,"picked":"\ud800 lone"}}

@@ -78,8 +78,10 @@ class Access:
 
 
 def _names_this_machine(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.count(":") == 1 or "]:" in host else host
-    return is_loopback(name.strip("[]"))
+    name, colon, port = host.lower().rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = host.lower(), ""  # without a port
+    return (port.isdecimal() or not port) and is_loopback(name.strip("[]"))
 
 
 def _from_query(query: str) -> str | None:

@@ -91,6 +91,11 @@ def _guarded(handler: Handler) -> Handler:
             return _json({"error": f"there is no {error.args[0]!r} here"}, status=404)
         except ConfigError as error:
             return _json({"error": str(error)}, status=400)
+        except FileNotFoundError as error:
+            return _json(
+                {"error": f"{error.filename} is no longer there: it was moved or removed"},
+                status=404,
+            )
         except (NanoevalError, OSError, sqlite3.Error) as error:
             return _json({"error": f"{type(error).__name__}: {error}"}, status=500)
 
