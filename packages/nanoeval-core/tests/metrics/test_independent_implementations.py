@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from nanoeval_core.metrics.agreement import cohen_kappa
-from nanoeval_core.metrics.bootstrap import bootstrap_interval
+from nanoeval_core.metrics.bootstrap import bootstrap_classification, bootstrap_interval
 from nanoeval_core.metrics.calibration import calibration
 from nanoeval_core.metrics.classification import classify
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
@@ -388,3 +388,29 @@ def test_stderr_of_repeated_attempts_is_that_of_inspect_clustered_by_question() 
         for value in values
     ]
     close(clustered_mean(scores).stderr, scorer.stderr(cluster="id")(samples))
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_intervals_of_f1_are_those_of_scikit_learn_resampled(clustered: bool) -> None:
+    np, sklearn = load("numpy"), load("sklearn.metrics")
+    dice = random.Random(3)
+    n, labels = 60, ["a", "b", "c", "d"]
+    expected = [dice.choice(labels) for _ in range(n)]
+    predicted = [one if dice.random() < 0.6 else dice.choice(labels) for one in expected]
+    clusters = [i // 3 for i in range(n)] if clustered else list(range(n))
+    found = bootstrap_classification(
+        expected, predicted, clusters=clusters if clustered else None, resamples=200, seed=5
+    )
+    members = [[i for i in range(n) if clusters[i] == one] for one in dict.fromkeys(clusters)]
+    drawn = np.random.default_rng(5).integers(0, len(members), size=(200, len(members)))
+    values: dict[str, list[float]] = {name: [] for name in found}
+    for row in drawn:
+        chosen = [i for place in row for i in members[place]]
+        right, given = [expected[i] for i in chosen], [predicted[i] for i in chosen]
+        values["accuracy"].append(sklearn.accuracy_score(right, given))
+        for average in ("macro", "micro", "weighted"):
+            f1 = sklearn.f1_score(right, given, average=average, zero_division=0)
+            values[f"{average}_f1"].append(f1)
+    for name, interval in found.items():
+        low, high = np.quantile(values[name], [0.025, 0.975])
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=EXACT)

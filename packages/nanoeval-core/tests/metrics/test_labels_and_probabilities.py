@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoeval_core.metrics.agreement import cohen_kappa
+from nanoeval_core.metrics.bootstrap import bootstrap_classification
 from nanoeval_core.metrics.calibration import calibration
 from nanoeval_core.metrics.classification import classify
 
@@ -107,3 +108,17 @@ def test_items_without_a_label_are_left_out_and_counted() -> None:
 def test_labels_outside_the_scale_are_refused() -> None:
     with pytest.raises(ValueError, match=re.escape("graders gave labels [\"'d'\"]")):
         cohen_kappa(["a", "d"], ["a", "a"], labels=["a", "b"])
+
+
+def test_the_bootstrap_of_labels_takes_what_classify_takes() -> None:
+    pytest.importorskip("numpy")
+    expected, predicted = ["a", "b", "b", 3] * 20, ["a", None, "b", "z"] * 20
+    first = bootstrap_classification(expected, predicted, seed=1)
+    assert first == bootstrap_classification(expected, predicted, seed=1)
+    found = classify(expected, predicted)
+    for name, interval in first.items():
+        assert interval.low < getattr(found, name) < interval.high
+    with pytest.raises(ValueError, match="need as many of each"):
+        bootstrap_classification(["a"], ["a"], clusters=[1, 2])
+    with pytest.raises(ValueError, match="need as many of each, and at least 1"):
+        bootstrap_classification([], [])

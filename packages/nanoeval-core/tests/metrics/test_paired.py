@@ -204,3 +204,23 @@ def test_scores_may_be_partial_and_unequal_in_number() -> None:
     comparison: Comparison = compare({"a": [0.5, 1.0], "b": 0.25}, {"a": 0.5, "b": [0.5, 0.5]})
     assert comparison.difference == pytest.approx((-0.25 + 0.25) / 2)
     assert comparison.exact_test == "sign"
+
+
+def test_an_interval_does_not_go_beyond_what_is_possible() -> None:
+    found = compare({"a": 0, "b": 1}, {"a": 1, "b": 1})
+    assert (found.low, found.high) == (-1.0, 1.0)
+    unbounded = compare({"a": 0, "b": 10}, {"a": 10, "b": 10})
+    assert unbounded.high is not None
+    assert unbounded.high > 10
+
+
+@pytest.mark.parametrize("scores", [None, "1", [None], ["1"]])
+def test_what_is_no_score_is_refused_by_name(scores: Any) -> None:
+    with pytest.raises(TypeError, match="question 'q' has the scores"):
+        compare({"q": scores}, {"q": 1})
+
+
+def test_a_margin_that_is_no_number_is_refused() -> None:
+    found = compare({"a": 0, "b": 1}, {"a": 1, "b": 1})
+    with pytest.raises(ValueError, match="margin=nan"):
+        fail_if_worse(found, margin=float("nan"))

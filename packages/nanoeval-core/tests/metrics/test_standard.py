@@ -40,7 +40,11 @@ def _polars(columns: dict[str, list[Any]]) -> Any:
     return pytest.importorskip("polars").DataFrame(columns)
 
 
-@pytest.mark.parametrize("table", [dict, _rows, _pandas, _pandas_indexed, _polars])
+def _polars_lazy(columns: dict[str, list[Any]]) -> Any:
+    return _polars(columns).lazy()
+
+
+@pytest.mark.parametrize("table", [dict, _rows, _pandas, _pandas_indexed, _polars, _polars_lazy])
 def test_metrics_of_answer_groups_do_not_depend_on_the_kind_of_table(table: Any) -> None:
     metrics = compute_default_metrics(table(SAMPLES), table(CORRECTNESS))
 

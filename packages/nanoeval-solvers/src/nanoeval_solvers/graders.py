@@ -122,8 +122,9 @@ class RegexMatch(Grader):
 class NumericMatch(Grader):
     """Right when the answer is a number close to a reference answer, in a unit of its kind.
 
-    Numbers may be written as 1,234.5, 1.2e3, 1.2 × 10^3, 1.2 million, 3/4, 1 1/2 or 45 %. When the reference answer
-    has a unit, the answer must have one of the same kind, and is converted: 1.5 km is 1500 m.
+    Numbers may be written as 1,234.5, 1.2e3, 1.2 × 10^3, 1.2 million, 3/4, 1 1/2 or 45 %. When
+    the reference answer has a unit, the answer must have one of the same kind, and is converted:
+    1.5 km is 1500 m.
     """
 
     relative: float = chz.field(default=0.01, doc="Tolerance, as a share of the reference.")

@@ -12,9 +12,9 @@ def read_columns(
     """Columns of `frame` as lists of plain Python values, missing values as None.
 
     Args:
-        frame: a pandas or polars DataFrame (or anything with `columns` and `frame[column]`), a
-            mapping of column name to values, or a sequence of rows that are mappings. Names of a
-            pandas index count as columns.
+        frame: a pandas or polars DataFrame or LazyFrame (or anything with `columns` and
+            `frame[column]`), a mapping of column name to values, or a sequence of rows that are
+            mappings. Names of a pandas index count as columns.
         name: what to call the frame in errors.
         required: columns that must be there.
         optional: columns to read if they are there.
@@ -23,6 +23,8 @@ def read_columns(
         TypeError: `frame` is no table.
         ValueError: a required column is missing, or columns differ in length.
     """
+    if type(frame).__name__ == "LazyFrame":  # polars'
+        frame = frame.collect()
     index_names = getattr(getattr(frame, "index", None), "names", None) or ()
     if hasattr(frame, "reset_index") and any(label is not None for label in index_names):
         frame = frame.reset_index()

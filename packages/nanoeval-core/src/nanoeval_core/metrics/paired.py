@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence, Sized
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
@@ -120,8 +120,8 @@ def compare(
     """
     two_sided_z(confidence)
     left_out = _check_questions(run_a, run_b, common_only=common_only)
-    scores_a = {question: _scores(run_a[question]) for question in run_a if question in run_b}
-    scores_b = {question: _scores(run_b[question]) for question in scores_a}
+    scores_a = {question: _scores(run_a, question) for question in run_a if question in run_b}
+    scores_b = {question: _scores(run_b, question) for question in scores_a}
     a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
     b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
     changes = [
@@ -206,7 +206,10 @@ def _difference(
         return {**found, "why": "an interval needs differences that differ"}
     interval = t_interval(mean, math.sqrt(variance), df=spread.df, confidence=confidence)
     p_value = 2.0 * t_sf(abs(mean) / math.sqrt(variance), spread.df)
-    return {**found, "low": interval.low, "high": interval.high, "p_value": min(1.0, p_value)}
+    low, high = interval.low, interval.high
+    if in_unit_interval:  # no difference can be larger
+        low, high = max(-1.0, low), min(1.0, high)
+    return {**found, "low": low, "high": high, "p_value": min(1.0, p_value)}
 
 
 def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
@@ -233,8 +236,15 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
     return len(only_a) + len(only_b)
 
 
-def _scores(scores: Sequence[float] | float) -> Sequence[float]:
-    return scores if isinstance(scores, Sized) else [float(scores)]
+def _scores(run: Scores, question: Any) -> Sequence[float]:
+    scores = run[question]
+    several = scores if isinstance(scores, Sized) else [scores]
+    if isinstance(several, str) or not all(isinstance(score, SupportsFloat) for score in several):
+        raise TypeError(
+            f"question {question!r} has the scores {scores!r}: give a number or numbers, or leave "
+            "the question out"
+        )
+    return [float(score) for score in several]
 
 
 def _size_of_change(change: Change) -> float:

@@ -37,7 +37,7 @@ def fail_if_worse(
     Raises:
         ValueError: `margin` is negative.
     """
-    if margin < 0:
+    if not margin >= 0:
         raise ValueError(f"margin={margin!r}: give how much worse b may be, at least 0")
     if comparison.low is None or comparison.high is None:
         return Verdict("unknown", 2, f"no interval: {comparison.why}")
