@@ -102,6 +102,9 @@ def test_run_shows_the_summary(ran: Path) -> None:
         assert terminal.finish() == 0
         assert "accuracy" in terminal.text
         assert "record: " in terminal.text
+        assert "system_errors" not in terminal.text  # what did not occur is left to `show`
+        assert "All of it: nanoeval show " in terminal.text
+    assert "system_errors" in piped("run", "sums.py:Sums", folder=ran).stdout
 
 
 def test_run_help_lists_every_field_with_type_default_and_doc(ran: Path) -> None:

@@ -37,6 +37,19 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
+def test_says_that_it_waits_for_tasks_and_then_for_the_summary(tmp_path: Path) -> None:
+    with Run(tmp_path, "eval.waits_in=get_tasks") as run:
+        run.wait_for("eval 'gate': listing its tasks")
+    with Run(tmp_path, "eval.waits_in=get_summary") as run:
+        run.wait_for("6 of 4,096 in flight")
+        run.open_gate()
+        run.wait_for("10/10 summing up")
+        assert "in flight" not in run.now
+        run.gate.with_suffix(".2").touch()
+        assert run.finish() == 0
+        assert "summing up" not in run.text
+
+
 def test_shows_how_far_it_is_and_ends_in_a_table(run: Run) -> None:
     run.wait_for("4/10")
     run.wait_for("6 of 4,096 in flight")

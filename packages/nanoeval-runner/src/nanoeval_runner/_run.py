@@ -42,7 +42,7 @@ from nanoeval_runner.executors import in_process
 from nanoeval_runner.executors.engines import check_executor
 from nanoeval_runner.failures import wrapped
 from nanoeval_runner.monitors import find_monitor
-from nanoeval_runner.progress import Progress
+from nanoeval_runner.progress import Progress, announced_if_slow
 from nanoeval_runner.queue.rows import EvalRow, NewEval
 from nanoeval_runner.queue.states import EvalState
 from nanoeval_runner.queueing import Queueing
@@ -131,7 +131,7 @@ class Session:
             if row is not None:
                 self.engine.taken.add(row.id)
         try:
-            num_tasks = len(tasks) if tasks is not None else row_total(row)
+            num_tasks = len(tasks) if tasks is not None else (row.total if row else 0)
             recorder = await self._make_recorder(run_spec, num_tasks)
             with opened(recorder), set_default_recorder(recorder):
                 eval_run = await self._register(run_spec, row, recorder, spec_blob)
@@ -160,7 +160,8 @@ class Session:
         if self.stored is not None and self.stored.listed:
             return None
         runner = self.spec.runner
-        tasks: list[Task] = check_tasks(await self.spec.eval.get_tasks(), eval_name=name)
+        with announced_if_slow(name):
+            tasks: list[Task] = check_tasks(await self.spec.eval.get_tasks(), eval_name=name)
         if runner.n_tasks is not None:
             tasks = tasks[: runner.n_tasks]
         if runner.shuffle:
@@ -413,10 +414,6 @@ class Session:
                 get_library_config().send_user_notification(message, extra)
             except Exception:
                 log.exception("the notification %r could not be sent", message)
-
-
-def row_total(row: EvalRow | None) -> int:
-    return row.total if row is not None else 0
 
 
 def _usage(row: EvalRow) -> dict[str, float]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nanoeval_core.errors import RolloutSystemError
@@ -12,6 +14,7 @@ from nanoeval_core.eval import overrides
 
 from nanoeval_runner.arguments import describe_arguments, model_in
 from nanoeval_runner.display.board import boards
+from nanoeval_runner.display.surfaces import choose_surface
 from nanoeval_runner.display.tally import Tally
 from nanoeval_runner.display.view import View
 from nanoeval_runner.queue.rows import EvalRow
@@ -31,6 +34,20 @@ UPDATE_COST_FACTOR = 50
 """`Eval.update_progress` is left alone for this many times what its last call took: 2 % of time."""
 
 LAST_UPDATE_SECONDS = 1.0
+
+SLOW_LISTING_SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def announced_if_slow(eval_name: str) -> Iterator[None]:
+    """Say that tasks are being listed, if the block takes so long that one might wonder."""
+    text = f"eval {eval_name!r}: listing its tasks"
+    loop = asyncio.get_running_loop()
+    saying = loop.call_later(SLOW_LISTING_SECONDS, lambda: choose_surface().say(text))
+    try:
+        yield
+    finally:
+        saying.cancel()
 
 
 class Progress:
@@ -110,6 +127,9 @@ class Progress:
                     await self._update_postfix()
             except TimeoutError:
                 log.warning("eval %r: update_progress takes too long", self.run.name)
+            self.view.state = "summing up"
+            await self.update(None)
+            self._board.show_last()
 
     # --- partial summaries
 
@@ -185,7 +205,7 @@ class Progress:
         if self._closed:
             return
         self._closed = True
-        if self.view.state == "running":
+        if self.view.state in ("running", "summing up"):
             self.view.state = "failed" if self.run.errors else "stopped"
         boards.leave(self._board)
 

@@ -46,6 +46,7 @@ class Board:
         self._next = time.monotonic() + max(FIRST_DELAY, surface.interval)
         self._next_forecast = 0.0
         self._ticking = False
+        self._was_shown = False
         self._rng = random.Random(0)
 
     def join(self, member: Progress) -> None:
@@ -82,11 +83,20 @@ class Board:
         try:
             await self._update()
             self.surface.show([member.view for member in self.members])
+            self._was_shown = True
         except Exception as error:  # noqa: BLE001  reported; a display must not end a run
             self._give_up(error)
         finally:
             self._ticking = False
             self._next = time.monotonic() + self.surface.interval
+
+    def show_last(self) -> None:
+        """A view changed and its run ticks no more: show that, unless others go on ticking."""
+        if self._active == 1 and self._was_shown and self.surface.is_redrawn:
+            try:
+                self.surface.show([member.view for member in self.members])
+            except Exception as error:  # noqa: BLE001  reported; a display must not end a run
+                self._give_up(error)
 
     async def _update(self) -> None:
         by_engine: dict[Engine, list[Progress]] = {}

@@ -26,9 +26,11 @@ class Surface(ABC):
 
     Attributes:
         interval: seconds until the next `show`, at least.
+        is_redrawn: whether a `show` takes the place of the one before.
     """
 
     interval: float
+    is_redrawn = False
 
     @property
     def width(self) -> int | None:
@@ -88,6 +90,7 @@ class Notebook(Surface):
     """An output of the cell that is replaced as things go on."""
 
     interval = 1.0
+    is_redrawn = True
 
     def __init__(self) -> None:
         self._handle: Any = None

@@ -31,6 +31,7 @@ class Terminal(Surface):
     """
 
     interval = SHORTEST_INTERVAL
+    is_redrawn = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

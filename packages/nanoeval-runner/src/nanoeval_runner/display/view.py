@@ -25,7 +25,7 @@ class View:
     Attributes:
         eval_name: its name.
         model: the model's, when known.
-        state: `running`, `done`, `stopped` or `failed`.
+        state: `running`, `summing up`, `done`, `stopped` or `failed`.
         ends_at: the monotonic time at which it is expected to be over.
         score: `accuracy` and `accuracy_stderr`, or whatever else a summary holds.
         postfix: what `Eval.update_progress` asked to show.
@@ -83,6 +83,8 @@ class View:
 
     def pace(self, now: float | None = None) -> list[str]:
         """Rate and time left, each where it is known."""
+        if self.state == "summing up":
+            return [self.state]
         if self.state != "running":
             return [f"{self.state} in {format_seconds(self.elapsed)}"]
         found = []

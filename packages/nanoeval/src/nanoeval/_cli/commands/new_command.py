@@ -32,8 +32,8 @@ class {cls}(MCQEval):
 
     async def get_questions(self) -> list[Question]:
         return [
-            Question(id="2+2", question="2 + 2 = ?", choices=("3", "4"), correct_indices={{1}}),
-            Question(id="3*3", question="3 * 3 = ?", choices=("6", "9"), correct_indices={{1}}),
+            Question(id="2 + 2", question="2 + 2 = ?", choices=("3", "4"), correct_indices={{1}}),
+            Question(id="3 * 3", question="3 * 3 = ?", choices=("6", "9"), correct_indices={{1}}),
         ]
 
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import difflib
 import io
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import chz
@@ -53,9 +54,21 @@ def main(arguments: Sequence[str]) -> int:
     if asked.json:
         write_json(summary)
     else:
-        for line in describe({k: v for k, v in summary.items() if k != "usage"}):
+        shown = _brief(summary) if sys.stdout.isatty() else summary
+        for line in describe({k: v for k, v in shown.items() if k != "usage"}):
             write(line)
+        if len(shown) < len(summary):
+            write(f"All of it: nanoeval show {summary['run_id']}")
     return 0
+
+
+def _brief(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person wants to see at once: no breakdowns, no counts of what did not occur."""
+    return {
+        name: value
+        for name, value in summary.items()
+        if not isinstance(value, Mapping) and (value or not name.startswith("num_"))
+    }
 
 
 def _parser() -> Parser:
