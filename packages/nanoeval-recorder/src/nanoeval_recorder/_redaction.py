@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REDACTED = "[redacted]"
 MIN_SECRET = 6  # shorter values of environment variables are no secrets, and occur by chance
 
 _WORDS = (
-    "api_?key|apikey|secret|token|password|passwd|passphrase|credentials?|auth|authorization|"
-    "private_?key|access_?key|bearer|cookie|dsn|connection_?string"
+    "api[_-]?key|secret|token|password|passwd|passphrase|credentials?|auth|authorization|"
+    "private[_-]?key|access[_-]?key|bearer|cookie|dsn|connection[_-]?string|"
+    # `answer_key` and `sort_key` are none, so keys are secret by whose or what for they are
+    "(?:openai|anthropic|azure|google|gemini|mistral|cohere|groq|together|openrouter|deepseek|"
+    "huggingface|hf|wandb|aws|gcp|ssh|signing|encryption|master|subscription|account|service)"
+    "[_-]?key|(?:db|smtp|mail|user|admin|root|redis|mysql|postgres|pg|proxy)[_-]?pass"
 )
-_SECRET_NAME = re.compile(rf"(?:^|[^a-z]|_)(?:{_WORDS})(?:$|[^a-z]|_)", re.IGNORECASE)
+_AT_END = "pwd|pat"  # secret as the last word of a name only
+_FOLDERS = frozenset({"PWD", "OLDPWD"})
+_SECRET_NAME = re.compile(
+    rf"(?:^|[^a-z]|_)(?:(?:{_WORDS})(?:$|[^a-z]|_)|(?:{_AT_END})$)", re.IGNORECASE
+)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SECRET_TEXT = re.compile(
     r"""(?x)
@@ -24,6 +33,7 @@ _SECRET_TEXT = re.compile(
     | \bAIza[A-Za-z0-9_-]{30,}                    # Google
     | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*   # JSON web tokens
     | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)             # user:password in a URL
+    | (?<=hooks\.slack\.com/services/)[A-Za-z0-9/]+
     | (?i:(?<=bearer\s))[A-Za-z0-9._~+/=-]{8,}
     | -----BEGIN[ A-Z]*PRIVATE\ KEY-----[^-]*(?:-----END[ A-Z]*PRIVATE\ KEY-----)?
     """
@@ -41,7 +51,9 @@ def is_secret_name(name: str) -> bool:
 
     Nor does `api_key_env`, which names a variable of the environment.
     """
-    return not name.endswith("_env") and _SECRET_NAME.search(_CAMEL.sub("_", name)) is not None
+    if name.endswith("_env") or name in _FOLDERS:
+        return False
+    return _SECRET_NAME.search(_CAMEL.sub("_", name)) is not None
 
 
 def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
@@ -58,6 +70,11 @@ def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
 
 def _is_path(value: str) -> bool:
     return value.startswith(os.sep) and os.path.exists(value)
+
+
+def _names_secret_option(argument: str) -> bool:
+    is_option = argument.startswith("-") and "=" not in argument and " " not in argument
+    return is_option and is_secret_name(argument.lstrip("-").rsplit(".", 1)[-1])
 
 
 class Redactor:
@@ -80,8 +97,28 @@ class Redactor:
         if isinstance(value, dict):
             return {self.text(str(k)): self._field(str(k), v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.value(part) for part in value]
+            return self._list(value)
         return value
+
+    def _list(self, values: Sequence[Any]) -> list[Any]:
+        """As a command line has it, what follows `--api-key` is one too."""
+        found = []
+        is_next = False
+        for value in values:
+            given = isinstance(value, str) and not value.startswith("-")
+            found.append(REDACTED if is_next and given else self.value(value))
+            is_next = isinstance(value, str) and _names_secret_option(value)
+        return found
+
+    def command(self, arguments: Sequence[str]) -> str:
+        """A command line, as one would type it. Values may have spaces and quotes in them."""
+        return shlex.join(self._argument(one) for one in self._list(arguments))
+
+    def _argument(self, argument: str) -> str:
+        name, equals, _ = argument.partition("=")
+        words = name.lstrip("-").rsplit(".", 1)[-1]
+        is_secret = equals and " " not in words and is_secret_name(words)
+        return f"{name}={REDACTED}" if is_secret else argument
 
     def _field(self, name: str, value: Any) -> Any:
         last = name.rsplit(".", 1)[-1]

@@ -8,7 +8,6 @@ import getpass
 import os
 import platform
 import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -51,7 +50,6 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
             "seed": spec.runner.seed,
             "max_samples": spec.runner.n_tasks,
             "num_tasks": num_tasks,
-            "command": shlex.join(sys.argv),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "git": git,
@@ -62,7 +60,9 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
         "run_set_id": run_spec.run_set_id,
         "created_at": run_spec.created_at,
     }
-    redacted: dict[str, Any] = Redactor().value(plain(description))
+    redactor = Redactor()
+    redacted: dict[str, Any] = redactor.value(plain(description))
+    redacted["run_config"]["command"] = redactor.command(sys.argv)
     # Ours, and never altered: package names such as google-auth only look like secrets.
     redacted["run_config"]["packages"] = installed_packages()
     return {**redacted, "run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
