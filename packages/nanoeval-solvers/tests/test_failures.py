@@ -92,3 +92,18 @@ def test_no_error_is_too_odd_to_be_understood(status: int, content: object) -> N
     failure = failure_of(status, {}, json.dumps(content).encode())
     assert failure.status == status
     assert failure.words
+
+
+def test_a_reply_in_parts_is_its_text_without_its_thoughts() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "A? No."}]}
+    parts = [thought, {"type": "text", "text": "Answer: "}, {"type": "text", "text": "B"}]
+    body = {"choices": [{"message": {"role": "assistant", "content": parts}}]}
+    assert decode("chat", json.dumps(body).encode()).text == "Answer: B"
+
+
+def test_odd_numbers_of_tokens_are_no_reason_to_ask_again() -> None:
+    usage = {"prompt_tokens": 3.0, "completion_tokens": -1}
+    body = {"choices": [{"message": {"content": "B"}}], "usage": usage}
+    reply = decode("chat", json.dumps(body).encode())
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (3, 0)
+    assert isinstance(reply.usage.prompt_tokens, int)

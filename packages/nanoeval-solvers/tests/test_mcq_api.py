@@ -204,6 +204,7 @@ def test_what_does_not_pass_is_a_system_error_in_the_endpoints_words(
 @pytest.mark.parametrize(
     ("scripted", "message"),
     [
+        (Scripted(status=307, text="moved"), "check `base_url`: the endpoint is somewhere else"),
         (Scripted(status=401, text="bad key"), "check the key in the environment variable OPENAI_"),
         (Scripted(status=403, text="not yours"), "may use"),
         (Scripted(status=404, text="no such model"), "check `model` and `base_url`"),

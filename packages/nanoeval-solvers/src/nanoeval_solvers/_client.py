@@ -274,7 +274,9 @@ class Client:
                 f"{self._url} cannot be reached: {failure.words.rstrip('.')}. To go on, check "
                 "`base_url` and the network, and that the server is running"
             )
+        moved = "check `base_url`: the endpoint is somewhere else, and calls follow no redirect"
         hint = {
+            **dict.fromkeys((301, 302, 303, 307, 308), moved),
             401: f"check the key in the environment variable {model.api_key_env}",
             403: f"check what the key in the environment variable {model.api_key_env} may use",
             404: "check `model` and `base_url`: the address usually ends in /v1",

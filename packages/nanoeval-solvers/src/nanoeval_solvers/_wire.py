@@ -22,13 +22,13 @@ encode = msgspec.json.Encoder().encode
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: float | None = None
+    reasoning_tokens: float | None = None
 
 
 class _ChatUsage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: float | None = None  # some endpoints write 3.0
+    completion_tokens: float | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -48,9 +48,21 @@ class _Logprobs(msgspec.Struct):
     content: list[_TokenLogprob] | None = None
 
 
+class _TextPart(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+
+
 class _ChatMessage(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_TextPart] | None = None  # parts: Mistral's reasoning models
     refusal: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What was said, without thoughts."""
+        if isinstance(self.content, list):
+            return "".join(part.text or "" for part in self.content if part.type == "text")
+        return self.content or ""
 
 
 class _ChatChoice(msgspec.Struct):
@@ -66,8 +78,8 @@ class _Chat(msgspec.Struct):
 
 
 class _ResponsesUsage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
 
@@ -177,14 +189,14 @@ def _chat_reply(raw: bytes) -> Reply:
         raise MalformedReplyError("the reply has no choices")
     choice = chat.choices[0]
     message = choice.message
-    refused = choice.finish_reason == "content_filter" or (message.refusal and not message.content)
+    refused = choice.finish_reason == "content_filter" or (message.refusal and not message.text)
     usage = Usage(requests=1)
     if chat.usage is not None:
         count(usage, chat.usage.prompt_tokens, chat.usage.completion_tokens)
         details(usage, chat.usage.prompt_tokens_details, chat.usage.completion_tokens_details)
     logprobs = choice.logprobs.content if choice.logprobs is not None else None
     return Reply(
-        text=message.content or message.refusal or "",
+        text=message.text or message.refusal or "",
         finish_reason=choice.finish_reason,
         problem="content_policy" if refused else None,
         model=chat.model,
@@ -219,16 +231,21 @@ def _responses_reply(raw: bytes) -> Reply:
     )
 
 
-def count(usage: Usage, prompt: int | None, completion: int | None) -> None:
-    usage.prompt_tokens = prompt or 0
-    usage.completion_tokens = completion or 0
+def count(usage: Usage, prompt: float | None, completion: float | None) -> None:
+    usage.prompt_tokens = _whole(prompt)
+    usage.completion_tokens = _whole(completion)
 
 
 def details(usage: Usage, prompt: _Details | None, completion: _Details | None) -> None:
     if prompt is not None:
-        usage.cached_tokens = prompt.cached_tokens or 0
+        usage.cached_tokens = _whole(prompt.cached_tokens)
     if completion is not None:
-        usage.reasoning_tokens = completion.reasoning_tokens or 0
+        usage.reasoning_tokens = _whole(completion.reasoning_tokens)
+
+
+def _whole(tokens: float | None) -> int:
+    """A number of tokens: some endpoints say -1 for one that they do not know."""
+    return max(0, int(tokens or 0))
 
 
 def _logprobs(tokens: list[_TokenLogprob] | None) -> tuple[TokenLogprobs, ...] | None:

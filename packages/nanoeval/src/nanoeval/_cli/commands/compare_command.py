@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     if len(asked.runs) < 2:
         raise ConfigError("one run to compare: name two, as in `nanoeval compare A B`")
-    if asked.margin < 0:
+    if not asked.margin >= 0:
         raise ConfigError(f"--margin {asked.margin:g}: give how much worse B may be, 0 or more")
     runs = [find_run(name) for name in asked.runs]
     if len(runs) > 2:
