@@ -195,6 +195,24 @@ def test_rotated_records_that_were_compressed_are_one(tmp_path: Path) -> None:
     assert len(reports(tmp_path)) == 1
 
 
+@both
+def test_recorded_fields_called_like_the_formats_own_stay_fields(name: str, tmp_path: Path) -> None:
+    recorder = build(CONFIGS[name](log_dir=str(tmp_path)), ids())
+    assert isinstance(recorder, FileRecorder)
+    own = {"run_id": "mine", "event_id": 7, "type": "t", "created_by": "c", "spec": 1, "data": 2}
+
+    def record(r: Any) -> None:
+        r.record_match(True, expected="a", picked="a", **own)
+        r.record_sample_completed(**own)
+
+    with recorder:
+        recorder.write_events([attempt(recorder, record)])
+    (sample,) = samples(recorder.path)
+    assert sample.run_id == recorder.run_spec.run_id
+    assert [event.type for event in sample.events] == ["match", "metrics"]
+    assert own.items() <= sample.events[0].data.items()
+
+
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
 def test_a_damaged_record_is_named(suffix: str, tmp_path: Path) -> None:
     damaged = tmp_path / f"r{suffix}"

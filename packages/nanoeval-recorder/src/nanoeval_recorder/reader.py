@@ -187,8 +187,10 @@ def _from_fields(fields: dict[str, Any], run_id: str | None) -> Event:
 def _from_json_format(fields: dict[str, Any], run_id: str | None) -> Event:
     record_type = fields["record_type"]
     own = {name: value for name, value in fields.items() if name not in _JSON_ENVELOPE}
+    # Any other line's `run_id` is a field that the user recorded.
+    says_run_id = record_type in ("run_started", "final_report")
     common: dict[str, Any] = {
-        "run_id": own.get("run_id", run_id),
+        "run_id": own.get("run_id", run_id) if says_run_id else run_id,
         "sample_id": fields.get("sample_id"),
         "group_id": fields.get("group_id"),
         "created_at": fields.get("timestamp"),
