@@ -120,6 +120,11 @@ MISTAKES = [
     in_code("return True", "return __import__('threading').Lock()", "result of task", "pickle"),
     in_code('return {"accuracy": 1.0}', "return 1", "must return a dict of metrics", code=1),
     in_code('{"accuracy": 1.0}', "1 / 0", "ZeroDivisionError", "results", ".py:20", code=1),
+    Mistake(
+        ("run", "@:MyEval", "n=40"),
+        ("result of task", "  and 13 more like it"),
+        ("return True", "return __import__('threading').Lock()"),
+    ),
     # the surroundings
     set_to("NANOEVAL_STATE_DIR", "/dev/null/x", "make it writable, or set NANOEVAL_STATE_DIR"),
     set_to("NANOEVAL_LOG_DIR", "/dev/null/x", "Set NANOEVAL_LOG_DIR to a folder", code=1),
@@ -142,6 +147,10 @@ MISTAKES = [
     Mistake(("resume", "nope"), ("there is no run set 'nope'",), code=1),
     Mistake(("sweep", "@:MyEval", "n=1,1"), ("twice", "give each value once")),
     Mistake(("sweep", "@:MyEval", "runner.run_set_id=a,b"), ("--name names it",)),
+    Mistake(
+        ("sweep", "@:MyEval", "n=1,2", "-o", "/dev/null/x"),
+        ("the sweep's folder /dev/null/x cannot be written", "another with -o"),
+    ),
     Mistake(("sweep", "n=1,2"), ("Name them first",)),
     Mistake(("new", "my-eval"), ("try `nanoeval new my_eval`",)),
     Mistake(("new", "class"), ("'class' is no name for a module",)),

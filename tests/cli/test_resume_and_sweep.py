@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,29 @@ def test_an_accuracy_has_its_interval_though_the_eval_does_not_say_it(tmp_path: 
     assert summary["accuracy_n"] == 10
     assert " 0.500 ± 0.167  0.237 – 0.763 " in done.stderr
     assert "0.500 ± 0.167" in piped("ls", folder=tmp_path).stdout
+
+
+def test_the_time_of_a_run_that_goes_on_counts_once(tmp_path: Path) -> None:
+    """The state file is a second behind at most, and what it has is not added to the clock's."""
+    with gated("run", f"{GATE}:Gate", folder=tmp_path) as terminal:
+        terminal.wait_for("6 of 4,096 in flight")
+        seconds = 0.0
+        while seconds < 2:  # by then the file has been brought up to date
+            (run,) = json.loads(piped("ls", "--json", folder=tmp_path).stdout)
+            seconds = run["seconds"]
+        begun = datetime.datetime.fromisoformat(run["created_at"]).timestamp()
+        assert seconds <= time.time() - begun
+
+
+def test_a_run_of_which_nothing_finished_has_no_score(tmp_path: Path) -> None:
+    arguments = ("open=0", "tasks=1", "runner.shutdown_grace=0")
+    with gated("run", f"{GATE}:Gate", *arguments, folder=tmp_path) as terminal:
+        terminal.wait_for("1 of 4,096 in flight")
+        terminal.type("\x03")
+        assert terminal.finish() == 130
+        assert "0.000" not in terminal.text
+    (run,) = json.loads(piped("ls", "--json", folder=tmp_path).stdout)
+    assert (run["done"], run["score"]) == (0, None)
 
 
 def test_a_budget_is_the_whole_sweeps(tmp_path: Path) -> None:

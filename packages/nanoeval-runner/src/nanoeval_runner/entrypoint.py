@@ -112,8 +112,10 @@ def describe(error: BaseException) -> str:
         if _are_all(error, BudgetExceeded):
             return "\n".join(f"error: {leaf}" for leaf in leaves_of(error))
         if _are_all(error, ConfigError):  # found by the first task: a missing key, say
-            refusals = dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error))
-            return "\n".join([*refusals, error.message])
+            refusals = list(dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error)))
+            more = len(refusals) - KINDS_SHOWN
+            shown = refusals[:KINDS_SHOWN] + [f"  and {more} more like it"] * (more > 0)
+            return "\n".join([*shown, error.message])
         return f"error: {error.message}\n{_describe_leaves(leaves_of(error))}\n{_hint()}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"

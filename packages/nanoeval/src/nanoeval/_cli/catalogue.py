@@ -53,7 +53,7 @@ class RunInfo:
 
     @property
     def score(self) -> Headline | None:
-        return headline(self.summary)
+        return headline(self.summary) if self.done != 0 else None  # of nothing, it is no score
 
     @property
     def executors(self) -> list[ExecutorRow]:
@@ -108,8 +108,8 @@ def _of_state_file(file: StateFile) -> Iterator[RunInfo]:
     for row in file.evals:
         state = file.state_of(row)
         seconds = row.elapsed
-        if state == "running":
-            seconds += time.time() - max(row.created_at, _started(file))
+        if state == "running":  # the file has it from the first second on
+            seconds = seconds or time.time() - max(row.created_at, _started(file))
         elif not seconds:
             seconds = max(0.0, file.modified_at - row.created_at)
         summary = json.loads(row.summary) if row.summary else {}

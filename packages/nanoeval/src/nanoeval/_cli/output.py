@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -38,7 +39,18 @@ def bold(text: str) -> str:
 
 
 def write_json(value: Any) -> None:
-    write(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    """Print JSON that every reader takes: what is not finite is null."""
+    write(json.dumps(_finite(value), indent=2, default=str, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value
 
 
 def terminal_width() -> int | None:

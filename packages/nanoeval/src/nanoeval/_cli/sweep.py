@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -175,11 +176,24 @@ class Ledger:
         """Note something about a cell; the file is replaced as a whole."""
         known = self._cells.setdefault(cell.key, {})
         known |= {"eval": cell.eval, "label": cell.label, "arguments": cell.arguments, **facts}
-        self.folder.mkdir(parents=True, exist_ok=True)
         aside = self._path.with_suffix(f".{os.getpid()}")
         text = json.dumps({"name": self._name, "cells": self._cells}, indent=2, default=str)
-        aside.write_text(text + "\n", "utf-8")
-        os.replace(aside, self._path)
+        with self.writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside.write_text(text + "\n", "utf-8")
+            os.replace(aside, self._path)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Name the sweep's folder in what goes wrong with writing to it."""
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"the sweep's folder {self.folder} cannot be written ({error.strerror}): make room "
+                "or make it writable, or name another with -o. Runs that finished are kept: "
+                "nanoeval ls"
+            ) from error
 
 
 async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:

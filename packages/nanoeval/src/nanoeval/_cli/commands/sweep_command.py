@@ -59,7 +59,12 @@ def main(arguments: Sequence[str]) -> int:
         spent = spent_by(cells, ledger)
         with shared_budget(asked.budget_tokens, asked.budget_cost, before=spent):
             asyncio.run(run_cells(cells, ledger, name))
-    return _report(cells, folder, as_json=asked.json)
+    table = SweepTable(cells)
+    with ledger.writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "table.md").write_text(table.markdown(), "utf-8")
+        table.write_csv(folder / "table.csv")
+    return _report(cells, table, folder, as_json=asked.json)
 
 
 def _name(cells: Sequence[Cell]) -> str:
@@ -67,11 +72,7 @@ def _name(cells: Sequence[Cell]) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", names)[:60].strip("-.") or "sweep"
 
 
-def _report(cells: Sequence[Cell], folder: Path, *, as_json: bool) -> int:
-    table = SweepTable(cells)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(table.markdown(), "utf-8")
-    table.write_csv(folder / "table.csv")
+def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: bool) -> int:
     if as_json:
         write_json(
             [
