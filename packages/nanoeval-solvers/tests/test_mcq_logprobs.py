@@ -6,9 +6,10 @@ import math
 import re
 from typing import Any
 
+import chz
 import pytest
 from nanoeval_core.errors import ConfigError
-from nanoeval_solvers.mcq import Answer, MCQTask, Question
+from nanoeval_solvers.mcq import Answer, MCQEval, MCQTask, Question
 from nanoeval_solvers.mcq_logprobs import (
     MCQLogprobSolver,
     MockLogprobSolver,
@@ -18,6 +19,22 @@ from nanoeval_solvers.reply import TokenLogprobs
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
 
 from tests.support.solver_attempts import Attempt
+
+
+@chz.chz
+class Known(MCQEval):
+    """Ten questions, of which seven have A as the answer."""
+
+    def get_name(self) -> str:
+        return "known"
+
+    async def get_questions(self) -> list[Question]:
+        answers = [0] * 7 + [1, 1, 2]
+        return [
+            Question(question=f"{i}?", choices=("x", "y", "z"), correct_indices={answer})
+            for i, answer in enumerate(answers)
+        ]
+
 
 LETTERS = ("A", "B", "C")
 QUESTION = Question(
@@ -88,6 +105,19 @@ def test_a_number_that_could_be_far_off_is_not_given(model_server: ModelServer) 
     answer = ask(model_server).result
     assert (answer.picked, answer.prob_correct) == ({0}, None)
     assert ask(model_server, max_error=1.0).result.prob_correct == 0
+
+
+def test_a_solver_that_knows_what_it_knows_is_calibrated(
+    model_server: ModelServer, run_eval: Any
+) -> None:
+    # Sure of A by 0.7, which is right for 7 of 10 questions.
+    model_server.reply = Scripted(text="A", top_logprobs=logs({"A": 0.7, "B": 0.2, "C": 0.1}))
+    solver = MCQLogprobSolver(model="m", base_url=model_server.url)
+    summary = run_eval(Known(solver=solver, shuffle_choices=False))
+    assert summary["ece"] == pytest.approx(0, abs=1e-9)
+    assert summary["brier"] == pytest.approx(0.7 * 0.09 + 0.3 * 0.49)
+    assert summary["prob_correct"] == pytest.approx((7 * 0.7 + 2 * 0.2 + 0.1) / 10)
+    assert summary["calibration_n"] == 10
 
 
 def test_more_choices_than_letters_are_refused(model_server: ModelServer) -> None:

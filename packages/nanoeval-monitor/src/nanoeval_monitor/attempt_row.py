@@ -24,7 +24,17 @@ UNSCORED = "none"
 """The outcome of an attempt that has neither, or whose match has no score."""
 
 _OF_A_MATCH = frozenset(
-    {"correct", "expected", "picked", "prob_correct", "score", "problem", "unparsable", "tied"}
+    {
+        "correct",
+        "expected",
+        "picked",
+        "prob_correct",
+        "prob_picked",
+        "score",
+        "problem",
+        "unparsable",
+        "tied",
+    }
     | {"truncated", "sampled", "options", "prompt"}
 )
 
@@ -36,7 +46,8 @@ class AttemptRow:
     Attributes:
         outcome: `correct`, `incorrect`, `unparsable`, `refused`, `error` or `none`.
         score: the mean score of its matches, None without a score.
-        prob: the probability that was recorded for the correct answer.
+        prob: the probability that was recorded for the picked answer (`prob_picked`), else for the
+            correct one.
         prompt, reply: the heads of the last sampling's prompt and first reply, in one line.
         prompt_chars, reply_chars: the lengths of all samplings' prompts and replies.
         error: `Type: message` of the last error.
@@ -62,6 +73,11 @@ class AttemptRow:
     at: str
 
 
+def _confidence(match: Match) -> float | None:
+    picked = number(match.get("prob_picked"))
+    return number(match.prob_correct) if picked is None else picked
+
+
 def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -> AttemptRow:
     """Sum up the events of one attempt."""
     first, _, second = (group_id or "").partition(".")
@@ -79,7 +95,7 @@ def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -
         retry=int(second) if second.isdecimal() else 0,
         outcome=_outcome(match, has_errors=bool(errors)),
         score=sum(scores) / len(scores) if scores else None,
-        prob=number(match.prob_correct) if match else None,
+        prob=_confidence(match) if match else None,
         picked=head(as_text(match.picked), SHORT) if match else "",
         expected=head(as_text(match.expected), SHORT) if match else "",
         prompt=head(texts[-1][0], SHORT) if last else "",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nanoeval_core.metrics.calibration import calibration
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 
@@ -21,7 +22,8 @@ def summarise_choices(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict
     """The standard metrics over picked sets, and why answers are missing.
 
     With solvers that report them, also `prob_correct` (the mean probability of the correct
-    answer), and where answers tie, `accuracy` in expectation over the ties.
+    answer), `brier` and `ece` (of the probability of the picked one), and where answers tie,
+    `accuracy` in expectation over the ties.
     """
     samples = [
         Sample(
@@ -46,7 +48,26 @@ def summarise_choices(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict
                 "prob_correct of some answers": f"{len(results) - len(known)} of {len(results)} "
                 "have none: too few log probabilities, or no answer"
             }
-    return summary
+    return summary | _calibration(results)
+
+
+def _calibration(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict[str, Any]:
+    """Whether answers are right as often as the solver is sure of them; nothing when it never said.
+
+    By the probability of the picked answer: that of the correct one is high exactly where the
+    answer is right, however well the solver knows what it knows.
+    """
+    sure: dict[str, list[float | None]] = {}
+    right: dict[str, list[bool]] = {}
+    for task, answer in results:
+        sure.setdefault(task.question_id, []).append(answer.prob_picked)
+        right.setdefault(task.question_id, []).append(
+            answer.picked == task.question.correct_indices
+        )
+    found = calibration(sure, right)
+    if found is None:
+        return {}
+    return {name: value for name, value in found.as_dict().items() if name != "calibration_bins"}
 
 
 def summarise_answers(

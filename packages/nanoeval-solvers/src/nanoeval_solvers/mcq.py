@@ -150,6 +150,7 @@ class Answer:
         tied: the equally good answers when several are; the score is then the expectation over a
             uniform choice among them, and `picked` is such a choice, seeded.
         prob_correct: the probability that the solver gave to the correct answer, if it knows.
+        prob_picked: the probability that it gave to `picked`: its confidence, if it knows.
         num_unparsable_samples: how many of the samples behind the answer named no choice.
         truncated: the reply was cut off by the limit of tokens.
         correct: whether it counts as correct; filled in by `MCQEval.evaluate`.
@@ -159,6 +160,7 @@ class Answer:
     problem: Problem | None = None
     tied: tuple[frozenset[int], ...] = ()
     prob_correct: float | None = None
+    prob_picked: float | None = None
     num_unparsable_samples: int = 0
     truncated: bool = False
     correct: bool | None = None
@@ -277,6 +279,8 @@ class MCQEval(Eval[MCQTask, Answer]):
             extra["num_unparsable_samples"] = answer.num_unparsable_samples
         if answer.truncated:
             extra["truncated"] = True
+        if answer.prob_picked is not None:
+            extra["prob_picked"] = answer.prob_picked
         get_recorder().record_match(
             answer.picked == question.correct_indices,
             expected=question.show_picked(question.correct_indices),

@@ -80,7 +80,7 @@ def _letter(token: str) -> str:
 
 @chz.chz
 class MCQLogprobSolver(APIModel, MCQSolver):
-    """Picks the most probable letter, and reports the probability of the correct one.
+    """Picks the most probable letter, and reports how probable it and the correct one are.
 
     One token is asked for, with the log probabilities of the most probable ones. For questions
     with one correct choice.
@@ -217,6 +217,7 @@ def answer_of(
         random.Random(repr(list(chances))).choice(picks),
         tied=tuple(picks) if len(picks) > 1 else (),
         prob_correct=chances[correct] if error <= max_error else None,
+        prob_picked=best if error <= max_error else None,
     )
 
 
