@@ -30,6 +30,13 @@ def test_outcome_and_score(data: dict[str, Any], outcome: str, score: float | No
     assert (found.outcome, found.score) == (outcome, score)
 
 
+def test_the_probability_is_that_of_the_picked_answer_where_it_is_known() -> None:
+    data = {"correct": False, "prob_correct": 0.1, "prob_picked": 0.8}
+    assert row(Match(sample_id="q", data=data)).prob == 0.8
+    del data["prob_picked"]
+    assert row(Match(sample_id="q", data=data)).prob == 0.1
+
+
 def test_errors_and_attempts_without_a_match() -> None:
     failed = row(ErrorEvent(sample_id="q", data={"type": "TimeoutError", "message": "late"}))
     assert (failed.outcome, failed.error, failed.score) == ("error", "TimeoutError: late", None)
