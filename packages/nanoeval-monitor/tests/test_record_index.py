@@ -72,6 +72,19 @@ def test_full_text_finds_words_in_prompts_and_replies(write_record: WriteRecord)
     assert ids(index, text="()*") == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "is_found"),
+    [("回复", True), ("中文回复", True), ("复回", False), ("カナ", True), ("مرحبا", True),
+     ("🦜", True), ("🐍", False), ("∑ gpt回", True), ("🏴\u200d☠\ufe0f", True)],
+)  # fmt: skip
+def test_full_text_of_languages_without_spaces_and_of_symbols(
+    asked: str, is_found: bool, write_record: WriteRecord
+) -> None:
+    reply = "GPT回这是一个中文回复，カタカナ ∑x 🦜🏴\u200d☠\ufe0f مرحبا بالعالم"
+    index = indexed(write_record(n=3, reply=reply))
+    assert len(ids(index, text=asked)) == (3 if is_found else 0)
+
+
 def test_a_record_that_is_being_written_is_followed(write_record: WriteRecord) -> None:
     path = write_record(n=20, finished=False)
     whole = path.read_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 from nanoeval_core.metrics.outcomes import Outcome
 from nanoeval_recorder.events import ErrorEvent, Event, Match, Metrics, RawSample, Sampling
 
+from nanoeval_monitor.search_words import as_words
 from nanoeval_monitor.texts import as_text, head, number, whole
 
 SHORT = 160
@@ -110,7 +111,7 @@ def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -
 
 
 def search_text(sample_id: str, events: Sequence[Event]) -> str:
-    """All texts of an attempt that a person may search for."""
+    """All texts of an attempt that a person may search for, as the index has them."""
     found = [sample_id]
     for event in events:
         if isinstance(event, Sampling):
@@ -121,7 +122,7 @@ def search_text(sample_id: str, events: Sequence[Event]) -> str:
             found.append(error_text(event))
         elif not isinstance(event, Metrics):
             found.append(as_text(event.data))
-    return whole("\n".join(found))
+    return as_words(whole("\n".join(found)))
 
 
 def error_text(event: ErrorEvent) -> str:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-VERSION = 5
+VERSION = 6
 
 SCHEMA = """
 CREATE TABLE metadata (key TEXT PRIMARY KEY, value) WITHOUT ROWID;

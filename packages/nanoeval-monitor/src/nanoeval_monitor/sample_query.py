@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from nanoeval_recorder.events import Event
 from nanoeval_monitor import index_sql as sql
 from nanoeval_monitor.record_index import RecordIndex
 from nanoeval_monitor.run_summary import field_path, row_dict
+from nanoeval_monitor.search_words import full_text
 from nanoeval_monitor.texts import plain
 
 MAX_PAGE = 500
@@ -93,14 +93,6 @@ def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
         "searched": searched,
         "index": index.progress(),
     }
-
-
-def full_text(text: str) -> str:
-    """`text` as an FTS5 query: all of its words, the last one as a beginning."""
-    words = re.findall(r"\w+", text)
-    if not words:
-        return ""
-    return " ".join(f'"{word}"' for word in words) + "*"
 
 
 def _conditions(query: SampleQuery, match: str) -> tuple[list[str], list[Any]]:
