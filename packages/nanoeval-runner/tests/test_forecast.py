@@ -7,6 +7,7 @@ import random
 
 import pytest
 from nanoeval_runner.display.forecast import Survival, Work, seconds_left
+from nanoeval_runner.display.view import View
 
 
 def schedule(times: list[float], slots: int) -> list[tuple[float, float]]:
@@ -99,3 +100,18 @@ def test_survival_is_kaplan_and_meiers() -> None:
     assert survival.longer_than(6) == pytest.approx(5 / 8)
     assert survival.longer_than(7) == pytest.approx(5 / 8 * 3 / 4)
     assert survival.longer_than(10) == pytest.approx(5 / 8 * 3 / 4 * 1 / 2)
+
+
+def test_a_run_that_takes_longer_than_was_thought_is_not_said_to_be_over() -> None:
+    view = View("slow", done=0, total=40, ends_at=10.0)
+    view.mark(0.0)
+    view.done = 20
+    view.mark(10.0)
+    assert view.pace(now=8.0) == ["2.0/s", "ETA 2.0 s"]
+    assert view.pace(now=11.0) == ["2.0/s", "ETA 10 s"]  # 20 more at that rate
+    view.done = 40
+    assert view.pace(now=11.0) == ["2.0/s", "ETA 0.0 s"]
+
+
+def test_without_a_rate_no_time_left_is_better_than_none() -> None:
+    assert View("slow", total=40, ends_at=10.0).pace(now=11.0) == []

@@ -92,8 +92,11 @@ class View:
         if rate:
             found.append(format_rate(rate))
         if self.ends_at is not None:
-            left = max(0.0, self.ends_at - (time.monotonic() if now is None else now))
-            found.append(f"ETA {format_seconds(left)}")
+            left = self.ends_at - (time.monotonic() if now is None else now)
+            if left <= 0 and rate:  # it took longer than was thought, and that is not yet known
+                left = (self.total - self.done) / rate
+            if left > 0 or self.done >= self.total:
+                found.append(f"ETA {format_seconds(max(0.0, left))}")
         return found
 
     def running_score(self) -> str:
