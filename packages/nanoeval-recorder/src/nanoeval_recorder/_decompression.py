@@ -6,14 +6,11 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder import _zstd
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 BUFFER = 1 << 20
 
@@ -50,7 +47,7 @@ class _Decompressed(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         try:
             return cast("io.BufferedReader", self._inner).readinto1(buffer)
         except EOFError:
