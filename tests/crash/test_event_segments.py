@@ -15,7 +15,8 @@ from nanoeval_runner.queue import backup
 from tests.support.killed_runs import RUN_SET, KilledRun, kill, until_gone
 
 MEMORY = Path("/dev/shm")
-N = 30
+N = 240
+HELD = 40  # of them, until they are let go
 POOL = {"experimental_use_multiprocessing": True, "num_processes": 2, "concurrency": 4}
 PLACES = "SELECT events FROM event_log WHERE typeof(events) = 'text'"
 
@@ -30,19 +31,23 @@ def killed() -> Iterator[KilledRun]:
     """A run whose samplings are 30 kB, with its state in memory."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         runner = {**POOL, "should_backup": False}
-        yield KilledRun(Path(folder), runner=runner, n=N, size=8000, hold_after=10)
+        yield KilledRun(Path(folder), runner=runner, n=N, size=5000, hold_after=N - HELD)
 
 
 def segments(killed: KilledRun) -> list[Path]:
     return list((killed.folder / "state").rglob("*.events"))
 
 
+def running(killed: KilledRun) -> bool:
+    return killed.query("SELECT state FROM eval") == [("running",)]
+
+
 def stop_with_events_waiting(killed: KilledRun) -> tuple[set[str], dict[str, int]]:
     """Start the run, and stop its driver so that events wait in segments; it is killed then."""
     with killed.started() as driver:
-        killed.until(lambda: len(killed.executors()) == 2 and killed.noted() >= 1, driver)
-        os.kill(driver.pid, signal.SIGSTOP)
-        killed.until(lambda: len(killed.done()) >= 10, driver)
+        killed.until(lambda: len(killed.executors()) == 2 and running(killed), driver)
+        os.kill(driver.pid, signal.SIGSTOP)  # before the executors have come far
+        killed.until(lambda: len(killed.done()) >= N - HELD, driver)
         assert killed.query(PLACES)
         found = killed.done(), killed.executors()
         kill(driver.pid)
@@ -78,7 +83,7 @@ def test_a_backup_holds_the_events_themselves(killed: KilledRun) -> None:
 
 def test_events_of_killed_executors_are_recorded(killed: KilledRun) -> None:
     with killed.started() as driver:
-        killed.until(lambda: len(killed.executors()) == 2 and len(killed.done()) >= 10, driver)
+        killed.until(lambda: len(killed.done()) >= N - HELD, driver)
         before, done = killed.executors(), killed.done()
         killed.let_go()
         for pid in before.values():
@@ -87,6 +92,20 @@ def test_events_of_killed_executors_are_recorded(killed: KilledRun) -> None:
         assert driver.returncode == 0, killed.stderr
     killed.assert_whole(output, done)
     assert not segments(killed)
+
+
+def test_the_record_grows_while_a_pool_runs(killed: KilledRun) -> None:
+    def recorded() -> int:
+        found = list((killed.folder / "records").glob("*.jsonl"))
+        return found[0].read_bytes().count(b'"match"') if found else 0
+
+    with killed.started() as driver:
+        killed.until(lambda: recorded() >= 2 * (N - HELD), driver)  # the others are held
+        killed.until(lambda: not killed.query(PLACES), driver)
+        assert killed.query("SELECT record_position FROM eval")[0][0]
+        killed.let_go()
+        kill(driver.pid)
+    finish(killed, killed.done())
 
 
 def test_segments_that_are_gone_cost_the_record_and_not_the_run(killed: KilledRun) -> None:

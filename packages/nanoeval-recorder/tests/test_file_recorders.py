@@ -18,7 +18,7 @@ import pytest
 from nanoeval_core import RecorderError, RolloutSystemError, get_recorder
 from nanoeval_core.recorder import find_recorder, recorder_names
 from nanoeval_core.recorder_protocol import RecorderProtocol, TransactionalRecorder
-from nanoeval_recorder import evallib_recorder, json_recorder, read
+from nanoeval_recorder import evallib_recorder, in_memory_recorder, json_recorder, read
 from nanoeval_recorder._file_recorder import FileRecorder
 from nanoeval_recorder.events import Match
 
@@ -502,3 +502,22 @@ def test_odd_names_make_valid_file_names(tmp_path: Path) -> None:
     assert path.parent == tmp_path
     assert len(path.name) < 200
     assert path == record_path(tmp_path, "id", "a/b c:é" + "x" * 500, compressed=False)
+
+
+def test_what_has_no_truth_value_or_class_is_recorded_as_it_is() -> None:
+    class Hostile(tuple):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            raise RuntimeError("not today")
+
+    class Nameless:
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("none of your business")
+
+    with in_memory_recorder() as recorder:
+        recorder.record_match(float("nan"))  # type: ignore[arg-type]
+        recorder.record_sampling("p", Hostile((1, 2)))
+        recorder.record_sampling("p", Nameless())
+    match, *samplings = recorder.events
+    assert match.data["correct"] is None
+    assert all(len(sampling.data["sampled"]) == 1 for sampling in samplings)

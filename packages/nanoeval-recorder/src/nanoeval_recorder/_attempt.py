@@ -142,14 +142,17 @@ def as_bool(value: Any) -> Any:
     if value is True or value is False:
         return value
     try:
-        return bool(value)
+        return bool(value) if value == value else value  # NaN is not true
     except Exception:  # noqa: BLE001  an array, say: recorded as it is rather than guessed
         return value
 
 
 def as_list(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
     if value is None:
         return []
-    return list(value) if isinstance(value, tuple) else [value]
+    try:
+        if isinstance(value, list):
+            return value
+        return list(value) if isinstance(value, tuple) else [value]
+    except Exception:  # noqa: BLE001  not even asking is safe: recorded as one value
+        return [value]

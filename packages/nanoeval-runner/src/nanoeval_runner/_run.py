@@ -258,7 +258,8 @@ class Session:
     async def _execute(self, recorded: _Recorded, tasks: list[Task] | None) -> dict[str, Any]:
         engine, eval_run = self.engine, recorded.eval_run
         recorder = recorded.recorder
-        writer = RecordWriter(engine.store, eval_run.eval_id, recorder)
+        in_driver = self.kind == in_process.KIND
+        writer = RecordWriter(engine.store, eval_run.eval_id, recorder, in_driver=in_driver)
         engine.store.sink.writers[eval_run.eval_id] = writer
         eval_run.on_events = writer.poke
         if recorded.row is not None:

@@ -45,11 +45,17 @@ class RecordWriter:
     A recorder that fails is reported once and left alone from then on; its events stay in the
     state file, so that resuming the run writes them.
 
+    Args:
+        in_driver: whether all of the eval's tasks run in this process: events need not pass
+            through the state file then.
+
     Attributes:
         failure: what the recorder raised, None while all is well.
     """
 
-    def __init__(self, store: Store, eval_id: int, recorder: TransactionalRecorder) -> None:
+    def __init__(
+        self, store: Store, eval_id: int, recorder: TransactionalRecorder, *, in_driver: bool
+    ) -> None:
         self._store = store
         self._eval_id = eval_id
         self._recorder = recorder
@@ -57,7 +63,7 @@ class RecordWriter:
         self._finish = False
         self._written = 0
         self._direct = False
-        self._may_be_direct: bool = getattr(recorder, "writes_at_once", False)
+        self._may_be_direct: bool = in_driver and getattr(recorder, "writes_at_once", False)
         self._before: str | None = None
         self.failure: BaseException | None = None
 
