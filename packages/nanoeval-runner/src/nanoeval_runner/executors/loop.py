@@ -25,7 +25,7 @@ from nanoeval_runner.executors.protocol import EvalLoader, ExecutorEvents, TaskS
 from nanoeval_runner.failures import dump_failure
 from nanoeval_runner.garbage import collected_rarely
 from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
-from nanoeval_runner.queue.states import next_chunk, retry_delay
+from nanoeval_runner.queue.states import CLAIM_SECONDS, next_chunk, retry_delay
 
 POLL_SECONDS = 2.0
 """The safety net: executors are woken, and look by themselves only this often."""
@@ -63,6 +63,9 @@ class ExecutorLoop:
         executor_id: its row in the state file.
         kind: which evals are its own.
         in_driver: whether it shares the driver's memory: tasks and results then pass as objects.
+
+    Attributes:
+        claim_seconds: of tasks that compute, about how much is claimed at a time.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class ExecutorLoop:
         self._loader = loader
         self._events = events
         self._in_driver = in_driver
+        self.claim_seconds = CLAIM_SECONDS
         self._wake = asyncio.Event()
         self._finished: list[Completion] = []
         self._chunk = FIRST_CHUNK_ALONE if in_driver else FIRST_CHUNK_IN_POOL
@@ -301,7 +305,9 @@ class ExecutorLoop:
         batch.unstarted -= 1
         if not batch.unstarted:
             seconds = attempt.started - batch.claimed_at
-            self._chunk = next_chunk(batch.size, seconds=seconds, largest=LARGEST_CHUNK)
+            self._chunk = next_chunk(
+                batch.size, seconds=seconds, target=self.claim_seconds, largest=LARGEST_CHUNK
+            )
             self._wake.set()  # there may be room for the next chunk
         recorder = attempt.new_recorder()
         meter = UsageMeter()

@@ -49,6 +49,9 @@ TICKS_A_BEAT = 3
 ORPHANED = 3
 """The exit code of a process whose driver is gone."""
 
+CLAIM_SECONDS = 0.05
+"""How much of tasks that compute is claimed at a time: a message takes a millisecond or two."""
+
 
 def serve_executor(name: str, call: Call, *, log: str = "") -> None:
     """Run one executor until its driver stops it; the process is its own.
@@ -131,6 +134,7 @@ async def _serve(source: _Source, welcome: messages.Welcome, *, name: str, folde
         run_context=RunContext(run_set_id=welcome.run_set_id, shared_dir=folder, executor=name),
         in_driver=False,
     )
+    executor.claim_seconds = CLAIM_SECONDS
 
     def listen() -> None:
         stop = False

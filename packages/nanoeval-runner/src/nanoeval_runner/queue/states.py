@@ -123,13 +123,16 @@ def share(want: int, demands: Sequence[Demand], *, global_room: int | None) -> d
     return shares
 
 
-def next_chunk(chunk: int, *, seconds: float, largest: int) -> int:
+CLAIM_SECONDS = 0.01
+"""How much of tasks that compute is claimed at a time."""
+
+
+def next_chunk(chunk: int, *, seconds: float, largest: int, target: float = CLAIM_SECONDS) -> int:
     """How many tasks to claim at once, given that starting the last `chunk` took `seconds`.
 
     Tasks that only wait start within microseconds, and large claims are cheapest. Tasks that
     compute start one after the other: claiming few leaves the rest to idle executors.
     """
-    target = 0.01
     if seconds <= 0:
         return min(chunk * 2, largest)
     ideal = int(chunk * target / seconds)
