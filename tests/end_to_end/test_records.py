@@ -301,9 +301,9 @@ def test_a_hanging_recorder_is_given_up(
 ) -> None:
     from nanoeval_core import recorder_replay
 
-    monkeypatch.setattr(
-        recorder_replay.ReplayedRecorder.__init__, "__kwdefaults__", {"stall_timeout": 0.5}
-    )
+    defaults = recorder_replay.ReplayedRecorder.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "stall_timeout", 0.5)
     never = threading.Event()
     with caplog.at_level(logging.ERROR):
         summary = asyncio.run(run(make_spec(board_config(never.wait))))

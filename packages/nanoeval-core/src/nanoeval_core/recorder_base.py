@@ -61,10 +61,13 @@ class EventMethods(_Entered, ABC):
         prob_correct: float | None = None,
         **extra: Any,
     ) -> None:
+        correct = correct if correct is True or correct is False else as_bool(correct)
         data = {"correct": correct, "expected": expected, "picked": picked}
         if prob_correct is not None:
             data["prob_correct"] = prob_correct
-        self.record_event("match", data | extra)
+        if extra:
+            data.update(extra)
+        self.record_event("match", data)
 
     def record_sampling(
         self,
@@ -74,11 +77,15 @@ class EventMethods(_Entered, ABC):
         extra_allowed_metadata_fields: list[str] | None = None,
         **extra: Any,
     ) -> None:
-        """Record what a model was asked and what it replied.
+        """Record what a model was asked and what it replied, one text or a list of them.
 
         Nothing is filtered: `extra_allowed_metadata_fields` is accepted and has no effect.
         """
-        self.record_event("sampling", {"prompt": prompt, "sampled": sampled, **extra})
+        replies = sampled if type(sampled) is list else as_list(sampled)
+        data = {"prompt": prompt, "sampled": replies}
+        if extra:
+            data.update(extra)
+        self.record_event("sampling", data)
 
     def record_sample_completed(self, **extra: Any) -> None:
         self.record_event("sample_completed", extra)
@@ -170,3 +177,25 @@ def str_of(error: BaseException) -> str:
         return str(error)
     except Exception as failure:  # noqa: BLE001  said instead of the message
         return f"<{type(error).__name__} whose str() raises {type(failure).__name__}>"
+
+
+def as_bool(value: Any) -> Any:
+    """`value` as a bool (numpy's too), or itself when it has no truth value."""
+    if value is True or value is False:
+        return value
+    try:
+        return bool(value) if value == value else value  # NaN is not true
+    except Exception:  # noqa: BLE001  an array, say: recorded as it is rather than guessed
+        return value
+
+
+def as_list(value: Any) -> list[Any]:
+    """`value` as the list of replies that a sampling has. Never raises `Exception`."""
+    if value is None:
+        return []
+    try:
+        if isinstance(value, list):
+            return value
+        return list(value) if isinstance(value, tuple) else [value]
+    except Exception:  # noqa: BLE001  not even asking is safe: recorded as one value
+        return [value]

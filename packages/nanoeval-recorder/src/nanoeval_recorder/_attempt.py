@@ -82,41 +82,6 @@ class BufferedAttempt(EventMethods):
         except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
             self._lines.append(encode(line))
 
-    def record_match(
-        self,
-        correct: bool,
-        *,
-        expected: Any = None,
-        picked: Any = None,
-        prob_correct: float | None = None,
-        **extra: Any,
-    ) -> None:
-        correct = correct if correct is True or correct is False else as_bool(correct)
-        data = {"correct": correct, "expected": expected, "picked": picked}
-        if prob_correct is not None:
-            data["prob_correct"] = prob_correct
-        if extra:
-            data.update(extra)
-        self.record_event("match", data)
-
-    def record_sampling(
-        self,
-        prompt: Any,
-        sampled: Any,
-        *,
-        extra_allowed_metadata_fields: list[str] | None = None,
-        **extra: Any,
-    ) -> None:
-        """Record what a model was asked and what it replied, one text or a list of them.
-
-        Nothing is filtered: `extra_allowed_metadata_fields` is accepted and has no effect.
-        """
-        replies = sampled if type(sampled) is list else as_list(sampled)
-        data = {"prompt": prompt, "sampled": replies}
-        if extra:
-            data.update(extra)
-        self.record_event("sampling", data)
-
     def record_final_report(self, final_report: Any) -> None:
         """Record it as an extra event: the final report of a run is the runner's to write."""
         self.record_extra({"final_report": final_report})
@@ -135,24 +100,3 @@ class BufferedAttempt(EventMethods):
         self._lines.clear()  # in place: what is bound to other ids shares them
         self._results.clear()
         return taken
-
-
-def as_bool(value: Any) -> Any:
-    """`value` as a bool (numpy's too), or itself when it has no truth value."""
-    if value is True or value is False:
-        return value
-    try:
-        return bool(value) if value == value else value  # NaN is not true
-    except Exception:  # noqa: BLE001  an array, say: recorded as it is rather than guessed
-        return value
-
-
-def as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    try:
-        if isinstance(value, list):
-            return value
-        return list(value) if isinstance(value, tuple) else [value]
-    except Exception:  # noqa: BLE001  not even asking is safe: recorded as one value
-        return [value]

@@ -25,12 +25,12 @@ import msgspec
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.eval import Eval
 from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_base import as_list
 from nanoeval_core.recorder_capture import CallEncoder, CapturedAttempt, unpack_attempts
 from nanoeval_core.recorder_protocol import BasicRunSpec
 from nanoeval_core.task import Task
 from nanoeval_core.task_checks import check_tasks
 
-from nanoeval_recorder._attempt import as_list
 from nanoeval_recorder._loop_thread import LoopThread, loop_thread
 from nanoeval_recorder._values import encode
 
