@@ -31,7 +31,8 @@ def test_each_thread_gets_the_replies_to_its_own_messages() -> None:
         for name, replies in enumerate(talks):
             assert replies.result() == [b"re %d.%d" % (name, i) for i in range(50)]
         mailbox.close()
-        assert [turns.result() for turns in answers] == [50] * LANES
+        # Which lane a thread gets depends on who is there first.
+        assert sum(turns.result() for turns in answers) == 50 * LANES
 
 
 def test_a_thread_that_waits_holds_up_no_other() -> None:
