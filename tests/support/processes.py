@@ -120,7 +120,9 @@ def gated_run(
 
 
 def database(folder: Path, run_set_id: str = RUN_SET) -> sqlite3.Connection:
-    return sqlite3.connect(folder / "state" / f"{run_set_id}.db", isolation_level=None)
+    # An executor that a test stopped may hold the lock, until it is killed for its silence.
+    path = folder / "state" / f"{run_set_id}.db"
+    return sqlite3.connect(path, isolation_level=None, timeout=60)
 
 
 def query(folder: Path, statement: str, run_set_id: str = RUN_SET) -> list[Any]:
