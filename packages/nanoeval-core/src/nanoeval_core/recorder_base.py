@@ -181,8 +181,6 @@ def str_of(error: BaseException) -> str:
 
 def as_bool(value: Any) -> Any:
     """`value` as a bool (numpy's too), or itself when it has no truth value."""
-    if value is True or value is False:
-        return value
     try:
         return bool(value) if value == value else value  # NaN is not true
     except Exception:  # noqa: BLE001  an array, say: recorded as it is rather than guessed

@@ -38,7 +38,6 @@ from nanoeval_core.recorder_protocol import (
 logger = logging.getLogger(__name__)
 
 STALL_TIMEOUT = 10.0  # seconds that one call of a third party's recorder may take
-RESULT_METHODS = frozenset({"record_match", "record_sample_completed"})
 
 
 def as_transactional(recorder: RecorderProtocol) -> TransactionalRecorder:

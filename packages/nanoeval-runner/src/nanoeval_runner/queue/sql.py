@@ -327,8 +327,7 @@ READ_EVENT_LOG = """
 SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
 """
 # Events that are not in the state file but in a segment: texts that say where.
-EVENT_PLACES = "SELECT events FROM event_log WHERE typeof(events) = 'text'"
-EVENT_PLACES_BY_SEQ = "SELECT seq, events FROM event_log WHERE typeof(events) = 'text'"
+EVENT_PLACES = "SELECT seq, events FROM event_log WHERE typeof(events) = 'text'"
 SET_EVENTS = "UPDATE event_log SET events = ? WHERE seq = ?"
 RUNNING_EXECUTORS = "SELECT id FROM executor WHERE state = 'running'"
 FORGET_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
