@@ -19,8 +19,8 @@ from typing import Any
 import chz
 from nanoeval import Eval, EvalSpec, RunnerArgs, Task, run
 from nanoeval.recorder import dummy_recorder
-from nanoeval_runner.display import board, tally, terminal
-from nanoeval_runner.queue import transactions
+from nanoeval_runner._display import board, tally, terminal
+from nanoeval_runner._queue import transactions
 
 TASKS = 4096
 SECONDS = 8.0

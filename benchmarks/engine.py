@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder  # noqa: E402
 from nanoeval_core.recorder import find_recorder  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
-from nanoeval_runner.exit_stack import global_exit_stack  # noqa: E402
+from nanoeval_runner._exit_stack import global_exit_stack  # noqa: E402
 
 from benchmarks.noop_eval import CONCURRENCY, BenchEval, bare_loop, compute, tasks  # noqa: E402
 

@@ -24,7 +24,7 @@ import ray  # noqa: E402
 from nanoeval_core import Eval, EvalSpec, RunnerArgs, Task, dummy_recorder  # noqa: E402
 from nanoeval_ray import RayExecutors  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
-from nanoeval_runner.exit_stack import global_exit_stack  # noqa: E402
+from nanoeval_runner._exit_stack import global_exit_stack  # noqa: E402
 
 RUNS = 5
 NOOP_TASKS = 20_000

@@ -27,16 +27,16 @@ from nanoeval_core.recorder import DummyRecorder  # noqa: E402
 from nanoeval_core.recorder_protocol import EventEncoder  # noqa: E402
 from nanoeval_core.run_context import RunContext  # noqa: E402
 from nanoeval_core.task_checks import check_tasks  # noqa: E402
-from nanoeval_runner.executors.loop import ExecutorLoop  # noqa: E402
-from nanoeval_runner.queue import transactions  # noqa: E402
-from nanoeval_runner.queue.rows import (  # noqa: E402
+from nanoeval_runner._executors.loop import ExecutorLoop  # noqa: E402
+from nanoeval_runner._queue import transactions  # noqa: E402
+from nanoeval_runner._queue.rows import (  # noqa: E402
     Completion,
     ExchangeReply,
     ExchangeRequest,
     Lease,
     NewEval,
 )
-from nanoeval_runner.queue.store import connect  # noqa: E402
+from nanoeval_runner._queue.store import connect  # noqa: E402
 
 from benchmarks.noop_eval import BenchEval, state_folder, tasks  # noqa: E402
 

@@ -184,7 +184,7 @@ def test_a_mistake_is_answered(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from nanoeval._cli.main import main
+    from nanoeval_cli._main import main
 
     mistake = MISTAKES[number]
     module = f"mistake_{number}"  # modules stay loaded: each has a name of its own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from nanoeval._cli.output import write_json
+from nanoeval_cli._output import write_json
 
 
 def test_json_has_no_values_that_json_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,4 +199,4 @@ def test_evals_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
 def test_values_of_an_argument(text: str, values: list[str]) -> None:
     from importlib import import_module
 
-    assert import_module("nanoeval._cli.sweep").split_values(text) == values
+    assert import_module("nanoeval_cli._sweep").split_values(text) == values

@@ -28,7 +28,7 @@ IMPORTS = {
     "nanoeval_runner": "from nanoeval_runner import run, resume, validate",
     "nanoeval_solvers": "import nanoeval_solvers.mcq, nanoeval_solvers.mcq_api",
     "nanoeval": "from nanoeval import *; import nanoeval.setup, nanoeval.recorders",
-    "nanoeval_monitor": "import nanoeval_monitor.cli",
+    "nanoeval_monitor": "import nanoeval_monitor._cli",
 }
 BRINGS_NO = {
     "nanoeval_core": NEVER_WITH_CORE,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nanoeval_runner.queue import backup
+from nanoeval_runner._queue import backup
 
 from tests.support.killed_runs import RUN_SET, KilledRun, kill, until_gone
 

@@ -20,9 +20,9 @@ import chz
 import pytest
 from nanoeval import EvalSpec, RunnerArgs, Task, run
 from nanoeval.recorder import dummy_recorder
-from nanoeval_runner.queue import transactions
-from nanoeval_runner.queue.rows import Completion, ExchangeRequest, NewEval
-from nanoeval_runner.queue.store import connect
+from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.rows import Completion, ExchangeRequest, NewEval
+from nanoeval_runner._queue.store import connect
 
 from tests.support.gates import POOL, Gate, GatedEval, spec
 from tests.support.processes import gated_run, query
@@ -102,7 +102,7 @@ def test_concurrency_is_exact_over_processes_and_changes_from_another(folders: P
             inside.append(gate.arrival())
             assert leased() == [3]
             change = (
-                "import sys, pathlib; from nanoeval_runner.queue import store, transactions; "
+                "import sys, pathlib; from nanoeval_runner._queue import store, transactions; "
                 "c = store.connect(pathlib.Path(sys.argv[1])); "
                 "transactions.set_concurrency(c, 1, 5)"
             )

@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from nanoeval_solvers._adaptive import SIZE, Controller
+from nanoeval_solvers._api.adaptive import SIZE, Controller
 
 
 class Bucket:

@@ -117,7 +117,7 @@ def receive(connection: socket.socket, length: int) -> bytes:
 
 def main(host: str, port: int, name: str) -> None:
     """What runs in an executor's process."""
-    from nanoeval_runner.executors.remote import serve_executor
+    from nanoeval_runner.remote_executor import serve_executor
 
     token = os.environ.pop(TOKEN_VARIABLE).encode()
     thread = threading.local()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from nanoeval_runner.queue import transactions
-from nanoeval_runner.queue.paths import SUFFIX
-from nanoeval_runner.queue.store import connect
+from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.paths import SUFFIX
+from nanoeval_runner._queue.store import connect
 
 WriteRecord = Callable[..., Path]
 

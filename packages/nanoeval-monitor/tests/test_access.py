@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from nanoeval_monitor.access import COOKIE, TOKEN_HEADER, Access, is_loopback
+from nanoeval_monitor._access import COOKIE, TOKEN_HEADER, Access, is_loopback
 from starlette.datastructures import Headers
 
 HERE = Access("127.0.0.1", "secret-token")

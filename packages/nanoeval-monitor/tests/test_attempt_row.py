@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from nanoeval_monitor.attempt_row import AttemptRow, attempt_row
-from nanoeval_monitor.texts import as_text, head
+from nanoeval_monitor._attempt_row import AttemptRow, attempt_row
+from nanoeval_monitor._texts import as_text, head
 from nanoeval_recorder.events import ErrorEvent, Event, Match, Sampling
 
 

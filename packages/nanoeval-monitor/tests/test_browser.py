@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nanoeval_monitor.export import export
+from nanoeval_monitor._export import export
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from nanoeval_core.errors import ConfigError
-from nanoeval_monitor.export import export, main
+from nanoeval_monitor._export import export, main
 
 WriteRecord = Callable[..., Path]
 

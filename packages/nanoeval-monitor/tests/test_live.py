@@ -19,8 +19,8 @@ import pytest
 from nanoeval import Eval, EvalSpec, RunnerArgs, Task, run
 from nanoeval.recorder import dummy_recorder
 from nanoeval_core.errors import ConfigError
-from nanoeval_monitor.live_history import CAPACITY, History, Point, quantile
-from nanoeval_runner.monitors import find_monitor
+from nanoeval_monitor._live_history import CAPACITY, History, Point, quantile
+from nanoeval_runner._monitors import find_monitor
 
 Start = Callable[..., Any]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from nanoeval_core.errors import RolloutSystemError
-from nanoeval_monitor.failure_kinds import MAX_KINDS, FailureKinds
-from nanoeval_monitor.safe_pickles import read_failure
-from nanoeval_runner.failures import dump_failure
-from nanoeval_runner.queue.rows import FailedAttempt
+from nanoeval_monitor._failure_kinds import MAX_KINDS, FailureKinds
+from nanoeval_monitor._safe_pickles import read_failure
+from nanoeval_runner._failures import dump_failure
+from nanoeval_runner._queue.rows import FailedAttempt
 
 
 class RateLimitError(RolloutSystemError):

@@ -12,8 +12,8 @@ import pytest
 from nanoeval import run
 from nanoeval_recorder import evallib_recorder, read
 from nanoeval_recorder.events import Match
-from nanoeval_runner import recording
-from nanoeval_runner.queue import event_log, store
+from nanoeval_runner import _recording as recording
+from nanoeval_runner._queue import event_log, store
 
 from tests.support.recorded_eval import make_spec
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from nanoeval_core.errors import StateError
-from nanoeval_runner.queue import event_segments, sql, transactions
-from nanoeval_runner.queue.event_segments import (
+from nanoeval_runner._queue import event_segments, sql, transactions
+from nanoeval_runner._queue.event_segments import (
     SMALLEST,
     SegmentWriter,
     fill_in,
@@ -18,7 +18,7 @@ from nanoeval_runner.queue.event_segments import (
     read_segment,
     remove_recorded,
 )
-from nanoeval_runner.queue.store import connect
+from nanoeval_runner._queue.store import connect
 
 LARGE = b"x" * SMALLEST
 

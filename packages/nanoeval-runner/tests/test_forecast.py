@@ -6,8 +6,8 @@ import heapq
 import random
 
 import pytest
-from nanoeval_runner.display.forecast import Survival, Work, seconds_left
-from nanoeval_runner.display.view import View
+from nanoeval_runner._display.forecast import Survival, Work, seconds_left
+from nanoeval_runner._display.view import View
 
 
 def schedule(times: list[float], slots: int) -> list[tuple[float, float]]:

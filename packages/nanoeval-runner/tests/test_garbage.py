@@ -11,7 +11,7 @@ import chz
 import pytest
 from nanoeval_core import Eval, EvalSpec, RunnerArgs, Task, dummy_recorder
 from nanoeval_runner import run
-from nanoeval_runner.garbage import ALLOCATIONS
+from nanoeval_runner._garbage import ALLOCATIONS
 
 
 @chz.chz

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from nanoeval_runner.display.board import gauges_of
-from nanoeval_runner.display.view import View
-from nanoeval_runner.queue.rows import ExecutorRow
+from nanoeval_runner._display.board import gauges_of
+from nanoeval_runner._display.view import View
+from nanoeval_runner._queue.rows import ExecutorRow
 
 
 def executor(number: int, state: str, **gauges: float) -> ExecutorRow:

@@ -16,16 +16,16 @@ from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage, report_usage
 from nanoeval_runner import run
-from nanoeval_runner.display.formats import (
+from nanoeval_runner._display.surfaces import choose_surface
+from nanoeval_runner._display.tally import Tally, score_of
+from nanoeval_runner.formats import (
     encodable,
     format_count,
     format_rate,
     format_score,
     format_seconds,
 )
-from nanoeval_runner.display.surfaces import choose_surface
-from nanoeval_runner.display.tally import Tally, score_of
-from nanoeval_runner.display.text_table import format_table
+from nanoeval_runner.text_table import format_table
 
 
 class Seen:

@@ -27,11 +27,11 @@ from hypothesis.stateful import (
 )
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.usage import Usage
-from nanoeval_runner.payloads import load_result
-from nanoeval_runner.queue import event_log, transactions
-from nanoeval_runner.queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease, NewEval
-from nanoeval_runner.queue.states import MAX_LOSSES, crowd
-from nanoeval_runner.queue.store import connect
+from nanoeval_runner._payloads import load_result
+from nanoeval_runner._queue import event_log, transactions
+from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease, NewEval
+from nanoeval_runner._queue.states import MAX_LOSSES, crowd
+from nanoeval_runner._queue.store import connect
 
 KINDS = ("in_process", "multiprocess")
 Identity = tuple[int, str, int]

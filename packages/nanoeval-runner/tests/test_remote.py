@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from nanoeval_runner.executors.remote import ORPHANED, relocated, shared_folder
-from nanoeval_runner.queue.paths import state_file
+from nanoeval_runner._queue.paths import state_file
+from nanoeval_runner.remote_executor import ORPHANED, relocated, shared_folder
 
 
 def test_an_executor_whose_driver_is_out_of_reach_ends_at_once() -> None:
     code = (
-        "from nanoeval_runner.executors.remote import serve_executor\n"
+        "from nanoeval_runner.remote_executor import serve_executor\n"
         "def call(message): raise ConnectionError\n"
         "serve_executor('lonely', call)\n"
     )
@@ -24,7 +24,7 @@ def test_an_executor_whose_driver_is_out_of_reach_ends_at_once() -> None:
 def test_one_that_is_not_welcome_ends_in_peace() -> None:
     code = (
         "import pickle\n"
-        "from nanoeval_runner.executors.remote import serve_executor\n"
+        "from nanoeval_runner.remote_executor import serve_executor\n"
         "serve_executor('late', lambda message: pickle.dumps(None))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,12 +23,12 @@ from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage, report_usage
 from nanoeval_runner import run, validate
-from nanoeval_runner.executors import loop as executor_loop
-from nanoeval_runner.exit_stack import global_exit_stack
-from nanoeval_runner.queue import backup, transactions
-from nanoeval_runner.queue.paths import state_dir
-from nanoeval_runner.queue.reading import StateReader, state_files
-from nanoeval_runner.queue.store import connect
+from nanoeval_runner._executors import loop as executor_loop
+from nanoeval_runner._exit_stack import global_exit_stack
+from nanoeval_runner._queue import backup, transactions
+from nanoeval_runner._queue.paths import state_dir
+from nanoeval_runner._queue.store import connect
+from nanoeval_runner.state_reader import StateReader, state_files
 
 RESUME = "python -m nanoeval.bin.resume run_set_id="
 

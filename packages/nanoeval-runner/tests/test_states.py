@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoeval_runner.queue.states import (
+from nanoeval_runner._queue.states import (
     MAX_BACKOFF,
     Demand,
     next_chunk,

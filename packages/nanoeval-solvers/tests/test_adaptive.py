@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from nanoeval_solvers._adaptive import (
+from nanoeval_solvers._api.adaptive import (
     FIRST_WINDOW,
     LONGEST_PAUSE,
     SIZE,

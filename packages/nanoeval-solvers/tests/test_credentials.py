@@ -9,7 +9,7 @@ from typing import Any
 import chz
 import openai
 import pytest
-from nanoeval_core.async_tools import gather_with_concurrency
+from nanoeval_core.asyncio_utils import gather_with_concurrency
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.recorder import dummy_recorder
 from nanoeval_solvers.api_model import APIModel

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from nanoeval_solvers._failures import Kind, failure_of, rate_headers, retry_after
-from nanoeval_solvers._wire import MalformedReplyError, decode
+from nanoeval_solvers._api.failures import Kind, failure_of, rate_headers, retry_after
+from nanoeval_solvers._api.wire import MalformedReplyError, decode
 
 DATE = "Mon, 23 Nov 2026 18:00:00 GMT"
 NOW = 1795456800.0  # that date

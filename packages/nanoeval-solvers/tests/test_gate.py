@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from nanoeval_solvers._gate import Gate
-from nanoeval_solvers._meeting import Meeting
+from nanoeval_solvers._api.gate import Gate
+from nanoeval_solvers._api.meeting import Meeting
 
 
 class Clock:

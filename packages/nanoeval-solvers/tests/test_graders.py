@@ -7,6 +7,7 @@ import re
 
 import pytest
 from nanoeval_core.errors import ConfigError, GraderError
+from nanoeval_solvers._mock_grader import MockGrader
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.graders import (
     ContainsMatch,
@@ -18,7 +19,6 @@ from nanoeval_solvers.graders import (
     Verdict,
     verdict_of,
 )
-from nanoeval_solvers.mock_grader import MockGrader
 from nanoeval_solvers.testing import ModelServer, Scripted
 
 from tests.support.solver_attempts import Attempt

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoeval_solvers._meeting import PRESENCE, Meeting, _deal
+from nanoeval_solvers._api.meeting import PRESENCE, Meeting, _deal
 
 
 def attend(meeting: Meeting, now: float, *, waiting: int, in_flight: int = 0) -> int:
@@ -44,7 +44,7 @@ def test_who_is_killed_is_forgotten_and_locks_nothing(tmp_path: Path) -> None:
     script = f"""
 import sys, time
 from pathlib import Path
-from nanoeval_solvers._meeting import Meeting
+from nanoeval_solvers._api.meeting import Meeting
 meeting = Meeting(Path({str(path)!r}))
 with meeting.exclusive() as mine:
     assert mine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nanoeval_solvers._parsing import parse_choices
+from nanoeval_solvers._replies.parsing import parse_choices
 
 CHOICES = ("Mitochondria", "A large ribosome", "The Golgi apparatus", "42 kJ/mol")
 A, B, C, D = range(4)

@@ -18,7 +18,7 @@ chz and pydantic, and a caller who only catches errors needs neither.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nanoeval_core.async_tools import HasAsyncContextManager as HasAsyncContextManager
+    from nanoeval_core.asyncio_utils import HasAsyncContextManager as HasAsyncContextManager
     from nanoeval_core.errors import BudgetExceeded as BudgetExceeded
     from nanoeval_core.errors import ConfigError as ConfigError
     from nanoeval_core.errors import GraderError as GraderError
@@ -57,7 +57,7 @@ _HOME = {
     "Eval": "nanoeval_core.eval",
     "EvalSpec": "nanoeval_core.spec",
     "GraderError": "nanoeval_core.errors",
-    "HasAsyncContextManager": "nanoeval_core.async_tools",
+    "HasAsyncContextManager": "nanoeval_core.asyncio_utils",
     "LibraryConfig": "nanoeval_core.library_config",
     "NanoevalError": "nanoeval_core.errors",
     "NotPicklableError": "nanoeval_core.errors",

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol
 
 import chz
 
-from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import RolloutSystemError, SystemErrorsNotSupported
 from nanoeval_core.task import TResult, TTask
 

@@ -1,7 +1,7 @@
 """The seam for engines: what starts executors elsewhere, such as on a cluster.
 
 An engine is an `ExecutorConfig` that a package registers in the entry-point group
-`nanoeval.executors`. It starts processes that call `nanoeval_runner.executors.remote.
+`nanoeval.executors`. It starts processes that call `nanoeval_runner.remote_executor.
 serve_executor`, and carries their messages to `ExecutorHost.handle`. Queue, leases, wake-ups,
 records and retries are the runner's.
 """

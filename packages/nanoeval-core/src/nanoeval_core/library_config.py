@@ -32,7 +32,7 @@ class LibraryConfig:
         """
         url = os.environ.get("NANOEVAL_WEBHOOK_URL")
         if url:
-            from nanoeval_core import webhook  # noqa: PLC0415  its HTTP client, where it is used
+            from nanoeval_core import _webhook as webhook  # noqa: PLC0415  its HTTP client, where it is used
 
             webhook.WebhookConfig(url).send_user_notification(message, extra)
 

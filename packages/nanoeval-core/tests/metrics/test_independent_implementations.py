@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
+from nanoeval_core.metrics._student_t import regularized_incomplete_beta, t_quantile, t_sf
 from nanoeval_core.metrics.agreement import cohen_kappa
 from nanoeval_core.metrics.bootstrap import bootstrap_classification, bootstrap_interval
 from nanoeval_core.metrics.calibration import calibration
@@ -25,7 +26,6 @@ from nanoeval_core.metrics.many_runs import adjust_p_values
 from nanoeval_core.metrics.paired import compare, sign_test
 from nanoeval_core.metrics.pass_at_k import pass_at_k
 from nanoeval_core.metrics.score_distribution import quantile, summarize_scores
-from nanoeval_core.metrics.student_t import regularized_incomplete_beta, t_quantile, t_sf
 from nanoeval_core.metrics.variance_split import questions_for_difference
 
 Question = str

@@ -16,6 +16,6 @@ This package stands above nanoeval-runner and nanoeval-recorder, whose files it 
 imports it. The runner finds `web_monitor` through the entry-point group `nanoeval.monitors`.
 """
 
-from nanoeval_monitor.beside import web_monitor as web_monitor
+from nanoeval_monitor._beside import web_monitor as web_monitor
 
 __all__ = ["web_monitor"]

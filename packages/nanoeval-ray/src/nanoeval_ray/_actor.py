@@ -10,7 +10,7 @@ import threading
 import traceback
 
 import ray
-from nanoeval_runner.executors.remote import serve_executor
+from nanoeval_runner.remote_executor import serve_executor
 
 from nanoeval_ray._mailbox import LANES, Mailbox
 

@@ -13,13 +13,13 @@ import chz
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.spec import EvalSpec, check_run_set_id
 
-from nanoeval_runner import origin
+from nanoeval_runner import _origin as origin
+from nanoeval_runner._engine import Engine
+from nanoeval_runner._queue import backup
+from nanoeval_runner._queue.paths import SUFFIX, state_dir, state_file
+from nanoeval_runner._queue.rows import EvalRow
+from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run import Session, joined
-from nanoeval_runner.engine import Engine
-from nanoeval_runner.queue import backup
-from nanoeval_runner.queue.paths import SUFFIX, state_dir, state_file
-from nanoeval_runner.queue.rows import EvalRow
-from nanoeval_runner.queue.states import EvalState
 
 
 async def resume(

@@ -33,23 +33,24 @@ from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
 from nanoeval_core.task_checks import check_tasks
 
-from nanoeval_runner import arguments, origin
+from nanoeval_runner import _origin as origin
+from nanoeval_runner import arguments
+from nanoeval_runner._engine import Engine
+from nanoeval_runner._engine_registry import engines
+from nanoeval_runner._eval_run import EvalRun, Phase
+from nanoeval_runner._executors import in_process
+from nanoeval_runner._executors.engines import check_executor
+from nanoeval_runner._failures import wrapped
+from nanoeval_runner._monitors import find_monitor
+from nanoeval_runner._progress import Progress, announced_if_slow
+from nanoeval_runner._queue.rows import EvalRow, NewEval
+from nanoeval_runner._queue.states import EvalState
+from nanoeval_runner._queueing import Queueing
+from nanoeval_runner._recording import RecordWriter, opened
+from nanoeval_runner._signals import interruption, say
+from nanoeval_runner._task_group import task_group
 from nanoeval_runner.budget import has_budget, watch_budget
-from nanoeval_runner.engine import Engine
-from nanoeval_runner.engine_registry import engines
-from nanoeval_runner.eval_run import EvalRun, Phase
-from nanoeval_runner.executors import in_process
-from nanoeval_runner.executors.engines import check_executor
-from nanoeval_runner.failures import wrapped
-from nanoeval_runner.monitors import find_monitor
-from nanoeval_runner.progress import Progress, announced_if_slow
-from nanoeval_runner.queue.rows import EvalRow, NewEval
-from nanoeval_runner.queue.states import EvalState
-from nanoeval_runner.queueing import Queueing
-from nanoeval_runner.recording import RecordWriter, opened
-from nanoeval_runner.signals import interruption, say
 from nanoeval_runner.summary_text import summary_text
-from nanoeval_runner.task_group import task_group
 
 log = logging.getLogger("nanoeval.runner")
 

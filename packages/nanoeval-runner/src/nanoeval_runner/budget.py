@@ -12,8 +12,8 @@ from nanoeval_core.spec import RunnerArgs
 from nanoeval_core.usage import Usage
 
 if TYPE_CHECKING:
-    from nanoeval_runner.engine import Engine
-    from nanoeval_runner.eval_run import EvalRun
+    from nanoeval_runner._engine import Engine
+    from nanoeval_runner._eval_run import EvalRun
 
 
 @dataclasses.dataclass

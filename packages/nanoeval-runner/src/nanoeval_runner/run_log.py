@@ -15,7 +15,7 @@ import queue
 from pathlib import Path
 from typing import Any
 
-from nanoeval_runner.queue.paths import user_state_dir
+from nanoeval_runner._queue.paths import user_state_dir
 
 SUFFIX = ".log"
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
-from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.usage import Usage
@@ -196,7 +196,7 @@ class APIModel(HasAsyncContextManager):
 
     def body(self, messages: Sequence[Message], params: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a request."""
-        from nanoeval_solvers import _wire  # noqa: PLC0415  msgspec, on the path of calls only
+        from nanoeval_solvers._api import wire as _wire  # noqa: PLC0415  msgspec, on the path of calls only
 
         sent = {
             name: value
@@ -279,7 +279,7 @@ async def _client_module() -> Any:
     if _Loaded.client is None:
         # On a thread: it takes a second, in which the event loop has other work.
         _Loaded.client = await asyncio.to_thread(
-            importlib.import_module, "nanoeval_solvers._client"
+            importlib.import_module, "nanoeval_solvers._api.client"
         )
     return _Loaded.client
 

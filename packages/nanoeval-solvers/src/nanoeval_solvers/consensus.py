@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncGenerator
 
 import chz
-from nanoeval_core.async_tools import gather_with_concurrency
+from nanoeval_core.asyncio_utils import gather_with_concurrency
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, majority

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import chz
-from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, GraderError, RolloutSystemError
 
 from nanoeval_solvers._templates import chat, check_template
@@ -142,7 +142,7 @@ class NumericMatch(Grader):
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        from nanoeval_solvers._quantities import (  # noqa: PLC0415  units are slow to load
+        from nanoeval_solvers._replies.quantities import (  # noqa: PLC0415  units are slow to load
             quantity_of,
             same_unit,
         )

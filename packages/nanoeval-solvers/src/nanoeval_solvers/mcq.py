@@ -30,14 +30,14 @@ from collections.abc import AsyncGenerator, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import chz
-from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.eval import Eval, RunningSummary
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nanoeval_solvers._letters import letter_of, letters_for
+from nanoeval_solvers._replies.letters import letter_of, letters_for
 
 if TYPE_CHECKING:
     from nanoeval_core.metrics.outcomes import Outcome

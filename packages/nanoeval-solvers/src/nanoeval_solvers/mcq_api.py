@@ -8,7 +8,7 @@ from typing import Any
 import chz
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_solvers._parsing import parse_choices
+from nanoeval_solvers._replies.parsing import parse_choices
 from nanoeval_solvers._templates import (
     MCQ_FIELDS,
     ONE_CHOICE,

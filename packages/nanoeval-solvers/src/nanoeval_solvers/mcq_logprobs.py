@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 import chz
-from nanoeval_core.async_tools import gather_with_concurrency
+from nanoeval_core.asyncio_utils import gather_with_concurrency
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chz
-from nanoeval_core.async_tools import HasAsyncContextManager
+from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.eval import Eval, ProgressBar
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 
-from nanoeval_solvers import _evals_scoring as scoring
-from nanoeval_solvers._evals_registry import (
+from nanoeval_solvers._evals import scoring
+from nanoeval_solvers._evals.registry import (
     RegisteredEval,
     find_eval,
     read_questions,

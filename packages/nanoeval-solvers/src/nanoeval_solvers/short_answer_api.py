@@ -8,7 +8,7 @@ import re
 import chz
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_solvers._boxed import boxed
+from nanoeval_solvers._replies.boxed import boxed
 from nanoeval_solvers._templates import Message, chat, check_template
 from nanoeval_solvers.api_model import APIModel, record_reply
 from nanoeval_solvers.short_answer import Answer, Question, ShortAnswerSolver, ShortAnswerTask

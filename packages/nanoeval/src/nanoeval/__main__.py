@@ -1,6 +1,6 @@
 """`python -m nanoeval`: the twin of the `nanoeval` command."""
 
-from nanoeval._cli.main import main
+from nanoeval_cli import main
 
 if __name__ == "__main__":
     main()

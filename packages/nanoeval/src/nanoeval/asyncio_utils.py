@@ -1,6 +1,6 @@
 """Small async helpers that evals and solvers share."""
 
-from nanoeval_core.async_tools import (
+from nanoeval_core.asyncio_utils import (
     HasAsyncContextManager,
     HasAsyncContextManagerWithValue,
     cancel_task,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 
+from nanoeval_core.metrics._compensated_sum import CompensatedSum
 from nanoeval_core.metrics.cluster_variance import ClusterSize
-from nanoeval_core.metrics.compensated_sum import CompensatedSum
 from nanoeval_core.metrics.variance_split import VarianceSplit, split_from_moments
 
 

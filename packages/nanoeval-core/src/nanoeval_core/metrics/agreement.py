@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
-from nanoeval_core.metrics.student_t import two_sided_z
+from nanoeval_core.metrics._student_t import two_sided_z
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

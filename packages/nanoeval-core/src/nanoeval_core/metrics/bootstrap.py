@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nanoeval_core.metrics._student_t import two_sided_z
 from nanoeval_core.metrics.cluster_variance import group_by_cluster
 from nanoeval_core.metrics.clustered_mean import question_means
 from nanoeval_core.metrics.intervals import Interval
-from nanoeval_core.metrics.student_t import two_sided_z
 
 if TYPE_CHECKING:
     from types import ModuleType

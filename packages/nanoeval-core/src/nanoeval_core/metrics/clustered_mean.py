@@ -12,6 +12,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from nanoeval_core.metrics._student_t import two_sided_z
 from nanoeval_core.metrics.cluster_variance import (
     ClusterSize,
     Spread,
@@ -24,7 +25,6 @@ from nanoeval_core.metrics.intervals import (
     t_interval,
     wilson_interval,
 )
-from nanoeval_core.metrics.student_t import two_sided_z
 
 ALL_OR_NOTHING_WEIGHT = 0.3
 """How many clusters' worth of evidence the interval gives to "clusters are all 1 or all 0".

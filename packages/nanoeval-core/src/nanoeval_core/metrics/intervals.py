@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from nanoeval_core.metrics.student_t import t_quantile, two_sided_z
+from nanoeval_core.metrics._student_t import t_quantile, two_sided_z
 
 
 class Interval(NamedTuple):

@@ -12,10 +12,10 @@ from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any, NamedTuple, SupportsFloat
 
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.metrics._student_t import regularized_incomplete_beta, t_sf, two_sided_z
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
 from nanoeval_core.metrics.clustered_mean import MeanEstimate, clustered_mean
 from nanoeval_core.metrics.intervals import t_interval
-from nanoeval_core.metrics.student_t import regularized_incomplete_beta, t_sf, two_sided_z
 
 Scores = Mapping[Any, "Sequence[float] | float"]
 """A run: question id → the scores of its attempts (or the score, if there is one attempt)."""

@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nanoeval_core.metrics._student_t import normal_quantile, two_sided_z
 from nanoeval_core.metrics.clustered_mean import MeanEstimate
-from nanoeval_core.metrics.student_t import normal_quantile, two_sided_z
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """How much runs at once: `python -m nanoeval.bin.concurrency limit=…`."""
 
-from nanoeval_runner.cli.concurrency import main
-from nanoeval_runner.entrypoint import nanoeval_entrypoint
+from nanoeval_cli.bin.concurrency import main
+from nanoeval_runner.setup import nanoeval_entrypoint
 
 __all__ = [
     "main",

@@ -1,6 +1,6 @@
 """The monitor: `python -m nanoeval.bin.mon`, a web page for runs that are going or done."""
 
-from nanoeval_runner.cli.monitor import main
+from nanoeval_cli.bin.mon import main
 
 __all__ = [
     "main",

@@ -1,7 +1,7 @@
 """Finish what was stopped: `python -m nanoeval.bin.resume run_set_id=…`."""
 
-from nanoeval_runner.cli.resume import main
-from nanoeval_runner.entrypoint import nanoeval_entrypoint
+from nanoeval_cli.bin.resume import main
+from nanoeval_runner.setup import nanoeval_entrypoint
 
 __all__ = [
     "main",

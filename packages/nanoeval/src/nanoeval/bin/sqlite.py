@@ -1,7 +1,7 @@
 """A read-only SQL prompt on a run set: `python -m nanoeval.bin.sqlite`."""
 
-from nanoeval_runner.cli.sqlite import main
-from nanoeval_runner.entrypoint import nanoeval_entrypoint
+from nanoeval_cli.bin.sqlite import main
+from nanoeval_runner.setup import nanoeval_entrypoint
 
 __all__ = [
     "main",

@@ -1,0 +1,228 @@
+"""`nanoeval doctor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from nanoeval_core.errors import NanoevalError, StateError
+from nanoeval_recorder.folder import records_folder
+from nanoeval_runner.state_files import (
+    backup_location,
+    backups,
+    on_memory_file_system,
+    state_dir,
+    state_files,
+)
+
+from nanoeval_cli._command import Parser
+from nanoeval_cli._output import short_path, write, write_json, write_table
+
+OURS = ("nanoeval", "nanoeval-core", "nanoeval-runner", "nanoeval-solvers", "nanoeval-recorder")
+THEIRS = ("openai", "chz", "pydantic", "aiosqlite", "msgspec", "rich")
+OPENAI = "https://api.openai.com/v1"
+FEW_FILES = 4096
+LITTLE_SPACE = 1 << 30
+CALL_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    state: Literal["ok", "note", "problem"]
+    what: str
+    found: str
+    do: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "doctor",
+        "Check what runs depend on: versions, folders, left-over state, limits, and a test call\n"
+        "to the endpoint. Exits with 1 when something is wrong.",
+    )
+    parser.add_argument("--model", help="ask this model for one token")
+    parser.add_argument("--base-url", help="the endpoint; by default $OPENAI_BASE_URL, else OpenAI")
+    parser.add_argument("--offline", action="store_true", help="no test call")
+    parser.add_json()
+    asked = parser.parse_args(arguments)
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _folders, _left_over, _limits]
+    found = [finding for check in checks for finding in check()]
+    if not asked.offline:
+        found += _endpoint(asked.base_url, asked.model)
+    if asked.json:
+        write_json([dataclasses.asdict(finding) for finding in found])
+    else:
+        write_table(("", "what", "found"), [[f.state, f.what, f.found] for f in found])
+        advice = [f for f in found if f.do]
+        write("\nTo do:" if advice else "\nAll is well.")
+        for finding in advice:
+            write(f"  {finding.what}: {finding.do}")
+    return int(any(finding.state == "problem" for finding in found))
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform(terse=True)}")
+    ours = {name: _version(name) for name in OURS}
+    installed = {number for number in ours.values() if number is not None}
+    if len(installed) == 1 and None not in ours.values():
+        yield Finding("ok", "nanoeval", f"{installed.pop()}, all five packages")
+    else:
+        text = ", ".join(f"{name} {number or 'missing'}" for name, number in ours.items())
+        yield Finding(
+            "problem", "nanoeval", text, "the packages belong together: pip install -U nanoeval"
+        )
+    for name in THEIRS:
+        number = _version(name)
+        needed = "" if number else f"pip install {name}: it is needed to ask models over an API"
+        yield Finding("ok" if number else "note", name, number or "not installed", needed)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _folders() -> Iterator[Finding]:
+    try:
+        state = state_dir()
+    except NanoevalError as error:
+        yield Finding("problem", "state folder", str(error), "see above")
+    else:
+        kind = "in memory: gone after a reboot, but for backups" * on_memory_file_system(state)
+        yield _folder("state folder", state, "NANOEVAL_STATE_DIR", kind)
+    yield _folder("records", records_folder(), "NANOEVAL_LOG_DIR")
+    location = backup_location()
+    if "://" in location:
+        yield Finding("ok", "backups", location)
+    else:
+        yield _folder("backups", Path(location).expanduser(), "NANOEVAL_BACKUP_DIR")
+
+
+def _folder(what: str, folder: Path, variable: str, more: str = "") -> Finding:
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+        return Finding(
+            "problem",
+            what,
+            f"{folder}: cannot be written",
+            f"make it writable, or set {variable} to a folder that is",
+        )
+    free = shutil.disk_usage(there).free
+    text = f"{short_path(folder)}, {free / 1e9:.1f} GB free" + f", {more}" * bool(more)
+    if free < LITTLE_SPACE:
+        return Finding("note", what, text, f"make room, or set {variable} to another file system")
+    return Finding("ok", what, text)
+
+
+def _left_over() -> Iterator[Finding]:
+    finished = unfinished = running = size = 0
+    unreadable: list[StateError] = []
+    for file in state_files():
+        if isinstance(file, StateError):
+            unreadable.append(file)
+        elif file.is_running:
+            running += 1
+        else:
+            size += file.size
+            finished += file.is_complete
+            unfinished += not file.is_complete
+    text = f"{running} running, {finished} finished, {unfinished} unfinished ({size / 1e6:.1f} MB)"
+    do = []
+    if finished:
+        do.append("nanoeval clean removes the finished")
+    if unfinished:
+        do.append("nanoeval resume lists the unfinished")
+    yield Finding("note" if do else "ok", "run sets", text, "; ".join(do))
+    for error in unreadable:
+        yield Finding("problem", "state file", str(error), "move it away, or resume its backup")
+    yield Finding("ok", "backups kept", str(len(backups())))
+
+
+def _limits() -> Iterator[Finding]:
+    import resource  # noqa: PLC0415  not on every platform
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    text = f"{soft} (up to {'any number' if hard == unlimited else hard})"
+    if hard != unlimited and hard < FEW_FILES:
+        do = f"raise it above {FEW_FILES} (ulimit -Hn, or limits.conf), or keep concurrency below"
+        yield Finding("note", "open files", text, do)
+    else:
+        yield Finding("ok", "open files", text)
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    yield Finding("ok", "processors", f"{usable} usable")
+
+
+def _endpoint(base_url: str | None, model: str | None) -> Iterator[Finding]:
+    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if url == OPENAI and not key:
+        yield Finding(
+            "note",
+            "endpoint",
+            "not asked: OPENAI_API_KEY is not set",
+            "set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, to check it",
+        )
+        return
+    yield _call(url, "/models", key, None)
+    if model is not None:
+        message = {"role": "user", "content": "Say yes."}
+        body = {"model": model, "messages": [message], "max_completion_tokens": 16}
+        yield _call(url, "/chat/completions", key, body)
+
+
+def _call(url: str, path: str, key: str, body: dict[str, Any] | None) -> Finding:
+    headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    data = None if body is None else json.dumps(body).encode()
+    started = time.monotonic()
+    try:
+        request = urllib.request.Request(url + path, data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as response:
+            text = response.read()
+    except urllib.error.HTTPError as error:
+        words = error.read(500).decode(errors="replace").strip().replace(key or "\0", "…")
+        return Finding("problem", "endpoint", f"{url}{path}: {error.code} {words}", _advice(error))
+    except (OSError, ValueError) as error:
+        do = "is it running, and is the URL right? It ends in /v1 mostly"
+        return Finding("problem", "endpoint", f"{url}{path} does not answer: {error}", do)
+    took = f"{1000 * (time.monotonic() - started):.0f} ms"
+    if body is not None:
+        return Finding("ok", "endpoint", f"{body['model']} answers in {took}")
+    return Finding("ok", "endpoint", f"{url} answers in {took}{_models(text)}")
+
+
+def _advice(error: urllib.error.HTTPError) -> str:
+    return {
+        401: "the key is refused: check OPENAI_API_KEY",
+        403: "the key may not do this: check its project and permissions",
+        404: "check the URL (it ends in /v1 mostly) and the model's name",
+        429: "refused for now: check the limits and the credit of the key",
+    }.get(error.code, "see what the endpoint says")
+
+
+def _models(text: bytes) -> str:
+    try:
+        names = [str(one["id"]) for one in json.loads(text)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    shown = ", ".join(names[:3])
+    return f"; {len(names)} models: {shown}{', …' if len(names) > 3 else ''}"

@@ -1,0 +1,86 @@
+"""`nanoeval export`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_recorder.dataframe import COLUMNS, rows, to_dataframe
+
+from nanoeval_cli._catalogue import find_run, record_path
+from nanoeval_cli._command import Parser
+from nanoeval_cli._output import note
+
+SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "inspect": ".json"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser("export", "Write a run's attempts for other tools.")
+    parser.add_argument("run", nargs="?", help="run id, run set, eval, or a record's path")
+    parser.add_argument("--to", required=True, choices=SUFFIX, help="the format")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to; - is stdout")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
+    asked = parser.parse_args(arguments)
+    if asked.to == "inspect" and not (asked.output or ".json").endswith((".json", ".eval", "-")):
+        raise ConfigError(f"--output {asked.output}: Inspect reads files named *.json or *.eval")
+    record = record_path(find_run(asked.run))
+    if asked.output == "-":
+        if asked.to not in ("csv", "jsonl"):
+            raise ConfigError(f"--to {asked.to} is no text: give a file with --output")
+        _write_rows(record, asked.to, sys.stdout)
+        return 0
+    # Beside the user, not beside the record: that folder holds records.
+    path = Path(asked.output or Path.cwd() / (record.name.partition(".")[0] + SUFFIX[asked.to]))
+    if path.exists() and not asked.force:
+        raise ConfigError(f"{path} is already there: --force overwrites, --output names another")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: there is no folder {path.parent}")
+    _export(record, asked.to, path)
+    note(f"wrote {path}")
+    return 0
+
+
+def _export(record: Path, to: str, path: Path) -> None:
+    if to == "parquet":
+        _write_parquet(record, path)
+    elif to == "inspect":
+        _write_inspect(record, path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            _write_rows(record, to, file)
+
+
+def _write_rows(record: Path, to: str, file: TextIO) -> None:
+    if to == "jsonl":
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(record))
+        return
+    writer = csv.DictWriter(file, list(COLUMNS))
+    writer.writeheader()
+    writer.writerows(rows(record))
+
+
+def _write_parquet(record: Path, path: Path) -> None:
+    if find_spec("polars") is None and (
+        find_spec("pandas") is None or find_spec("pyarrow") is None
+    ):
+        raise ConfigError("--to parquet needs polars: `pip install polars`; --to csv needs nothing")
+    frame = to_dataframe(record)
+    if hasattr(frame, "write_parquet"):
+        frame.write_parquet(path)
+    else:
+        frame.to_parquet(path)
+
+
+def _write_inspect(record: Path, path: Path) -> None:
+    if find_spec("inspect_ai") is None:
+        raise ConfigError(
+            '--to inspect needs Inspect itself: `pip install "nanoeval-recorder[inspect]"`'
+        )
+    import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)

@@ -1,0 +1,130 @@
+"""`nanoeval samples`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nanoeval_recorder.sample import Sample
+
+from nanoeval_cli._attempts import counted, score_of, verdict_of
+from nanoeval_cli._catalogue import find_run, record_path
+from nanoeval_cli._command import Parser, positive
+from nanoeval_cli._output import bold, note, paged, write, write_json
+
+WANTED = {
+    "wrong": ("wrong", "partly right", "unparsable"),
+    "right": ("right",),
+    "unparsable": ("unparsable",),
+    "errors": ("error",),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser("samples", "Page through what a run asked, what came back, and the verdicts.")
+    parser.add_argument("run", nargs="?", help="run id, run set, eval, or a record's path")
+    parser.add_argument("--wrong", action="store_true", help="only those answered wrong")
+    parser.add_argument("--right", action="store_true", help="only those answered right")
+    parser.add_argument("--unparsable", action="store_true", help="only replies without an answer")
+    parser.add_argument("--errors", action="store_true", help="only those that ended in an error")
+    parser.add_argument("-q", "--question", metavar="ID", help="only this question")
+    parser.add_argument("--grep", metavar="TEXT", help="only those with TEXT in prompt or reply")
+    parser.add_argument("-n", "--limit", type=positive, help="at most so many")
+    parser.add_json()
+    asked = parser.parse_args(arguments)
+    chosen = [
+        verdict for name, kinds in WANTED.items() if getattr(asked, name) for verdict in kinds
+    ]
+    found = (
+        sample
+        for sample in counted(record_path(find_run(asked.run)))
+        if (not chosen or verdict_of(sample) in chosen)
+        and asked.question in (None, sample.sample_id)
+        and (asked.grep is None or asked.grep.lower() in _all_text(sample).lower())
+    )
+    limited = itertools.islice(found, asked.limit)
+    if asked.json:
+        write_json([_as_dict(sample) for sample in limited])
+        return 0
+    first = next(limited, None)
+    if first is not None:
+        with paged():
+            for sample in itertools.chain([first], limited):
+                for line in _shown(sample):
+                    write(line)
+    else:
+        note("no samples" + (" like that" if chosen or asked.question or asked.grep else ""))
+    return 0
+
+
+def _all_text(sample: Sample) -> str:
+    return "\n".join(f"{s.prompt}\n{s.sampled}" for s in sample.samplings)
+
+
+def _as_dict(sample: Sample) -> dict[str, Any]:
+    match = sample.match
+    return {
+        "question_id": sample.sample_id,
+        "attempt": sample.attempt,
+        "retry": sample.retry,
+        "verdict": verdict_of(sample),
+        "score": score_of(sample),
+        "picked": match.picked if match else None,
+        "expected": match.expected if match else None,
+        "samplings": [{"prompt": s.prompt, "sampled": s.sampled} for s in sample.samplings],
+        "errors": [{"type": e.error_type, "message": e.message} for e in sample.errors],
+    }
+
+
+def _shown(sample: Sample) -> Iterator[str]:
+    match = sample.match
+    parts = [sample.sample_id, f"attempt {sample.attempt}", verdict_of(sample)]
+    if match is not None:
+        parts += [f"picked {_text(match.picked)}", f"expected {_text(match.expected)}"]
+    yield bold("── " + " · ".join(clean(part) for part in parts))
+    for sampling in sample.samplings:
+        yield from _block("prompt", _prompt(sampling.prompt))
+        for reply in sampling.sampled:
+            yield from _block("reply", _text(reply))
+    for error in sample.errors:
+        yield from _block("error", f"{error.error_type}: {error.message}")
+    yield ""
+
+
+def _prompt(prompt: Any) -> str:
+    """A prompt as text: a chat's messages each with its role."""
+    if isinstance(prompt, list) and all(isinstance(m, dict) and "content" in m for m in prompt):
+        return "\n".join(f"[{m.get('role', '?')}] {_text(m['content'])}" for m in prompt)
+    return _text(prompt)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _block(title: str, text: str) -> Iterator[str]:
+    yield f"  {title}"
+    width = shutil.get_terminal_size().columns - 4 if sys.stdout.isatty() else None
+    for line in clean(text).split("\n"):
+        for part in _wrapped(line, width):
+            yield f"    {part}".rstrip()
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    """A line in parts no wider than a terminal; as it is where there is none."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(20, width), replace_whitespace=False, drop_whitespace=False)
+
+
+def clean(text: str) -> str:
+    """`text` without what a terminal would obey: escape sequences, carriage returns."""
+    kept = (c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    return "".join(kept)

@@ -1,0 +1,152 @@
+"""How subcommands print: tables, JSON, long texts a page at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nanoeval_runner.formats import encodable
+from nanoeval_runner.text_table import format_table, text_width
+
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
+
+def write(text: str) -> None:
+    """Write a line to stdout, in whatever encoding that has."""
+    sys.stdout.write(encodable(text, sys.stdout.encoding) + "\n")
+
+
+def note(text: str) -> None:
+    """Write a line to stderr: what is no part of the result."""
+    sys.stderr.write(encodable(text, sys.stderr.encoding) + "\n")
+
+
+def has_style() -> bool:
+    """Whether stdout shows bold text."""
+    dumb = os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
+    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
+
+
+def bold(text: str) -> str:
+    return f"{BOLD}{text}{PLAIN}" if has_style() else text
+
+
+def write_json(value: Any) -> None:
+    """Print JSON that every reader takes: what is not finite is null."""
+    write(json.dumps(_finite(value), indent=2, default=str, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value
+
+
+def terminal_width() -> int | None:
+    """How many columns stdout has; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def write_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """Print aligned columns; on a terminal no line is longer than that is wide.
+
+    Args:
+        header: the columns' names.
+        rows: as many cells each.
+        right: the names of columns to be aligned at the right.
+        optional: the names of those that go, in this order, while the terminal is too narrow.
+
+    Returns:
+        those of `optional` that went.
+    """
+    width, left_out = terminal_width(), [""]
+    for name in (None, *optional):
+        left_out += [name] if name else []
+        kept = [i for i, one in enumerate(header) if not one or one not in left_out]
+        names = [header[i] for i in kept]
+        lines = format_table(names, [[r[i] for i in kept] for r in rows], right=frozenset(right))
+        if width is None or max(map(text_width, lines)) <= width:
+            break
+    for index, line in enumerate(lines):
+        shown = line if width is None or len(line) <= width else line[: width - 1] + "…"
+        write(bold(shown) if index == 0 else shown)
+    return left_out[1:]
+
+
+def describe(summary: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """A summary as indented lines, numbers rounded for reading."""
+    width = max((len(str(name)) for name in summary), default=0)
+    for name, value in summary.items():
+        if isinstance(value, Mapping):
+            if value:
+                yield f"{indent}{name}"
+                yield from describe(value, indent + "  ")
+        else:
+            yield f"{indent}{name!s:<{width}}  {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(one) for one in value)
+    return str(value)
+
+
+def short_path(path: object) -> str:
+    """A path with the home folder as `~`."""
+    home, text = os.path.expanduser("~"), str(path)
+    return "~" + text.removeprefix(home) if home != "/" and text.startswith(home + "/") else text
+
+
+@contextlib.contextmanager
+def paged() -> Iterator[None]:
+    """Show what the block prints through `$PAGER` (or less) on a terminal."""
+    pager = os.environ.get("PAGER") or ("less" if shutil.which("less") else "")
+    if not (sys.stdout.isatty() and sys.stdin.isatty() and pager):
+        yield
+        return
+    environ = {"LESS": "-FRX", "LESSCHARSET": "utf-8", **os.environ}
+    with subprocess.Popen(
+        pager, shell=True, stdin=subprocess.PIPE, text=True, encoding="utf-8", env=environ
+    ) as process:
+        assert process.stdin is not None  # noqa: S101  it is a pipe
+        stdout, sys.stdout = sys.stdout, _Styled(process.stdin)
+        try:
+            yield
+        except BrokenPipeError:  # the reader has seen enough
+            pass
+        finally:
+            sys.stdout = stdout
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+class _Styled:
+    """A pipe to a pager that shows what the terminal behind it shows."""
+
+    encoding = "utf-8"
+
+    def __init__(self, pipe: Any) -> None:
+        self.write = pipe.write
+        self.flush = pipe.flush
+
+    def isatty(self) -> bool:
+        return True

@@ -1,0 +1,28 @@
+"""Which run set a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nanoeval_core.errors import StateError
+from nanoeval_core.spec import check_run_set_id
+from nanoeval_runner.state_files import resumable, state_dir, state_file
+
+
+def find_state_file(run_set_id: str | None) -> Path:
+    """The state file of `run_set_id`, or the newest there is.
+
+    Raises:
+        StateError: there is none; names those that are there.
+    """
+    known = resumable()
+    if run_set_id is None:
+        if known:
+            return known[0]
+        raise StateError(f"no eval was run yet: there is no state file in {state_dir()}")
+    check_run_set_id(run_set_id)
+    path = state_file(run_set_id)
+    if not path.exists():
+        names = ", ".join(file.stem for file in known[:5]) or "none"
+        raise StateError(f"there is no run set {run_set_id!r} in {state_dir()}; newest: {names}")
+    return path

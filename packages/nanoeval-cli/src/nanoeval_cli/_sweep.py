@@ -1,0 +1,257 @@
+"""A series: evals × arguments, each cell run once however often the series is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import chz
+from nanoeval_core.errors import BudgetExceeded, ConfigError
+from nanoeval_core.spec import EvalSpec
+from nanoeval_core.usage import Usage
+from nanoeval_runner import run
+from nanoeval_runner.arguments import describe_arguments
+from nanoeval_runner.setup import describe
+from nanoeval_runner.state_files import backups, read_state_file, state_file
+
+from nanoeval_cli._targets import find_eval_class, make_spec
+
+LEDGER = "sweep.json"
+
+
+@dataclasses.dataclass(slots=True)
+class Cell:
+    """One eval with one choice of arguments.
+
+    Attributes:
+        eval: its name, the row of the table.
+        label: what distinguishes it from the others of its row: the column.
+        key: names the cell by what determines its result.
+        summary: its result, once there is one.
+        error: why there is none.
+        over_budget: whether that is because the budget is spent.
+    """
+
+    eval: str
+    label: str
+    arguments: list[str]
+    spec: EvalSpec
+    key: str
+    summary: dict[str, Any] | None = None
+    error: str = ""
+    over_budget: bool = False
+    was_done: bool = False
+
+
+def split_values(text: str) -> list[str]:
+    r"""The values of `a,b,c`. Commas within brackets or quotes, and `\,`, do not separate."""
+    parts, depth, quote, escaped = [""], 0, "", False
+    for char in text:
+        if escaped:
+            parts[-1] += char if char == "," else f"\\{char}"
+            escaped = False
+            continue
+        if char == "\\":
+            escaped = True
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "," and depth <= 0:
+            parts.append("")
+            continue
+        parts[-1] += char
+    if escaped:
+        parts[-1] += "\\"
+    return parts
+
+
+def make_cells(targets: Sequence[str], arguments: Sequence[str]) -> list[Cell]:
+    """The cells of `targets` × the values in `arguments`.
+
+    Raises:
+        ConfigError: an argument is no `name=value`, is refused by an eval, or two cells are equal.
+    """
+    axes: list[list[tuple[str, str]]] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"argument {argument!r}: write it as name=value or name=a,b,c")
+        if name == "runner.run_set_id":
+            raise ConfigError(f"{argument}: a sweep names its run sets itself; --name names it")
+        axes.append([(name, one) for one in split_values(value)])
+    varying = [axis[0][0] for axis in axes if len(axis) > 1]
+    cells = list(_cells(targets, axes, varying))
+    places = Counter((cell.eval, cell.label) for cell in cells)
+    for cell in cells:
+        if places[cell.eval, cell.label] > 1:  # evals of one name: their classes tell them apart
+            cell.eval = f"{cell.eval} ({type(cell.spec.eval).__name__})"
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        other = seen.setdefault(cell.key, cell)
+        if other is not cell:
+            raise ConfigError(
+                f"{cell.eval} with {cell.label or 'these arguments'} is in this sweep twice: "
+                "give each value once"
+            )
+    return cells
+
+
+def _cells(
+    targets: Sequence[str], axes: list[list[tuple[str, str]]], varying: list[str]
+) -> Iterator[Cell]:
+    for target in targets:
+        eval_class = find_eval_class(target)
+        for chosen in itertools.product(*axes):
+            arguments = [f"{name}={value}" for name, value in chosen]
+            spec = make_spec(eval_class, arguments)
+            named = [(name, value) for name, value in chosen if name in varying]
+            label = ", ".join(_label(name, value, varying) for name, value in named)
+            if label and spec.runner.model_name is None:
+                runner = chz.replace(spec.runner, model_name=label)
+                spec = chz.replace(spec, runner=runner)
+            yield Cell(spec.eval.get_name(), label, arguments, spec, _key(spec))
+
+
+def _label(name: str, value: str, varying: list[str]) -> str:
+    """A choice in a few words: a model's name says enough where only models vary."""
+    last = name.rpartition(".")[2]
+    return value if len(varying) == 1 and last == "model" else f"{last}={value}"
+
+
+def _key(spec: EvalSpec) -> str:
+    what = f"{describe_arguments(spec.eval)}\n{spec.runner.n_tasks}"
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """What became of each cell, in a file: what makes a repeated sweep cheap.
+
+    Args:
+        folder: of the sweep; made when it is written to first.
+        name: of the sweep.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self._path = folder / LEDGER
+        self._name = name
+        self._cells: dict[str, dict[str, Any]] = {}
+        if self._path.exists():
+            try:
+                self._cells = json.loads(self._path.read_text("utf-8"))["cells"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{self._path} is damaged ({error}): remove it to run the sweep anew"
+                ) from error
+
+    def summary_of(self, key: str) -> dict[str, Any] | None:
+        """The summary of a finished cell."""
+        known = self._cells.get(key, {})
+        return known.get("summary") if known.get("state") == "done" else None
+
+    def run_set_of(self, key: str) -> str | None:
+        """The run set in which an unfinished cell was begun."""
+        known = self._cells.get(key, {})
+        return known.get("run_set_id") if known.get("state") != "done" else None
+
+    def note(self, cell: Cell, **facts: Any) -> None:
+        """Note something about a cell; the file is replaced as a whole."""
+        known = self._cells.setdefault(cell.key, {})
+        known |= {"eval": cell.eval, "label": cell.label, "arguments": cell.arguments, **facts}
+        aside = self._path.with_suffix(f".{os.getpid()}")
+        text = json.dumps({"name": self._name, "cells": self._cells}, indent=2, default=str)
+        with self.writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside.write_text(text + "\n", "utf-8")
+            os.replace(aside, self._path)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Name the sweep's folder in what goes wrong with writing to it."""
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"the sweep's folder {self.folder} cannot be written ({error.strerror}): make room "
+                "or make it writable, or name another with -o. Runs that finished are kept: "
+                "nanoeval ls"
+            ) from error
+
+
+async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
+    """Run every cell that is not finished, together: one run set, one pool, one display.
+
+    A cell that fails has an `error`; the others go on.
+    """
+    fresh = f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:60]}-{secrets.token_hex(4)}"
+    for cell in cells:
+        cell.summary = ledger.summary_of(cell.key)
+        cell.was_done = cell.summary is not None
+    pending = [cell for cell in cells if not cell.was_done]
+    for cell in pending:
+        run_set_id = ledger.run_set_of(cell.key)
+        if run_set_id is None or not _was_begun(cell, run_set_id):
+            run_set_id = fresh
+        runner = chz.replace(cell.spec.runner, run_set_id=run_set_id)
+        cell.spec = chz.replace(cell.spec, runner=runner)
+        ledger.note(cell, state="started", run_set_id=run_set_id)
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(_run_cell(cell, ledger)) for cell in pending]
+    # A signal stops all cells; raised by one of them, it would end the event loop before the
+    # others have written what they have.
+    for interruption in filter(None, (cell.result() for cell in running)):
+        raise interruption
+
+
+def spent_by(cells: Sequence[Cell], ledger: Ledger) -> Usage:
+    """What those of `cells` have spent that are finished."""
+    total = Usage()
+    for cell in cells:
+        known = (ledger.summary_of(cell.key) or {}).get("usage") or {}
+        names = [field.name for field in dataclasses.fields(Usage) if field.name in known]
+        total += Usage(**{name: known[name] for name in names})
+    return total
+
+
+def _was_begun(cell: Cell, run_set_id: str) -> bool:
+    """Whether the state of that run set, or its backup, holds this cell."""
+    path = state_file(run_set_id)
+    places = [path, *(backup for backup in backups() if backup.name == path.name)]
+    found = next((place for place in places if place.exists()), None)
+    described = describe_arguments(cell.spec.eval)
+    rows = read_state_file(found).evals if found is not None else []
+    return any(row.arguments == described for row in rows)
+
+
+async def _run_cell(cell: Cell, ledger: Ledger) -> BaseException | None:
+    """Run a cell and note what became of it; what a signal raised is returned."""
+    try:
+        cell.summary = await run(cell.spec)
+    except (KeyboardInterrupt, SystemExit) as interruption:
+        return interruption
+    except BudgetExceeded as error:
+        cell.error, cell.over_budget = str(error), True
+        ledger.note(cell, state="stopped")
+    except Exception as error:  # noqa: BLE001  kept in the cell, and shown with the table
+        cell.error = describe(error)
+        ledger.note(cell, state="failed", error=cell.error)
+    else:
+        ledger.note(cell, state="done", summary=cell.summary, run_id=cell.summary["run_id"])
+    return None

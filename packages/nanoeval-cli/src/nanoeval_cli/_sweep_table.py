@@ -1,0 +1,104 @@
+"""The table of a sweep: evals × choices, for a terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_runner.formats import format_count, format_score
+from nanoeval_runner.text_table import fitted_table
+
+from nanoeval_cli._sweep import Cell
+
+SCORE_COLUMNS = ("metric", "score", "stderr", "ci95_low", "ci95_high")
+OTHER_COLUMNS = ("num_tasks", "is_valid", "tokens", "cost", "run_id", "error")
+CSV_COLUMNS = ("eval", "choice", "arguments", *SCORE_COLUMNS, *OTHER_COLUMNS)
+
+
+class SweepTable:
+    """Rows are evals and columns are choices, both in the order in which they were asked for."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells = cells
+        self._evals = list(dict.fromkeys(cell.eval for cell in cells))
+        self._labels = list(dict.fromkeys(cell.label for cell in cells))
+        self._by_place = {(cell.eval, cell.label): cell for cell in cells}
+        self._scores = {
+            place: headline(cell.summary or {}) for place, cell in self._by_place.items()
+        }
+
+    def rows(self, emphasise: Callable[[str], str], *, intervals: bool = False) -> list[list[str]]:
+        """The cells as texts, each row's best emphasised, then rows of tokens and cost."""
+        rows = [
+            [name, *(self._text(name, label, emphasise, intervals) for label in self._labels)]
+            for name in self._evals
+        ]
+        tokens = [sum(_tokens(cell) for cell in self._column(label)) for label in self._labels]
+        costs = [sum(_cost(cell) for cell in self._column(label)) for label in self._labels]
+        if any(tokens):
+            rows.append(["tokens", *(format_count(n) if n else "" for n in tokens)])
+        if any(costs):
+            rows.append(["cost", *(f"{cost:.4g}" if cost else "" for cost in costs)])
+        return rows
+
+    def text(self, emphasise: Callable[[str], str], width: int | None = None) -> list[str]:
+        """The lines of the table for a terminal of so many columns; None for any number."""
+        header = ["eval", *(label or "score" for label in self._labels)]
+        return fitted_table(header, self.rows(emphasise), right=frozenset(header[1:]), width=width)
+
+    def markdown(self) -> str:
+        header = ["eval", *(label or "score" for label in self._labels)]
+        rows = self.rows(lambda text: f"**{text}**", intervals=True)
+        rule = ["---", *("---:" for _ in self._labels)]
+        lines = ["| " + " | ".join(_cell(c) for c in row) + " |" for row in [header, rule, *rows]]
+        return "\n".join(lines) + "\n\nScores with their standard errors and 95 % intervals.\n"
+
+    def write_csv(self, path: Path) -> None:
+        """One line per cell, with everything that is known of it."""
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            for cell in self._cells:
+                summary = cell.summary or {}
+                found = headline(summary)
+                writer.writerow(
+                    [cell.eval, cell.label, " ".join(cell.arguments)]
+                    + (list(found) if found else [""] * 5)
+                    + [summary.get("num_tasks", ""), summary.get("is_valid", "")]
+                    + [_tokens(cell) or "", _cost(cell) or "", summary.get("run_id", "")]
+                    + [cell.error.partition("\n")[0]]
+                )
+
+    def _column(self, label: str) -> list[Cell]:
+        return [cell for cell in self._cells if cell.label == label]
+
+    def _text(self, name: str, label: str, emphasise: Callable[[str], str], intervals: bool) -> str:
+        cell, found = self._by_place.get((name, label)), self._scores.get((name, label))
+        if cell is None:
+            return ""
+        if found is None:
+            return "stopped" if cell.over_budget else "failed" if cell.error else "no score"
+        text = format_score(found.value, found.stderr)
+        if intervals and found.low is not None and found.high is not None:
+            text += f" ({format_score(found.low)} – {format_score(found.high)})"
+        return emphasise(text) if self._is_best(name, found) else text
+
+    def _is_best(self, name: str, found: Headline) -> bool:
+        others = [s for (row, _), s in self._scores.items() if row == name and s is not None]
+        return len(others) > 1 and found.value == max(other.value for other in others)
+
+
+def _tokens(cell: Cell) -> int:
+    usage = (cell.summary or {}).get("usage") or {}
+    return int(usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
+
+
+def _cost(cell: Cell) -> float:
+    usage = (cell.summary or {}).get("usage") or {}
+    return float(usage.get("cost", 0.0))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

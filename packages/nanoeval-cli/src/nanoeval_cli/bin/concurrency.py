@@ -1,0 +1,50 @@
+"""`python -m nanoeval.bin.concurrency limit=…`: how much of a running eval runs at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_runner.state_files import Store
+
+from nanoeval_cli._run_sets import find_state_file
+
+
+async def main(
+    limit: int | Literal["none"] | None = None,
+    run_set_id: str | None = None,
+    eval: str | None = None,
+    overall: bool = False,
+) -> None:
+    """Show the limits of a run set, or set them while it runs.
+
+    Without `limit` they are only shown; `limit=none` lifts one. It is set for all evals of the
+    run set, for one (`eval=NAME`), or for the sum of all (`overall=True`). By default the run set
+    is the newest.
+    """
+    if isinstance(limit, int) and limit <= 0:
+        raise ConfigError(f"limit={limit}: give a positive number, or none")
+    if overall and eval is not None:
+        raise ConfigError(f"eval={eval!r} contradicts overall=True: leave one of them out")
+    async with Store(find_state_file(run_set_id)) as store:
+        rows = await store.list_evals()
+        chosen = [row for row in rows if eval in (None, row.name, row.run_id)]
+        if not chosen:
+            names = ", ".join(row.name for row in rows) or "none"
+            raise ConfigError(f"eval={eval!r} is not in this run set; it holds {names}")
+        value = limit if isinstance(limit, int) else None
+        if limit is not None and overall:
+            await store.set_concurrency(None, value)
+        elif limit is not None:
+            for row in chosen:
+                await store.set_concurrency(row.id, value)
+        for row in await store.list_evals():
+            _show(f"{row.name} ({row.state})", row.concurrency, row.leased)
+        total = await store.get_metadata("global_limit")
+        _show("all together", total, sum(row.leased for row in rows))
+
+
+def _show(what: str, limit: object, in_flight: int) -> None:
+    limited = "unlimited" if limit is None else f"at most {limit}"
+    sys.stdout.write(f"{what}: {limited}, {in_flight} in flight\n")

@@ -1,0 +1,145 @@
+"""All run sets that are going, read once a second in a thread while the monitor is up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.errors import ConfigError, NanoevalError
+from nanoeval_runner.state_files import SUFFIX
+from nanoeval_runner.state_reader import set_concurrency, state_files
+
+from nanoeval_monitor._live_run_set import LiveRunSet, changed_at
+from nanoeval_monitor._run_list import RunList
+
+log = logging.getLogger("nanoeval.monitor")
+
+TICK_SECONDS = 1.0
+NEW_SECONDS = 10.0
+"""How long a file that cannot be read yet may be one that a run is just making."""
+MAX_RUN_SETS = 50
+"""State files that are watched at a time: the ones that changed last."""
+
+
+class LiveFeed:
+    """Watches state files. `serve` reads them; `views` and `follow` say what was read.
+
+    Args:
+        folder: of the state files, or one state file.
+        runs: where the records of live runs become known.
+    """
+
+    def __init__(self, folder: Path, runs: RunList) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._sets: dict[Path, LiveRunSet] = {}
+        self._seen: dict[Path, int] = {}
+        self._failed: dict[Path, int] = {}
+        self._changed = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Read all of them every `TICK_SECONDS`, until cancelled."""
+        while True:
+            await asyncio.to_thread(self.tick)
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def tick(self) -> None:
+        """Read every state file that is new, changed, or going."""
+        files = self._files()
+        for gone in set(self._sets) - set(files):
+            del self._sets[gone]
+        for file in files:
+            with contextlib.suppress(OSError):
+                self._read(file, changed_at(file))
+
+    def _files(self) -> list[Path]:
+        if self._folder.suffix == SUFFIX:
+            return [self._folder] if self._folder.exists() else []
+        return state_files(self._folder)[:MAX_RUN_SETS]
+
+    def _read(self, file: Path, stamp: int) -> None:
+        known = self._sets.get(file)
+        is_over = known is not None and bool(known.view) and not known.is_going
+        if is_over and self._seen.get(file) == stamp:
+            return
+        if self._failed.get(file) == stamp:
+            return
+        try:
+            if known is None:
+                known = self._sets[file] = LiveRunSet(file, self._runs.follow)
+            known.tick()
+            self._seen[file] = stamp
+        except (NanoevalError, sqlite3.Error) as error:
+            if file in self._sets and not self._sets[file].view:
+                del self._sets[file]
+            if time.time() - stamp / 1e9 < NEW_SECONDS:
+                return  # looked at again: its run may be writing the first lines of it
+            # Reported once for each state that it is in: it may be one of an older nanoeval.
+            self._failed[file] = stamp
+            log.warning("state file %s is not shown: %s", file, error)
+
+    # --- what was read
+
+    def views(self) -> list[dict[str, Any]]:
+        """All run sets that have evals, those that are going first, then the newest."""
+        found = [self._named(one.view) for one in self._shown()]
+        return sorted(found, key=lambda view: (view["state"] != "going", -_created(view)))
+
+    def view(self, run_set_id: str) -> dict[str, Any] | None:
+        one = self._find(run_set_id)
+        return None if one is None else self._named(one.view)
+
+    def histories(self, run_set_id: str) -> dict[str, Any]:
+        one = self._find(run_set_id)
+        return {} if one is None else one.histories()
+
+    async def follow(self, run_set_id: str) -> AsyncIterator[dict[str, Any]]:
+        """The run set now and at each change. Whoever is slow gets the latest and misses some."""
+        while True:
+            changed = self._changed
+            view = self.view(run_set_id)
+            if view is None:
+                return
+            yield view
+            await changed.wait()
+
+    def set_concurrency(self, run_set_id: str, eval_id: int | None, limit: int | None) -> None:
+        """Change a limit.
+
+        Raises:
+            KeyError: there is no such run set or eval.
+            ConfigError: the limit is no positive number.
+        """
+        one = self._find(run_set_id)
+        if one is None:
+            raise KeyError(run_set_id)
+        if eval_id is not None and eval_id not in {row["id"] for row in one.view["evals"]}:
+            raise KeyError(eval_id)
+        if limit is not None and (isinstance(limit, bool) or limit < 1):
+            raise ConfigError(f"limit={limit!r}: give a whole number of at least 1, or none")
+        set_concurrency(one.file, eval_id, limit)
+
+    def _find(self, run_set_id: str) -> LiveRunSet | None:
+        found = (one for one in self._shown() if one.view["run_set_id"] == run_set_id)
+        return next(found, None)
+
+    def _shown(self) -> list[LiveRunSet]:
+        known = list(self._sets.values())  # a tick on its thread may add one
+        return [one for one in known if one.view and one.view["evals"]]
+
+    def _named(self, view: dict[str, Any]) -> dict[str, Any]:
+        """`view` with the key of each eval's record in the table of runs."""
+        evals = [{**row, "key": row["run_id"] if row["record"] else None} for row in view["evals"]]
+        return {**view, "evals": evals}
+
+
+def _created(view: dict[str, Any]) -> float:
+    return max((row["created_at"] for row in view["evals"]), default=0.0)

@@ -1,0 +1,189 @@
+"""What there is to say about one recorded run, from its index."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.metrics.calibration import calibration
+
+from nanoeval_monitor import _index_sql as sql
+from nanoeval_monitor._record_index import RecordIndex, current_index
+from nanoeval_monitor._score_totals import Tally, estimate
+from nanoeval_monitor._texts import plain
+
+MAX_GROUPS = 60
+LENGTH_BINS = 12
+BIG = 10_000
+"""Attempts from which on details are computed in the background and kept."""
+
+NO_DETAILS: dict[str, Any] = {
+    "details_of": 0,
+    "errors": [],
+    "groups": {},
+    "calibration": None,
+    "lengths": [],
+}
+
+
+def score_of(index: RecordIndex) -> dict[str, Any]:
+    """The mean score with its interval, from the counts that the index keeps."""
+    with index.reading() as connection:
+        return _estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
+
+
+Headline = tuple[float | None, float | None, float | None, int | None]
+
+
+def peek(record: Path) -> Headline | None:
+    """Score, interval and questions of a record whose index is there already; else None."""
+    try:
+        with current_index(record) as connection:
+            if connection is None:
+                return None
+            found = estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
+    except sqlite3.Error:
+        return None  # an index of another version, or half made: it is made anew when looked at
+    return found.mean, found.low, found.high, found.n
+
+
+def summary_of(index: RecordIndex) -> dict[str, Any]:
+    """Everything the page of a run shows but its samples.
+
+    What takes long to compute comes out of the index when the run is big (see `add_details`):
+    `details_of` says of how many attempts it is.
+    """
+    attempts, details = index.details()
+    if attempts < BIG and attempts != details.get("details_of"):
+        details = _details(index, attempts)
+    final_report = index.final_report()
+    with index.reading() as connection:
+        outcomes = dict(connection.execute(sql.COUNT_OUTCOMES).fetchall())
+        errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
+        tallies = [Tally(*row) for row in connection.execute(sql.TALLIES)]
+    return {
+        "spec": plain(index.started()),
+        "final_report": plain(final_report),
+        "is_complete": final_report is not None,
+        "score": _estimate(tallies),
+        "outcomes": {**outcomes, "errored": errored},
+        **NO_DETAILS,
+        **details,
+    }
+
+
+def needs_details(index: RecordIndex) -> bool:
+    """Whether a big record has grown so much that its details say little of it."""
+    attempts, details = index.details()
+    known = details.get("details_of", 0)
+    grown = attempts > known if index.final_report() is not None else attempts > 1.2 * known
+    return attempts >= BIG and grown
+
+
+def add_details(index: RecordIndex) -> None:
+    """Compute what takes long and keep it in the index, where that is due."""
+    if needs_details(index):
+        index.put_details(_details(index, index.details()[0]))
+
+
+def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
+    with index.reading() as connection:
+        fields = _group_fields(connection)
+        return {
+            "details_of": attempts,
+            "errors": [_error(*row) for row in connection.execute(sql.ERROR_KINDS)],
+            "groups": {name: list(_groups(connection, name)) for name in fields},
+            "calibration": _calibration(connection),
+            "lengths": _lengths(connection),
+        }
+
+
+def _estimate(tallies: list[Tally]) -> dict[str, Any]:
+    found = estimate(tallies)
+    if found.mean is None:
+        return {}
+    return {
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "stderr": found.stderr,
+        "n": found.n,
+        "num_scores": found.num_scores,
+        "method": found.method,
+        "why": found.why,
+    }
+
+
+def _error(kind: str, number: int, attempt_id: int, example: str) -> dict[str, Any]:
+    return {"kind": kind, "count": number, "attempt_id": attempt_id, "example": example}
+
+
+def _group_fields(connection: sqlite3.Connection) -> list[str]:
+    """The fields whose values group attempts: several values, each with several attempts."""
+    rows = connection.execute(sql.FIELDS)
+    return [
+        str(name)
+        for name, values, attempts in rows
+        if 2 <= values <= MAX_GROUPS and attempts >= 2 * values and '"' not in str(name)
+    ]
+
+
+def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
+    by_value: dict[str, list[Tally]] = {}
+    for value, *tally in connection.execute(sql.GROUP_TALLIES, (field_path(name),)):
+        by_value.setdefault(str(value), []).append(Tally(*tally))
+    for value, tallies in sorted(by_value.items()):
+        yield {"value": value, **_estimate(tallies)}
+
+
+def field_path(name: str) -> str:
+    """Where `name` is in the JSON of an attempt's fields."""
+    return f'$."{name}"'
+
+
+def _calibration(connection: sqlite3.Connection) -> dict[str, Any] | None:
+    probabilities: dict[str, list[float | None]] = {}
+    correct: dict[str, list[bool]] = {}
+    for sample_id, prob, is_correct in connection.execute(sql.PROBABILITIES):
+        if 0.0 <= prob <= 1.0:
+            probabilities.setdefault(sample_id, []).append(prob)
+            correct.setdefault(sample_id, []).append(bool(is_correct))
+    found = calibration(probabilities, correct)
+    return None if found is None else plain(found.as_dict())
+
+
+def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Score by length of the reply, in bins of equal ratio."""
+    rows: list[tuple[int, float]] = connection.execute(sql.LENGTHS).fetchall()
+    if not rows:
+        return []
+    shortest = max(1, min(length for length, _ in rows))
+    longest = max(shortest + 1, *(length for length, _ in rows))
+    many = min(LENGTH_BINS, longest - shortest)  # replies of nearly one length need fewer
+    step = math.log(longest / shortest) / many
+    bins: list[list[float]] = [[] for _ in range(many)]
+    for length, score in rows:
+        place = int(math.log(max(length, shortest) / shortest) / step)
+        bins[min(many - 1, place)].append(score)
+    return [
+        {
+            "low": round(shortest * math.exp(place * step)),
+            "high": round(shortest * math.exp((place + 1) * step)),
+            "n": len(scores),
+            "mean": math.fsum(scores) / len(scores) if scores else None,
+        }
+        for place, scores in enumerate(bins)
+    ]
+
+
+def row_dict(columns: list[str], row: tuple[Any, ...]) -> dict[str, Any]:
+    """A row of the index as the page gets it."""
+    found = dict(zip(columns, row, strict=False))
+    if isinstance(found.get("fields"), str):
+        found["fields"] = json.loads(found["fields"])
+    found.pop("spans", None)
+    return found

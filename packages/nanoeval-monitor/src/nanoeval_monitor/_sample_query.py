@@ -1,0 +1,174 @@
+"""Pages of a run's samples, and one sample's whole transcript."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from nanoeval_core.errors import ConfigError
+from nanoeval_recorder.events import Event
+
+from nanoeval_monitor import _index_sql as sql
+from nanoeval_monitor._record_index import RecordIndex
+from nanoeval_monitor._run_summary import field_path, row_dict
+from nanoeval_monitor._search_words import full_text
+from nanoeval_monitor._texts import plain
+
+MAX_PAGE = 500
+MAX_ATTEMPTS = 64
+SEARCH_SECONDS = 0.5
+LONG_TEXT = 20_000
+"""Characters of one text that a transcript has unless all of them are asked for."""
+
+COLUMNS = ["id", "sample_id", "group_id", "attempt", "retry", "outcome", "score", "prob"]
+COLUMNS += ["picked", "expected", "prompt", "reply", "prompt_chars", "reply_chars", "samplings"]
+COLUMNS += ["error", "fields", "at"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SampleQuery:
+    """Which attempts, in which order.
+
+    Attributes:
+        outcome: an outcome, or `wrong`, `errored`, `unscored`; empty for all.
+        field, value: only attempts whose `field` is `value`.
+        text: only attempts whose texts hold all these words; the last may be half a word.
+        order: one of `index_sql.ORDERS`.
+    """
+
+    outcome: str = ""
+    field: str = ""
+    value: str = ""
+    text: str = ""
+    sample: str = ""
+    order: str = "order"
+    descending: bool = False
+    offset: int = 0
+    limit: int = 100
+
+    @classmethod
+    def from_parameters(cls, given: Mapping[str, str]) -> SampleQuery:
+        """Read a URL's parameters.
+
+        Raises:
+            ConfigError: one has a value that it cannot have.
+        """
+        order = given.get("sort", "order")
+        if order.lstrip("-") not in sql.ORDERS:
+            raise ConfigError(f"sort={order!r}: choose one of {', '.join(sql.ORDERS)}")
+        numbers = {}
+        for name, default in (("offset", 0), ("limit", 100)):
+            text = given.get(name, str(default))
+            if not text.isdecimal() or len(text) > 12:
+                raise ConfigError(f"{name}={text!r}: give a whole number that is not negative")
+            numbers[name] = int(text)
+        return cls(
+            outcome=given.get("outcome", ""),
+            field=given.get("field", ""),
+            value=given.get("value", ""),
+            text=given.get("q", ""),
+            sample=given.get("sample", ""),
+            order=order.lstrip("-"),
+            descending=order.startswith("-"),
+            offset=numbers["offset"],
+            limit=max(1, min(MAX_PAGE, numbers["limit"])),
+        )
+
+
+def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
+    """A page of rows, `total` of them in all, and whether all of the record was looked at."""
+    match = full_text(query.text)
+    searched = index.update_search(SEARCH_SECONDS) if match else True
+    conditions, parameters = _conditions(query, match)
+    with index.reading() as connection:
+        total = connection.execute(sql.count(conditions), parameters).fetchone()[0]
+        statement = sql.page(conditions, query.order, descending=query.descending)
+        rows = connection.execute(statement, (*parameters, query.limit, query.offset))
+        found = [row_dict(COLUMNS, row) for row in rows]
+    return {
+        "rows": found,
+        "total": total,
+        "offset": query.offset,
+        "searched": searched,
+        "index": index.progress(),
+    }
+
+
+def _conditions(query: SampleQuery, match: str) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    if query.outcome in sql.OUTCOME_FILTERS:
+        conditions.append(sql.OUTCOME_FILTERS[query.outcome])
+    elif query.outcome:
+        conditions.append(sql.BY_OUTCOME)
+        parameters.append(query.outcome)
+    if query.sample:
+        conditions.append(sql.BY_SAMPLE)
+        parameters.append(query.sample)
+    if query.field and '"' not in query.field:
+        conditions.append(sql.BY_FIELD)
+        parameters += [field_path(query.field), query.value]
+    if match:
+        conditions.append(sql.BY_TEXT)
+        parameters.append(match)
+    elif query.text.strip():
+        conditions.append("0")  # nothing but punctuation: no word can match
+    return conditions, parameters
+
+
+def transcript(index: RecordIndex, sample_id: str, *, whole: bool = False) -> dict[str, Any]:
+    """All attempts at one question, each with all its events.
+
+    Raises:
+        KeyError: the record has no such question (yet).
+    """
+    with index.reading() as connection:
+        rows = connection.execute(sql.SPANS_OF_SAMPLE, (sample_id, MAX_ATTEMPTS)).fetchall()
+        total = connection.execute(sql.COUNT_OF_SAMPLE, (sample_id,)).fetchone()[0]
+    if not rows:
+        raise KeyError(sample_id)
+    return {
+        "sample_id": sample_id,
+        "total": total,
+        "attempts": attempts_with_events(index, rows, whole=whole),
+    }
+
+
+def attempts_with_events(
+    index: RecordIndex, rows: list[tuple[Any, ...]], *, whole: bool
+) -> list[dict[str, Any]]:
+    """`rows` (columns, then spans) with their events out of the record."""
+    events = index.lines.events([row[-1] for row in rows])
+    limit = None if whole else LONG_TEXT
+    return [
+        {
+            **row_dict(COLUMNS, row),
+            "events": [_event(event, limit) for event in found],
+        }
+        for row, found in zip(rows, events, strict=True)
+    ]
+
+
+def _event(event: Event, limit: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "type": event.type,
+        "at": event.created_at,
+        "data": _cut(plain(event.data), limit),
+    }
+    if event.extra:
+        found["extra"] = _cut(plain(event.extra), limit)
+    return found
+
+
+def _cut(value: Any, limit: int | None) -> Any:
+    """`value` with long texts cut to `limit` characters, each saying how long it was."""
+    if isinstance(value, str):
+        if limit is None or len(value) <= limit:
+            return value
+        return {"$cut": value[:limit], "$length": len(value)}
+    if isinstance(value, list):
+        return [_cut(one, limit) for one in value]
+    if isinstance(value, dict):
+        return {key: _cut(one, limit) for key, one in value.items()}
+    return value

@@ -1,0 +1,172 @@
+"""The display on a terminal. rich is loaded when there is something to draw, not before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nanoeval_runner._display.surfaces import Surface, write_line
+from nanoeval_runner._display.view import View
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+SHORTEST_INTERVAL = 0.25
+COST_FACTOR = 200
+"""A drawing is followed by this many times its own CPU time without one: 0.5 % at most."""
+BAR_WIDTH = 28
+
+
+class Terminal(Surface):
+    """Redraws the same few lines, as wide and as many as the terminal has room for.
+
+    What is written to stdout and stderr meanwhile, and what is logged, appears above them. The
+    cursor stays visible, so that a killed run does not leave a terminal without one.
+    """
+
+    interval = SHORTEST_INTERVAL
+    is_redrawn = True
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._console: Console | None = None
+        self._live: Live | None = None
+        self._width = 0
+        self._lengths: list[int] = []
+        self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
+
+    @property
+    def width(self) -> int | None:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or None
+        except (OSError, ValueError):  # drawn by NANOEVAL_PROGRESS=live, on what is no terminal
+            return None
+
+    def show(self, views: Sequence[View]) -> None:
+        live, console = self._started()
+        before = time.thread_time()
+        width, height = console.size
+        lines = list(fitting(views, width, height))
+        self._make_room(console, width)
+        self._width, self._lengths = width, [line.cell_len for line in lines]
+        from rich.console import Group  # noqa: PLC0415  already loaded
+
+        live.update(Group(*lines), refresh=True)
+        cost = time.thread_time() - before
+        self.interval = max(SHORTEST_INTERVAL, COST_FACTOR * cost)
+
+    def _started(self) -> tuple[Live, Console]:
+        if self._live is None or self._console is None:
+            from rich.live import Live  # noqa: PLC0415  heavy; only for terminals
+
+            self._console = _console(self._stream)
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+                redirect_stderr=True,
+            )
+            self._live.start()
+            self._redirect_logging()
+        return self._live, self._console
+
+    def _make_room(self, console: Console, width: int) -> None:
+        """After the terminal became narrower, remove the rows into which lines were broken."""
+        if width >= self._width or not self._lengths:
+            return
+        from rich.control import Control  # noqa: PLC0415  already loaded
+        from rich.segment import ControlType  # noqa: PLC0415
+
+        rows = sum(max(1, -(-length // width)) for length in self._lengths)
+        for _ in range(rows - len(self._lengths)):
+            console.control(
+                Control(
+                    ControlType.CARRIAGE_RETURN,
+                    (ControlType.ERASE_IN_LINE, 2),
+                    (ControlType.CURSOR_UP, 1),
+                )
+            )
+
+    def _redirect_logging(self) -> None:
+        """Handlers hold the stream they were made with; theirs must pass above the display too."""
+        originals = {self._stream, sys.__stderr__}
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream in originals:
+                self._handlers.append((handler, handler.stream))
+                handler.setStream(sys.stderr)
+
+    def say(self, text: str) -> None:
+        if self._live is not None and self._console is not None:
+            self._console.print(text, markup=False, highlight=False)
+        else:
+            write_line(self._stream, text)
+
+    def close(self) -> None:
+        for handler, stream in self._handlers:
+            handler.setStream(stream)
+        self._handlers.clear()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            self._lengths = []
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console  # noqa: PLC0415  heavy; only for terminals
+
+    class VisibleCursorConsole(Console):
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
+    return VisibleCursorConsole(file=stream, force_terminal=True, highlight=False)
+
+
+def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
+    """The lines for `views`: two each if they fit, else one each, else those that fit."""
+    from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
+
+    room = max(1, height - 2)
+    now = time.monotonic()
+    running = [view for view in views if view.state == "running"]
+    shown = list(views) if len(views) <= room else (running or list(views))
+    left_out = 0
+    if len(shown) > room:
+        shown, left_out = shown[: room - 1], len(shown) - room + 1
+    name_width = min(max(len(view.name) for view in shown), max(12, width // 3))
+    for view in shown:
+        yield _first_line(view, width, name_width, now)
+        if 2 * len(shown) + bool(left_out) <= room:
+            details = Text("  " + " · ".join(view.details()), style="dim", no_wrap=True)
+            details.truncate(width - 1, overflow="ellipsis")
+            yield details
+    if left_out:
+        done, total = sum(v.done for v in views), sum(v.total for v in views)
+        text = Text(f"and {left_out} more; {done:,}/{total:,} of all tasks", style="dim")
+        text.truncate(width - 1, overflow="ellipsis")
+        yield text
+
+
+def _first_line(view: View, width: int, name_width: int, now: float) -> Text:
+    from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
+
+    line = Text(no_wrap=True)
+    name = Text(view.name, style="bold")
+    name.truncate(name_width, overflow="ellipsis", pad=True)
+    line.append_text(name)
+    behind = f" {view.counts()} " + "  ".join(view.pace(now))
+    bar = min(BAR_WIDTH, width - name_width - len(behind) - 3)
+    if bar >= 5:
+        full = round(bar * view.share)
+        line.append(" ")
+        line.append("━" * full, style="green")
+        line.append("─" * (bar - full), style="bright_black")
+    line.append(behind)
+    line.truncate(width - 1, overflow="ellipsis")
+    return line

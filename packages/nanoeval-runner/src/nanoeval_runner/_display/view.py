@@ -1,0 +1,139 @@
+"""What is shown of one eval: numbers, and the texts made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter, deque
+from typing import Any
+
+from nanoeval_runner.formats import (
+    format_count,
+    format_rate,
+    format_score,
+    format_seconds,
+)
+
+RATE_WINDOW = 20.0
+"""Seconds over which the rate is measured."""
+
+
+@dataclasses.dataclass(slots=True)
+class View:
+    """One eval of the display.
+
+    Attributes:
+        eval_name: its name.
+        model: the model's, when known.
+        state: `running`, `summing up`, `done`, `stopped` or `failed`.
+        ends_at: the monotonic time at which it is expected to be over.
+        score: `accuracy` and `accuracy_stderr`, or whatever else a summary holds.
+        postfix: what `Eval.update_progress` asked to show.
+        gauges: what executors publish, such as an endpoint's limit in force.
+        record: where the record is, a path or a URL.
+        summary: the final one.
+    """
+
+    eval_name: str
+    model: str | None = None
+    state: str = "running"
+    done: int = 0
+    total: int = 0
+    in_flight: int = 0
+    limit: int | None = None
+    retries: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    elapsed: float = 0.0
+    ends_at: float | None = None
+    score: dict[str, Any] | None = None
+    errors: Counter[str] = dataclasses.field(default_factory=Counter)
+    postfix: dict[str, str] = dataclasses.field(default_factory=dict)
+    gauges: dict[str, float] = dataclasses.field(default_factory=dict)
+    record: str | None = None
+    summary: dict[str, Any] | None = None
+    _marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)
+
+    def mark(self, now: float) -> None:
+        """Note how far it is, for the rate."""
+        self._marks.append((now, self.done))
+        while len(self._marks) > 2 and self._marks[1][0] < now - RATE_WINDOW:
+            self._marks.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """Tasks finished per second, lately."""
+        if len(self._marks) < 2:
+            return None
+        (start, before), (end, after) = self._marks[0], self._marks[-1]
+        return (after - before) / (end - start) if end > start else None
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total if self.total else 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.eval_name} · {self.model}" if self.model else self.eval_name
+
+    # --- texts
+
+    def counts(self) -> str:
+        return f"{self.done:,}/{self.total:,}"
+
+    def pace(self, now: float | None = None) -> list[str]:
+        """Rate and time left, each where it is known."""
+        if self.state == "summing up":
+            return [self.state]
+        if self.state != "running":
+            return [f"{self.state} in {format_seconds(self.elapsed)}"]
+        found = []
+        rate = self.rate
+        if rate:
+            found.append(format_rate(rate))
+        if self.ends_at is not None:
+            left = self.ends_at - (time.monotonic() if now is None else now)
+            if left <= 0 and rate:  # it took longer than was thought, and that is not yet known
+                left = (self.total - self.done) / rate
+            if left > 0 or self.done >= self.total:
+                found.append(f"ETA {format_seconds(max(0.0, left))}")
+        return found
+
+    def running_score(self) -> str:
+        """`accuracy 0.612 ± 0.014`, or empty while there is none."""
+        from nanoeval_core.metrics.headline import headline  # noqa: PLC0415  once there is one
+
+        found = headline(self.score) if self.score else None
+        return f"{found.name} {format_score(found.value, found.stderr)}" if found else ""
+
+    def details(self) -> list[str]:
+        """Everything else, each part only where there is something to say."""
+        found = [self.running_score()]
+        shown = self.score or {}
+        found += [f"{k} {v}" for k, v in self.postfix.items() if k not in shown]
+        if self.state == "running":
+            limit = "" if self.limit is None else f" of {self.limit:,}"
+            found.append(f"{self.in_flight:,}{limit} in flight")
+            found += [f"{k.replace('_', ' ')} {v:g}" for k, v in sorted(self.gauges.items())]
+        if self.retries:
+            found.append(f"{self.retries:,} retries" if self.retries > 1 else "1 retry")
+        found.append(self.error_text())
+        if self.tokens:
+            found.append(f"{format_count(self.tokens)} tokens")
+        if self.cost:
+            found.append(f"cost {self.cost:.4g}")
+        return [part for part in found if part]
+
+    def error_text(self) -> str:
+        """`3 errors (TaskTimeoutError 2, RolloutSystemError 1)`, or empty."""
+        total = self.errors.total()
+        if not total:
+            return ""
+        kinds = ", ".join(f"{kind} {number}" for kind, number in self.errors.most_common(3))
+        return f"{total:,} error{'s' * (total > 1)} ({kinds})"
+
+    def line(self, now: float | None = None) -> str:
+        """All of it in one line, as a log shows it."""
+        percent = f"{int(100 * self.share)} %"  # not 100 before the last one
+        parts = [f"{self.counts()} ({percent})", *self.pace(now), *self.details()]
+        return f"{self.name}: {', '.join(parts)}"

@@ -1,0 +1,166 @@
+"""A thread beside each executor: heartbeats, blocked event loops, quiet minutes.
+
+It is a thread because it must go on when the event loop does not: an eval that computes in its
+`async` code holds up the loop, and must lose neither its lease nor the user's attention.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.rows import Heartbeat
+from nanoeval_runner._queue.store import connect
+
+if TYPE_CHECKING:
+    from nanoeval_runner._executors.attempts import Attempt
+    from nanoeval_runner._executors.loop import ExecutorLoop
+
+log = logging.getLogger("nanoeval.runner")
+
+BEAT_SECONDS = 1.0
+BLOCKED_SECONDS = 2.0
+"""How long the event loop may go without a turn before whoever holds it is named."""
+
+QUIET_SECONDS = 60.0
+"""How long nothing may finish before the slowest attempts are named."""
+
+NAMED = 5
+PUBLISHED = 20
+
+
+class Watchdog:
+    """Watches one executor loop from a thread; use it with `with`.
+
+    Args:
+        beat: publishes a heartbeat; returns False when the executor was declared dead.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        loop: ExecutorLoop,
+        beat: Callable[[Heartbeat], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._executor = loop
+        self._beat = beat
+        self._clock = clock
+        self._event_loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nanoeval-watchdog", daemon=True)
+        self._answered = True
+        self._asked_at = clock()
+        self._blocked_named_at: float | None = None
+        self._quiet_next = QUIET_SECONDS
+        self._quiet_since = 0.0
+        self._snapshot = Heartbeat(executor_id=loop.executor_id, in_flight=0)
+
+    def __enter__(self) -> Watchdog:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            self.tick()
+
+    def tick(self) -> None:
+        """One heartbeat and one look at the event loop."""
+        try:
+            if not self._beat(self._snapshot):
+                self._event_loop.call_soon_threadsafe(self._executor.wake)
+        except Exception as error:  # noqa: BLE001  a full disk must not silence the watchdog
+            log.warning("executor %s: heartbeat failed: %s", self._executor.executor_id, error)
+        if self._answered:
+            self._answered = False
+            self._asked_at = self._clock()
+            try:
+                self._event_loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:  # the loop has been closed: its executor is over
+                self._stop.set()
+        elif self._clock() - self._asked_at >= BLOCKED_SECONDS:
+            self._name_block()
+
+    def _answer(self) -> None:
+        """On the event loop: it is alive. Take a snapshot, and look for quiet."""
+        self._answered = True
+        slowest = self._executor.slowest(PUBLISHED)
+        self._snapshot = Heartbeat(
+            executor_id=self._executor.executor_id,
+            in_flight=self._executor.in_flight,
+            gauges=json.dumps(self._executor.run_context.gauges),
+            running=json.dumps(
+                [
+                    {"task": a.name, "seconds": round(a.seconds, 1), "where": a.where()}
+                    for a in slowest
+                ]
+            ),
+        )
+        self._name_quiet(slowest)
+
+    def _name_quiet(self, slowest: list[Attempt]) -> None:
+        """Name the slowest attempts after a quiet minute, then after two, four, eight, …"""
+        now, since = self._clock(), self._executor.last_progress
+        if since != self._quiet_since:
+            self._quiet_since, self._quiet_next = since, QUIET_SECONDS
+        if slowest and now - since >= self._quiet_next and slowest[0].seconds >= QUIET_SECONDS:
+            self._quiet_next = 2 * (now - since)
+            names = "\n  ".join(a.describe() for a in slowest[:NAMED])
+            log.warning(
+                "nothing has finished for %.0f s; running longest:\n  %s",
+                now - self._executor.last_progress,
+                names,
+            )
+
+    def _name_block(self) -> None:
+        """Name whoever holds the event loop; at most once a minute, for some evals mean to."""
+        now = self._clock()
+        if self._blocked_named_at is None or now - self._blocked_named_at >= QUIET_SECONDS:
+            self._blocked_named_at = now
+            log.warning("%s", self._describe_block())
+
+    def _describe_block(self) -> str:
+        seconds = self._clock() - self._asked_at
+        frame = sys._current_frames().get(self._loop_thread)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
+        task = asyncio.current_task(self._event_loop)
+        running = next((a.name for a in self._executor.slowest(10**6) if a.runner is task), None)
+        who = f"task {running!r}" if running else "code outside of any task"
+        return (
+            f"the event loop has been blocked for {seconds:.1f} s by {who}; nothing else runs "
+            "meanwhile. Await instead of computing or sleeping in `async` code, use "
+            "asyncio.to_thread, or run with experimental_use_multiprocessing=True. "
+            f"It is at:\n{stack}"
+        )
+
+
+class HeartbeatConnection:
+    """The watchdog thread's own connection, opened at its first beat."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def beat(self, beat: Heartbeat) -> bool:
+        if self._connection is None:
+            self._connection = connect(self._path)
+        return transactions.heartbeat(self._connection, beat)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

@@ -1,0 +1,141 @@
+"""Durable copies of the state file: sqlite's online backup, written aside and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+from nanoeval_core.errors import ConfigError
+
+from nanoeval_runner._queue.event_segments import fill_in, kept
+from nanoeval_runner._queue.paths import SUFFIX, backup_location, private_folder, shared_dir
+from nanoeval_runner._queue.store import connect
+
+log = logging.getLogger("nanoeval.runner")
+
+SYNC_AFTER = 5.0
+"""Runs shorter than this many seconds are not worth waiting for the disk."""
+
+PAGES_A_STEP = 4096
+"""Pages copied before the write lock is let go: 16 MiB, some milliseconds."""
+
+
+class Backup:
+    """Copies one state file now and then. A copy that fails warns; it never stops the run."""
+
+    def __init__(self, path: Path, interval: float) -> None:
+        self._path = path
+        self._interval = interval
+        self._started = time.monotonic()
+        self._due = self._started + interval
+        self._warned = False
+
+    async def write_if_due(self) -> None:
+        if time.monotonic() >= self._due:
+            await self._write()
+
+    async def write_last(self) -> None:
+        await self._write()
+
+    async def _write(self) -> None:
+        sync = time.monotonic() - self._started > SYNC_AFTER
+        try:
+            await anyio.to_thread.run_sync(partial(copy, self._path, backup_location(), sync=sync))
+        except Exception as error:  # noqa: BLE001  reported below, whatever the file system raised
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "the backup of %s to %s failed (%s: %s): the run goes on without; set "
+                    "NANOEVAL_BACKUP_DIR to a folder that can be written, or should_backup=False",
+                    self._path,
+                    backup_location(),
+                    type(error).__name__,
+                    error,
+                )
+        self._due = time.monotonic() + self._interval
+
+
+def copy(path: Path, location: str, *, sync: bool) -> None:
+    """Copy the state file at `path` to `location`, a folder or an fsspec URL."""
+    if "://" in location:
+        with tempfile.TemporaryDirectory(prefix="nanoeval-") as folder:
+            aside = Path(folder) / path.name
+            _copy_database(path, aside)
+            _upload(aside, f"{location.rstrip('/')}/{path.name}")
+        return
+    folder_path = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
+    aside = folder_path / f".{path.name}.{os.getpid()}"
+    try:
+        _copy_database(path, aside)
+        if sync:
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(aside, folder_path / path.name)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _copy_database(path: Path, aside: Path) -> None:
+    os.close(os.open(aside, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600))
+    folder = shared_dir(path)
+    with (
+        contextlib.closing(connect(path)) as source,
+        contextlib.closing(sqlite3.connect(aside)) as target,
+        kept(folder),
+    ):
+        target.execute("PRAGMA synchronous = OFF")
+        source.backup(target, pages=PAGES_A_STEP, sleep=0.001)
+        fill_in(target, folder)
+        # The copy is one file: a resumed run copies it back without its WAL.
+        target.execute("PRAGMA journal_mode = DELETE")
+
+
+def restore(run_set_id: str, path: Path) -> bool:
+    """Copy the backup of `run_set_id` to `path`. False when there is none."""
+    location = backup_location()
+    name = f"{run_set_id}{SUFFIX}"
+    if "://" in location:
+        return _download(f"{location.rstrip('/')}/{name}", path)
+    source = Path(location).expanduser() / name
+    if not source.exists():
+        return False
+    aside = path.with_suffix(".restoring")
+    shutil.copyfile(source, aside)
+    aside.chmod(0o600)
+    os.replace(aside, path)
+    return True
+
+
+def _fsspec() -> object:
+    try:
+        import fsspec  # noqa: PLC0415  only for backups to a URL
+    except ImportError as error:
+        raise ConfigError(
+            f"NANOEVAL_BACKUP_DIR={backup_location()!r} is a URL, which needs fsspec: "
+            "`pip install fsspec`, or name a folder"
+        ) from error
+    return fsspec
+
+
+def _upload(source: Path, url: str) -> None:
+    fs, target = _fsspec().core.url_to_fs(url)  # type: ignore[attr-defined]
+    fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+    fs.put_file(str(source), f"{target}.part")
+    fs.mv(f"{target}.part", target)
+
+
+def _download(url: str, path: Path) -> bool:
+    fs, source = _fsspec().core.url_to_fs(url)  # type: ignore[attr-defined]
+    if not fs.exists(source):
+        return False
+    fs.get_file(source, str(path))
+    path.chmod(0o600)
+    return True

@@ -1,0 +1,387 @@
+"""One function per transaction, each on a plain `sqlite3.Connection` in autocommit mode.
+
+They are synchronous and know nothing of threads or event loops: `store.py` hands them to the
+connection's thread, and tests call them as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nanoeval_core.errors import RolloutSystemError, StateError
+
+from nanoeval_runner._queue import sql
+from nanoeval_runner._queue.connection import QueueConnection as QueueConnection
+from nanoeval_runner._queue.connection import get_metadata as get_metadata
+from nanoeval_runner._queue.connection import in_chunks
+from nanoeval_runner._queue.connection import transaction as transaction
+from nanoeval_runner._queue.exchange import Clock
+from nanoeval_runner._queue.exchange import exchange as exchange
+from nanoeval_runner._queue.rows import (
+    EvalRow,
+    ExecutorRow,
+    Heartbeat,
+    NewEval,
+    ResultBatch,
+    StoredResult,
+    StoredTask,
+    TaskTimes,
+)
+from nanoeval_runner._queue.states import (
+    LEASE_SECONDS,
+    MAX_LOSSES,
+    START_SECONDS,
+    ExecutorState,
+)
+
+# --- the file
+
+
+def create_schema(connection: sqlite3.Connection, run_set_id: str) -> None:
+    with transaction(connection):
+        for statement in sql.SCHEMA.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(sql.SET_METADATA, ("schema_version", sql.SCHEMA_VERSION))
+        connection.execute(sql.SET_METADATA, ("run_set_id", run_set_id))
+        connection.execute(sql.SET_METADATA, ("created_at", time.time()))
+
+
+def check_schema(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether there is anything in the file: a run may have died before it wrote the schema.
+
+    Raises:
+        StateError: what is in it is not ours, or of another version.
+    """
+    try:
+        if not connection.execute(sql.COUNT_TABLES).fetchone()[0]:
+            return False
+        version = get_metadata(connection, "schema_version")
+    except sqlite3.DatabaseError as error:
+        raise StateError(damaged(path, error)) from error
+    if version != sql.SCHEMA_VERSION:
+        raise other_version(path, version)
+    return True
+
+
+def other_version(path: str, version: object) -> StateError:
+    return StateError(
+        f"state file {path} has schema version {version!r}, this nanoeval writes version "
+        f"{sql.SCHEMA_VERSION}: resume it with the nanoeval that wrote it; its finished "
+        "results stay readable with `sqlite3`, in table `task`"
+    )
+
+
+def check_pages(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `StateError` if a page of the file is damaged. Reads all of it: some ms per MB."""
+    try:
+        problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise StateError(damaged(path, error)) from error
+    if problem != "ok":
+        raise StateError(damaged(path, problem))
+
+
+def damaged(path: str, problem: object) -> str:
+    return (
+        f"state file {path} is damaged or not a database ({problem}): move it away and resume "
+        "again to go on from its backup; `sqlite3 FILE .recover` may save finished results"
+    )
+
+
+def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> None:
+    if value is None:
+        connection.execute(sql.DELETE_METADATA, (key,))
+    else:
+        connection.execute(sql.SET_METADATA, (key, value))
+
+
+def recover(connection: sqlite3.Connection) -> None:
+    """Make a file whose processes are gone ready for new ones: no leases, nobody waiting."""
+    with transaction(connection):
+        if connection.execute(sql.TOTAL_LEASED).fetchone()[0]:  # else spare the scan
+            released: dict[int, int] = {}
+            for (eval_id,) in connection.execute(sql.RESET_LEASED).fetchall():
+                released[eval_id] = released.get(eval_id, 0) + 1
+            for eval_id, count in released.items():
+                connection.execute(sql.COUNT_RELEASED, {"count": count, "id": eval_id})
+        connection.execute(sql.RESET_WAITING)
+        connection.execute(sql.END_ALL_EXECUTORS)
+
+
+# --- evals
+
+
+def add_eval(connection: sqlite3.Connection, new: NewEval, now: float) -> int:
+    cursor = connection.execute(sql.INSERT_EVAL, {**dataclasses.asdict(new), "created_at": now})
+    assert cursor.lastrowid is not None  # noqa: S101  an INSERT has one
+    return cursor.lastrowid
+
+
+def reopen_eval(connection: sqlite3.Connection, eval_id: int, new: NewEval) -> None:
+    with transaction(connection):
+        connection.execute(sql.REOPEN_EVAL, {**dataclasses.asdict(new), "id": eval_id})
+
+
+def list_evals(connection: sqlite3.Connection) -> list[EvalRow]:
+    return [EvalRow(*row) for row in connection.execute(sql.LIST_EVALS)]
+
+
+def get_eval(connection: sqlite3.Connection, eval_id: int) -> EvalRow:
+    return EvalRow(*connection.execute(sql.GET_EVAL, (eval_id,)).fetchone())
+
+
+def get_eval_spec(
+    connection: sqlite3.Connection, eval_id: int
+) -> tuple[bytes | None, bytes | None]:
+    spec, encoder = connection.execute(sql.GET_EVAL_SPEC, (eval_id,)).fetchone()
+    return spec, encoder
+
+
+def get_eval_error(connection: sqlite3.Connection, eval_id: int) -> bytes | None:
+    (error,) = connection.execute(sql.GET_EVAL_ERROR, (eval_id,)).fetchone()
+    return None if error is None else bytes(error)
+
+
+def fail_eval(connection: sqlite3.Connection, eval_id: int, error: bytes) -> None:
+    connection.execute(sql.FAIL_EVAL, (error, eval_id))
+
+
+def stop_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+    connection.execute(sql.STOP_EVAL, (eval_id,))
+
+
+def start_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+    """All tasks of the eval are in the file, and its driver is ready: executors may claim them."""
+    connection.execute(sql.START_EVAL, (eval_id,))
+
+
+def drain_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+    """Start no more of its tasks; those in flight go on."""
+    connection.execute(sql.DRAIN_EVAL, (eval_id,))
+
+
+def finish_eval(
+    connection: sqlite3.Connection, eval_id: int, state: str, summary: str | None, elapsed: float
+) -> None:
+    connection.execute(sql.FINISH_EVAL, (state, summary, elapsed, eval_id))
+
+
+def set_elapsed(connection: sqlite3.Connection, elapsed: Sequence[tuple[float, int]]) -> None:
+    """Store (seconds spent so far, eval id) pairs: what a run that is killed has spent."""
+    with transaction(connection):
+        connection.executemany(sql.SET_ELAPSED, elapsed)
+
+
+def set_partial_summary(connection: sqlite3.Connection, eval_id: int, summary: str) -> None:
+    """Store what is known so far; `finish_eval` replaces it."""
+    connection.execute(sql.SET_PARTIAL_SUMMARY, (summary, eval_id))
+
+
+def set_concurrency(connection: sqlite3.Connection, eval_id: int | None, limit: int | None) -> None:
+    """Set one eval's limit, or the global one when `eval_id` is None."""
+    if eval_id is None:
+        set_metadata(connection, "global_limit", limit)
+    else:
+        connection.execute(sql.SET_EVAL_CONCURRENCY, (limit, eval_id))
+
+
+# --- tasks
+
+
+def enqueue(
+    connection: sqlite3.Connection, eval_id: int, tasks: Sequence[tuple[str, int, bytes]]
+) -> int:
+    """Queue `(question_id, attempt_id, payload)` in order; their ids are consecutive.
+
+    Returns:
+        the id of the first.
+    """
+    with transaction(connection):
+        first: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0]
+        values: list[object] = []
+        for index, (question_id, attempt_id, payload) in enumerate(tasks, first):
+            values += (index, eval_id, question_id, attempt_id, payload)
+        for size, position in in_chunks(len(tasks)):
+            chunk = values[5 * position : 5 * (position + size)]
+            connection.execute(sql.insert_tasks(size), chunk)
+        connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
+    return first
+
+
+def list_queued(connection: sqlite3.Connection, eval_id: int) -> tuple[list[StoredTask], int]:
+    """The eval's queued tasks with their payloads, and the id of the newest task in the file."""
+    with transaction(connection):
+        rows = [StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, (eval_id,))]
+        newest: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0] - 1
+    return rows, newest
+
+
+def list_final(
+    connection: sqlite3.Connection,
+    eval_id: int,
+    span: tuple[int, int],
+    limit: int,
+    *,
+    payload: bool,
+) -> list[StoredTask]:
+    """Up to `limit` final results of tasks with ids in (span[0], span[1]], by id."""
+    statement = sql.LIST_FINAL_WITH_PAYLOAD if payload else sql.LIST_FINAL
+    return [
+        StoredTask(*row)
+        for row in connection.execute(statement, (eval_id, *span, limit)).fetchall()
+    ]
+
+
+def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[int]) -> None:
+    """Forget queued tasks that are no longer asked for. Finished ones are never dropped."""
+    with transaction(connection):
+        cursor = connection.execute(sql.DROP_TASKS, (json.dumps(list(task_ids)), eval_id))
+        connection.execute(sql.COUNT_DROPPED, {"count": cursor.rowcount, "id": eval_id})
+
+
+def get_payload(connection: sqlite3.Connection, task_id: int) -> bytes:
+    (payload,) = connection.execute(sql.PAYLOAD_BY_ID, (task_id,)).fetchone()
+    return bytes(payload)
+
+
+def sample_times(
+    connection: sqlite3.Connection, count: int, seed: int, now: Clock = time.time
+) -> list[TaskTimes]:
+    """The times of up to `count` tasks drawn at random, and of up to `count` of those in flight."""
+    (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
+    ids: Sequence[int] = range(1, last + 1)
+    if last > count:
+        ids = random.Random(seed).sample(ids, count)
+    found: dict[int, TaskTimes] = {}
+    for eval_id, start, end in connection.execute(sql.TIMES_BY_ID, (json.dumps(list(ids)),)):
+        found.setdefault(eval_id, TaskTimes(eval_id)).finished.append(max(0.0, end - start))
+    for eval_id, start in connection.execute(sql.LEASED_SINCE, (count,)):
+        found.setdefault(eval_id, TaskTimes(eval_id)).ages.append(max(0.0, now() - start))
+    return list(found.values())
+
+
+def in_turn(
+    connection: sqlite3.Connection, calls: Sequence[tuple[Callable[..., Any], Any]]
+) -> list[Any]:
+    """Each of `calls`, a function of this module and its argument, as a transaction of its own."""
+    return [function(connection, argument) for function, argument in calls]
+
+
+# --- what the driver reads
+
+
+def read_results(connection: sqlite3.Connection, after: int, limit: int) -> list[ResultBatch]:
+    """Up to `limit` batches of final results committed after sequence number `after`."""
+    batches = []
+    log = connection.execute(sql.READ_RESULT_LOG, (after, limit)).fetchall()
+    for seq, eval_id, task_ids in log:
+        rows = connection.execute(sql.RESULTS_BY_ID, (task_ids,))
+        batches.append(ResultBatch(seq, eval_id, [StoredResult(*row) for row in rows]))
+    return batches
+
+
+def last_result_seq(connection: sqlite3.Connection) -> int:
+    seq: int = connection.execute(sql.LAST_RESULT_SEQ).fetchone()[0]
+    return seq
+
+
+# --- executors
+
+
+def add_executor(
+    connection: sqlite3.Connection, name: str, kind: str, pid: int, host: str, log: str = ""
+) -> int:
+    """Announce an executor. It may take its time to start: its first lease is a long one."""
+    cursor = connection.execute(
+        sql.INSERT_EXECUTOR,
+        {
+            "name": name,
+            "kind": kind,
+            "pid": pid,
+            "host": host,
+            "log": log,
+            "lease_until": time.monotonic() + START_SECONDS,
+            "now": time.time(),
+        },
+    )
+    assert cursor.lastrowid is not None  # noqa: S101  an INSERT has one
+    return cursor.lastrowid
+
+
+def set_executor_pid(connection: sqlite3.Connection, executor_id: int, pid: int) -> None:
+    connection.execute(sql.SET_EXECUTOR_PID, (pid, executor_id))
+
+
+def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
+    """Renew an executor's leases. False when it was declared dead meanwhile."""
+    cursor = connection.execute(
+        sql.HEARTBEAT,
+        {
+            "id": beat.executor_id,
+            "now": time.time(),
+            "lease_until": time.monotonic() + LEASE_SECONDS,
+            "in_flight": beat.in_flight,
+            "gauges": beat.gauges,
+            "running": beat.running,
+        },
+    )
+    return cursor.rowcount == 1
+
+
+def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool) -> int:
+    """Take an executor out, and give its leases back to the queue; returns how many.
+
+    When it died with a task more than `MAX_LOSSES` times, that is the task's result: a system
+    error, so that a task that kills its process cannot do so for ever.
+    """
+    with transaction(connection):
+        # Of a thousand executors that stop together, none looks through all tasks for its own.
+        (leased,) = connection.execute(sql.TOTAL_LEASED).fetchone()
+        release = (sql.RELEASE_LEASES, (int(died), executor_id))
+        rows = connection.execute(*release).fetchall() if leased else []
+        by_eval: dict[int, list[int]] = {}
+        given_up: dict[int, list[int]] = {}
+        for task_id, eval_id, losses in rows:
+            by_eval.setdefault(eval_id, []).append(task_id)
+            if losses > MAX_LOSSES:
+                given_up.setdefault(eval_id, []).append(task_id)
+                error = RolloutSystemError(
+                    f"{losses} executors in a row died while they ran this task"
+                )
+                blob = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+                connection.execute(sql.FAIL_LOST_TASK, (blob, time.time(), task_id))
+        for eval_id, ids in by_eval.items():
+            lost = given_up.get(eval_id, [])
+            connection.execute(
+                sql.COUNT_COMPLETED,
+                {
+                    "id": eval_id,
+                    "leased": len(ids),
+                    "done": 0,
+                    "failed": len(lost),
+                    "queued": len(ids) - len(lost),
+                    "retries": 0,
+                },
+            )
+            if lost:
+                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(lost)))
+        state = ExecutorState.DEAD if died else ExecutorState.STOPPED
+        connection.execute(sql.END_EXECUTOR, (state.value, executor_id))
+    return len(rows)
+
+
+def silent_executors(connection: sqlite3.Connection) -> list[int]:
+    """Running executors whose leases have run out."""
+    return [row[0] for row in connection.execute(sql.SILENT_EXECUTORS, (time.monotonic(),))]
+
+
+def list_executors(connection: sqlite3.Connection) -> list[ExecutorRow]:
+    return [ExecutorRow(*row) for row in connection.execute(sql.LIST_EXECUTORS)]

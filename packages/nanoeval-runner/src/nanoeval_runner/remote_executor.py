@@ -1,0 +1,231 @@
+"""An executor in a process that an engine started, on this machine or another.
+
+`serve_executor` is all that such a process runs. It needs one thing of its engine: a function that
+carries a message to the driver and returns the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import fcntl
+import itertools
+import json
+import os
+import pickle
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from nanoeval_core.errors import StateError
+from nanoeval_core.library_config import set_library_config
+from nanoeval_core.run_context import RunContext
+
+from nanoeval_runner._executors import messages
+from nanoeval_runner._executors.loaded_eval import LoadedEval
+from nanoeval_runner._executors.loop import ExecutorLoop
+from nanoeval_runner._executors.watchdog import Watchdog
+from nanoeval_runner._origin import restore_origin
+from nanoeval_runner._queue.paths import shared_dir, state_file
+from nanoeval_runner._queue.rows import (
+    Completion,
+    ExchangeReply,
+    ExchangeRequest,
+    Heartbeat,
+)
+from nanoeval_runner._queue.states import LEASE_SECONDS
+
+Call = Callable[[bytes], bytes]
+
+TICKS_A_BEAT = 3
+"""The watchdog ticks once a second; a thousand executors would keep their driver busy with that."""
+
+ORPHANED = 3
+"""The exit code of a process whose driver is gone."""
+
+CLAIM_SECONDS = 0.05
+"""How much of tasks that compute is claimed at a time: a message takes a millisecond or two."""
+
+
+def serve_executor(name: str, call: Call, *, log: str = "") -> None:
+    """Run one executor until its driver stops it; the process is its own.
+
+    Args:
+        name: no other executor of the run set has had it.
+        call: carries a message to the driver's `ExecutorHost.handle`, blocks, and returns the
+            reply. Three threads call it, each waiting for its reply; some take long. What it
+            raises means that the driver is gone: the process then ends at once.
+        log: where the process's output goes, for people to find it.
+    """
+    driver = _Driver(call)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoeval-exchange") as thread:
+        hello = messages.Hello(name, os.getpid(), socket.gethostname(), log)
+        welcome: messages.Welcome | None = thread.submit(driver.ask, hello).result()
+        if welcome is None:
+            return
+        set_library_config(pickle.loads(welcome.library_config))
+        with shared_folder(welcome.run_set_id) as folder, driver:
+            asyncio.run(_serve(_Source(driver, thread), welcome, name=name, folder=folder))
+
+
+class _Driver:
+    """The driver, as its executor reaches it. Ends the process when it is out of reach."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._heard = time.monotonic()
+        self._over = threading.Event()
+
+    def ask(self, message: messages.Message) -> Any:
+        try:
+            reply = self._call(messages.dump(message))
+        except BaseException:  # noqa: BLE001  whatever the transport raises, nobody is listening
+            if self._over.is_set():
+                return None
+            os._exit(ORPHANED)
+        self._heard = time.monotonic()
+        return messages.load(reply)
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._guard, name="nanoeval-guard", daemon=True).start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+
+    def _guard(self) -> None:
+        """End the process once its leases have run out: its tasks run elsewhere by then."""
+        while not self._over.wait(1.0):
+            if time.monotonic() - self._heard > LEASE_SECONDS:
+                os._exit(ORPHANED)
+
+
+@contextlib.contextmanager
+def shared_folder(run_set_id: str) -> Iterator[Path]:
+    """The folder that this host's executors of a run set share; the last to leave removes it."""
+    path = state_file(run_set_id)
+    folder = shared_dir(path)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield folder
+        if not path.exists():  # the driver's own goes with its state file
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+async def _serve(source: _Source, welcome: messages.Welcome, *, name: str, folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    driver = source.driver
+    executor = ExecutorLoop(
+        executor_id=welcome.executor_id,
+        kind=welcome.kind,
+        source=source,
+        loader=_Loader(source),
+        events=_Silence(),
+        run_context=RunContext(run_set_id=welcome.run_set_id, shared_dir=folder, executor=name),
+        in_driver=False,
+    )
+    executor.claim_seconds = CLAIM_SECONDS
+
+    def listen() -> None:
+        stop = False
+        while not stop:
+            stop = driver.ask(messages.Wait(name)) is not False
+            if stop:
+                loop.call_soon_threadsafe(lambda: executor.stop(release=True))
+            loop.call_soon_threadsafe(executor.wake)
+
+    ticks = itertools.count()
+
+    def beat(heartbeat: Heartbeat) -> bool:
+        return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.ask(messages.Beat(heartbeat)))
+
+    threading.Thread(target=listen, name="nanoeval-listen", daemon=True).start()
+    with Watchdog(executor, beat):
+        await executor.run()
+    if not executor.fenced:
+        await source.ask(messages.Bye(name))
+
+
+class _Source:
+    """The driver's queue: a `TaskSource` whose every exchange is one message."""
+
+    def __init__(self, driver: _Driver, thread: ThreadPoolExecutor) -> None:
+        self.driver = driver
+        self._thread = thread
+
+    async def ask(self, message: messages.Message) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.driver.ask, message)
+
+    async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        for completion in request.completions:
+            completion.error = None  # `value` has it, in a form that any process can read
+        reply: ExchangeReply = await self.ask(messages.Exchange(request))
+        return reply
+
+    async def fail_eval(self, eval_id: int, error: bytes) -> None:
+        await self.ask(messages.FailEval(eval_id, error))
+
+
+class _Loader:
+    """Evals as the driver sends them."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+
+    async def load(self, eval_id: int) -> LoadedEval:
+        loaded: messages.Loaded = await self._source.ask(messages.Load(eval_id))
+        missing: StateError | None = None
+        try:
+            restore_origin(relocated(loaded.origin))
+        except StateError as error:
+            missing = error  # it matters only if the eval's classes are in the script
+        try:
+            return LoadedEval.from_pickles(loaded.spec, loaded.encoder)
+        except Exception as error:
+            if missing is not None:
+                raise missing from error
+            raise
+
+    def wants(self, eval_id: int) -> bool:
+        return True
+
+    def context(self, eval_id: int) -> contextvars.Context | None:
+        return None
+
+
+def relocated(origin: str) -> str:
+    """`origin` with the script where this process has it: in its own working folder, if not there.
+
+    A cluster may have copied the driver's folder to another place.
+    """
+    where: dict[str, Any] = json.loads(origin)
+    file, cwd = where.get("file"), where.get("cwd")
+    if file and cwd and not os.path.exists(file):
+        here = os.path.abspath(os.path.relpath(file, cwd))
+        if os.path.exists(here):
+            where["file"] = here
+    return json.dumps(where)
+
+
+class _Silence:
+    """The driver sees what it is to know in the exchanges themselves."""
+
+    def committed(self, completions: Sequence[Completion]) -> None:
+        pass
+
+    def idle(self) -> None:
+        pass
+
+    def eval_failed(self, eval_id: int, error: BaseException) -> None:
+        pass

@@ -1,0 +1,202 @@
+"""A script's main: logging, file descriptors, readable errors, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NoReturn
+
+from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError
+from nanoeval_core.library_config import get_library_config
+
+from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
+from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_BUDGET = 3
+
+KINDS_SHOWN = 3
+_STDLIB = os.path.dirname(os.__file__) + os.sep + "asyncio"
+
+ADVICE = {
+    "can't be used in 'await' expression": "(get_tasks, evaluate and get_summary are `async def`: "
+    "is an `async` missing?)",
+    "object is not a mapping": "(get_summary must return a dict of metrics)",
+}
+"""What to do about exceptions whose own text does not say, by a sign in that text."""
+
+
+class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
+    """Set up logging as `LibraryConfig.setup_logging` has it: called plainly, or with `with`."""
+
+    def __init__(self) -> None:
+        get_library_config().setup_logging()
+        _log_more_than_is_shown()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        logging.captureWarnings(False)
+
+
+def _log_more_than_is_shown() -> None:
+    """What nanoeval does goes to the run's log file; the console shows what it did before."""
+    root, ours = logging.getLogger(), logging.getLogger("nanoeval")
+    for handler in root.handlers:
+        if handler.level == logging.NOTSET:
+            handler.setLevel(root.level)
+    if ours.level == logging.NOTSET:
+        ours.setLevel(min(logging.INFO, root.level))
+
+
+def nanoeval_entrypoint(
+    main: Coroutine[Any, Any, Any] | Callable[..., Coroutine[Any, Any, Any]],
+) -> None:
+    """Run a script's main coroutine and exit as a program should.
+
+    Given the function rather than the coroutine, it calls it with arguments from the command line
+    (see `nanoeval_runner.command_line`), and their mistakes are shown like all others.
+
+    Raises the soft limit of open files to the hard one (thousands of connections need it), sets
+    up logging, and turns errors into one message on stderr; `NANOEVAL_DEBUG=1` shows tracebacks.
+    Exits with 0 (it returns then), 1 when an eval ended by an exception, 2 for bad input, 3 when
+    a budget was reached, and 130 after Ctrl-C (143 after SIGTERM). A `SystemExit` of the script's
+    own passes unchanged.
+    """
+    with exit_codes(), nanoeval_logging():
+        raise_file_limit()
+        asyncio.run(from_command_line(main) if callable(main) else main)
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn exceptions of the block into a message on stderr and the exit codes above."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        # The run that was interrupted has said so, and how to resume; others have not.
+        _exit(130, "" if interrupt.args else "interrupted")
+    except ConfigError as error:
+        _fail(error, EXIT_BAD_INPUT)
+    except BudgetExceeded as error:
+        _fail(error, EXIT_BUDGET)
+    except Exception as error:  # noqa: BLE001  the program ends with it
+        codes = {ConfigError: EXIT_BAD_INPUT, BudgetExceeded: EXIT_BUDGET}
+        _fail(error, next((codes[kind] for kind in codes if _are_all(error, kind)), EXIT_FAILED))
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    _exit(code, describe(error))
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    if message:
+        sys.stderr.write(message.rstrip() + "\n")
+    sys.exit(code)
+
+
+def describe(error: BaseException) -> str:
+    """What a person needs of an error: its text, its notes, and how to see more."""
+    if isinstance(error, BaseExceptionGroup):
+        if _are_all(error, BudgetExceeded):
+            return "\n".join(f"error: {leaf}" for leaf in leaves_of(error))
+        if _are_all(error, ConfigError):  # found by the first task: a missing key, say
+            refusals = list(dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error)))
+            more = len(refusals) - KINDS_SHOWN
+            shown = refusals[:KINDS_SHOWN] + [f"  and {more} more like it"] * (more > 0)
+            return "\n".join([*shown, error.message])
+        return f"error: {error.message}\n{_describe_leaves(leaves_of(error))}\n{_hint()}"
+    if isinstance(error, NanoevalError):
+        return f"error: {error}"
+    return f"error: {_describe_leaf(error).strip()}\n{_hint()}"
+
+
+def _are_all(error: BaseException, kind: type[NanoevalError]) -> bool:
+    """Whether `error` is a group of nothing but errors of this kind."""
+    return isinstance(error, BaseExceptionGroup) and all(
+        isinstance(leaf, kind) for leaf in leaves_of(error)
+    )
+
+
+def _describe_leaves(leaves: list[BaseException]) -> str:
+    """Each kind of exception once: hundreds of tasks in flight may all fail alike."""
+    alike: dict[tuple[str, str], list[BaseException]] = {}
+    for leaf in leaves:
+        alike.setdefault((type(leaf).__name__, _innermost(leaf)), []).append(leaf)
+    texts = [
+        _describe_leaf(group[0]) + (f"\n  and {len(group) - 1} more like it" * (len(group) > 1))
+        for group in alike.values()
+    ]
+    more = [f"  and {len(texts) - KINDS_SHOWN} more kinds"] if len(texts) > KINDS_SHOWN else []
+    return "\n".join([*texts[:KINDS_SHOWN], *more])
+
+
+def _describe_leaf(error: BaseException) -> str:
+    notes = [n.splitlines()[0] for n in getattr(error, "__notes__", []) if "traceback" not in n]
+    where = _innermost(error)
+    advice = next((words for sign, words in ADVICE.items() if sign in str(error)), "")
+    lines = [f"{type(error).__name__}: {_text_of(error)}", *notes, where, advice]
+    return "\n".join(f"  {line}" for line in lines if line)
+
+
+def _text_of(error: BaseException) -> str:
+    """An exception's text; pydantic's without its links and its echo of the input."""
+    if type(error).__name__ != "ValidationError":
+        return str(error)
+    lines = [line for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
+    return "\n  ".join(line.partition(" [type=")[0] for line in lines)
+
+
+def _innermost(error: BaseException) -> str:
+    """Where it was raised: in an executor process, its note says so."""
+    remote = "".join(note for note in getattr(error, "__notes__", []) if "traceback" in note)
+    places = re.findall(r'File "([^"]+)", line (\d+)', remote)
+    places = places or [
+        (frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    places = [place for place in places if not place[0].startswith((_STDLIB, "<"))]
+    own = [place for place in places if not _is_library(place[0])]
+    return "at " + ":".join((own or places)[-1]) if places else ""
+
+
+def _is_library(file: str) -> bool:
+    """Whether a frame is in code that a person who writes an eval did not write."""
+    return any(part in file for part in ("site-packages", "nanoeval_", "/nanoeval/bin/"))
+
+
+def _hint() -> str:
+    return f"({DEBUG_VARIABLE}=1 shows the full traceback)"
+
+
+def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The exceptions in a group that are not groups themselves, in order."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one, where the system allows it."""
+    import resource  # noqa: PLC0415  not on every platform
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft < wanted:
+        # macOS refuses values above kern.maxfilesperproc although the hard limit is infinite.
+        for limit in (wanted, 10_240):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                return

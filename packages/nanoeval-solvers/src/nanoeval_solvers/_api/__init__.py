@@ -1,0 +1,1 @@
+"""The client of OpenAI-compatible APIs: limits, retries, transport, wire format."""
