@@ -149,7 +149,8 @@ def test_ls_leaves_out_on_a_narrow_terminal_what_matters_least(ran: Path) -> Non
         assert terminal.finish() == 0
         assert "…" not in terminal.text
         assert terminal.lines[0].split() == ["run", "eval", "state", "score", "tasks", "time"]
-        assert "`nanoeval show RUN` names all" in terminal.text.replace("\n", "")
+        # Where the terminal breaks the last line depends on how long the folder's name is.
+        assert "`nanoevalshowRUN`namesall" in "".join(terminal.text.split())
 
 
 def test_a_run_on_a_narrow_terminal_ends_in_a_list(ran: Path) -> None:

@@ -231,7 +231,9 @@ def test_two_runs_are_compared(
     write_record("A", n=200, accuracy=0.3, model="small")
     write_record("B", n=200, accuracy=0.8, model="large")
     page = open_page(f"{monitor[0]}/#/?sort=score")
-    for box in page.get_by_role("checkbox").all():
+    boxes = page.get_by_role("checkbox")
+    expect(boxes).to_have_count(2)
+    for box in boxes.all():
         box.check()
     page.get_by_role("button", name="Compare 2").click()
     expect(page.locator(".difference .says")).to_contain_text("better")
