@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import openai
 
     from nanoeval_solvers.reply import Reply
+    from nanoeval_solvers.tools import Tool, ToolChoice
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -194,7 +195,14 @@ class APIModel(HasAsyncContextManager):
             self.tokens_per_minute,
         )
 
-    def body(self, messages: Sequence[Message], params: Mapping[str, Any]) -> dict[str, Any]:
+    def body(
+        self,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        *,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | None = None,
+    ) -> dict[str, Any]:
         """The body of a request."""
         from nanoeval_solvers._api import wire as _wire  # noqa: PLC0415  msgspec, on the path of calls only
 
@@ -210,6 +218,8 @@ class APIModel(HasAsyncContextManager):
             max_tokens=self.max_tokens,
             reasoning_effort=self.reasoning_effort,
             params={**sent, **params, **self.extra_body},
+            tools=tools,
+            tool_choice=tool_choice,
         )
 
     def cost(self, usage: Usage) -> float:
@@ -226,9 +236,11 @@ class APIModel(HasAsyncContextManager):
         *,
         sample: str,
         attempt: int = 1,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Send a chat and give the reply, however many calls that takes.
+        """Send a chat and return the reply, however many calls that takes.
 
         What is spent is reported to the run, and each repeated call is recorded.
 
@@ -237,6 +249,8 @@ class APIModel(HasAsyncContextManager):
             sample: which sample this is, such as `question.attempt`: two samples of the same
                 chat are independent, and the response cache keeps them apart.
             attempt: from 1; `seed` is sent plus `attempt - 1`.
+            tools: what the model may call; `Reply.tool_calls` has its calls.
+            tool_choice: `auto`, `none`, `required`, or the name of the tool to call.
             params: further fields of the request's body.
 
         Raises:
@@ -247,7 +261,8 @@ class APIModel(HasAsyncContextManager):
         if self.seed is not None:
             fields["seed"] = self.seed + attempt - 1
         async with (await _client_module()).open_client(self) as client:
-            reply: Reply = await client.ask(self, messages, sample=sample, params=fields)
+            body = self.body(messages, fields, tools=tools, tool_choice=tool_choice)
+            reply: Reply = await client.ask(self, body, sample=sample)
             return reply
 
 
@@ -298,6 +313,14 @@ def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **mor
             "reasoning_tokens": usage.reasoning_tokens,
         }
         extra["concurrency_limit"] = reply.limit
+    if reply.tool_calls:
+        extra["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": call.arguments}
+            | ({"problem": call.problem, "text": call.text} if call.problem else {})
+            for call in reply.tool_calls
+        ]
+    if reply.reasoning:
+        extra["reasoning"] = reply.reasoning
     if usage.retries:
         extra["retries"] = usage.retries
     if usage.cost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nanoeval_core.usage import Usage
 
@@ -27,6 +27,25 @@ class TokenLogprobs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call of a tool that the model asks for.
+
+    Attributes:
+        id: names the call; made up where the endpoint gave none, or gave it twice.
+        name: of the tool.
+        arguments: parsed; None when they could not be.
+        problem: why not, in words that the model can be told.
+        text: the arguments as the model wrote them.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    problem: str | None = None
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What a model endpoint said.
 
@@ -37,9 +56,14 @@ class Reply:
         model: the model that replied, by its own account.
         usage: tokens of the call, and what it took.
         logprobs: of each token, when they were asked for and given.
+        tool_calls: the calls of tools that the model asks for, in order.
+        reasoning: the model's thoughts, where the endpoint shows them.
+        message: the assistant's message as the next request has to hold it: append it to the
+            chat. It is valid whatever the model wrote: arguments that are no JSON object are
+            sent back as `{}`, and reasoning goes back in the field in which it came.
         cached: the reply is from the response cache: nothing was called.
         limit: calls in flight that the endpoint was given when this one ended.
-        raw: the body of the reply, for who wants all of it.
+        raw: the body of the reply, for everything that is not read here.
     """
 
     text: str
@@ -48,6 +72,9 @@ class Reply:
     model: str | None = None
     usage: Usage = dataclasses.field(default_factory=Usage)
     logprobs: tuple[TokenLogprobs, ...] | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
+    message: dict[str, Any] = dataclasses.field(default_factory=dict)
     cached: bool = False
     limit: int | None = None
     raw: bytes = b""
@@ -55,4 +82,7 @@ class Reply:
     @property
     def truncated(self) -> bool:
         """Whether the limit of tokens cut the reply off."""
-        return self.finish_reason in ("length", "max_output_tokens")
+        return (self.finish_reason or "").lower() in _CUT_OFF
+
+
+_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import threading
 import time
@@ -41,12 +42,16 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The text of the last message."""
+        """The text of the last message, or of the last tool's result."""
         messages = self.body.get("messages") or self.body.get("input") or [{}]
-        content = messages[-1].get("content", "") if isinstance(messages, list) else messages
+        last = messages[-1] if isinstance(messages, list) else {"content": messages}
+        content = last.get("content") or last.get("output") or ""
         if isinstance(content, str):
             return content
         return "\n".join(part.get("text", "") for part in content)
+
+
+ScriptedCall = tuple[str, Any] | Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +64,12 @@ class Scripted:
         code: of the error, such as `context_length_exceeded`.
         headers: of the HTTP reply, such as `{"Retry-After": "1"}`.
         latency: seconds before the reply; by default the server's.
-        finish_reason: `stop`, `length`, `content_filter`, ….
+        finish_reason: `length`, `content_filter`, …; by default `stop`, or `tool_calls`.
         refusal: the model's refusal, instead of text.
+        tool_calls: the tools that the model calls: `("add", {"a": 1})`, or `(…, "the text of the
+            arguments")`, or a mapping with `name`, `arguments` and `id` (None leaves it out; by
+            default each call of the server has its own).
+        reasoning: what the model thought, in the field `reasoning_content`.
         top_logprobs: for each token of the reply, the log probability of each candidate.
         usage: further fields of `usage`, such as `{"prompt_tokens": 7}`.
         fault: `hang` never replies, `disconnect` closes the connection before a reply, `truncate`
@@ -72,8 +81,10 @@ class Scripted:
     code: str | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     latency: float | None = None
-    finish_reason: str = "stop"
+    finish_reason: str | None = None
     refusal: str | None = None
+    tool_calls: tuple[ScriptedCall, ...] = ()
+    reasoning: str | None = None
     top_logprobs: tuple[Mapping[str, float], ...] | None = None
     usage: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fault: Literal["hang", "disconnect", "truncate", "garbage"] | None = None
@@ -94,6 +105,10 @@ class ModelServer:
         concurrency_limit: calls served at once; others are refused with 429.
         refusal_headers: of those 429s.
         api_key: when set, calls with another key are refused with 401.
+        strict: chats are refused with 400 unless they are valid in every detail, as the strictest
+            endpoints want them: each tool call answered once, right after the message that makes
+            it; arguments that are JSON objects; ids used once; no message without content; user
+            and assistant taking turns.
         served: calls that got a reply of success.
         refused: calls that were refused for want of capacity.
         in_flight: calls being served now, and `most_in_flight` at most so far.
@@ -108,6 +123,7 @@ class ModelServer:
         self.concurrency_limit: int | None = None
         self.refusal_headers: Mapping[str, str] = {}
         self.api_key: str | None = None
+        self.strict = False
         self.served = 0
         self.refused = 0
         self.in_flight = 0
@@ -201,6 +217,9 @@ class ModelServer:
             return Scripted(
                 status=401, text=f"Incorrect API key provided: {sent}.", code="invalid_api_key"
             )
+        wrong = chat_fault(request.body) if self.strict else None
+        if wrong is not None:
+            return Scripted(status=400, text=f"Invalid chat: {wrong}", code="invalid_chat")
         while self._recent and self._recent[0] <= request.at - 1.0:
             self._recent.popleft()
         too_fast = self.rate_limit is not None and len(self._recent) >= self.rate_limit
@@ -263,7 +282,22 @@ def _chat(request: Request, scripted: Scripted) -> dict[str, Any]:
         "prompt_tokens": len(request.prompt.split()),
         "completion_tokens": len((scripted.text or "").split()),
     } | dict(scripted.usage)
-    message = {"role": "assistant", "content": scripted.text, "refusal": scripted.refusal}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": scripted.text,
+        "refusal": scripted.refusal,
+    }
+    if scripted.reasoning is not None:
+        message["reasoning_content"] = scripted.reasoning
+    if scripted.tool_calls:
+        message["tool_calls"] = [
+            {
+                "type": "function",
+                "function": {"name": call["name"], "arguments": call["arguments"]},
+            }
+            | ({} if call["id"] is None else {"id": call["id"]})
+            for call in _calls(scripted)
+        ]
     logprobs = None
     if scripted.top_logprobs is not None:
         logprobs = {"content": [_token(top) for top in scripted.top_logprobs]}
@@ -276,12 +310,32 @@ def _chat(request: Request, scripted: Scripted) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": message,
-                "finish_reason": scripted.finish_reason,
+                "finish_reason": scripted.finish_reason
+                or ("tool_calls" if scripted.tool_calls else "stop"),
                 "logprobs": logprobs,
             }
         ],
         "usage": {**usage, "total_tokens": sum(v for v in usage.values() if isinstance(v, int))},
     }
+
+
+_numbers = itertools.count(1)
+
+
+def _calls(scripted: Scripted) -> list[dict[str, Any]]:
+    """Name, arguments as text, and id of each call."""
+    calls = []
+    for one in scripted.tool_calls:
+        call = dict(one) if isinstance(one, Mapping) else {"name": one[0], "arguments": one[1]}
+        arguments = call.get("arguments", {})
+        calls.append(
+            {
+                "id": call["id"] if "id" in call else f"call_{next(_numbers)}",
+                "name": call.get("name"),
+                "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
+            }
+        )
+    return calls
 
 
 def _token(top: Mapping[str, float]) -> dict[str, Any]:
@@ -307,15 +361,15 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
         "total_tokens": asked + said,
     }
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-    reason = reasons.get(scripted.finish_reason)
-    return {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 1,
-        "model": request.body.get("model"),
-        "status": "incomplete" if reason else "completed",
-        "incomplete_details": {"reason": reason} if reason else None,
-        "output": [
+    reason = reasons.get(scripted.finish_reason or "")
+    output: list[dict[str, Any]] = []
+    if scripted.reasoning is not None:
+        summary = [{"type": "summary_text", "text": scripted.reasoning}]
+        output.append({"type": "reasoning", "id": "r", "summary": summary})
+        if "reasoning.encrypted_content" in request.body.get("include", ()):
+            output[-1]["encrypted_content"] = "c2VjcmV0"
+    if scripted.text or scripted.refusal or not scripted.tool_calls:
+        output.append(
             {
                 "type": "message",
                 "id": "m",
@@ -323,9 +377,107 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
                 "status": "incomplete" if reason else "completed",
                 "content": [part],
             }
-        ],
+        )
+    output += [
+        {
+            "type": "function_call",
+            "id": f"fc_{index}",
+            "call_id": call["id"],
+            "name": call["name"],
+            "arguments": call["arguments"],
+            "status": "completed",
+        }
+        for index, call in enumerate(_calls(scripted))
+    ]
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": request.body.get("model"),
+        "status": "incomplete" if reason else "completed",
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": output,
         "usage": usage | dict(scripted.usage),
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
     }
+
+
+def chat_fault(body: Mapping[str, Any]) -> str | None:
+    """What the strictest endpoints would refuse in a request of chat completions or responses."""
+    messages = body.get("messages")
+    if messages is None:
+        messages = _as_chat(body.get("input") or ())
+    names = {
+        tool.get("function", tool).get("name") for tool in body.get("tools", ()) if tool is not None
+    }
+    open_calls: list[str] = []
+    ids: set[str] = set()
+    before = None
+    for at, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content")
+        calls = message.get("tool_calls")
+        where = f"messages[{at}]"
+        if role == "tool":
+            if not isinstance(content, str) or not content:
+                return f"{where}: a tool's content must be text, and not empty"
+            if message.get("tool_call_id") not in open_calls:
+                return f"{where}: no open call {message.get('tool_call_id')!r}"
+            open_calls.remove(message["tool_call_id"])
+            before = role
+            continue
+        if open_calls:
+            return f"{where}: call {open_calls[0]!r} has no result"
+        if role not in ("system", "user", "assistant"):
+            return f"{where}: role {role!r}"
+        if role == before and role != "system":
+            return f"{where}: two messages of {role!r} in a row"
+        if not content and not calls:
+            return f"{where}: no content"
+        if "tool_calls" in message and not calls:
+            return f"{where}: tool_calls is empty"
+        for call in calls or ():
+            wrong = _call_fault(call, ids, names)
+            if wrong is not None:
+                return f"{where}: {wrong}"
+            ids.add(call["id"])
+            open_calls.append(call["id"])
+        before = role
+    return f"call {open_calls[0]!r} has no result" if open_calls else None
+
+
+def _call_fault(call: Mapping[str, Any], ids: set[str], names: set[Any]) -> str | None:
+    function = call.get("function", {})
+    try:
+        arguments = json.loads(function.get("arguments"))
+    except (TypeError, ValueError):
+        arguments = None
+    if not call.get("id") or call["id"] in ids:
+        return f"id {call.get('id')!r} is missing or not unique"
+    if not isinstance(arguments, dict):
+        return "arguments that are no JSON object"
+    if not function.get("name") or not names:
+        return "a call without a name, or without tools in the request"
+    return None
+
+
+def _as_chat(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The items of a request of the responses API as messages of a chat."""
+    messages: list[dict[str, Any]] = []
+    for item in items:
+        kind = item.get("type", "message")
+        if kind == "function_call_output":
+            messages.append(
+                {"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}
+            )
+        elif kind == "function_call":
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            if not messages or messages[-1]["role"] != "assistant":
+                messages.append({"role": "assistant", "content": None})
+            messages[-1].setdefault("tool_calls", []).append(
+                {"id": item["call_id"], "function": function}
+            )
+        elif kind == "message":
+            messages.append({"role": item["role"], "content": item["content"]})
+    return messages

@@ -16,7 +16,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,6 @@ from nanoeval_solvers._api.transport import (
     Template,
     Transport,
 )
-from nanoeval_solvers._templates import Message
 from nanoeval_solvers.reply import Problem, Reply
 
 if TYPE_CHECKING:
@@ -161,14 +160,13 @@ class Client:
     async def ask(
         self,
         model: APIModel,
-        messages: Sequence[Message],
+        request: Mapping[str, Any],
         *,
         sample: str,
-        params: Mapping[str, Any],
     ) -> Reply:
         """The reply to one request; see `APIModel.ask`."""
         lane = await self.lane(model)
-        body = _wire.encode(model.body(messages, params))
+        body = _wire.encode(request)
         if lane.cache is None:
             return (await self._send(model, lane, body))[0]
         key = key_of(lane.line.url, body, sample)

@@ -1,11 +1,13 @@
 """Requests and replies of the chat completions and responses APIs, as bytes. Pure.
 
 Replies are decoded by msgspec into what is looked at and nothing else: the SDK's response models
-cost more than the rest of a call. `Reply.raw` has the bytes for who wants them all.
+cost more than the rest of a call. `Reply.raw` has the bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,12 +15,28 @@ import msgspec
 from nanoeval_core.usage import Usage
 
 from nanoeval_solvers._templates import Message
-from nanoeval_solvers.reply import Reply, TokenLogprobs
+from nanoeval_solvers.reply import Reply, TokenLogprobs, ToolCall
+from nanoeval_solvers.tools import EMPTY, Tool, ToolChoice, tools_by_name
 
 API = Literal["chat", "responses"]
 PATHS: Mapping[API, str] = {"chat": "/chat/completions", "responses": "/responses"}
 
-encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(body: Any) -> bytes:
+    """`body` as JSON; a lone surrogate, which no UTF-8 has, is escaped."""
+    try:
+        return _encode(body)
+    except UnicodeEncodeError:
+        return json.dumps(body).encode()
+
+
+class MalformedReplyError(ValueError):
+    """A reply of success that is not what the API promises."""
+
+
+# What is read of replies. Numbers of tokens are floats: some endpoints write 3.0.
 
 
 class _Details(msgspec.Struct):
@@ -27,7 +45,7 @@ class _Details(msgspec.Struct):
 
 
 class _ChatUsage(msgspec.Struct):
-    prompt_tokens: float | None = None  # some endpoints write 3.0
+    prompt_tokens: float | None = None
     completion_tokens: float | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
@@ -51,11 +69,28 @@ class _Logprobs(msgspec.Struct):
 class _TextPart(msgspec.Struct):
     type: str = ""
     text: str | None = None
+    thinking: Any = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _ChatCall(msgspec.Struct):
+    id: str | None = None
+    function: _Function | None = None
+    extra_content: Any = None  # Google's signature of a thought, which has to be sent back
 
 
 class _ChatMessage(msgspec.Struct):
     content: str | list[_TextPart] | None = None  # parts: Mistral's reasoning models
     refusal: str | None = None
+    tool_calls: list[_ChatCall] | None = None
+    function_call: _Function | None = None  # before there were several
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
 
     @property
     def text(self) -> str:
@@ -64,9 +99,20 @@ class _ChatMessage(msgspec.Struct):
             return "".join(part.text or "" for part in self.content if part.type == "text")
         return self.content or ""
 
+    @property
+    def thoughts(self) -> str | None:
+        """The reasoning, in whichever field an endpoint puts it."""
+        for field in (self.reasoning_content, self.reasoning):
+            if isinstance(field, str) and field:
+                return field
+        found = _texts_in(self.reasoning_details)
+        if not found and isinstance(self.content, list):
+            found = _texts_in([part.thinking for part in self.content if part.type == "thinking"])
+        return found or None
+
 
 class _ChatChoice(msgspec.Struct):
-    message: _ChatMessage
+    message: _ChatMessage | None = None
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
@@ -94,6 +140,11 @@ class _Part(msgspec.Struct):
 class _Item(msgspec.Struct):
     type: str = ""
     content: list[_Part] | None = None
+    summary: list[_Part] | None = None
+    encrypted_content: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: Any = None
 
 
 class _Incomplete(msgspec.Struct):
@@ -112,8 +163,7 @@ _decode_chat = msgspec.json.Decoder(_Chat).decode
 _decode_responses = msgspec.json.Decoder(_Responses).decode
 
 
-class MalformedReplyError(ValueError):
-    """A reply of success that is not what the API promises."""
+# Requests.
 
 
 def chat_body(
@@ -123,13 +173,22 @@ def chat_body(
     max_tokens: int | None,
     reasoning_effort: str | None,
     params: Mapping[str, Any],
+    tools: Sequence[Tool] = (),
+    tool_choice: ToolChoice | None = None,
 ) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": model, "messages": messages}
+    sent = [_without(message, "output") if "output" in message else message for message in messages]
+    body: dict[str, Any] = {"model": model, "messages": sent}
     if max_tokens is not None:
         # Reasoning models refuse the older name, other endpoints do not know the newer one.
         body["max_completion_tokens" if reasoning_effort else "max_tokens"] = max_tokens
     if reasoning_effort is not None:
         body["reasoning_effort"] = reasoning_effort
+    if tools:
+        body["tools"] = [tool.schema for tool in tools_by_name(tools).values()]
+    if tool_choice is not None:
+        known = tool_choice in ("auto", "none", "required")
+        named = {"type": "function", "function": {"name": tool_choice}}
+        body["tool_choice"] = tool_choice if known else named
     return body | dict(params)
 
 
@@ -140,16 +199,29 @@ def responses_body(
     max_tokens: int | None,
     reasoning_effort: str | None,
     params: Mapping[str, Any],
+    tools: Sequence[Tool] = (),
+    tool_choice: ToolChoice | None = None,
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model,
-        "input": [{**message, "content": _parts(message["content"])} for message in messages],
+        "input": [item for message in messages for item in _input_items(message)],
         "store": False,
     }
     if max_tokens is not None:
         body["max_output_tokens"] = max_tokens
     if reasoning_effort is not None:
         body["reasoning"] = {"effort": reasoning_effort}
+        if tools:
+            # Nothing is stored there, so the thoughts between calls have to be sent back.
+            body["include"] = ["reasoning.encrypted_content"]
+    if tools:
+        body["tools"] = [
+            {"type": "function", **tool.schema["function"], "strict": False}
+            for tool in tools_by_name(tools).values()
+        ]
+    if tool_choice is not None:
+        known = tool_choice in ("auto", "none", "required")
+        body["tool_choice"] = tool_choice if known else {"type": "function", "name": tool_choice}
     rest = dict(params)
     response_format = rest.pop("response_format", None)
     if response_format is not None:
@@ -158,9 +230,32 @@ def responses_body(
     return body | rest
 
 
+def _input_items(message: Message) -> list[dict[str, Any]]:
+    """A message of a chat, as the responses API has it."""
+    if "output" in message:
+        output: list[dict[str, Any]] = message["output"]
+        return output
+    if message.get("role") == "tool":
+        called = message.get("tool_call_id")
+        content = message.get("content")
+        return [{"type": "function_call_output", "call_id": called, "output": content}]
+    calls = [
+        {
+            "type": "function_call",
+            "call_id": call["id"],
+            "name": call["function"]["name"],
+            "arguments": call["function"]["arguments"],
+        }
+        for call in message.get("tool_calls") or ()
+    ]
+    plain = _without(message, "tool_calls", "reasoning_content", "reasoning", "reasoning_details")
+    content = _parts(message.get("content"))
+    return [*([{**plain, "content": content}] if content or not calls else []), *calls]
+
+
 def _parts(content: Any) -> Any:
     """The content of a chat message, as the responses API has it."""
-    if isinstance(content, str):
+    if not isinstance(content, list):
         return content
     return [
         {"type": "input_image", "image_url": part["image_url"]["url"]}
@@ -170,6 +265,13 @@ def _parts(content: Any) -> Any:
     ]
 
 
+def _without(message: Message, *fields: str) -> Message:
+    return {name: value for name, value in message.items() if name not in fields}
+
+
+# Replies.
+
+
 def decode(api: API, raw: bytes) -> Reply:
     """The reply in the body of a successful call.
 
@@ -177,31 +279,52 @@ def decode(api: API, raw: bytes) -> Reply:
         MalformedReplyError: it is no reply.
     """
     try:
-        return _chat_reply(raw) if api == "chat" else _responses_reply(raw)
+        return _chat_reply(_decode_chat(raw), raw) if api == "chat" else _responses_reply(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
         start = " ".join(raw[:200].decode("utf-8", "replace").split())
         raise MalformedReplyError(f"the reply is malformed ({error}): {start!r}") from None
 
 
-def _chat_reply(raw: bytes) -> Reply:
-    chat = _decode_chat(raw)
+def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
     if not chat.choices:
         raise MalformedReplyError("the reply has no choices")
     choice = chat.choices[0]
-    message = choice.message
-    refused = choice.finish_reason == "content_filter" or (message.refusal and not message.text)
+    message = choice.message or _ChatMessage()
+    text = message.text
+    refused = choice.finish_reason == "content_filter" or (message.refusal and not text)
     usage = Usage(requests=1)
     if chat.usage is not None:
         count(usage, chat.usage.prompt_tokens, chat.usage.completion_tokens)
         details(usage, chat.usage.prompt_tokens_details, chat.usage.completion_tokens_details)
     logprobs = choice.logprobs.content if choice.logprobs is not None else None
+    text = text or message.refusal or ""
+    calls: tuple[ToolCall, ...] = ()
+    back: dict[str, Any] = {"role": "assistant", "content": text or EMPTY}
+    called = message.tool_calls or ()
+    if message.function_call is not None and not called:
+        called = (_ChatCall(function=message.function_call),)
+    if called:
+        calls = _tool_calls(
+            [(one.id, one.function.name, one.function.arguments) for one in called if one.function],
+            raw,
+        )
+        back = {"role": "assistant", "content": text or None, "tool_calls": _calls_back(calls)}
+        for sent, one in zip(back["tool_calls"], called, strict=False):
+            if one.extra_content is not None:
+                sent["extra_content"] = one.extra_content
+        for name in ("reasoning_content", "reasoning", "reasoning_details"):
+            if getattr(message, name) is not None:
+                back[name] = getattr(message, name)
     return Reply(
-        text=message.text or message.refusal or "",
+        text=text,
         finish_reason=choice.finish_reason,
         problem="content_policy" if refused else None,
         model=chat.model,
         usage=usage,
         logprobs=_logprobs(logprobs),
+        tool_calls=calls,
+        reasoning=message.thoughts,
+        message=back,
         raw=raw,
     )
 
@@ -213,22 +336,122 @@ def _responses_reply(raw: bytes) -> Reply:
     ]
     text = "".join(part.text for part in parts if part.text)
     refusal = "".join(part.refusal for part in parts if part.refusal)
+    thoughts = [
+        part.text
+        for item in response.output
+        if item.type == "reasoning"
+        for part in (item.content or item.summary or ())
+        if part.text
+    ]
+    called = [item for item in response.output if item.type == "function_call"]
     reason = response.incomplete_details.reason if response.incomplete_details else None
-    if not parts and reason is None and response.status not in ("completed", None):
+    if not (parts or called) and reason is None and response.status not in ("completed", None):
         raise MalformedReplyError(f"the response has status {response.status!r} and no text")
     usage = Usage(requests=1)
     if response.usage is not None:
         count(usage, response.usage.input_tokens, response.usage.output_tokens)
         details(usage, response.usage.input_tokens_details, response.usage.output_tokens_details)
+    calls = _tool_calls([(one.call_id, one.name, one.arguments) for one in called], raw)
+    refused = reason == "content_filter" or (refusal and not text)
+    text = text or refusal
+    finished = "tool_calls" if calls else "stop"
+    back: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
+    if calls:
+        back["tool_calls"] = _calls_back(calls)
+        back["output"] = _output_back(response.output, back, calls)
     return Reply(
-        text=text or refusal,
-        finish_reason=reason or ("stop" if response.status == "completed" else response.status),
-        problem="content_policy" if reason == "content_filter" or (refusal and not text) else None,
+        text=text,
+        finish_reason=reason or (finished if response.status == "completed" else response.status),
+        problem="content_policy" if refused else None,
         model=response.model,
         usage=usage,
         logprobs=_logprobs(parts[0].logprobs if parts else None),
+        tool_calls=calls,
+        reasoning="\n\n".join(thoughts) or None,
+        message=back,
         raw=raw,
     )
+
+
+def _output_back(
+    output: Sequence[_Item], message: Message, calls: Sequence[ToolCall]
+) -> list[dict[str, Any]]:
+    """The items of a response, to be sent back: without ids, as nothing is stored there."""
+    items: list[dict[str, Any]] = [
+        {"type": "reasoning", "summary": [], "encrypted_content": item.encrypted_content}
+        for item in output
+        if item.type == "reasoning" and item.encrypted_content
+    ]
+    return items + _input_items(message)
+
+
+def _calls_back(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {
+                "name": call.name or "unnamed",
+                "arguments": json.dumps(call.arguments or {}),
+            },
+        }
+        for call in calls
+    ]
+
+
+def _tool_calls(
+    called: Sequence[tuple[str | None, str | None, Any]], raw: bytes
+) -> tuple[ToolCall, ...]:
+    calls: list[ToolCall] = []
+    ids: set[str] = set()
+    for index, (named, name, written) in enumerate(called):
+        # Made of the reply, so that a replay of it makes the same.
+        own = named or f"call_{hashlib.sha256(raw).hexdigest()[:12]}_{index}"
+        if own in ids:
+            own = f"{own}_{index}"
+        ids.add(own)
+        arguments, problem = parse_arguments(written)
+        text = written if isinstance(written, str) else json.dumps(written)
+        calls.append(
+            ToolCall(id=own, name=name or "", arguments=arguments, problem=problem, text=text)
+        )
+    return tuple(calls)
+
+
+def parse_arguments(written: Any) -> tuple[dict[str, Any] | None, str | None]:
+    """The arguments of a call, or why they cannot be read.
+
+    Beyond JSON objects: nothing at all means no arguments, an object written as a JSON text is
+    that object, line breaks within texts and quotes after the end are overlooked.
+    """
+    value = written
+    for _ in range(2):
+        if not isinstance(value, str):
+            break
+        if not value.strip():
+            return {}, None
+        try:
+            value, end = json.JSONDecoder(strict=False).raw_decode(text := value.strip())
+        except (ValueError, RecursionError) as error:
+            return None, f"the arguments are not valid JSON: {error}"
+        if text[end:].strip("\"'` \t\r\n"):
+            return None, f"the arguments are not valid JSON: text after their end: {text[end:]!r}"
+    if value is None:
+        return {}, None
+    if not isinstance(value, dict):
+        return None, f"the arguments must be a JSON object, not {json.dumps(value)[:100]}"
+    return value, None
+
+
+def _texts_in(value: Any) -> str:
+    """All texts of a nested list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_texts_in(one) for one in value)
+    if isinstance(value, dict):
+        return _texts_in(value.get("text") or value.get("summary") or value.get("thinking"))
+    return ""
 
 
 def count(usage: Usage, prompt: float | None, completion: float | None) -> None:
