@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from nanoeval_solvers.reply import Reply
     from nanoeval_solvers.tools import Tool, ToolChoice
 
+__all__ = ["OPENAI_URL", "APIModel", "check_url", "record_reply"]
+
 OPENAI_URL = "https://api.openai.com/v1"
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.usage import Usage
 
+__all__ = ["Price", "PriceTable", "price_of"]
+
 PriceTable = Mapping[str, Mapping[str, float]]
 """Model name → prices per million tokens: `prompt` and `completion`, and optionally `cached` (by
 default as `prompt`) and `reasoning` (by default as `completion`), in any unit."""

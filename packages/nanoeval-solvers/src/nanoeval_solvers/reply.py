@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from nanoeval_core.usage import Usage
 
+__all__ = ["Problem", "Reply", "TokenLogprobs", "ToolCall"]
+
 Problem = Literal["context_length", "content_policy"]
 """Why an endpoint gave no reply: the prompt is longer than the model's context, or its content is
 refused."""

@@ -29,6 +29,23 @@ from nanoeval_core.errors import ConfigError, NanoevalError
 from nanoeval_solvers._templates import Message, image_url
 from nanoeval_solvers.reply import Reply, ToolCall
 
+__all__ = [
+    "EMPTY",
+    "NUDGE",
+    "RESULT_LIMIT",
+    "Approve",
+    "Dialogue",
+    "Ended",
+    "Image",
+    "Tool",
+    "ToolChoice",
+    "ToolError",
+    "ToolResult",
+    "shortened",
+    "tool",
+    "tools_by_name",
+]
+
 RESULT_LIMIT = 16_384  # bytes of a result that the model is shown
 NUDGE = "Call one of the tools to go on."
 EMPTY = "(empty)"  # endpoints refuse messages without content
@@ -82,7 +99,7 @@ class Tool:
     ) -> None:
         functools.update_wrapper(self, function)
         self._made_of = (function, name, description)
-        self.name = name or getattr(function, "__name__", "")
+        self.name: str = name or function.__name__
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.name):
             raise ConfigError(
                 f"tool name {self.name!r}: give 1 to 64 letters, digits, '_' or '-', as in "
@@ -102,9 +119,10 @@ class Tool:
     def __reduce__(self) -> Any:
         # A decorated function is found again under its name, any other is pickled with the tool.
         found: Any = sys.modules.get(self.__module__)
-        for part in self.__qualname__.split("."):
+        name: str = vars(self)["__qualname__"]
+        for part in name.split("."):
             found = getattr(found, part, None)
-        return self.__qualname__ if found is self else (Tool, self._made_of)
+        return name if found is self else (Tool, self._made_of)
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return await self._made_of[0](*args, **kwargs)

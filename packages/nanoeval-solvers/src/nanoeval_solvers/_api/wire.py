@@ -300,9 +300,9 @@ def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
     text = text or message.refusal or ""
     calls: tuple[ToolCall, ...] = ()
     back: dict[str, Any] = {"role": "assistant", "content": text or EMPTY}
-    called = message.tool_calls or ()
+    called = message.tool_calls or []
     if message.function_call is not None and not called:
-        called = (_ChatCall(function=message.function_call),)
+        called = [_ChatCall(function=message.function_call)]
     if called:
         calls = _tool_calls(
             [(one.id, one.function.name, one.function.arguments) for one in called if one.function],
