@@ -18,7 +18,7 @@ MEMORY = Path("/dev/shm")
 N = 240
 HELD = 40  # of them, until they are let go
 POOL = {"experimental_use_multiprocessing": True, "num_processes": 2, "concurrency": 4}
-PLACES = "SELECT events FROM event_log WHERE typeof(events) = 'text'"
+PLACES = "SELECT segment FROM event_log WHERE segment IS NOT NULL"
 
 pytestmark = [
     pytest.mark.skipif(not os.access(MEMORY, os.W_OK), reason="needs a memory file system"),

@@ -21,8 +21,8 @@ import pytest
 from nanoeval import EvalSpec, RunnerArgs, Task, run
 from nanoeval.recorder import dummy_recorder
 from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.rows import Completion, ExchangeRequest, NewEval
-from nanoeval_runner._queue.store import connect
 
 from tests.support.gates import POOL, Gate, GatedEval, spec
 from tests.support.processes import gated_run, query
@@ -102,8 +102,8 @@ def test_concurrency_is_exact_over_processes_and_changes_from_another(folders: P
             inside.append(gate.arrival())
             assert leased() == [3]
             change = (
-                "import sys, pathlib; from nanoeval_runner._queue import store, transactions; "
-                "c = store.connect(pathlib.Path(sys.argv[1])); "
+                "import sys, pathlib; from nanoeval_runner._queue import connection, transactions; "
+                "c = connection.connect(pathlib.Path(sys.argv[1])); "
                 "transactions.set_concurrency(c, 1, 5)"
             )
             subprocess.run([sys.executable, "-c", change, str(path)], check=True)
@@ -132,7 +132,7 @@ def test_each_executor_enters_the_context_once_and_says_who_it_is(folders: Path)
             assert {(a.stage, a.pid) for a in leaving} == {("leave", pid) for pid in pids}
         assert outcome[0]["n"] == 4
     (path,) = (folders / "state").glob("*.db")
-    rows = query(folders, "SELECT pid, name, kind, state FROM executor", path.stem)
+    rows = query(folders, "SELECT pid, name, pool, state FROM executor", path.stem)
     assert sorted(rows) == sorted((p, n, "multiprocess", "stopped") for p, n in pids.items())
     assert os.getpid() not in pids
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.paths import SUFFIX
-from nanoeval_runner._queue.store import connect
+from nanoeval_runner._queue.connection import connect
+from nanoeval_runner._queue.paths import SUFFIX, create_private
 
 WriteRecord = Callable[..., Path]
 
@@ -128,6 +128,7 @@ def state_without_evals(tmp_path: Path) -> Path:
     """The state file of a run that has begun and not said yet which evals it runs."""
     (tmp_path / "state").mkdir(mode=0o700, exist_ok=True)
     file = tmp_path / "state" / f"just-begun{SUFFIX}"
+    create_private(file)
     with contextlib.closing(connect(file)) as connection:
         transactions.create_schema(connection, "just-begun")
     return file

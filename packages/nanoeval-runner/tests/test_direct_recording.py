@@ -13,7 +13,7 @@ from nanoeval import run
 from nanoeval_recorder import evallib_recorder, read
 from nanoeval_recorder.events import Match
 from nanoeval_runner import _recording as recording
-from nanoeval_runner._queue import event_log, store
+from nanoeval_runner._queue import event_log
 
 from tests.support.recorded_eval import make_spec
 
@@ -61,23 +61,37 @@ def test_a_transaction_that_fails_takes_its_events_back(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit fails once, after the events were written; the executor hands them in again."""
-    real = store.exchange_and_record
+    real = recording.exchange
     failed: list[int] = []
 
-    def exchange(connection: sqlite3.Connection, request: Any, sink: Any) -> Any:
-        if failed or not any(c.events for c in request.completions):
-            return real(connection, request, sink)
-        for completion in request.completions:
-            if completion.events:
-                sink.write(completion.eval_id, [completion.events])
-        failed.append(1)
-        (record,) = (folders / "records").iterdir()
-        assert any(isinstance(e, Match) for e in read(record))
-        sink.settle(committed=False)
-        assert not any(isinstance(e, Match) for e in read(record))
-        return real(connection, request, sink)
+    def exchange(connection: sqlite3.Connection, request: Any, before_commit: Any) -> Any:
+        def fail(completions: Any) -> Any:
+            positions = before_commit(completions)
+            (record,) = (folders / "records").iterdir()
+            if positions and not failed:
+                failed.append(1)
+                assert any(isinstance(e, Match) for e in read(record))
+                raise sqlite3.OperationalError("the commit failed")
+            return positions
 
-    monkeypatch.setattr(store, "exchange_and_record", exchange)
+        try:
+            return real(connection, request, fail)
+        except sqlite3.OperationalError:
+            for writer in writers:
+                writer.settle(committed=False)
+            (record,) = (folders / "records").iterdir()
+            assert not any(isinstance(e, Match) for e in read(record))
+            return real(connection, request, before_commit)
+
+    writers: list[recording.RecordWriter] = []
+    made = recording.RecordWriter.__init__
+
+    def remember(self: recording.RecordWriter, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        writers.append(self)
+
+    monkeypatch.setattr(recording.RecordWriter, "__init__", remember)
+    monkeypatch.setattr(recording, "exchange", exchange)
     asyncio.run(run(make_spec(evallib_recorder(), n=50)))
     assert failed
     assert_whole(folders, 50)

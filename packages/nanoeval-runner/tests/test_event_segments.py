@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from nanoeval_core.errors import StateError
 from nanoeval_runner._queue import event_segments, sql, transactions
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.event_segments import (
     SMALLEST,
     SegmentWriter,
@@ -18,13 +19,14 @@ from nanoeval_runner._queue.event_segments import (
     read_segment,
     remove_recorded,
 )
-from nanoeval_runner._queue.store import connect
+from nanoeval_runner._queue.paths import create_private
 
 LARGE = b"x" * SMALLEST
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    create_private(tmp_path / "state.db")
     with contextlib.closing(connect(tmp_path / "state.db")) as connection:
         transactions.create_schema(connection, "state")
         yield connection
@@ -75,7 +77,7 @@ def test_a_segment_goes_when_its_executor_has_begun_another(
     executor_id = transactions.add_executor(connection, "a", "multiprocess", 1, "here")
     writer = SegmentWriter(folder, executor_id)
     place = writer.append(LARGE)
-    connection.execute(sql.LOG_EVENTS, (1, place))
+    connection.execute(sql.LOG_EVENTS, (1, None, place))
     writer.append(LARGE)
     remove_recorded(connection, folder)
     assert names(folder) == {f"{executor_id}-1.events"}  # waits to be recorded
@@ -97,8 +99,8 @@ def test_a_copy_holds_the_events_themselves(
     connection: sqlite3.Connection, folder: Path, tmp_path: Path
 ) -> None:
     with contextlib.closing(SegmentWriter(folder, 1)) as writer:
-        connection.execute(sql.LOG_EVENTS, (1, writer.append(LARGE)))
-    connection.execute(sql.LOG_EVENTS, (1, b"short"))
+        connection.execute(sql.LOG_EVENTS, (1, None, writer.append(LARGE)))
+    connection.execute(sql.LOG_EVENTS, (1, b"short", None))
     with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         connection.backup(copy)
         fill_in(copy, folder)

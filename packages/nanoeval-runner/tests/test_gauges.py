@@ -13,7 +13,7 @@ def executor(number: int, state: str, **gauges: float) -> ExecutorRow:
     return ExecutorRow(
         id=number,
         name=f"pool-{number}",
-        kind="pool",
+        pool="pool",
         pid=number,
         host="here",
         state=state,

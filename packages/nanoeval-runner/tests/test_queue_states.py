@@ -29,9 +29,10 @@ from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.usage import Usage
 from nanoeval_runner._payloads import load_result
 from nanoeval_runner._queue import event_log, transactions
+from nanoeval_runner._queue.connection import connect
+from nanoeval_runner._queue.paths import create_private
 from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease, NewEval
-from nanoeval_runner._queue.states import MAX_LOSSES, crowd
-from nanoeval_runner._queue.store import connect
+from nanoeval_runner._queue.states import MAX_LOSSES, most_in_flight
 
 KINDS = ("in_process", "multiprocess")
 Identity = tuple[int, str, int]
@@ -66,7 +67,7 @@ def new_eval(number: int, expected: Expected) -> NewEval:
     return NewEval(
         name=f"eval-{number}",
         run_id=f"run-{number}",
-        kind=expected.kind,
+        pool=expected.kind,
         concurrency=expected.asked,
         model_name=None,
         arguments="{}",
@@ -81,6 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "set.db"
+        create_private(self.path)
         self.db = connect(self.path)
         self.db.execute("PRAGMA synchronous = OFF")
         self.clock = 1000.0
@@ -192,7 +194,7 @@ class QueueMachine(RuleBasedStateMachine):
             completions=completions,
             want=want,
             ready_evals=sorted(self.evals),
-            kind=executor.kind,
+            pool=executor.kind,
             with_payload=executor.kind != "in_process",
             in_flight=len(executor.held),
             losses=max((lease.losses for lease in executor.held.values()), default=0),
@@ -224,7 +226,7 @@ class QueueMachine(RuleBasedStateMachine):
                 assert lease.payload == b"payload"
             executor.held[lease.task_id] = lease
         if reply.leases:
-            most = crowd(max(lease.losses for lease in executor.held.values()))
+            most = most_in_flight(max(lease.losses for lease in executor.held.values()))
             assert most is None or len(executor.held) <= most
         for eval_id in {lease.eval_id for lease in reply.leases}:
             expected = self.evals[eval_id]
@@ -472,6 +474,7 @@ TestQueueMachine.settings = settings(
 def test_two_connections_never_hold_the_same_task(tmp_path: Path) -> None:
     """What the machine does in turns, by two connections whose transactions overlap."""
     path = tmp_path / "set.db"
+    create_private(path)
     with contextlib.closing(connect(path)) as db, contextlib.closing(connect(path)) as other:
         transactions.create_schema(db, "set")
         eval_id = transactions.add_eval(db, new_eval(0, Expected("multiprocess", None)), 0.0)

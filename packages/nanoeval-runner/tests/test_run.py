@@ -26,9 +26,9 @@ from nanoeval_runner import run, validate
 from nanoeval_runner._executors import loop as executor_loop
 from nanoeval_runner._exit_stack import global_exit_stack
 from nanoeval_runner._queue import backup, transactions
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import state_dir
-from nanoeval_runner._queue.store import connect
-from nanoeval_runner.state_reader import StateReader, state_files
+from nanoeval_runner.state_files import StateReader, state_paths
 
 RESUME = "python -m nanoeval.bin.resume run_set_id="
 
@@ -679,9 +679,9 @@ def test_a_summary_that_json_cannot_say_costs_nothing() -> None:
 
     summary = asyncio.run(run(EvalSpec(eval=Odd(), runner=RunnerArgs(should_backup=False))))
     assert summary["by"]["easy", 1] == 0.5
-    (file,) = state_files(state_dir())
+    (file,) = state_paths(state_dir())
     with StateReader(file) as reader:
-        (row,) = reader.snapshot().evals
+        (row,) = reader.read().evals
     assert row.state == "done"
     stored = json.loads(row.summary or "")
     assert stored["by"] == {"('easy', 1)": 0.5, "3": 0.25, "null": 1}

@@ -59,7 +59,7 @@ class RunInfo:
         """Those that could run its tasks, while its run set has state."""
         if self.state_file is None or self.row is None:
             return []
-        return [one for one in self.state_file.executors if one.kind == self.row.kind]
+        return [one for one in self.state_file.executors if one.pool == self.row.pool]
 
     @property
     def hosts(self) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nanoeval_core.errors import StateError
 from nanoeval_core.spec import check_run_set_id
-from nanoeval_runner.state_files import resumable, state_dir, state_file
+from nanoeval_runner.state_files import state_dir, state_file, state_paths
 
 
 def find_state_file(run_set_id: str | None) -> Path:
@@ -15,7 +15,7 @@ def find_state_file(run_set_id: str | None) -> Path:
     Raises:
         StateError: there is none; names those that are there.
     """
-    known = resumable()
+    known = state_paths()
     if run_set_id is None:
         if known:
             return known[0]

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import ConfigError, NanoevalError
-from nanoeval_runner.state_files import SUFFIX
-from nanoeval_runner.state_reader import set_concurrency, state_files
+from nanoeval_runner.state_files import SUFFIX, set_concurrency, state_paths
 
 from nanoeval_monitor._live_run_set import LiveRunSet, changed_at
 from nanoeval_monitor._run_list import RunList
@@ -63,7 +62,7 @@ class LiveFeed:
     def _files(self) -> list[Path]:
         if self._folder.suffix == SUFFIX:
             return [self._folder] if self._folder.exists() else []
-        return state_files(self._folder)[:MAX_RUN_SETS]
+        return state_paths(self._folder)[:MAX_RUN_SETS]
 
     def _read(self, file: Path, stamp: int) -> None:
         known = self._sets.get(file)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import NanoevalError
-from nanoeval_runner.state_files import EvalRow, ExecutorRow
-from nanoeval_runner.state_reader import Snapshot, StateReader
+from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateFile, StateReader
 
 from nanoeval_monitor._failure_kinds import FailureKinds
 from nanoeval_monitor._live_history import History, Point, quantile
@@ -63,7 +62,7 @@ class LiveRunSet:
         """
         now = time.time() if now is None else now
         with StateReader(self.file) as reader:
-            snapshot = reader.snapshot()
+            snapshot = reader.read()
             self._read_failures(reader)
             durations = [
                 reader.durations(row, since=now - LATENCY_WINDOW, span=LATENCY_SPAN)
@@ -175,7 +174,7 @@ def _parsed(text: str | None) -> Any:
         return None
 
 
-def _state(snapshot: Snapshot, now: float, written_at: float) -> str:
+def _state(snapshot: StateFile, now: float, written_at: float) -> str:
     """`going`, `over`, or `silent`: evals should be running and nobody says so.
 
     Before the first executor there is the file's own time: an eval may queue tasks for long.
@@ -192,7 +191,7 @@ def _executor(row: ExecutorRow, now: float) -> dict[str, Any]:
     running = _parsed(row.running)
     return {
         "name": row.name,
-        "kind": row.kind,
+        "kind": row.pool,
         "pid": row.pid,
         "host": row.host,
         "state": row.state,

@@ -31,11 +31,14 @@ from nanoeval_runner._executors.watchdog import BEAT_SECONDS
 from nanoeval_runner._garbage import collected_rarely
 from nanoeval_runner._inspection import describe, start_aiomonitor
 from nanoeval_runner._monitors import MonitorBeside
-from nanoeval_runner._queue import backup
-from nanoeval_runner._queue.paths import check_owner, state_file
+from nanoeval_runner._queue import backup, transactions
+from nanoeval_runner._queue.connection import connect
+from nanoeval_runner._queue.event_segments import remove_recorded
+from nanoeval_runner._queue.paths import check_owner, create_private, shared_dir, state_file
 from nanoeval_runner._queue.rows import Completion
-from nanoeval_runner._queue.store import Store, connect, create_private
+from nanoeval_runner._queue.store import Store
 from nanoeval_runner._queue.transactions import silent_executors
+from nanoeval_runner._recording import RecordingSource
 from nanoeval_runner._signals import SignalGuard, say
 from nanoeval_runner._task_group import task_group
 from nanoeval_runner.run_log import RunLog
@@ -63,6 +66,7 @@ class Engine:
         self.run_set_id = run_set_id
         self.path: Path = state_file(run_set_id)
         self.store = Store(self.path)
+        self.source = RecordingSource(self.store)
         self.resumed = False
         self.runs: dict[int, EvalRun] = {}
         self.taken: set[int] = set()
@@ -125,13 +129,13 @@ class Engine:
         create_private(self.path)
         await self.store.__aenter__()
         try:
-            if exists and await self.store.check():
+            if exists and await self.store.call(transactions.check_schema, str(self.path)):
                 self.resumed = True
-                await self.store.recover()
+                await self.store.call(transactions.recover)
                 self._check_pages = True
-                self._results_seq = await self.store.last_result_seq()
+                self._results_seq = await self.store.call(transactions.last_result_seq)
             else:
-                await self.store.initialise(self.run_set_id)
+                await self.store.call(transactions.create_schema, self.run_set_id)
         except BaseException:
             await self.store.__aexit__(None, None, None)
             raise
@@ -199,7 +203,7 @@ class Engine:
             if self._backup is not None:
                 await self._backup.write_last()
             if self.failure is None:
-                await self.store.remove_last_segments()
+                await self.store.call(remove_recorded, shared_dir(self.path), all_ended=True)
             await self.store.__aexit__(None, None, None)
             await self._log.finish()
         self._unlock()
@@ -215,13 +219,13 @@ class Engine:
             self._backup = backup.Backup(self.path, run.spec.runner.backup_interval)
         if run.kind == in_process.KIND:
             if self._local is None:
-                self._local = InProcessExecutor(self.store, self, self)
+                self._local = InProcessExecutor(self.store, self.source, self, self)
                 await self._local.start()
                 assert self._group is not None  # noqa: S101  open() came first
                 self._group.create_task(self._local.serve(), name="executor main")
         else:
             await self._start_pool(run)
-        await self.store.start_eval(run.eval_id)
+        await self.store.call(transactions.start_eval, run.eval_id)
         self.wake()
 
     async def _start_pool(self, run: EvalRun) -> None:
@@ -301,25 +305,28 @@ class Engine:
             self._notify()
 
     async def _read_some(self) -> bool:
-        batches = await self.store.read_results(self._results_seq, READ_BATCHES)
+        batches = await self.store.call(transactions.read_results, self._results_seq, READ_BATCHES)
         for batch in batches:
             self._results_seq = batch.seq
             run = self.runs.get(batch.eval_id)
             if run is not None:
-                payloads = {i: await self.store.get_payload(i) for i in run.unknown(batch)}
+                payloads = {
+                    i: await self.store.call(transactions.get_payload, i)
+                    for i in run.unknown(batch)
+                }
                 run.read(batch, payloads)
         return len(batches) == READ_BATCHES
 
     async def _collect_failures(self) -> None:
         from nanoeval_runner._failures import load_failure  # noqa: PLC0415
 
-        for row in await self.store.list_evals():
+        for row in await self.store.call(transactions.list_evals):
             run = self.runs.get(row.id)
             if run is None:
                 continue
             run.retries = row.retries
             if row.state == "failed" and not run.errors:
-                error = await self.store.get_eval_error(row.id)
+                error = await self.store.call(transactions.get_eval_error, row.id)
                 if error is not None:
                     run.fail(load_failure(error))
 
@@ -330,12 +337,17 @@ class Engine:
         limits: object = None
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            rows = await self.store.list_evals()
-            now = ([r.concurrency for r in rows], await self.store.get_metadata("global_limit"))
+            rows = await self.store.call(transactions.list_evals)
+            now = (
+                [r.concurrency for r in rows],
+                await self.store.call(transactions.get_metadata, "global_limit"),
+            )
             if limits is not None and now != limits:
                 self.wake()
             limits = now
-            await self.store.set_elapsed([(run.elapsed, run.eval_id) for run in self.runs.values()])
+            await self.store.call(
+                transactions.set_elapsed, [(run.elapsed, run.eval_id) for run in self.runs.values()]
+            )
             if self._pools:
                 self._results_wanted.set()
             if self._backup is not None:
@@ -364,7 +376,7 @@ class Engine:
 
     async def _end_silent(self, executor_id: int) -> None:
         log.warning("executor %s went silent: its tasks go to others", executor_id)
-        await self.store.end_executor(executor_id, died=True)
+        await self.store.call(transactions.end_executor, executor_id, died=True)
         self.wake()
 
     # --- interruption
@@ -406,7 +418,7 @@ class Engine:
         if self._local is not None and self._local.loop is not None:
             await start_aiomonitor(self._local.loop.run_context)
         await asyncio.sleep(2 * BEAT_SECONDS)  # executors publish with their next heartbeat
-        say(describe(await self.store.list_executors(), slowest))
+        say(describe(await self.store.call(transactions.list_executors), slowest))
 
     def resume_hint(self) -> str:
         """The command that goes on with this run set."""
@@ -420,7 +432,7 @@ class Engine:
 
     async def drain(self, run: EvalRun, grace: float) -> None:
         """Give the eval's tasks in flight `grace` seconds, then give them back to the queue."""
-        await self.store.drain_eval(run.eval_id)
+        await self.store.call(transactions.drain_eval, run.eval_id)
         deadline = time.monotonic() + grace
         await self._until_idle(run, deadline)
         await self.release(run)
@@ -429,14 +441,14 @@ class Engine:
         """Give what the eval has in flight back to the queue, now."""
         if self.killed:
             return
-        await self.store.stop_eval(run.eval_id)
+        await self.store.call(transactions.stop_eval, run.eval_id)
         self.wake()
         await self._until_idle(run, time.monotonic() + INTERRUPT_SETTLE_SECONDS)
 
     async def _until_idle(self, run: EvalRun, deadline: float) -> None:
         while True:
             changed = self.changed
-            row = await self.store.get_eval(run.eval_id)
+            row = await self.store.call(transactions.get_eval, run.eval_id)
             left = deadline - time.monotonic()
             if not row.leased or left <= 0 or self.failure is not None:
                 return

@@ -16,6 +16,7 @@ from nanoeval_runner._display.board import boards
 from nanoeval_runner._display.surfaces import choose_surface
 from nanoeval_runner._display.tally import Tally
 from nanoeval_runner._display.view import View
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner.arguments import describe_arguments, model_in
 from nanoeval_runner.summary_text import summary_text
@@ -143,7 +144,7 @@ class Progress:
             if summary is None:
                 return
             text = summary_text(summary)
-            await self.engine.store.set_partial_summary(self.run.eval_id, text)
+            await self.engine.store.call(transactions.set_partial_summary, self.run.eval_id, text)
             log.info("partial summary of eval %r: %s", self.run.name, text)
             self._board.surface.say(f"{self.view.line()}\n    {_in_short(summary)}")
             # Summing up many results takes long; the run must not spend its time on that.

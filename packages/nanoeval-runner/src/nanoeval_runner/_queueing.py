@@ -10,6 +10,7 @@ from nanoeval_core.task import Task
 from nanoeval_runner._engine import Engine
 from nanoeval_runner._eval_run import EvalRun, Phase
 from nanoeval_runner._payloads import dump_task
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._signals import say
 from nanoeval_runner._task_group import task_group
 
@@ -51,10 +52,10 @@ class Queueing:
         """
         store, eval_id = self._engine.store, self._run.eval_id
         asked = None if tasks is None else {(t.question_id, t.attempt_id): t for t in tasks}
-        queued, newest = await store.list_queued(eval_id)
+        queued, newest = await store.call(transactions.list_queued, eval_id)
         dropped = [r.task_id for r in queued if asked is not None and r.identity not in asked]
         if dropped:
-            await store.drop_tasks(eval_id, dropped)
+            await store.call(transactions.drop_tasks, eval_id, dropped)
             gone = set(dropped)
             queued = [r for r in queued if r.task_id not in gone]
         self._run.resumed(queued, asked)
@@ -64,8 +65,12 @@ class Queueing:
         known = {r.identity for r in queued}
         position = 0
         while True:
-            rows = await store.list_final(
-                eval_id, (position, newest), MOST_ENQUEUED, payload=asked is None
+            rows = await store.call(
+                transactions.list_final,
+                eval_id,
+                (position, newest),
+                MOST_ENQUEUED,
+                payload=asked is None,
             )
             if not rows:
                 break
@@ -107,4 +112,6 @@ class Queueing:
 
     async def _write(self, chunk: Sequence[Task], payloads: list[tuple[str, int, bytes]]) -> None:
         # In one step of one task: an executor of a resumed eval may claim them right after.
-        self._run.queued(chunk, await self._engine.store.enqueue(self._run.eval_id, payloads))
+        self._run.queued(
+            chunk, await self._engine.store.call(transactions.enqueue, self._run.eval_id, payloads)
+        )

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import anyio.to_thread
 from nanoeval_core.recorder_protocol import TransactionalRecorder
 
+from nanoeval_runner._queue import event_log
+from nanoeval_runner._queue.exchange import exchange
+from nanoeval_runner._queue.paths import shared_dir
+from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest
 from nanoeval_runner._queue.store import Store
 
 log = logging.getLogger("nanoeval.runner")
@@ -57,6 +62,7 @@ class RecordWriter:
         self, store: Store, eval_id: int, recorder: TransactionalRecorder, *, in_driver: bool
     ) -> None:
         self._store = store
+        self._folder = shared_dir(store.path)
         self._eval_id = eval_id
         self._recorder = recorder
         self._more = asyncio.Event()
@@ -93,10 +99,11 @@ class RecordWriter:
         if not self._may_be_direct or self.failure is not None:
             return True
 
-        def switch() -> None:
-            self._direct = True
+        def switch(connection: sqlite3.Connection) -> bool:
+            self._direct = not event_log.has_events(connection, self._eval_id)
+            return self._direct
 
-        self._may_be_direct = not await self._store.has_no_events(self._eval_id, switch)
+        self._may_be_direct = not await self._store.call(switch)
         return not self._may_be_direct
 
     def write_directly(self, events: list[bytes]) -> str | None:
@@ -135,8 +142,8 @@ class RecordWriter:
         if self.failure is not None:
             return False
         try:
-            up_to, chunks = await self._store.read_events(
-                self._eval_id, self._written, COMMITS_A_WRITE
+            up_to, chunks = await self._store.call(
+                event_log.read_events, self._folder, self._eval_id, self._written, COMMITS_A_WRITE
             )
             if not chunks:
                 return False
@@ -148,7 +155,9 @@ class RecordWriter:
             self.fail(error)
             return False
         self._written = up_to
-        await self._store.events_recorded(self._eval_id, position, up_to)
+        await self._store.call(
+            event_log.events_recorded, self._folder, self._eval_id, position, up_to
+        )
         return True
 
     def fail(self, error: BaseException) -> None:
@@ -176,3 +185,44 @@ class _Guard(contextlib.AbstractContextManager[None]):
             self._writer.fail(exc)
             return True
         return False
+
+
+class RecordingSource:
+    """The queue of the driver's own executor: events are recorded with the results they belong to.
+
+    Attributes:
+        writers: the writer of each eval's record.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.writers: dict[int, RecordWriter] = {}
+
+    async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        return await self._store.call(self._exchange, request)
+
+    async def fail_eval(self, eval_id: int, error: bytes) -> None:
+        await self._store.fail_eval(eval_id, error)
+
+    def _exchange(self, connection: sqlite3.Connection, request: ExchangeRequest) -> ExchangeReply:
+        committed = False
+        try:
+            reply = exchange(connection, request, self._write)
+            committed = True
+        finally:
+            for writer in list(self.writers.values()):
+                writer.settle(committed=committed)
+        return reply
+
+    def _write(self, completions: Sequence[Completion]) -> dict[int, str]:
+        events: dict[int, list[bytes]] = {}
+        for completion in completions:
+            if completion.events:
+                events.setdefault(completion.eval_id, []).append(completion.events)
+        positions = {}
+        for eval_id, chunks in events.items():
+            writer = self.writers.get(eval_id)
+            position = writer.write_directly(chunks) if writer is not None else None
+            if position is not None:
+                positions[eval_id] = position
+        return positions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -15,8 +14,8 @@ from nanoeval_core.spec import EvalSpec, check_run_set_id
 
 from nanoeval_runner import _origin as origin
 from nanoeval_runner._engine import Engine
-from nanoeval_runner._queue import backup
-from nanoeval_runner._queue.paths import SUFFIX, state_dir, state_file
+from nanoeval_runner._queue import backup, transactions
+from nanoeval_runner._queue.paths import state_file, state_paths
 from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run import Session, joined
@@ -49,7 +48,7 @@ async def resume(
     check_run_set_id(run_set_id)
     await anyio.to_thread.run_sync(_require, run_set_id)
     async with joined(run_set_id) as engine:
-        rows = await engine.store.list_evals()
+        rows = await engine.store.call(transactions.list_evals)
         if not rows:
             raise StateError(
                 f"run set {run_set_id!r} holds no evals: it ended before its tasks were queued. "
@@ -96,7 +95,7 @@ async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:
     check_run_set_id(run_set_id)
     await anyio.to_thread.run_sync(_require, run_set_id)
     async with joined(run_set_id) as engine:
-        rows = await engine.store.list_evals()
+        rows = await engine.store.call(transactions.list_evals)
         for row in rows:
             if row.run_id == run_id:
                 return await Session(engine, await _load_spec(engine, row), stored=row).run()
@@ -106,18 +105,11 @@ async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:
         )
 
 
-def resumable() -> list[Path]:
-    """The state files that exist, newest first."""
-    return sorted(
-        state_dir().glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-
-
 def _require(run_set_id: str) -> None:
     path = state_file(run_set_id)
     if path.exists() or backup.restore(run_set_id, path):
         return
-    known = ", ".join(path.stem for path in resumable()[:5]) or "none"
+    known = ", ".join(path.stem for path in state_paths()[:5]) or "none"
     raise StateError(
         f"there is no run set {run_set_id!r}: no {path}, and no backup of it. "
         f"The newest that can be resumed: {known}"
@@ -125,7 +117,7 @@ def _require(run_set_id: str) -> None:
 
 
 async def _load_spec(engine: Engine, row: EvalRow) -> EvalSpec:
-    blob, _ = await engine.store.get_eval_spec(row.id)
+    blob, _ = await engine.store.call(transactions.get_eval_spec, row.id)
     if blob is None:
         raise StateError(
             f"eval {row.name!r} of run set {engine.run_set_id!r} could not be pickled when it was "

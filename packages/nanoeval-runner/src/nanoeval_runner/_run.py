@@ -43,6 +43,7 @@ from nanoeval_runner._executors.engines import check_executor
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._monitors import find_monitor
 from nanoeval_runner._progress import Progress, announced_if_slow
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._queueing import Queueing
@@ -193,7 +194,7 @@ class Session:
         described = arguments.describe_arguments(self.spec.eval)
         rows = [
             row
-            for row in await self.engine.store.list_evals()
+            for row in await self.engine.store.call(transactions.list_evals)
             if row.name == name and row.id not in self.engine.taken | self.engine.runs.keys()
         ]
         for row in rows:
@@ -233,7 +234,7 @@ class Session:
         new = NewEval(
             name=run_spec.eval_name,
             run_id=run_spec.run_id,
-            kind=self.kind,
+            pool=self.kind,
             concurrency=self.spec.runner.concurrency,
             model_name=self.spec.runner.model_name,
             arguments=arguments.describe_arguments(self.spec.eval),
@@ -244,12 +245,12 @@ class Session:
         )
         store = self.engine.store
         if row is None:
-            eval_id = await store.add_eval(new, time.time())
+            eval_id = await store.call(transactions.add_eval, new, time.time())
             self.engine.created.add(eval_id)
             self.engine.taken.add(eval_id)
         else:
             eval_id = row.id
-            await store.reopen_eval(eval_id, new)
+            await store.call(transactions.reopen_eval, eval_id, new)
         eval_run = EvalRun(self.spec, eval_id, self.kind, encoder)
         eval_run.elapsed_before = row.elapsed if row is not None else 0.0
         return eval_run
@@ -261,7 +262,7 @@ class Session:
         recorder = recorded.recorder
         in_driver = self.kind == in_process.KIND
         writer = RecordWriter(engine.store, eval_run.eval_id, recorder, in_driver=in_driver)
-        engine.store.sink.writers[eval_run.eval_id] = writer
+        engine.source.writers[eval_run.eval_id] = writer
         eval_run.on_events = writer.poke
         if recorded.row is not None:
             with writer.guarded():
@@ -293,7 +294,7 @@ class Session:
             eval_run.phase = Phase.OVER
             engine.forget(eval_run)
             engine.taken.discard(eval_run.eval_id)
-            del engine.store.sink.writers[eval_run.eval_id]
+            del engine.source.writers[eval_run.eval_id]
             progress.close()
 
     async def _wind_down(self, eval_run: EvalRun) -> None:
@@ -303,7 +304,9 @@ class Session:
         elif eval_run.remaining > 0:
             await self.engine.drain(eval_run, self.spec.runner.shutdown_grace)
         await self.engine.remove(eval_run)
-        await self.engine.store.set_elapsed([(eval_run.elapsed, eval_run.eval_id)])
+        await self.engine.store.call(
+            transactions.set_elapsed, [(eval_run.elapsed, eval_run.eval_id)]
+        )
 
     # --- the end
 
@@ -326,8 +329,12 @@ class Session:
             await self._stop_early(eval_run, summary, progress)
         with writer.guarded():
             await anyio.to_thread.run_sync(recorded.recorder.record_final_report, summary)
-        await store.finish_eval(
-            eval_run.eval_id, EvalState.DONE, summary_text(summary), eval_run.elapsed
+        await store.call(
+            transactions.finish_eval,
+            eval_run.eval_id,
+            EvalState.DONE,
+            summary_text(summary),
+            eval_run.elapsed,
         )
         progress.finish(summary)
         self._notify(f"{eval_run.name}: finished", summary_text(summary))
@@ -348,7 +355,7 @@ class Session:
             )
             await self._note_failure(eval_run)
             raise
-        row = await self.engine.store.get_eval(eval_run.eval_id)
+        row = await self.engine.store.call(transactions.get_eval, eval_run.eval_id)
         if row.usage.requests or row.usage.cache_hits:
             summary.setdefault("usage", _usage(row))
         return {**summary, "run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
@@ -358,7 +365,8 @@ class Session:
     ) -> None:
         """Write the summary of what is there, then end the run as interrupted or over budget."""
         engine = self.engine
-        await engine.store.finish_eval(
+        await engine.store.call(
+            transactions.finish_eval,
             eval_run.eval_id,
             EvalState.STOPPED,
             summary_text({**summary, "partial": True}),
@@ -385,8 +393,10 @@ class Session:
         """Have the state file say `failed`: while its tasks were given back it was `stopped`."""
         with contextlib.suppress(StateError):  # where the file is what failed
             id, store = eval_run.eval_id, self.engine.store
-            summary = (await store.get_eval(id)).summary
-            await store.finish_eval(id, EvalState.FAILED, summary, eval_run.elapsed)
+            summary = (await store.call(transactions.get_eval, id)).summary
+            await store.call(
+                transactions.finish_eval, id, EvalState.FAILED, summary, eval_run.elapsed
+            )
 
     def _failure(self, eval_run: EvalRun) -> BaseException:
         state_errors = [e for e in eval_run.errors if isinstance(e, StateError)]

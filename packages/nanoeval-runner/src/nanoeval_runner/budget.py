@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from nanoeval_core.spec import RunnerArgs
 from nanoeval_core.usage import Usage
 
+from nanoeval_runner._queue import transactions
+
 if TYPE_CHECKING:
     from nanoeval_runner._engine import Engine
     from nanoeval_runner._eval_run import EvalRun
@@ -92,7 +94,7 @@ async def watch_budget(run: EvalRun, engine: Engine) -> None:
     runner, shared = run.spec.runner, _shared.get()
     while not run.over.is_set():
         changed = engine.changed
-        row = await engine.store.get_eval(run.eval_id)
+        row = await engine.store.call(transactions.get_eval, run.eval_id)
         if shared is not None:
             shared.note(run, row.usage)
         reason = _reached(row.usage, runner.budget_tokens, runner.budget_cost)

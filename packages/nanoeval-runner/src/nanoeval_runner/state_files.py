@@ -1,4 +1,7 @@
-"""State files as commands see them: read-only, whether their run goes on or not."""
+"""State files for those who look at them: read-only, whether their run goes on or not.
+
+In WAL mode readers and the writer do not wait for each other. Every method is one short read.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from nanoeval_core.errors import ConfigError, StateError
 
-from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue import sql, transactions
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import (
     SUFFIX,
     backup_location,
@@ -21,11 +27,9 @@ from nanoeval_runner._queue.paths import (
     on_memory_file_system,
     state_dir,
     state_file,
+    state_paths,
 )
 from nanoeval_runner._queue.rows import EvalRow, ExecutorRow, FailedAttempt
-from nanoeval_runner._queue.sql import SCHEMA_VERSION
-from nanoeval_runner._queue.store import Store, connect
-from nanoeval_runner._resume import resumable
 
 __all__ = [
     "SUFFIX",
@@ -33,7 +37,7 @@ __all__ = [
     "ExecutorRow",
     "FailedAttempt",
     "StateFile",
-    "Store",
+    "StateReader",
     "backup_location",
     "backups",
     "connect",
@@ -43,10 +47,11 @@ __all__ = [
     "read_state_file",
     "record_of",
     "remove_state",
-    "resumable",
+    "set_concurrency",
     "state_dir",
     "state_file",
     "state_files",
+    "state_paths",
 ]
 
 
@@ -86,43 +91,103 @@ class StateFile:
         return bool(self.evals) and all(row.state == "done" for row in self.evals)
 
 
+class StateReader:
+    """A state file, open for reading. Use it with `with`, on one thread at a time.
+
+    Raises:
+        StateError: it is not the user's own, not a state file of this version, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_owner(path)
+        self.path = path
+        try:
+            self._connection = connect(path, read_only=True)
+        except sqlite3.Error as error:
+            raise StateError(f"state file {path} cannot be read: {error}") from error
+        try:
+            # Not check_pages: it reads the whole file, which is for those who go on with it.
+            version = transactions.get_metadata(self._connection, "schema_version")
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise StateError(f"state file {path} cannot be read: {error}") from error
+        if version != sql.SCHEMA_VERSION:
+            self._connection.close()
+            raise transactions.other_version(str(path), version)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def read(self) -> StateFile:
+        """Read what the file says of its run set now."""
+        limit = transactions.get_metadata(self._connection, "global_limit")
+        files = [file for file in files_of(self.path) if file.is_file()]
+        written = [file for file in files if file.name.endswith((SUFFIX, f"{SUFFIX}-wal"))]
+        return StateFile(
+            path=self.path,
+            evals=transactions.list_evals(self._connection),
+            executors=transactions.list_executors(self._connection),
+            global_limit=limit if isinstance(limit, int) else None,
+            is_running=is_being_run(self.path),
+            modified_at=max(file.stat().st_mtime for file in written),
+            size=sum(file.stat().st_size for file in files),
+        )
+
+    def durations(self, row: EvalRow, *, since: float, span: int) -> list[float]:
+        """Return how many seconds attempts of an eval took that ended after `since` (wall-clock).
+
+        Looks at the last `span` tasks that were leased, and at those in flight.
+        """
+        return transactions.durations(self._connection, row, since=since, span=span)
+
+    def failures(self, *, after: tuple[float, int], limit: int) -> list[FailedAttempt]:
+        """Return up to `limit` attempts that ended in a system error, in the order of their ends.
+
+        Args:
+            after: `finished_at` and `task_id` of the last one seen; (0.0, 0) for the first.
+            limit: how many at most.
+        """
+        return transactions.failures(self._connection, after, limit)
+
+
 def read_state_file(path: Path) -> StateFile:
     """Read the state file at `path`.
 
     Raises:
-        StateError: it is no state file of this version, cannot be read, or is not the user's own.
+        StateError: as `StateReader` raises it.
     """
+    with StateReader(path) as reader:
+        try:
+            return reader.read()
+        except sqlite3.Error as error:
+            raise StateError(f"state file {path} cannot be read: {error}") from error
+
+
+def set_concurrency(path: Path, eval_id: int | None, limit: int | None) -> None:
+    """Change the limit of one eval, or the global one, of a run set that may be going.
+
+    Raises:
+        ConfigError: the limit is not a positive number.
+        StateError: the file is not the user's own.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit={limit}: give a positive number, or none")
     check_owner(path)
-    # Before it is opened: that touches the files beside it.
-    written = [path, path.with_name(path.name + "-wal")]
-    modified_at = max(file.stat().st_mtime for file in written if file.exists())
-    size = sum(file.stat().st_size for file in files_of(path) if file.is_file())
-    try:
-        with contextlib.closing(connect(path, read_only=True)) as connection:
-            # Not check_schema: it reads the whole file, which is for those who go on with it.
-            version = transactions.get_metadata(connection, "schema_version")
-            if version != SCHEMA_VERSION:
-                raise StateError(
-                    f"state file {path} has schema version {version!r}, this nanoeval reads "
-                    f"version {SCHEMA_VERSION}: look at it with the nanoeval that wrote it"
-                )
-            limit = transactions.get_metadata(connection, "global_limit")
-            return StateFile(
-                path=path,
-                evals=transactions.list_evals(connection),
-                executors=transactions.list_executors(connection),
-                global_limit=limit if isinstance(limit, int) else None,
-                is_running=is_being_run(path),
-                modified_at=modified_at,
-                size=size,
-            )
-    except sqlite3.Error as error:
-        raise StateError(f"state file {path} cannot be read: {error}") from error
+    with contextlib.closing(connect(path)) as connection:
+        transactions.set_concurrency(connection, eval_id, limit)
 
 
 def state_files() -> Iterator[StateFile | StateError]:
     """Every state file, newest first; the error instead of one that cannot be read."""
-    for path in resumable():
+    for path in state_paths():
         try:
             yield read_state_file(path)
         except StateError as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner.state_files import StateFile, Store, read_state_file
+from nanoeval_runner.state_files import StateFile, read_state_file, set_concurrency
 
 from nanoeval_cli._catalogue import find_run
 from nanoeval_cli._command import Parser, positive
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = None if asked.run in (None, "last", run.run_set_id) else run.run_id
     if asked.limit is not None:
         value = None if asked.limit == "none" else asked.limit
-        asyncio.run(_set(run.state_file, chosen, value, overall=asked.overall))
+        _set(run.state_file, chosen, value, overall=asked.overall)
     _show(read_state_file(run.state_file.path), as_json=asked.json)
     return 0
 
@@ -40,14 +39,10 @@ def _limit(text: str) -> int | Literal["none"]:
     return "none" if text == "none" else positive(text)
 
 
-async def _set(file: StateFile, run_id: str | None, limit: int | None, *, overall: bool) -> None:
-    async with Store(file.path) as store:
-        if overall:
-            await store.set_concurrency(None, limit)
-            return
-        for row in file.evals:
-            if run_id in (None, row.run_id):
-                await store.set_concurrency(row.id, limit)
+def _set(file: StateFile, run_id: str | None, limit: int | None, *, overall: bool) -> None:
+    chosen = [row.id for row in file.evals if run_id in (None, row.run_id)]
+    for eval_id in [None] if overall else chosen:
+        set_concurrency(file.path, eval_id, limit)
 
 
 def _show(file: StateFile, *, as_json: bool) -> None:

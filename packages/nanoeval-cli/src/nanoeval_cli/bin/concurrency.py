@@ -6,7 +6,7 @@ import sys
 from typing import Literal
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner.state_files import Store
+from nanoeval_runner.state_files import read_state_file, set_concurrency
 
 from nanoeval_cli._run_sets import find_state_file
 
@@ -27,22 +27,19 @@ async def main(
         raise ConfigError(f"limit={limit}: give a positive number, or none")
     if overall and eval is not None:
         raise ConfigError(f"eval={eval!r} contradicts overall=True: leave one of them out")
-    async with Store(find_state_file(run_set_id)) as store:
-        rows = await store.list_evals()
-        chosen = [row for row in rows if eval in (None, row.name, row.run_id)]
-        if not chosen:
-            names = ", ".join(row.name for row in rows) or "none"
-            raise ConfigError(f"eval={eval!r} is not in this run set; it holds {names}")
-        value = limit if isinstance(limit, int) else None
-        if limit is not None and overall:
-            await store.set_concurrency(None, value)
-        elif limit is not None:
-            for row in chosen:
-                await store.set_concurrency(row.id, value)
-        for row in await store.list_evals():
-            _show(f"{row.name} ({row.state})", row.concurrency, row.leased)
-        total = await store.get_metadata("global_limit")
-        _show("all together", total, sum(row.leased for row in rows))
+    path = find_state_file(run_set_id)
+    rows = read_state_file(path).evals
+    chosen = [row.id for row in rows if eval in (None, row.name, row.run_id)]
+    if not chosen:
+        names = ", ".join(row.name for row in rows) or "none"
+        raise ConfigError(f"eval={eval!r} is not in this run set; it holds {names}")
+    if limit is not None:
+        for eval_id in [None] if overall else chosen:
+            set_concurrency(path, eval_id, limit if isinstance(limit, int) else None)
+    now = read_state_file(path)
+    for row in now.evals:
+        _show(f"{row.name} ({row.state})", row.concurrency, row.leased)
+    _show("all together", now.global_limit, sum(row.leased for row in now.evals))
 
 
 def _show(what: str, limit: object, in_flight: int) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner import resume
-from nanoeval_runner.state_files import resumable
+from nanoeval_runner.state_files import state_paths
 from nanoeval_runner.summary_text import summary_text
 
 
@@ -21,7 +21,7 @@ async def main(
     A budget replaces the one that the evals were run with.
     """
     if run_set_id is None:
-        newest = "".join(f"\n  run_set_id={path.stem}" for path in resumable()[:10])
+        newest = "".join(f"\n  run_set_id={path.stem}" for path in state_paths()[:10])
         raise ConfigError(f"resume which one? Newest first:{newest or ' there is none'}")
     summaries = await resume(
         run_set_id,

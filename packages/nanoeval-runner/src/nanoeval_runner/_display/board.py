@@ -15,6 +15,7 @@ from nanoeval_runner._display.final_table import final_table
 from nanoeval_runner._display.forecast import Work, seconds_left
 from nanoeval_runner._display.surfaces import Nowhere, Surface, choose_surface
 from nanoeval_runner._inspection import PORT_GAUGE
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, ExecutorRow, TaskTimes
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class Board:
                 by_engine.setdefault(member.engine, []).append(member)
         is_due = time.monotonic() >= self._next_forecast
         for engine, members in by_engine.items():
-            rows = {row.id: row for row in await engine.store.list_evals()}
-            gauges = gauges_of(await engine.store.list_executors())
+            rows = {row.id: row for row in await engine.store.call(transactions.list_evals)}
+            gauges = gauges_of(await engine.store.call(transactions.list_executors))
             for member in members:
                 member.view.gauges = gauges
                 await member.update(rows.get(member.run.eval_id))
@@ -116,7 +117,9 @@ class Board:
     async def _forecast(
         self, engine: Engine, members: list[Progress], rows: dict[int, EvalRow]
     ) -> None:
-        times = await engine.store.sample_times(TIMES_SAMPLED, self._rng.getrandbits(63))
+        times = await engine.store.call(
+            transactions.sample_times, TIMES_SAMPLED, self._rng.getrandbits(63)
+        )
         started = time.monotonic()
         by_eval: dict[int, TaskTimes] = {t.eval_id: t for t in times}
         for member in members:

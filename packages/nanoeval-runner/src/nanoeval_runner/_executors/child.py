@@ -23,6 +23,7 @@ from nanoeval_runner._executors.loaded_eval import LoadedEval
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.watchdog import HeartbeatConnection, Watchdog
 from nanoeval_runner._inspection import start_aiomonitor
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.rows import Completion
 from nanoeval_runner._queue.store import Store
@@ -124,8 +125,8 @@ class _Loader:
 
     async def load(self, eval_id: int) -> LoadedEval:
         # A pool that resumes: the main module of this process is not the script of the eval.
-        origin.restore_origin((await self._store.get_eval(eval_id)).origin)
-        spec, encoder = await self._store.get_eval_spec(eval_id)
+        origin.restore_origin((await self._store.call(transactions.get_eval, eval_id)).origin)
+        spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
         assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
         assert encoder is not None  # noqa: S101
         return LoadedEval.from_pickles(spec, encoder)
@@ -177,4 +178,4 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
         ):
             await executor.run()
         if not executor.fenced:
-            await store.end_executor(args.executor_id, died=False)
+            await store.call(transactions.end_executor, args.executor_id, died=False)

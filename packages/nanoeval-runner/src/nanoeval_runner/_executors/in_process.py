@@ -9,8 +9,9 @@ import socket
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.loop import ExecutorLoop
-from nanoeval_runner._executors.protocol import EvalLoader, ExecutorEvents
+from nanoeval_runner._executors.protocol import EvalLoader, ExecutorEvents, TaskSource
 from nanoeval_runner._executors.watchdog import HeartbeatConnection, Watchdog
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.store import Store
 
@@ -20,20 +21,23 @@ KIND = "in_process"
 class InProcessExecutor:
     """Runs an `ExecutorLoop` on the event loop of the driver."""
 
-    def __init__(self, store: Store, loader: EvalLoader, events: ExecutorEvents) -> None:
+    def __init__(
+        self, store: Store, source: TaskSource, loader: EvalLoader, events: ExecutorEvents
+    ) -> None:
         self._store = store
+        self._source = source
         self._loader = loader
         self._events = events
         self.loop: ExecutorLoop | None = None
 
     async def start(self) -> None:
-        executor_id = await self._store.add_executor(
-            "main", KIND, os.getpid(), socket.gethostname()
+        executor_id = await self._store.call(
+            transactions.add_executor, "main", KIND, os.getpid(), socket.gethostname()
         )
         self.loop = ExecutorLoop(
             executor_id=executor_id,
             kind=KIND,
-            source=self._store,
+            source=self._source,
             loader=self._loader,
             events=self._events,
             run_context=RunContext(
@@ -52,4 +56,4 @@ class InProcessExecutor:
             Watchdog(self.loop, heartbeats.beat),
         ):
             await self.loop.run()
-        await self._store.end_executor(self.loop.executor_id, died=False)
+        await self._store.call(transactions.end_executor, self.loop.executor_id, died=False)

@@ -181,7 +181,7 @@ class ExecutorLoop:
             completions=completions,
             want=want,
             ready_evals=[e.eval_id for e in self.evals.values() if e.ready],
-            kind=self._kind,
+            pool=self._kind,
             with_payload=not self._in_driver,
             in_flight=self._running,
             losses=max(self._suspects.values(), default=0),

@@ -21,6 +21,7 @@ from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._executors import child
 from nanoeval_runner._origin import hidden_main
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.store import Store
 
 log = logging.getLogger("nanoeval.runner")
@@ -89,7 +90,9 @@ class ProcessPool:
         self._names += 1
         name = f"pool-{self._names}"
         # Announced before it is started, so that claims of the first leave work for the others.
-        executor_id = await self._store.add_executor(name, child.KIND, 0, socket.gethostname())
+        executor_id = await self._store.call(
+            transactions.add_executor, name, child.KIND, 0, socket.gethostname()
+        )
         ours, theirs = self._context.Pipe(duplex=True)
         args = child.ChildArgs(
             self._store.path, executor_id, name, os.getpid(), get_library_config()
@@ -98,7 +101,7 @@ class ProcessPool:
         with hidden_main():
             process.start()
         theirs.close()
-        await self._store.set_executor_pid(executor_id, process.pid)
+        await self._store.call(transactions.set_executor_pid, executor_id, process.pid)
         os.set_blocking(ours.fileno(), False)
         member = _Member(name, executor_id, process, ours, seen=self._version)
         self._members[name] = member
@@ -180,7 +183,7 @@ class ProcessPool:
         if self._stopping:
             return
         # Deaths under tasks are the tasks' affair, up to a point: each is given up after some.
-        lost = await self._store.end_executor(member.executor_id, died=True)
+        lost = await self._store.call(transactions.end_executor, member.executor_id, died=True)
         self._deaths += 1
         self._barren_deaths += not lost
         if self._barren_deaths > MAX_BARREN_DEATHS or self._deaths > MAX_DEATHS:

@@ -133,7 +133,7 @@ class RemotePool:
         member = self._members.get(executor)
         if member is not None:
             self._leave(member)
-            await self._store.end_executor(member.executor_id, died=True)
+            await self._store.call(transactions.end_executor, member.executor_id, died=True)
         if self._stopping:
             return False
         log.warning(
@@ -181,8 +181,8 @@ class RemotePool:
     async def _welcome(self, hello: messages.Hello) -> messages.Welcome | None:
         if self._stopping or hello.name in self._lost:
             return None
-        executor_id = await self._store.add_executor(
-            hello.name, self._kind, hello.pid, hello.host, hello.log
+        executor_id = await self._store.call(
+            transactions.add_executor, hello.name, self._kind, hello.pid, hello.host, hello.log
         )
         member = _Member(hello.name, executor_id)
         self._members[hello.name] = self._by_id[executor_id] = member
@@ -190,16 +190,16 @@ class RemotePool:
         return messages.Welcome(executor_id, self._kind, self.run_set_id, self._library_config)
 
     async def _load(self, eval_id: int) -> messages.Loaded:
-        spec, encoder = await self._store.get_eval_spec(eval_id)
+        spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
         assert spec is not None  # noqa: S101  refused before: engines get picklable evals only
         assert encoder is not None  # noqa: S101
-        row = await self._store.get_eval(eval_id)
+        row = await self._store.call(transactions.get_eval, eval_id)
         return messages.Loaded(spec, encoder, row.origin)
 
     async def _bye(self, name: str) -> None:
         member = self._members.get(name)
         if member is not None:
-            await self._store.end_executor(member.executor_id, died=False)
+            await self._store.call(transactions.end_executor, member.executor_id, died=False)
             if name in self._members:
                 self._leave(member)
 
@@ -223,7 +223,9 @@ class RemotePool:
             while self._queue:
                 batch, self._queue = self._queue, []
                 try:
-                    replies = await self._store.in_turn([(f, a) for f, a, _ in batch])
+                    replies = await self._store.call(
+                        transactions.in_turn, [(f, a) for f, a, _ in batch]
+                    )
                 except BaseException:
                     for _, _, answer in batch:
                         answer.cancel()

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.rows import Heartbeat
-from nanoeval_runner._queue.store import connect
 
 if TYPE_CHECKING:
     from nanoeval_runner._executors.attempts import Attempt

@@ -15,9 +15,9 @@ from pathlib import Path
 import anyio.to_thread
 from nanoeval_core.errors import ConfigError
 
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.event_segments import fill_in, kept
 from nanoeval_runner._queue.paths import SUFFIX, backup_location, private_folder, shared_dir
-from nanoeval_runner._queue.store import connect
 
 log = logging.getLogger("nanoeval.runner")
 

@@ -1,14 +1,25 @@
-"""A connection to a state file: waiting for one's turn to write, and transactions."""
+"""A connection to a state file: its settings, its turn to write, its transactions, its thread."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
 
 from nanoeval_runner._queue import sql
+from nanoeval_runner._queue.paths import on_memory_file_system
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS = 60.0
+"""How long a transaction waits for the write lock: far longer than any transaction holds it."""
 
 
 class QueueConnection(sqlite3.Connection):
@@ -16,7 +27,7 @@ class QueueConnection(sqlite3.Connection):
 
     sqlite's own busy handler polls with growing sleeps: with many executors on one file, the lock
     is free most of the time while everybody sleeps. A lock on a file beside it wakes the next
-    writer at once, and is let go by the system when its holder dies.
+    writer at once, and the system releases it when its holder dies.
     """
 
     turn_file: int | None = None
@@ -26,6 +37,63 @@ class QueueConnection(sqlite3.Connection):
             os.close(self.turn_file)
             self.turn_file = None
         super().close()
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Return a connection with nanoeval's settings to the state file at `path`.
+
+    Raises:
+        sqlite3.OperationalError: there is no such file: one that vanished is never made again.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,  # opened on one thread and used on another, never on two at once
+        cached_statements=128,
+        factory=QueueConnection,
+    )
+    if read_only:
+        return connection
+    try:
+        connection.turn_file = os.open(path.with_suffix(".turn"), os.O_CREAT | os.O_RDWR, 0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode NORMAL loses nothing to a killed process; on a tmpfs nothing is synced.
+        synchronous = "OFF" if on_memory_file_system(path) else "NORMAL"
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA secure_delete = OFF")  # some builds zero what is deleted
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA cache_size = -32000")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class TransactionThread(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole transaction in one hop to its thread.
+
+    aiosqlite's public methods run one statement each, and a hop costs more than a statement; and
+    its thread would keep the interpreter of an interrupted run alive. This is the one place that
+    uses names of aiosqlite which are not public: `_execute` and `_conn`, on which its public
+    methods are built, and `_thread`. `test_aiosqlite_versions.py` holds them with the oldest and
+    the newest version that pyproject.toml allows.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(lambda: connection, iter_chunk_size=64)
+        self._thread.daemon = True
+
+    async def call(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `function(connection, *args, **kwargs)` on the connection's thread."""
+        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return result
 
 
 @contextmanager
@@ -63,7 +131,7 @@ def get_metadata(connection: sqlite3.Connection, key: str) -> object:
 
 
 def in_chunks(rows: int) -> Iterator[tuple[int, int]]:
-    """`rows` cut into sizes of `sql.CHUNKS`: (size, first row) pairs."""
+    """Cut `rows` into sizes of `sql.CHUNKS`; yield (size, first row) pairs."""
     position = 0
     for size in sql.CHUNKS:
         while rows - position >= size:

@@ -1,69 +1,26 @@
-"""Events on their way to the record: written with their results, or logged to be written later."""
+"""Events that wait in the state file until the driver has written them to the record."""
 
 from __future__ import annotations
 
 import pickle
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import transaction
 from nanoeval_runner._queue.event_segments import SegmentWriter, read_segment, remove_recorded
-from nanoeval_runner._queue.rows import Completion
-
-
-class DirectWriter(Protocol):
-    """Writes one eval's events to its record within the transaction that commits their results."""
-
-    def write_directly(self, events: list[bytes]) -> str | None:
-        """Write them and give the record's new position; None to have them logged instead."""
-        ...
-
-    def settle(self, *, committed: bool) -> None:
-        """The transaction is over; unless it was committed, take back what was written in it."""
-        ...
-
-
-class EventSink:
-    """Where the events of an executor go.
-
-    Attributes:
-        writers: in the driver, the writer of each eval's record.
-        segments: in a process of a pool, the file that they are passed on in.
-    """
-
-    def __init__(self) -> None:
-        self.writers: dict[int, DirectWriter] = {}
-        self.segments: SegmentWriter | None = None
-
-    def write(self, eval_id: int, events: list[bytes]) -> str | None:
-        writer = self.writers.get(eval_id)
-        return writer.write_directly(events) if writer is not None else None
-
-    def settle(self, *, committed: bool) -> None:
-        for writer in list(self.writers.values()):
-            writer.settle(committed=committed)
 
 
 def log_events(
     connection: sqlite3.Connection,
     eval_id: int,
-    group: Sequence[Completion],
-    sink: EventSink | None,
+    events: list[bytes],
+    segments: SegmentWriter | None,
 ) -> None:
-    """Record the events of one eval's completions, or log them where there is no `sink` to."""
-    events = [c.events for c in group if c.events]
-    if not events:
-        return
-    position = sink.write(eval_id, events) if sink is not None else None
-    if position is not None:
-        connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
-        return
+    """Log what an eval's attempts recorded: the events, or where in a segment they are."""
     blob = pickle.dumps(events, pickle.HIGHEST_PROTOCOL)
-    place = sink.segments.append(blob) if sink is not None and sink.segments is not None else None
-    connection.execute(sql.LOG_EVENTS, (eval_id, blob if place is None else place))
+    segment = None if segments is None else segments.append(blob)
+    connection.execute(sql.LOG_EVENTS, (eval_id, blob if segment is None else None, segment))
 
 
 def has_events(connection: sqlite3.Connection, eval_id: int) -> bool:
@@ -80,8 +37,8 @@ def read_events(
         StateError: they are gone from `folder`, where segments are.
     """
     chunks: list[bytes] = []
-    for seq, events in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
-        chunks += pickle.loads(read_segment(folder, events) if type(events) is str else events)
+    for seq, blob, segment in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
+        chunks += pickle.loads(blob if segment is None else read_segment(folder, segment))
         after = seq
     return after, chunks
 

@@ -117,7 +117,7 @@ def remove_recorded(
     # is committed; and what ended before this look commits nothing after it.
     rows = () if all_ended else connection.execute(sql.RUNNING_EXECUTORS)
     running = {row[0] for row in rows}
-    wanted = {place.rsplit(":", 2)[0] for _, place in connection.execute(sql.EVENT_PLACES)}
+    wanted = {place.rsplit(":", 2)[0] for _, place in connection.execute(sql.EVENTS_IN_SEGMENTS)}
     for name in names - wanted:
         executor_id, number = map(int, name.removesuffix(_SUFFIX).split("-"))
         if executor_id in running and f"{executor_id}-{number + 1}{_SUFFIX}" not in names:
@@ -129,7 +129,7 @@ def remove_recorded(
 
 def fill_in(copy: sqlite3.Connection, folder: Path) -> None:
     """Put the events themselves into a copy of a state file, made within `kept(folder)`."""
-    for seq, place in copy.execute(sql.EVENT_PLACES).fetchall():
+    for seq, place in copy.execute(sql.EVENTS_IN_SEGMENTS).fetchall():
         copy.execute(sql.SET_EVENTS, (read_segment(folder, place), seq))
     copy.commit()
 

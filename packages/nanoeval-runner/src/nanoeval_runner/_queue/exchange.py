@@ -10,17 +10,26 @@ import dataclasses
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from nanoeval_core.usage import Usage
 
-from nanoeval_runner._queue import sql, suspects
+from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import get_metadata, in_chunks, transaction
-from nanoeval_runner._queue.event_log import EventSink, log_events
+from nanoeval_runner._queue.event_log import log_events
+from nanoeval_runner._queue.event_segments import SegmentWriter
 from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
-from nanoeval_runner._queue.states import Demand, ExecutorState, TaskState, share
+from nanoeval_runner._queue.states import Demand, ExecutorState, TaskState, may_join, share
 
 Clock = Callable[[], float]
+
+BeforeCommit = Callable[[Sequence[Completion]], Mapping[int, str]]
+"""What the caller does with completions just before they are committed.
+
+It runs on the connection's thread, after everything else in the transaction, and returns the
+record's new position for each eval whose events it has written itself; those of other evals are
+logged. When it raises, or the commit fails, so does `exchange`, and nothing is committed.
+"""
 
 _STATE_OF_OUTCOME: dict[str, str] = {
     "done": TaskState.DONE.value,
@@ -37,9 +46,11 @@ class _LeasesLostError(Exception):
 def exchange(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
+    before_commit: BeforeCommit | None = None,
+    segments: SegmentWriter | None = None,
+    *,
     now: Clock = time.time,
     monotonic: Clock = time.monotonic,
-    sink: EventSink | None = None,
 ) -> ExchangeReply:
     """Write what became of leases and hand out new ones, in one transaction.
 
@@ -57,29 +68,35 @@ def exchange(
                     lost = frozenset(c.task_id for c in completions)
                     return ExchangeReply([], {}, rejected=lost, fenced=True)
                 if completions:
-                    _complete(connection, request, completions, (now(), monotonic()), sink)
-                reply = _claim(connection, request, now(), monotonic())
+                    _complete(connection, request, completions, (now(), monotonic()))
+                reply = _claim(connection, request, rejected, now(), monotonic())
+                if completions:
+                    _record(connection, completions, before_commit, segments)
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
             rejected = frozenset(c.task_id for c in completions) - kept
             assert rejected, "a completion was not written, yet holds its lease"  # noqa: S101
             completions = [c for c in completions if c.task_id in kept]
         else:
-            reply.rejected = rejected
             return reply
 
 
-def exchange_and_record(
-    connection: sqlite3.Connection, request: ExchangeRequest, sink: EventSink
-) -> ExchangeReply:
-    """`exchange`, with events written to the record before the commit rather than logged."""
-    try:
-        reply = exchange(connection, request, sink=sink)
-    except BaseException:
-        sink.settle(committed=False)
-        raise
-    sink.settle(committed=True)
-    return reply
+def _record(
+    connection: sqlite3.Connection,
+    completions: Sequence[Completion],
+    before_commit: BeforeCommit | None,
+    segments: SegmentWriter | None,
+) -> None:
+    """Have the caller write the events of `completions` to their records, and log the others."""
+    positions = {} if before_commit is None else before_commit(completions)
+    for eval_id, position in positions.items():
+        connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
+    to_log: dict[int, list[bytes]] = {}
+    for c in completions:
+        if c.events and c.eval_id not in positions:
+            to_log.setdefault(c.eval_id, []).append(c.events)
+    for eval_id, events in to_log.items():
+        log_events(connection, eval_id, events, segments)
 
 
 def _still_leased(
@@ -94,7 +111,6 @@ def _complete(
     request: ExchangeRequest,
     completions: Sequence[Completion],
     clocks: tuple[float, float],
-    sink: EventSink | None,
 ) -> None:
     now, monotonic = clocks
     by_eval: dict[int, list[Completion]] = {}
@@ -118,7 +134,6 @@ def _complete(
         raise _LeasesLostError
     for eval_id, group in by_eval.items():
         _count(connection, eval_id, group)
-        log_events(connection, eval_id, group, sink)
         if request.with_payload:
             _log_results(connection, eval_id, group)
         for c in group:
@@ -160,54 +175,66 @@ def _log_results(connection: sqlite3.Connection, eval_id: int, group: Sequence[C
 
 
 def _claim(
-    connection: sqlite3.Connection, request: ExchangeRequest, now: float, monotonic: float
+    connection: sqlite3.Connection,
+    request: ExchangeRequest,
+    rejected: frozenset[int],
+    now: float,
+    monotonic: float,
 ) -> ExchangeReply:
-    (peers,) = connection.execute(sql.COUNT_PEERS, (request.kind,)).fetchone()
-    reply = ExchangeReply([], {}, peers)
+    (peers,) = connection.execute(sql.COUNT_PEERS, (request.pool,)).fetchone()
+    running: dict[int, int | None] = {}
+    leases: list[Lease] = []
+    next_due: float | None = None
     demands = []
     ready = set(request.ready_evals)
     rows = connection.execute(sql.RUNNING_EVALS).fetchall()
-    for eval_id, queued, leased, limit, kind, draining in rows:
-        if kind == request.kind:
-            reply.running[eval_id] = limit
+    for eval_id, queued, leased, limit, pool, draining in rows:
+        if pool == request.pool:
+            running[eval_id] = limit
             if queued and eval_id in ready and not draining:
                 # No claim takes more than its part of what is left: the last tasks of an eval
                 # that computes are worth spreading.
                 part = -(-queued // peers)
                 demands.append(Demand(eval_id, min(queued, part), leased, limit))
-    if request.want <= 0 or not demands:
-        return reply
-    global_limit = get_metadata(connection, "global_limit")
-    room = None
-    if isinstance(global_limit, int):
-        room = global_limit - connection.execute(sql.TOTAL_LEASED).fetchone()[0]
-    for eval_id, count in share(request.want, demands, global_room=room).items():
-        claimed = _claim_of(connection, request, eval_id, count, now, monotonic)
-        if claimed:
-            connection.execute(sql.COUNT_CLAIMED, (len(claimed), eval_id))
-            reply.leases += claimed
-            request.in_flight += len(claimed)
-        if len(claimed) < count:
-            reply.next_due = _earlier(reply.next_due, _due_in(connection, eval_id, monotonic))
-    reply.leases.sort(key=lambda lease: lease.task_id)
-    return reply
+    if request.want > 0 and demands:
+        global_limit = get_metadata(connection, "global_limit")
+        room = None
+        if isinstance(global_limit, int):
+            room = global_limit - connection.execute(sql.TOTAL_LEASED).fetchone()[0]
+        in_flight, losses = request.in_flight, request.losses
+        for eval_id, count in share(request.want, demands, global_room=room).items():
+            which = (eval_id, monotonic, count)
+            claimed = _claim_of(connection, request, which, now, in_flight, losses)
+            if claimed:
+                connection.execute(sql.COUNT_CLAIMED, (len(claimed), eval_id))
+                leases += claimed
+                in_flight += len(claimed)
+                losses = max(losses, *(lease.losses for lease in claimed), 0)
+            if len(claimed) < count:
+                next_due = _earlier(next_due, _due_in(connection, eval_id, monotonic))
+        leases.sort(key=lambda lease: lease.task_id)
+    return ExchangeReply(leases, running, peers, rejected, next_due)
 
 
 def _claim_of(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
-    eval_id: int,
-    count: int,
+    which: tuple[int, float, int],
     now: float,
-    monotonic: float,
+    in_flight: int,
+    losses: int,
 ) -> list[Lease]:
     """Up to `count` leases of one eval's tasks that may start now, first come first."""
-    which = (eval_id, monotonic, count)
-    first, last, found, retries, losses = connection.execute(sql.SPAN_OF_CLAIM, which).fetchone()
+    eval_id = which[0]
+    first, last, found, retries, worst = connection.execute(sql.SPAN_OF_CLAIM, which).fetchone()
     if not found:
         return []
-    if losses or request.losses:
-        return suspects.claim(connection, request, which, now)
+    if worst or losses:
+        candidates = connection.execute(sql.CLAIMABLE, which).fetchall()
+        chosen = [i for i, _ in may_join(candidates, in_flight=in_flight, losses=losses)]
+        claim = (request.executor_id, now, json.dumps(chosen))
+        rows = connection.execute(sql.CLAIM_BY_ID, claim).fetchall()
+        return [Lease(row[0], eval_id, *row[1:]) for row in rows]
     if last - first + 1 == found:
         span = (request.executor_id, now, first, last)
         if request.with_payload:

@@ -64,6 +64,11 @@ def private_folder(folder: Path, *, setting: str) -> Path:
     return folder
 
 
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner can read, unless it exists."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
 def check_owner(path: Path) -> None:
     """Raise `StateError` unless the current user owns `path`: what is in it gets unpickled."""
     info = path.stat()
@@ -81,6 +86,12 @@ def check_owner(path: Path) -> None:
 
 def state_file(run_set_id: str) -> Path:
     return state_dir() / f"{run_set_id}{SUFFIX}"
+
+
+def state_paths(folder: Path | None = None) -> list[Path]:
+    """The state files in `folder`, by default that of this user's runs; newest first."""
+    found = (state_dir() if folder is None else folder).glob(f"*{SUFFIX}")
+    return sorted((path for path in found if path.is_file()), key=lambda p: -p.stat().st_mtime)
 
 
 def shared_dir(database: Path) -> Path:

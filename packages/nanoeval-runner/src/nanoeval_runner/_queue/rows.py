@@ -62,7 +62,7 @@ class Completion:
         return self.outcome == "done" or (self.outcome == "error" and self.retry_delay is None)
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, frozen=True)
 class ExchangeRequest:
     """What an executor hands in, and what it asks for, in one transaction.
 
@@ -71,7 +71,7 @@ class ExchangeRequest:
         completions: what became of earlier leases.
         want: how many new leases it could take now.
         ready_evals: the evals it has opened.
-        kind: which executors it belongs to (`in_process`, `multiprocess`, …).
+        pool: the executors it belongs to (`in_process`, `multiprocess`, an engine's name).
         with_payload: whether leases must carry the pickled task. Executors that leave it out
             share the driver's memory; the results of others are logged for it to read.
         in_flight: how many leases it keeps, beside those it hands in.
@@ -82,20 +82,20 @@ class ExchangeRequest:
     completions: Sequence[Completion]
     want: int
     ready_evals: Sequence[int]
-    kind: str
+    pool: str
     with_payload: bool = True
     in_flight: int = 0
     losses: int = 0
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, frozen=True)
 class ExchangeReply:
     """What the queue answered.
 
     Attributes:
         leases: new leases, in the order of the queue.
-        running: all running evals of the executor's kind: eval id → concurrency.
-        peers: how many executors of that kind are running, this one included.
+        running: all running evals of the executor's pool: eval id → concurrency.
+        peers: how many executors of that pool are running, this one included.
         rejected: the task ids of completions that had lost their lease; nothing was written.
         next_due: seconds until the next waiting retry may start, None when none waits.
         fenced: the executor was declared dead; its tasks run elsewhere and it must stop.
@@ -115,7 +115,7 @@ class NewEval:
 
     name: str
     run_id: str
-    kind: str
+    pool: str
     concurrency: int | None
     model_name: str | None
     arguments: str
@@ -135,7 +135,7 @@ class EvalRow:
     name: str
     run_id: str
     state: str
-    kind: str
+    pool: str
     listed: int
     concurrency: int | None
     total: int
@@ -226,7 +226,7 @@ class ExecutorRow:
 
     id: int
     name: str
-    kind: str
+    pool: str
     pid: int
     host: str
     state: str

@@ -1,5 +1,4 @@
-"""Every SQL statement of nanoeval, named. Only `transactions.py` executes them, and
-`reading.py` those for people who watch.
+"""Every SQL statement on state files, named.
 
 `metadata` holds `schema_version`, `run_set_id`, `global_limit` and what else concerns the whole
 file. `task` rows are claimed through the partial index `task_queued`, whose order is the order of
@@ -21,7 +20,7 @@ CREATE TABLE eval (
     id              INTEGER PRIMARY KEY,
     state           TEXT NOT NULL
                     CHECK (state IN ('queued', 'running', 'done', 'failed', 'stopped')),
-    kind            TEXT NOT NULL,
+    pool            TEXT NOT NULL,
     draining        INTEGER NOT NULL DEFAULT 0,
     listed          INTEGER NOT NULL DEFAULT 0,
     concurrency     INTEGER,
@@ -84,14 +83,16 @@ CREATE TABLE result_log (
 CREATE TABLE event_log (
     seq     INTEGER PRIMARY KEY AUTOINCREMENT,
     eval_id INTEGER NOT NULL,
-    events  BLOB NOT NULL
+    events  BLOB,
+    segment TEXT,
+    CHECK ((events IS NULL) <> (segment IS NULL))
 );
 CREATE INDEX event_log_eval ON event_log (eval_id, seq);
 
 CREATE TABLE executor (
     id           INTEGER PRIMARY KEY,
     name         TEXT NOT NULL,
-    kind         TEXT NOT NULL,
+    pool         TEXT NOT NULL,
     pid          INTEGER NOT NULL,
     host         TEXT NOT NULL,
     state        TEXT NOT NULL CHECK (state IN ('running', 'stopped', 'dead')),
@@ -129,13 +130,13 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 # --- evals
 
 INSERT_EVAL = """
-INSERT INTO eval (state, kind, concurrency, asked_concurrency, created_at, name, run_id,
+INSERT INTO eval (state, pool, concurrency, asked_concurrency, created_at, name, run_id,
                   model_name, arguments, origin, spec, encoder)
-VALUES ('queued', :kind, :concurrency, :concurrency, :created_at, :name, :run_id,
+VALUES ('queued', :pool, :concurrency, :concurrency, :created_at, :name, :run_id,
         :model_name, :arguments, :origin, :spec, :encoder)
 """
 _EVAL_COLUMNS = """
-    id, name, run_id, state, kind, listed, concurrency, total, queued, leased, done, failed,
+    id, name, run_id, state, pool, listed, concurrency, total, queued, leased, done, failed,
     retries, model_name, created_at, elapsed, record_position, arguments, origin, requests,
     prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, api_retries, cache_hits,
     cost, summary
@@ -145,11 +146,11 @@ GET_EVAL = f"SELECT {_EVAL_COLUMNS} FROM eval WHERE id = ?"
 GET_EVAL_SPEC = "SELECT spec, encoder FROM eval WHERE id = ?"
 GET_EVAL_ERROR = "SELECT error FROM eval WHERE id = ?"
 RUNNING_EVALS = """
-SELECT id, queued, leased, concurrency, kind, draining FROM eval WHERE state = 'running' ORDER BY id
+SELECT id, queued, leased, concurrency, pool, draining FROM eval WHERE state = 'running' ORDER BY id
 """
 # A limit that was changed while the eval ran stays, unless the user now asks for another one.
 REOPEN_EVAL = """
-UPDATE eval SET state = 'queued', draining = 0, error = NULL, kind = :kind, spec = :spec,
+UPDATE eval SET state = 'queued', draining = 0, error = NULL, pool = :pool, spec = :spec,
                 encoder = :encoder, arguments = :arguments, origin = :origin,
                 concurrency = CASE WHEN asked_concurrency IS :concurrency
                                    THEN concurrency ELSE :concurrency END,
@@ -322,13 +323,13 @@ PAYLOAD_BY_ID = "SELECT payload FROM task WHERE id = ?"
 LOG_RESULTS = "INSERT INTO result_log (eval_id, task_ids) VALUES (?, ?)"
 READ_RESULT_LOG = "SELECT seq, eval_id, task_ids FROM result_log WHERE seq > ? ORDER BY seq LIMIT ?"
 LAST_RESULT_SEQ = "SELECT coalesce(max(seq), 0) FROM result_log"
-LOG_EVENTS = "INSERT INTO event_log (eval_id, events) VALUES (?, ?)"
+LOG_EVENTS = "INSERT INTO event_log (eval_id, events, segment) VALUES (?, ?, ?)"
 READ_EVENT_LOG = """
-SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
+SELECT seq, events, segment FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
 """
-# Events that are not in the state file but in a segment: texts that say where.
-EVENT_PLACES = "SELECT seq, events FROM event_log WHERE typeof(events) = 'text'"
-SET_EVENTS = "UPDATE event_log SET events = ? WHERE seq = ?"
+# Events that are not in the state file but in a segment: where in it.
+EVENTS_IN_SEGMENTS = "SELECT seq, segment FROM event_log WHERE segment IS NOT NULL"
+SET_EVENTS = "UPDATE event_log SET events = ?, segment = NULL WHERE seq = ?"
 RUNNING_EXECUTORS = "SELECT id FROM executor WHERE state = 'running'"
 FORGET_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
 SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
@@ -336,12 +337,12 @@ SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
 # --- executors
 
 INSERT_EXECUTOR = """
-INSERT INTO executor (name, kind, pid, host, log, state, lease_until, started_at, heartbeat_at)
-VALUES (:name, :kind, :pid, :host, :log, 'running', :lease_until, :now, :now)
+INSERT INTO executor (name, pool, pid, host, log, state, lease_until, started_at, heartbeat_at)
+VALUES (:name, :pool, :pid, :host, :log, 'running', :lease_until, :now, :now)
 """
 SET_EXECUTOR_PID = "UPDATE executor SET pid = ? WHERE id = ?"
 GET_EXECUTOR_STATE = "SELECT state FROM executor WHERE id = ?"
-COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND kind = ?"
+COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND pool = ?"
 HEARTBEAT = """
 UPDATE executor SET heartbeat_at = :now, lease_until = :lease_until, in_flight = :in_flight,
                     gauges = :gauges, running = :running
@@ -355,12 +356,12 @@ SILENT_EXECUTORS = (
     "SELECT id FROM executor WHERE state = 'running' AND lease_until < ? ORDER BY lease_until"
 )
 LIST_EXECUTORS = """
-SELECT id, name, kind, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running,
+SELECT id, name, pool, pid, host, state, started_at, heartbeat_at, in_flight, gauges, running,
        log
 FROM executor ORDER BY id
 """
 
-# --- for those who watch (reading.py): none of these takes a lock that a writer waits for
+# --- for those who watch: none of these takes a lock that a writer waits for
 
 # Through task_queued: the task that is handed out next. Where none waits, the last one there is.
 FIRST_WAITING = """

@@ -19,8 +19,12 @@ MAX_BACKOFF = 5.0
 MAX_LOSSES = 3
 """How many executors may die under a task before that counts as a system error of the task."""
 
-CROWDS = (None, 64, 8)
-"""How many tasks may be in flight beside one under which 0, 1, 2 executors died; more: none."""
+MOST_IN_FLIGHT = (None, 64, 8)
+"""How many tasks an executor may have in flight with one that crashed 0, 1, 2 executors; more: 1.
+
+Every task in flight may have crashed the process. Run again together they would all be blamed
+again; running ever fewer together finds the one that crashes, and the others finish.
+"""
 
 LEASE_SECONDS = 15.0
 """How long an executor may stay silent before its tasks go to others."""
@@ -63,12 +67,33 @@ def retry_delay(
     return rng.uniform(0.0, min(MAX_BACKOFF, backoff * 2.0 ** min(retry_idx, 32)))
 
 
-def crowd(losses: int) -> int | None:
-    """The most tasks an executor may have in flight, itself included, with one that lost `losses`.
+def most_in_flight(losses: int) -> int | None:
+    """Return how many tasks may run with one that lost `losses` executors, itself included.
 
     None is unlimited.
     """
-    return CROWDS[losses] if losses < len(CROWDS) else 1
+    return MOST_IN_FLIGHT[losses] if losses < len(MOST_IN_FLIGHT) else 1
+
+
+def may_join(
+    candidates: Sequence[tuple[int, int]], *, in_flight: int, losses: int
+) -> list[tuple[int, int]]:
+    """Return the tasks that may join what an executor has in flight, first come first.
+
+    Args:
+        candidates: task ids, each with how many executors have died while they ran it.
+        in_flight: how many tasks the executor has in flight.
+        losses: the most executors that have died while they ran one of those.
+    """
+    chosen = []
+    for task_id, lost in candidates:
+        worst = max(losses, lost)
+        most = most_in_flight(worst)
+        if most is None or in_flight < most:
+            chosen.append((task_id, lost))
+            in_flight += 1
+            losses = worst
+    return chosen
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from typing import Any
 from nanoeval_core.errors import RolloutSystemError, StateError
 
 from nanoeval_runner._queue import sql
-from nanoeval_runner._queue.connection import QueueConnection as QueueConnection
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
 from nanoeval_runner._queue.connection import in_chunks
 from nanoeval_runner._queue.connection import transaction as transaction
@@ -27,6 +26,7 @@ from nanoeval_runner._queue.exchange import exchange as exchange
 from nanoeval_runner._queue.rows import (
     EvalRow,
     ExecutorRow,
+    FailedAttempt,
     Heartbeat,
     NewEval,
     ResultBatch,
@@ -297,14 +297,14 @@ def last_result_seq(connection: sqlite3.Connection) -> int:
 
 
 def add_executor(
-    connection: sqlite3.Connection, name: str, kind: str, pid: int, host: str, log: str = ""
+    connection: sqlite3.Connection, name: str, pool: str, pid: int, host: str, log: str = ""
 ) -> int:
     """Announce an executor. It may take its time to start: its first lease is a long one."""
     cursor = connection.execute(
         sql.INSERT_EXECUTOR,
         {
             "name": name,
-            "kind": kind,
+            "pool": pool,
             "pid": pid,
             "host": host,
             "log": log,
@@ -385,3 +385,26 @@ def silent_executors(connection: sqlite3.Connection) -> list[int]:
 
 def list_executors(connection: sqlite3.Connection) -> list[ExecutorRow]:
     return [ExecutorRow(*row) for row in connection.execute(sql.LIST_EXECUTORS)]
+
+
+# --- for those who watch
+
+
+def durations(
+    connection: sqlite3.Connection, row: EvalRow, *, since: float, span: int
+) -> list[float]:
+    """Seconds that attempts of an eval took which ended after `since`, among the last `span`."""
+    (last,) = connection.execute(sql.FIRST_WAITING, (row.id,)).fetchone()
+    if last is None:
+        (last,) = connection.execute(sql.LAST_TASK).fetchone()
+    first = (last or 0) - row.leased - span
+    found = connection.execute(sql.FINISHED_AMONG, (first, last, row.id, since))
+    return [seconds for (seconds,) in found]
+
+
+def failures(
+    connection: sqlite3.Connection, after: tuple[float, int], limit: int
+) -> list[FailedAttempt]:
+    """Up to `limit` attempts that ended in a system error after (`finished_at`, task id)."""
+    rows = connection.execute(sql.FAILURES_AFTER, (*after, limit))
+    return [FailedAttempt(*row) for row in rows]
