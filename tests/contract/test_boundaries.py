@@ -29,7 +29,6 @@ AT_IMPORT_TIME = {
 }
 # Used where they happen to be installed, and named by the error where they are not.
 IF_INSTALLED = {
-    "nanoeval_core": {"cloudpickle"},
     "nanoeval_recorder": {"pandas", "polars", "evals"},
     "nanoeval_runner": {"fsspec"},
     "nanoeval_solvers": {"pytest"},

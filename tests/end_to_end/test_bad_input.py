@@ -250,11 +250,10 @@ POOL = "experimental_use_multiprocessing=True, num_processes=1"
             ["get_tasks()[1] has the id of get_tasks()[0]", "question_id='a'"],
         ),
         ('[Word(question_id="a/b")]', ["'a/b' contains '/'", "use another character"]),
-        ('[Word(question_id="")]', ["question_id is empty"]),
         ('["a"]', ["get_tasks()[0] is a str"]),
         (
-            '[Word(question_id="a", extra=threading.Lock())]',
-            ["task 'a.1' of eval 'words'", "'extra'", "cannot pickle"],
+            '[Word(question_id="a", extra=(letter for letter in "b"))]',
+            ["task 'a.1' cannot be pickled", "'extra'", "cannot pickle 'generator'"],
         ),
     ],
 )

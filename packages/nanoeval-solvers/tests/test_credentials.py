@@ -9,7 +9,7 @@ from typing import Any
 import chz
 import openai
 import pytest
-from nanoeval_core.asyncio_utils import gather_with_concurrency
+from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.recorder import dummy_recorder
 from nanoeval_solvers.api_model import APIModel
@@ -95,7 +95,7 @@ def test_a_key_that_expired_is_fetched_anew_once_for_all(
             model_server.api_key = vault.key = OTHER_KEY
             asked = vault.asked
             calls = [model.ask(CHAT, sample=f"{i}") for i in range(20)]
-            replies = await gather_with_concurrency(20, *calls)
+            replies = await gather_results(*calls)
             assert vault.asked <= asked + 2
             return replies
 
@@ -134,7 +134,7 @@ def test_a_key_that_is_revoked_stops_the_calls_that_wait(model_server: ModelServ
             await model.ask(CHAT, sample="first")
             model_server.api_key = "another"
             calls = [model.ask(CHAT, sample=f"{i}") for i in range(200)]
-            await gather_with_concurrency(200, *calls)
+            await gather_results(*calls)
 
     with pytest.raises(ConfigError, match="HTTP status 401"):
         Attempt(work())

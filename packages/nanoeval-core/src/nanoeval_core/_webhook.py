@@ -1,4 +1,4 @@
-"""Notifications over a webhook: set `NANOEVAL_WEBHOOK_URL`, or use `WebhookConfig`.
+"""Notifications over a webhook: set `NANOEVAL_WEBHOOK_URL`, or use `library_config.WebhookConfig`.
 
 Each is a POST of `{"text": …, "message": …, "extra": …}`: `text` is what chat services that take
 incoming webhooks show (Slack, Mattermost), the other two are its parts, for programs.
@@ -14,9 +14,6 @@ import threading
 import time
 import urllib.request
 
-from nanoeval_core.errors import ConfigError
-from nanoeval_core.library_config import LibraryConfig
-
 log = logging.getLogger("nanoeval.webhook")
 
 VARIABLE = "NANOEVAL_WEBHOOK_URL"
@@ -24,21 +21,6 @@ TIMEOUT = 10.0
 MOST_WAITING = 100
 LAST_SECONDS = 5.0
 """How long the end of the process waits for what has not been sent yet."""
-
-
-class WebhookConfig(LibraryConfig):
-    """A library config whose notifications go to `url`.
-
-    set_library_config(WebhookConfig("https://hooks.example.com/…"))
-    """
-
-    def __init__(self, url: str) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"webhook url={url!r}: it must begin with http:// or https://")
-        self.url = url
-
-    def send_user_notification(self, message: str, extra: str | None = None) -> None:
-        send(self.url, message, extra)
 
 
 def send(url: str, message: str, extra: str | None = None) -> None:

@@ -1,13 +1,15 @@
 """Every error nanoeval raises on purpose.
 
     NanoevalError
-    ├── ConfigError (also ValueError)      bad input, found before anything runs
+    ├── ConfigError                        bad input, found before anything runs
+    │   │                                  (also ValueError and AssertionError)
     │   ├── TaskError                      a task of `get_tasks` cannot be queued
     │   └── NotPicklableError              something cannot travel to an executor or a file
     ├── RolloutSystemError                 the system failed, not the model: the task is retried
     │   ├── TaskTimeoutError               an attempt outlived `RunnerArgs.task_timeout`
     │   └── GraderError                    the grader failed, so the attempt has no score
     ├── SystemErrorsNotSupported           a metric was given results that hold system errors
+    │                                      (also ValueError)
     ├── RecorderError                      no recorder, or one that failed
     ├── StateError                         a state file that cannot be used as it is
     └── BudgetExceeded                     a run reached its token or cost budget and stopped
@@ -27,9 +29,10 @@ class NanoevalError(Exception):
     """Base class of every error that nanoeval raises on purpose."""
 
 
-class ConfigError(NanoevalError, ConstructionException, ValueError):
+class ConfigError(NanoevalError, ConstructionException, ValueError, AssertionError):
     """Bad input, found before anything ran."""
 
+    # Code written for nanoeval catches some of these as ValueError and some as AssertionError.
     # A ConstructionException, so that `chz.entrypoint` shows the message of a value refused on
     # the command line, as it does for a mistyped name, and not the stack that led there.
 
@@ -51,6 +54,10 @@ class RolloutSystemError(NanoevalError):
     """
 
 
+RetryableSystemError = RolloutSystemError
+"""Its name of 2025."""
+
+
 @final
 class TaskTimeoutError(RolloutSystemError):
     """An attempt ran longer than `RunnerArgs.task_timeout` seconds."""
@@ -60,7 +67,7 @@ class GraderError(RolloutSystemError):
     """The grader (a model, a sandbox, a verifier) failed, so the attempt could not be scored."""
 
 
-class SystemErrorsNotSupported(NanoevalError):
+class SystemErrorsNotSupported(NanoevalError, ValueError):
     """A metric was given results that hold system errors, and it cannot handle them."""
 
 
@@ -89,3 +96,20 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return self.message
+
+
+__all__ = [
+    "BudgetExceeded",
+    "ConfigError",
+    "GraderError",
+    "NanoevalError",
+    "NotPicklableError",
+    "RecorderError",
+    "RetryableSystemError",
+    "RolloutSystemError",
+    "RunInterrupted",
+    "StateError",
+    "SystemErrorsNotSupported",
+    "TaskError",
+    "TaskTimeoutError",
+]

@@ -1,15 +1,14 @@
-"""`Eval`: what to measure, in four methods."""
+"""`Eval`: what to measure."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol
 
 import chz
 
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
-from nanoeval_core.errors import RolloutSystemError, SystemErrorsNotSupported
+from nanoeval_core.errors import ConfigError, RolloutSystemError, SystemErrorsNotSupported
 from nanoeval_core.task import TResult, TTask
 
 
@@ -33,49 +32,54 @@ class RunningSummary(Protocol):
 
 
 @chz.chz
-class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
+class Eval(Generic[TTask, TResult], HasAsyncContextManager):
     """An evaluation: which tasks there are, how one is scored, how scores are summed up.
 
     Subclasses are chz classes: their annotated attributes are their configuration, in code and
-    on the command line. Override `_context` (an async generator that yields once) for what each
-    executor must open before the first task and close after the last.
+    on the command line. They define `get_name`, `get_tasks`, `evaluate`, and `get_summary` or
+    `get_full_summary`; what is missing is said when a run starts. Override `_context` (an async
+    generator that yields once) for what each executor must open before its first task and close
+    after its last; `nanoeval_core.asyncio_utils.ContextValue` holds what it yields.
     """
 
-    @abstractmethod
     def get_name(self) -> str:
         """The eval's name, as records show it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define get_name")
 
-    @abstractmethod
     async def get_tasks(self) -> Sequence[TTask]:
         """All tasks, each `(question_id, attempt_id)` once."""
+        raise NotImplementedError(f"{type(self).__name__} does not define get_tasks")
 
-    @abstractmethod
     async def evaluate(self, task: TTask) -> TResult:
         """Run one attempt and return its result, which must be picklable.
 
         Raises:
             RolloutSystemError: the system failed, not the model; the task is retried.
         """
+        raise NotImplementedError(f"{type(self).__name__} does not define evaluate")
 
-    @abstractmethod
     async def get_summary(self, results: list[tuple[TTask, TResult]]) -> dict[str, Any]:
         """Sum up `results`. Also called on partial results, in any order, and on none."""
+        raise NotImplementedError(f"{type(self).__name__} does not define get_summary")
 
     async def get_full_summary(
         self, results: list[tuple[TTask, TResult | RolloutSystemError]]
     ) -> dict[str, Any]:
         """Sum up results that may hold system errors.
 
-        By default they are left out of the top-level metrics, which are joined by `num_tasks`,
-        `is_valid` (False when any task ended in a system error) and, when `process_invalid` is
-        overridden, `metrics_including_errors`.
+        By default what `nanoeval_core.metrics.standard.handle_system_errors_and_compute_metrics`
+        makes of `get_summary` and `process_invalid`: system errors are left out of the top-level
+        metrics, which are joined by `num_tasks`, `is_valid` (False when any attempt was lost)
+        and, when there is no error or `process_invalid` replaces each, `metrics_including_errors`.
         """
-        # Deferred: only runs with results need it, and it is the metrics package's door.
-        from nanoeval_core.metrics.agents import (  # noqa: PLC0415
-            get_summary_error_aware,
+        # Deferred: only runs with results need it.
+        from nanoeval_core.metrics.standard import (  # noqa: PLC0415
+            handle_system_errors_and_compute_metrics,
         )
 
-        return await get_summary_error_aware(self, results)
+        return await handle_system_errors_and_compute_metrics(
+            self.get_summary, results, self.process_invalid
+        )
 
     def process_invalid(self, task: TTask) -> TResult:
         """The result to count for `task` when every attempt at it ended in a system error."""
@@ -85,11 +89,13 @@ class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
         )
 
     async def update_progress(
-        self,
-        partial_results: list[tuple[TTask, TResult | RolloutSystemError]],
-        pbar: ProgressBar,
+        self, partial_results: list[tuple[TTask, TResult]], pbar: ProgressBar
     ) -> None:
-        """Show something about the results so far: `pbar.set_postfix(accuracy=…)`."""
+        """Show something about the results so far: `pbar.set_postfix(accuracy=…)`.
+
+        Called now and then with the results so far, system errors left out (none at first), and
+        once with all of them before the final summary.
+        """
 
     def running_summary(self) -> RunningSummary | None:
         """A summary that is kept up to date result by result, or None to do without.
@@ -103,7 +109,7 @@ class Eval(HasAsyncContextManager, ABC, Generic[TTask, TResult]):
         return None
 
     async def self_test(self) -> None:
-        """Check the eval without a model: names, ids, pickling, summaries of nothing.
+        """Check the eval without a model: name, tasks, pickling, summaries with system errors.
 
         Raises:
             NanoevalError: what is wrong and how to mend it.
@@ -118,22 +124,50 @@ def overrides(eval: Eval[Any, Any], method: str) -> bool:
     return getattr(type(eval), method) is not getattr(Eval, method)
 
 
-def assert_no_system_errors(
-    results: list[tuple[TTask, TResult | RolloutSystemError]],
-) -> list[tuple[TTask, TResult]]:
-    """`results`, known to hold no system error.
+def check_complete(eval: Eval[Any, Any]) -> None:
+    """Check that `eval` defines what a run calls.
 
     Raises:
-        SystemErrorsNotSupported: it holds one; the message names the first.
+        ConfigError: a method is missing; the message names all that are.
     """
-    clean: list[tuple[TTask, TResult]] = []
-    for task, result in results:
-        if isinstance(result, RolloutSystemError):
-            failed = sum(isinstance(r, RolloutSystemError) for _, r in results)
-            raise SystemErrorsNotSupported(
-                f"{failed} of {len(results)} results are system errors, the first of task "
-                f"{task.name!r}: {result}. Leave them out first, or override "
-                "Eval.process_invalid to give them a result"
-            ) from result
-        clean.append((task, result))
-    return clean
+    missing = [name for name in ("get_name", "get_tasks", "evaluate") if not overrides(eval, name)]
+    if not overrides(eval, "get_summary") and not overrides(eval, "get_full_summary"):
+        missing.append("get_summary")
+    if missing:
+        raise ConfigError(
+            f"{type(eval).__name__} does not define {', '.join(missing)}: "
+            "an eval needs get_name, get_tasks, evaluate, and get_summary or get_full_summary"
+        )
+
+
+def assert_no_system_errors(
+    results: Sequence[tuple[TTask, TResult | RolloutSystemError]],
+) -> list[tuple[TTask, TResult]]:
+    """Return `results` as a list, known to hold no system error.
+
+    Raises:
+        SystemErrorsNotSupported: it holds one; the message lists the tasks.
+    """
+    failed = [pair for pair in results if isinstance(pair[1], RolloutSystemError)]
+    if failed:
+        shown = ", ".join(f"{task.name} ({error})" for task, error in failed[:_ERRORS_SHOWN])
+        raise SystemErrorsNotSupported(
+            f"{len(failed)} of {len(results)} results are system errors: {shown}"
+            + (", …" if len(failed) > _ERRORS_SHOWN else "")
+            + ". Leave them out first, or override Eval.process_invalid to give them a result"
+        )
+    return [
+        (task, result) for task, result in results if not isinstance(result, RolloutSystemError)
+    ]
+
+
+_ERRORS_SHOWN = 10
+
+__all__ = [
+    "Eval",
+    "ProgressBar",
+    "RunningSummary",
+    "assert_no_system_errors",
+    "check_complete",
+    "overrides",
+]

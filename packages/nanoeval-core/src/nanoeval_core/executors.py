@@ -117,3 +117,17 @@ class ExecutorByName(chz.factories.standard):
             return find_executor(factory)
         except ConfigError as error:
             raise chz.factories.MetaFromString(str(error)) from None
+
+
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINT_GROUP",
+    "IN_PROCESS",
+    "MULTIPROCESS",
+    "ExecutorByName",
+    "ExecutorConfig",
+    "ExecutorEngine",
+    "ExecutorHost",
+    "executor_names",
+    "find_executor",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,40 +13,42 @@ from nanoeval_core.errors import NotPicklableError
 PICKLE_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
 
 
-def dumps(value: Any, *, what: str, by_value: bool = False) -> bytes:
-    """`value`, pickled.
+def dumps(value: Any, *, what: str, by_value: bool = False, renew_locks: bool = False) -> bytes:
+    """Return `value`, pickled; `pickle.loads` reads it.
+
+    What pickle cannot do by reference (classes and functions defined inside a function or a
+    notebook) is done by value with cloudpickle.
 
     Args:
         what: names the value in errors.
         by_value: put the classes and functions of `__main__` into the pickle, for processes
             that cannot import it.
-
-    What pickle cannot do by reference (classes and functions defined inside a function or a
-    notebook) is done by value with cloudpickle where that is installed; pickle reads both.
+        renew_locks: a thread's lock becomes a new one, unlocked, instead of an error: right for
+            what is configured (a spec, a task), wrong for a result.
 
     Raises:
         NotPicklableError: names `what` and the field that cannot be pickled.
     """
     if by_value:
-        pickled = _dumps_by_value(value)
+        pickled = _dumps_by_value(value, renew_locks)
         if pickled is not None:
             return pickled
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        pickled = _dumps_by_value(value)
+        pickled = _dumps_by_value(value, renew_locks)
         if pickled is not None:
             return pickled
-        raise _not_picklable(value, what=what, error=error) from error
+        raise _not_picklable(value, what=what, error=error, renew_locks=renew_locks) from error
 
 
-def _dumps_by_value(value: Any) -> bytes | None:
-    try:
-        import cloudpickle  # noqa: PLC0415  for local classes only
-    except ImportError:
-        return None
+def _dumps_by_value(value: Any, renew_locks: bool) -> bytes | None:
+    import cloudpickle  # noqa: PLC0415  for what pickle refuses only
+
     # cloudpickle would also "pickle" an open file, by its content; pickle refuses, and so do we.
     table = {k: v for k, v in cloudpickle.CloudPickler.dispatch_table.items() if k not in _HELD}
+    if renew_locks:
+        table |= {type(make()): lambda _, make=make: (make, ()) for make in _LOCKS}
     pickler = type("ByValue", (cloudpickle.CloudPickler,), {"dispatch_table": table})
     buffer = io.BytesIO()
     try:
@@ -56,15 +59,34 @@ def _dumps_by_value(value: Any) -> bytes | None:
 
 
 _HELD = {io.TextIOWrapper, io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom}
+_LOCKS = (threading.Lock, threading.RLock)
 
 
-def check_picklable(value: Any, *, what: str) -> None:
+def check_round_trip(value: Any, *, what: str) -> None:
+    """Check that `value` can be pickled and read again.
+
+    Raises:
+        NotPicklableError: it cannot; the message names `what` and the field.
+    """
+    pickled = dumps(value, what=what, renew_locks=True)
+    try:
+        pickle.loads(pickled)
+    except Exception as error:
+        raise NotPicklableError(
+            f"{what} can be pickled, but not read again: {type(error).__name__}: {error}. "
+            "Give its class a __reduce__ or __getstate__ that its __init__ can follow"
+        ) from error
+
+
+def check_picklable(value: Any, *, what: str, renew_locks: bool = False) -> None:
     """Raise `NotPicklableError`, naming `what` and the field, unless `value` can be pickled."""
-    dumps(value, what=what)
+    dumps(value, what=what, renew_locks=renew_locks)
 
 
-def _not_picklable(value: Any, *, what: str, error: Exception) -> NotPicklableError:
-    path, error = _culprit(value, error)
+def _not_picklable(
+    value: Any, *, what: str, error: Exception, renew_locks: bool
+) -> NotPicklableError:
+    path, error = _culprit(value, error, renew_locks)
     at = f"field {'.'.join(path)!r}" if path else f"a {type(value).__name__}"
     return NotPicklableError(
         f"{what} cannot be pickled: {at}: {type(error).__name__}: {error}. "
@@ -72,14 +94,14 @@ def _not_picklable(value: Any, *, what: str, error: Exception) -> NotPicklableEr
     )
 
 
-def _culprit(value: Any, error: Exception) -> tuple[list[str], Exception]:
+def _culprit(value: Any, error: Exception, renew_locks: bool) -> tuple[list[str], Exception]:
     """The path to the innermost field of `value` that cannot be pickled, and why it cannot."""
     for name, part in _parts(value):
         try:
             pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
         except PICKLE_ERRORS as part_error:
-            if _dumps_by_value(part) is None:
-                path, cause = _culprit(part, part_error)
+            if _dumps_by_value(part, renew_locks) is None:
+                path, cause = _culprit(part, part_error, renew_locks)
                 return [name, *path], cause
     return [], error
 
@@ -93,3 +115,6 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((name, getattr(value, name)) for name in value.__chz_fields__)
     elif hasattr(value, "__dict__") and not isinstance(value, type):
         yield from ((str(key), part) for key, part in vars(value).items())
+
+
+__all__ = ["PICKLE_ERRORS", "check_picklable", "check_round_trip", "dumps"]

@@ -37,3 +37,6 @@ def get_run_context() -> RunContext | None:
 def set_run_context(context: RunContext | None) -> None:
     """Make `context` current for this task and those it starts; executors call it once."""
     _current.set(context)
+
+
+__all__ = ["RunContext", "get_run_context", "set_run_context"]

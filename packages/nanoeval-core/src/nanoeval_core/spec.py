@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 import chz
@@ -11,6 +13,11 @@ from nanoeval_core.eval import Eval
 from nanoeval_core.executors import IN_PROCESS, MULTIPROCESS, ExecutorByName, ExecutorConfig
 from nanoeval_core.recorder import RecorderByName
 from nanoeval_core.recorder_protocol import RecorderConfig
+
+log = logging.getLogger("nanoeval.spec")
+
+ENV_ALLOW_ZERO_CONCURRENCY = "NANOEVAL_ALLOW_ZERO_CONCURRENCY"
+"""Set, it lets `RunnerArgs.concurrency` be 0: the eval is queued and does not run (for tests)."""
 
 
 def _refuse(field: str, value: object, problem: str) -> None:
@@ -97,20 +104,24 @@ class RunnerArgs:
     def _check_numbers(self) -> None:
         for name in ("concurrency", "n_tasks", "num_processes"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
                 _refuse(name, value, "give a whole number, or None")
-            if value is not None and value <= 0:
+            # No processes means the default number; no concurrency queues and runs nothing.
+            zero_allowed = name == "num_processes" or (
+                name == "concurrency" and bool(os.environ.get(ENV_ALLOW_ZERO_CONCURRENCY))
+            )
+            if value < 0 or (value == 0 and not zero_allowed):
                 _refuse(name, value, "give a positive number, or None")
-        for name in (
-            "summary_interval",
-            "task_timeout",
-            "backup_interval",
-            "budget_tokens",
-            "budget_cost",
-        ):
+        for name in ("task_timeout", "budget_tokens", "budget_cost"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                _refuse(name, value, "give a positive number" + ", or None" * (name[0] != "b"))
+                _refuse(name, value, "give a positive number, or None")
+        if not self.backup_interval > 0:
+            _refuse("backup_interval", self.backup_interval, "give a positive number")
+        if self.summary_interval is not None and not self.summary_interval >= 0:
+            _refuse("summary_interval", self.summary_interval, "it cannot be negative")
         for name in ("max_retries", "retry_backoff", "shutdown_grace"):
             if not getattr(self, name) >= 0:
                 _refuse(name, getattr(self, name), "it cannot be negative")
@@ -119,7 +130,7 @@ class RunnerArgs:
     def _refuse_contradictions(self) -> None:
         if self.executor is not None and not isinstance(self.executor, (str, ExecutorConfig)):
             _refuse("executor", self.executor, "give the name of one, or its ExecutorConfig")
-        if self.num_processes is not None and self.executor_name == IN_PROCESS:
+        if self.num_processes and self.executor_name == IN_PROCESS:
             _refuse(
                 "num_processes",
                 self.num_processes,
@@ -188,3 +199,13 @@ class EvalSpec:
             raise ConfigError(
                 f"EvalSpec.runner={self.runner!r}: give a RunnerArgs(…) or a subclass of it"
             )
+
+    async def model_name(self) -> str:
+        """The model, as `RunnerArgs.model_name` has it, else `nanoeval`, with a warning."""
+        if self.runner.model_name is None:
+            log.warning("runner.model_name is not set; the model is called 'nanoeval'")
+            return "nanoeval"
+        return self.runner.model_name
+
+
+__all__ = ["ENV_ALLOW_ZERO_CONCURRENCY", "EvalSpec", "RunnerArgs", "check_run_set_id"]

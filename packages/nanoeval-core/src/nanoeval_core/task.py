@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, field_validator
+from typing import Any, Self
+
+from pydantic import BaseModel, field_validator, model_validator
 from typing_extensions import TypeVar
 
 
@@ -16,34 +18,55 @@ class Task(BaseModel):
         question_id: identifies the instance within the eval; any text without a `/`.
         attempt_id: which of several independent attempts at the question this is, from 1.
         retry_idx: how often this attempt was retried after a system error, from 0.
+        unsafe_skip_serialization_validation: do not check, when the task is made, that it can
+            travel to an executor.
     """
 
     question_id: str
     attempt_id: int = 1
     retry_idx: int = 0
+    unsafe_skip_serialization_validation: bool = False
 
     @field_validator("question_id")
     @classmethod
     def _check_question_id(cls, value: str) -> str:
-        if not value:
-            raise ValueError("question_id is empty: give every question an id of its own")
         if "/" in value:
             raise ValueError(
                 f"question_id {value!r} contains '/', which separates ids in records: "
-                "use another character, such as '-' or ':'"
+                "use another character, such as '-'"
             )
         return value
+
+    @model_validator(mode="after")
+    def _check_serialization(self) -> Self:
+        if not self.unsafe_skip_serialization_validation and not (
+            self.__pydantic_private__ is None
+            and self.__pydantic_extra__ is None
+            and all(map(_is_plain, self.__dict__.values()))
+        ):
+            # Deferred: most tasks are made of texts and numbers, of which this is known.
+            from nanoeval_core.pickling import check_round_trip  # noqa: PLC0415
+
+            check_round_trip(self, what=f"task {self.name!r}")
+        return self
 
     @property
     def name(self) -> str:
         """`question_id.attempt_id`, unique within an eval."""
         return f"{self.question_id}.{self.attempt_id}"
 
-    @property
-    def group_id(self) -> str:
-        """`attempt_id.retry_idx`: the `group_id` under which this attempt's events are recorded."""
-        return f"{self.attempt_id}.{self.retry_idx}"
 
+def _is_plain(value: Any) -> bool:
+    """Whether `value` is a text, a number, or made of such, so that it can surely be pickled."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return all(type(part) in _PLAIN for part in value)
+    return kind in _PLAIN
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 TTask = TypeVar("TTask", bound=Task)
 TResult = TypeVar("TResult")
+
+__all__ = ["TResult", "TTask", "Task"]

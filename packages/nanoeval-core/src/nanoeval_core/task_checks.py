@@ -35,7 +35,7 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
         if "/" in task.question_id:  # model_construct and assignment bypass the model's check
             raise TaskError(
                 f"eval {eval_name!r}: get_tasks()[{index}].question_id {task.question_id!r} "
-                "contains '/': use another character, such as '-' or ':'"
+                "contains '/': use another character, such as '-'"
             )
         first = seen.setdefault((task.question_id, task.attempt_id), index)
         if first != index:
@@ -45,3 +45,6 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
                 "attempts at a question different attempt_ids, and other questions other ids"
             )
     return checked
+
+
+__all__ = ["check_tasks"]

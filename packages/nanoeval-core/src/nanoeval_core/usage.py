@@ -64,3 +64,6 @@ def report_usage(usage: Usage) -> None:
     meter = current_usage_meter.get()
     if meter is not None:
         meter.add(usage)
+
+
+__all__ = ["Usage", "UsageMeter", "current_usage_meter", "report_usage"]

@@ -45,7 +45,7 @@ def test_system_errors_are_kept_out_of_the_score_and_in_sight() -> None:
     summary = asyncio.run(Accuracy().get_full_summary(RESULTS))
 
     assert summary["accuracy"] == 0.5
-    assert summary["num_tasks"] == 5
+    assert summary["num_tasks"] == 2  # questions with a score
     assert summary["is_valid"] is False
     assert summary["system_errors"] == {
         "total": 3,
@@ -71,7 +71,7 @@ def test_process_invalid_adds_metrics_including_errors() -> None:
     summary = asyncio.run(FailuresAreWrong().get_full_summary(RESULTS))
 
     assert summary["accuracy"] == 0.5
-    assert summary["metrics_including_errors"] == {"accuracy": 0.2}
+    assert summary["metrics_including_errors"] == {"accuracy": 0.2, "num_tasks": 4}
 
 
 def test_without_errors_all_is_valid() -> None:
@@ -79,7 +79,7 @@ def test_without_errors_all_is_valid() -> None:
 
     assert summary["is_valid"] is True
     assert summary["system_errors"]["total"] == 0
-    assert summary["metrics_including_errors"] == {"accuracy": 1.0}
+    assert summary["metrics_including_errors"] == {"accuracy": 1.0, "num_tasks": 1}
 
 
 def test_no_results_and_only_errors_are_summed_up_too() -> None:

@@ -8,7 +8,7 @@ from nanoeval_core import Task
 from nanoeval_core.metrics.breakdown import breakdown, breakdown_async
 from nanoeval_core.metrics.standard import (
     compute_default_metrics_on_correctness_without_answer_groups,
-    handle_system_errors_and_compute_metrics,
+    compute_metrics_with_system_errors,
 )
 from pydantic import Field
 
@@ -69,7 +69,7 @@ def test_default_metrics_by_column() -> None:
     assert metrics["by"]["subject"]["maths"]["n"] == 1
 
     rows.append({"instance": "4", "attempt": 1, "system_error": "Outage", "subject": "law"})
-    aware = handle_system_errors_and_compute_metrics(rows, by=["subject"])
+    aware = compute_metrics_with_system_errors(rows, by=["subject"])
     assert aware["by"]["subject"]["law"]["is_valid"] is False
     assert aware["by"]["subject"]["maths"]["is_valid"] is True
 

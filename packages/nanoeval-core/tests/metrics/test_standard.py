@@ -9,7 +9,7 @@ from nanoeval_core.errors import SystemErrorsNotSupported
 from nanoeval_core.metrics.standard import (
     compute_default_metrics,
     compute_default_metrics_on_correctness_without_answer_groups,
-    handle_system_errors_and_compute_metrics,
+    compute_metrics_with_system_errors,
 )
 
 SAMPLES = {
@@ -78,10 +78,11 @@ def test_ragged_attempts_leave_out_what_some_question_cannot_support() -> None:
 def test_no_rows_give_no_number() -> None:
     tables: list[Any] = [[], {"instance": [], "attempt": [], "is_correct": []}]
     for table in tables:
-        metrics = compute_default_metrics_on_correctness_without_answer_groups(table)
-        assert "accuracy" not in metrics
-        assert metrics["unavailable"] == {"accuracy": "no results"}
-        assert metrics["n"] == 0
+        assert compute_default_metrics_on_correctness_without_answer_groups(table) == {}
+    metrics = compute_default_metrics({**SAMPLES, **dict.fromkeys(SAMPLES, [])}, CORRECTNESS)
+    assert math.isnan(metrics["accuracy"])
+    assert metrics["unavailable"] == {"accuracy": "no results"}
+    assert metrics["n"] == 0
 
 
 def test_one_question_has_no_standard_error_and_says_so() -> None:
@@ -106,7 +107,7 @@ def test_system_errors_are_left_out_counted_and_told(table: Any, grouped: bool) 
     }
     samples["answer_group_id"] = ["x", "y", None, None]
 
-    metrics = handle_system_errors_and_compute_metrics(
+    metrics = compute_metrics_with_system_errors(
         table(samples), table(CORRECTNESS) if grouped else None
     )
 
@@ -136,7 +137,7 @@ def test_system_errors_are_left_out_counted_and_told(table: Any, grouped: bool) 
 
 def test_metrics_that_cannot_handle_system_errors_refuse_them() -> None:
     rows = [{"instance": "a", "attempt": 1, "is_correct": True, "system_error": "Boom"}]
-    with pytest.raises(SystemErrorsNotSupported, match="handle_system_errors_and_compute"):
+    with pytest.raises(SystemErrorsNotSupported, match="compute_metrics_with_system_errors"):
         compute_default_metrics_on_correctness_without_answer_groups(rows)
 
 
@@ -150,9 +151,9 @@ def test_metrics_that_cannot_handle_system_errors_refuse_them() -> None:
             "no row for answer_group_id '?' of instance 'a'",
         ),
         (
-            {"instance": ["a", "a"], "attempt": [1, 1], "answer_group_id": ["x", "x"]},
+            {"instance": ["a:b"], "attempt": [1], "answer_group_id": [None]},
             CORRECTNESS,
-            "attempt 1 of instance 'a' occurs twice",
+            "instance 'a:b' contains ':'",
         ),
         (
             SAMPLES,
@@ -169,6 +170,15 @@ def test_metrics_that_cannot_handle_system_errors_refuse_them() -> None:
 def test_bad_tables_are_refused_with_the_row(samples: Any, correctness: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         compute_default_metrics(samples, correctness)
+
+
+def test_rows_of_the_same_attempt_are_attempts_of_their_own() -> None:
+    metrics = compute_default_metrics(
+        {"instance": ["a", "a", "b"], "attempt": [1, 1, 1], "answer_group_id": ["x", "y", "z"]},
+        CORRECTNESS,
+    )
+    assert metrics["accuracy"] == 0.25
+    assert metrics["num_attempts"] == 3
 
 
 def test_something_that_is_no_table_is_refused() -> None:

@@ -135,7 +135,8 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
     async def _attempt(self, task: Task, recorder: Any) -> Any:
         ids = BasicRunSpec(run_id=recorder.run_spec.run_id, run_set_id=recorder.run_spec.run_id)
         encoder = CallEncoder(run_spec=ids, urls={}, extra_methods=frozenset())
-        attempt = CapturedAttempt(encoder, task.question_id, task.group_id, {})
+        group_id = f"{task.attempt_id}.{task.retry_idx}"
+        attempt = CapturedAttempt(encoder, task.question_id, group_id, {})
         result: Any
         try:
             with set_default_recorder(attempt):

@@ -26,7 +26,8 @@ def dump_task(task: Task, eval_name: str, *, by_value: bool) -> bytes:
             return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
             pass
-    return pickling.dumps(task, what=f"task {task.name!r} of eval {eval_name!r}", by_value=by_value)
+    what = f"task {task.name!r} of eval {eval_name!r}"
+    return pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
 
 
 def load_task(payload: bytes, retry_idx: int) -> Task:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import inspect
 import logging
 import random
 import time
@@ -20,6 +21,7 @@ import anyio.to_thread
 import chz
 from nanoeval_core import pickling
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
+from nanoeval_core.eval import check_complete
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recorder import (
     dummy_recorder,
@@ -121,6 +123,7 @@ class Session:
         self._by_value = self.kind != in_process.KIND and not origin.main_is_importable()
 
     async def run(self) -> dict[str, Any]:
+        check_complete(self.spec.eval)
         name = self.spec.eval.get_name()
         if not isinstance(name, str) or not name:
             raise ConfigError(
@@ -151,7 +154,9 @@ class Session:
         """The spec as executors elsewhere and `resume` get it; None where neither can."""
         name = self.spec.eval.get_name()
         try:
-            return pickling.dumps(self.spec, what=f"eval {name!r}", by_value=self._by_value)
+            return pickling.dumps(
+                self.spec, what=f"eval {name!r}", by_value=self._by_value, renew_locks=True
+            )
         except NotPicklableError:
             if self.kind != in_process.KIND:
                 raise
@@ -216,7 +221,7 @@ class Session:
 
     async def _make_recorder(self, run_spec: BasicRunSpec, num_tasks: int) -> TransactionalRecorder:
         config: RecorderConfig = (
-            self.spec.runner.recorder or get_library_config().default_recorder()
+            self.spec.runner.recorder or get_library_config().get_default_recorder()
         )
         runner = chz.replace(self.spec.runner, run_set_id=self.engine.run_set_id)
         with using_run_spec(run_spec):
@@ -268,7 +273,7 @@ class Session:
             with writer.guarded():
                 await anyio.to_thread.run_sync(recorder.rewind, recorded.row.record_position)
         progress = Progress(eval_run, engine, recorder)
-        self._notify(f"{eval_run.name}: started ({recorded.run_spec.run_id})")
+        await self._notify(f"{eval_run.name}: started ({recorded.run_spec.run_id})")
         try:
             async with task_group() as group:
                 writing = group.create_task(writer.serve())
@@ -320,7 +325,7 @@ class Session:
         eval_run.phase = Phase.SUMMING_UP
         store = self.engine.store
         if eval_run.errors:
-            self._notify(f"{eval_run.name}: failed")
+            await self._notify(f"{eval_run.name}: failed")
             await self._note_failure(eval_run)
             raise self._failure(eval_run)
         complete = eval_run.remaining <= 0
@@ -337,7 +342,7 @@ class Session:
             eval_run.elapsed,
         )
         progress.finish(summary)
-        self._notify(f"{eval_run.name}: finished", summary_text(summary))
+        await self._notify(f"{eval_run.name}: finished", summary_text(summary))
         if self.engine.interrupted is not None:
             # What was in flight was all that was left. What the script would do next is not.
             await self.engine.settle()
@@ -377,7 +382,7 @@ class Session:
             f"eval {eval_run.name!r} stopped with {len(eval_run.results)} of {eval_run.total} "
             f"tasks done. {engine.resume_hint()}"
         )
-        self._notify(message)
+        await self._notify(message)
         if engine.interrupted is not None:
             say(message)
             await engine.settle()
@@ -417,13 +422,15 @@ class Session:
             await self.engine.release(eval_run)
             await self.engine.remove(eval_run)
 
-    def _notify(self, message: str, extra: str | None = None) -> None:
+    async def _notify(self, message: str, extra: str | None = None) -> None:
         log.info("%s", message, extra={} if extra is None else {"summary": extra})
         if self.spec.runner.enable_slackbot:
             if self.spec.runner.slack_name is not None:
                 message = f"@{self.spec.runner.slack_name} {message}"
             try:
-                get_library_config().send_user_notification(message, extra)
+                sent: Any = get_library_config().send_user_notification(message, extra)
+                if inspect.isawaitable(sent):  # a plain function will do as well
+                    await sent
             except Exception:
                 log.exception("the notification %r could not be sent", message)
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncGenerator
 
 import chz
-from nanoeval_core.asyncio_utils import gather_with_concurrency
+from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, majority
@@ -39,9 +39,7 @@ class ConsensusSolver(MCQSolver):
     async def solve(self, task: MCQTask) -> Answer:
         first = (task.attempt_id - 1) * self.n + 1
         samples = [task.model_copy(update={"attempt_id": first + index}) for index in range(self.n)]
-        answers = await gather_with_concurrency(
-            self.n, *(self.solver.solve(sample) for sample in samples)
-        )
+        answers = await gather_results(*map(self.solver.solve, samples))
         return consensus_of(answers, seed=task.name)
 
 

@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 import chz
-from nanoeval_core.asyncio_utils import gather_with_concurrency
+from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 
@@ -142,7 +142,7 @@ class MCQLogprobSolver(APIModel, MCQSolver):
                 "OpenAIAPIMCQSolver"
             )
         turns = range(size) if self.cyclic else range(1)
-        asked = await gather_with_concurrency(size, *(self._ask(task, turn) for turn in turns))
+        asked = await gather_results(*(self._ask(task, turn) for turn in turns))
         problems = [one for one in asked if isinstance(one, Answer)]
         if problems:
             # An average over some of the orders would not cancel what it is for.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
-from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval, ProgressBar
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
@@ -307,9 +307,9 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
 
     async def update_progress(
         self,
-        partial_results: list[tuple[SampleTask, SampleResult | RolloutSystemError]],
+        partial_results: list[tuple[SampleTask, SampleResult]],
         pbar: ProgressBar,
     ) -> None:
-        scores = [r.correct for _, r in partial_results if isinstance(r, SampleResult)]
+        scores = [result.correct for _, result in partial_results]
         if scores:
             pbar.set_postfix(accuracy=f"{sum(scores) / len(scores):.3f}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence, Set
 from enum import StrEnum
 from typing import Any
 
@@ -103,3 +104,78 @@ def outcome_of_error(error: RolloutSystemError) -> Outcome:
     if isinstance(error, GraderError):
         return Outcome.GRADER_ERROR
     return Outcome.SYSTEM_ERROR
+
+
+def describe_system_errors(
+    errors: Sequence[tuple[Hashable, RolloutSystemError | str]], instances_left: Set[Hashable]
+) -> dict[str, Any]:
+    """How many system errors there are, of which types, and which questions they took.
+
+    Args:
+        errors: question id and error (or the name of its type), one per lost attempt.
+        instances_left: ids of the questions that kept at least one attempt.
+    """
+    affected = {instance for instance, _ in errors}
+    types = Counter(
+        error if isinstance(error, str) else type(error).__name__ for _, error in errors
+    )
+    return {
+        "total": len(errors),
+        "by_type": dict(types.most_common()),
+        "instances_affected": len(affected),
+        "instances_lost": len(affected - instances_left),
+    }
+
+
+def total_counts(
+    counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSystemError]
+) -> dict[str, Any]:
+    """The counts of all attempts.
+
+    Args:
+        counted: the `counts` of a summary of the `valid` ones, or None. When they are not ours
+            (see `Counts`), they are returned as they are: the eval has its own name for them.
+        valid: results of attempts that ended without a system error; they may tell their outcome.
+        errors: the others.
+    """
+    if counted is not None and not _are_ours(counted):
+        kept: dict[str, Any] = counted
+        return kept
+    failed = Counts()
+    for error in errors:
+        failed.add(outcome_of_error(error))
+    lost = failed.as_dict()
+    counted = _count_results(valid) if counted is None else counted
+    if counted is None:
+        known = ("asked", "system_error", "grader_error", "timed_out")
+        return {**{name: lost[name] for name in known}, "asked": len(valid) + len(errors)}
+    return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}
+
+
+def _are_ours(counts: Any) -> bool:
+    return (
+        isinstance(counts, dict)
+        and "asked" in counts
+        and all(isinstance(number, int) for number in counts.values())
+    )
+
+
+def _count_results(results: Sequence[Any]) -> dict[str, int] | None:
+    counts = Counts()
+    for result in results:
+        outcome = outcome_of(result)
+        if outcome is None:
+            return None
+        counts.add(outcome)
+    return counts.as_dict()
+
+
+__all__ = [
+    "Counts",
+    "Outcome",
+    "count_outcomes",
+    "describe_system_errors",
+    "outcome_of",
+    "outcome_of_error",
+    "total_counts",
+]

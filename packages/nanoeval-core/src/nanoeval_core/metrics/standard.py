@@ -1,10 +1,10 @@
-"""Default metrics of a table of attempts.
+"""Default metrics of a table of attempts, or of an eval's results.
 
 Tables are pandas or polars DataFrames, mappings of columns, or lists of rows; neither pandas nor
 polars is needed. Columns of `samples_df`, one row per attempt:
 
-- `instance`: the question's id;
-- `attempt`: the attempt's id, unique within the question;
+- `instance`: the question's id, a text without `:`;
+- `attempt`: the attempt's id; rows with the same one are attempts of their own;
 - `answer_group_id`: what the reply answered, equal for equivalent answers; missing (None, NaN)
   for a reply that names no answer, which is incorrect and counts as unparsable;
 - `is_correct` instead of it, where there are no answer groups: a bool, 0 or 1;
@@ -13,29 +13,29 @@ polars is needed. Columns of `samples_df`, one row per attempt:
 - `cluster` (optional): questions with the same cluster are not independent (they share a
   passage, a repository, …);
 - `system_error` (optional): the name of the error's type (or True) where the attempt ended in a
-  system error, else missing or False. Only `handle_system_errors_and_compute_metrics` takes it.
+  system error, else missing or False. Only `compute_metrics_with_system_errors` takes it.
 
-Any other columns can be broken down by: `by=["subject"]` adds `by`, with the same metrics for each
-value of that column: `metrics["by"]["subject"]["physics"]["accuracy"]`.
+Any other columns can be broken down by: `by=["subject"]` adds `by`, with nanoeval's own metrics for
+each value of that column: `metrics["by"]["subject"]["physics"]["accuracy"]`.
 
 Columns of `answer_group_correctness_df`: `instance`, `answer_group_id`, `is_correct`; one row for
 each answer group that occurs in `samples_df`, more do no harm.
+
+The metrics are those of `LibraryConfig.compute_default_metrics`, which a team may replace; it then
+gets pandas DataFrames where the caller gave none of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from nanoeval_core.errors import SystemErrorsNotSupported
-from nanoeval_core.metrics._frames import read_columns
-from nanoeval_core.metrics.agents import describe_system_errors
-from nanoeval_core.metrics.breakdown import breakdown
-from nanoeval_core.metrics.outcomes import Outcome
+from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.library_config import LibraryConfig, get_library_config
+from nanoeval_core.metrics import _tables
+from nanoeval_core.metrics.outcomes import describe_system_errors, total_counts
 from nanoeval_core.metrics.samples import Sample, summarize_samples
-
-Row = Mapping[str, Any]
-Correctness = Mapping[tuple[Hashable, Hashable], bool]
+from nanoeval_core.task import TResult, TTask
 
 
 def compute_default_metrics(
@@ -49,53 +49,166 @@ def compute_default_metrics(
         by: columns of `samples_df` to break the metrics down by.
 
     Returns:
-        What `nanoeval_core.metrics.samples.summarize_samples` returns.
+        What `nanoeval_core.metrics.samples.summarize_samples` returns; without any rows its
+        `accuracy` is NaN.
 
     Raises:
-        ValueError: a column or an answer group's correctness is missing or contradictory, or an
-            attempt occurs twice.
+        ValueError: a column or an answer group's correctness is missing or contradictory.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows = _read_rows(samples_df, "answer_group_id", by)
-    _refuse_system_errors(rows)
-    correctness = _read_correctness(answer_group_correctness_df)
-    return _with_breakdown(
-        rows,
-        by,
-        lambda some: summarize_samples(
-            [_sample(row, correctness) for row in some], answer_groups=True
-        ),
-    )
+    rows, _ = _tables.read_grouped(samples_df, answer_group_correctness_df, by)
+    _check_instances(row["instance"] for row in rows)
+    metrics = get_library_config().compute_default_metrics(samples_df, answer_group_correctness_df)
+    if by:
+        own = _tables.metrics_of_tables(samples_df, answer_group_correctness_df, by=by)
+        metrics = {**metrics, "by": own["by"]}
+    return metrics
 
 
 def compute_default_metrics_on_correctness_without_answer_groups(
-    samples_df: Any, *, by: Sequence[str] = ()
+    correctness_df: Any, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Accuracy, pass@k and pass^k of attempts known only to be correct or not.
 
     Args:
-        samples_df: columns `instance`, `attempt`, `is_correct`; see the module.
-        by: columns of `samples_df` to break the metrics down by.
+        correctness_df: columns `instance`, `attempt`, `is_correct`; see the module. Not changed.
+        by: columns of `correctness_df` to break the metrics down by.
 
     Returns:
-        What `nanoeval_core.metrics.samples.summarize_samples` returns, without cons@k.
+        What `nanoeval_core.metrics.samples.summarize_samples` returns, without cons@k; nothing
+        without any rows.
 
     Raises:
-        ValueError: a column is missing, `is_correct` is neither true nor false, or an attempt
-            occurs twice.
+        ValueError: a column is missing, or `is_correct` is neither true nor false.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows = _read_rows(samples_df, "is_correct", by)
-    _refuse_system_errors(rows)
-    return _with_breakdown(
-        rows, by, lambda some: summarize_samples([_sample(row, None) for row in some])
+    rows = _tables.read_correctness(correctness_df, by)
+    if not rows:
+        return {}
+    _check_instances(row["instance"] for row in rows)
+    own = _tables.metrics_of_correctness(rows, by)
+    if not _team_has_its_own():
+        return own
+    samples = [
+        Sample(instance=row["instance"], attempt=row["attempt"], is_correct=bool(row["is_correct"]))
+        for row in rows
+    ]
+    return {**default_metrics(samples), **({"by": own["by"]} if by else {})}
+
+
+def default_metrics(samples: Sequence[Sample], *, answer_groups: bool = False) -> dict[str, Any]:
+    """The default metrics of attempts at hand: a team's own, or `summarize_samples`.
+
+    Args:
+        samples: in any order.
+        answer_groups: whether `answer_group` is filled in. A team's metrics get the groups 0
+            (incorrect) and 1 (correct) otherwise.
+
+    Raises:
+        ConfigError: a team has its own metrics, which take DataFrames, and pandas is missing.
+    """
+    if not _team_has_its_own():
+        return summarize_samples(samples, answer_groups=answer_groups)
+    try:
+        import pandas  # noqa: PLC0415  for a team's own metrics only
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{type(get_library_config()).__name__}.compute_default_metrics takes pandas "
+            "DataFrames, and pandas is not installed: `pip install pandas`"
+        ) from error
+    groups = [
+        sample.answer_group
+        if answer_groups and sample.answer_group is not None
+        else int(sample.is_correct)
+        for sample in samples
+    ]
+    instances = [sample.instance for sample in samples]
+    correct = {
+        (sample.instance, group): sample.is_correct
+        for sample, group in zip(samples, groups, strict=True)
+    }
+    return get_library_config().compute_default_metrics(
+        pandas.DataFrame(
+            {
+                "instance": instances,
+                "attempt": [sample.attempt for sample in samples],
+                "answer_group_id": groups,
+            }
+        ),
+        pandas.DataFrame(
+            {
+                "instance": [instance for instance, _ in correct],
+                "answer_group_id": [group for _, group in correct],
+                "is_correct": list(correct.values()),
+            }
+        ),
     )
 
 
-def handle_system_errors_and_compute_metrics(
+async def handle_system_errors_and_compute_metrics(
+    metrics_fn: Callable[[list[tuple[TTask, TResult]]], Awaitable[dict[str, Any]]],
+    results: Sequence[tuple[TTask, TResult | RolloutSystemError]],
+    process_invalid: Callable[[TTask], TResult],
+) -> dict[str, Any]:
+    """The metrics of the results that are no system errors, and what to know about the others.
+
+    Args:
+        metrics_fn: an eval's `get_summary`, or the like.
+        results: with system errors among them.
+        process_invalid: the result that stands for a task that was lost. Raises
+            NotImplementedError where there is none.
+
+    Returns:
+        What `metrics_fn` says of the results without system errors, and
+
+        - `num_tasks`: questions that have such a result;
+        - `is_valid`: False when any attempt was lost, since every metric then lacks it (or when
+          `metrics_fn` says False);
+        - `metrics_including_errors`, when there is no system error or each can be replaced, and
+          no result is None: the metrics with the substitutes counted, and `num_tasks` of all
+          questions;
+        - `system_errors`: `total`, `by_type` (class name → count, most frequent first),
+          `instances_affected` (questions that lost an attempt) and `instances_lost` (questions
+          that lost all their attempts);
+        - `counts`: see `nanoeval_core.metrics.outcomes.Counts`. Taken from the metrics when they
+          have them, else read from results that tell their outcome; system errors are added. When
+          neither tells, only `asked` and the kinds of error are known and given. Other `counts`
+          of `metrics_fn` are kept.
+    """
+    valid = [(t, result) for t, result in results if not isinstance(result, RolloutSystemError)]
+    errors = [(t, error) for t, error in results if isinstance(error, RolloutSystemError)]
+    scored = {task.question_id for task, _ in valid}
+    metrics = await metrics_fn(valid)
+    summary = {
+        **metrics,
+        "num_tasks": len(scored),
+        "is_valid": not errors and metrics.get("is_valid") is not False,
+        "system_errors": describe_system_errors(
+            [(task.question_id, error) for task, error in errors], scored
+        ),
+        "counts": total_counts(
+            metrics.get("counts"), [result for _, result in valid], [error for _, error in errors]
+        ),
+    }
+    try:
+        replaced = [
+            (task, process_invalid(task) if isinstance(result, RolloutSystemError) else result)
+            for task, result in results
+        ]
+    except NotImplementedError:
+        return summary
+    if not any(result is None for _, result in replaced):
+        summary["metrics_including_errors"] = {
+            **(await metrics_fn(replaced) if errors else metrics),
+            "num_tasks": len({task.question_id for task, _ in results}),
+        }
+    return summary
+
+
+def compute_metrics_with_system_errors(
     samples_df: Any, answer_group_correctness_df: Any = None, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The default metrics of attempts of which some ended in a system error.
+    """The default metrics of a table of attempts of which some ended in a system error.
 
     Rows with a `system_error` are left out of the top-level metrics; their `answer_group_id` or
     `is_correct` is not looked at.
@@ -115,164 +228,27 @@ def handle_system_errors_and_compute_metrics(
     Raises:
         ValueError: as the other functions do.
     """
-    grouped = answer_group_correctness_df is not None
-    rows = _read_rows(samples_df, "answer_group_id" if grouped else "is_correct", by)
-    correctness = _read_correctness(answer_group_correctness_df) if grouped else None
-    return _with_breakdown(rows, by, lambda some: _error_aware(some, correctness))
+    return _tables.metrics_with_errors(samples_df, answer_group_correctness_df, by)
 
 
-def _error_aware(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
-    grouped = correctness is not None
-    failed = [row for row in rows if row["system_error"]]
-    valid = [_sample(row, correctness) for row in rows if not row["system_error"]]
-    failures = [_failure(row) for row in failed]
-    including = summarize_samples([*valid, *failures], answer_groups=grouped)
-    return {
-        **summarize_samples(valid, answer_groups=grouped),
-        "num_tasks": len(rows),
-        "is_valid": not failed,
-        "system_errors": describe_system_errors(
-            [(row["instance"], _error_type(row["system_error"])) for row in failed],
-            {sample.instance for sample in valid},
-        ),
-        "counts": including["counts"],
-        "metrics_including_errors": including,
-    }
+def _team_has_its_own() -> bool:
+    own = type(get_library_config()).compute_default_metrics
+    return own is not LibraryConfig.compute_default_metrics
 
 
-def _with_breakdown(
-    rows: Sequence[Row], by: Sequence[str], summarize: Callable[[Sequence[Row]], dict[str, Any]]
-) -> dict[str, Any]:
-    metrics = summarize(rows)
-    if by:
-        pairs = [(row, None) for row in rows]
-        metrics["by"] = {
-            column: breakdown(pairs, column, lambda some: summarize([row for row, _ in some]))
-            for column in by
-        }
-    return metrics
-
-
-def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> list[Row]:
-    if isinstance(by, str):
-        raise TypeError(f"by={by!r}: give a list of columns, [{by!r}]")
-    optional = ("outcome", "cluster", "system_error")
-    required = dict.fromkeys(("instance", "attempt", answer, *by))
-    columns = read_columns(
-        samples_df, name="samples_df", required=tuple(required), optional=optional
-    )
-    empty = [None] * len(columns["instance"])
-    for label in optional:
-        columns.setdefault(label, empty)
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-
-
-def _read_correctness(frame: Any) -> Correctness:
-    columns = read_columns(
-        frame,
-        name="answer_group_correctness_df",
-        required=("instance", "answer_group_id", "is_correct"),
-    )
-    correctness: dict[tuple[Hashable, Hashable], bool] = {}
-    for instance, group, value in zip(*columns.values(), strict=True):
-        where = f"answer_group_correctness_df: group {group!r} of instance {instance!r}"
-        _check_hashable(group, where)
-        is_correct = _truth(value, where)
-        if correctness.setdefault((instance, group), is_correct) != is_correct:
-            raise ValueError(f"{where} is both correct and incorrect")
-    return correctness
-
-
-def _sample(row: Row, correctness: Correctness | None) -> Sample:
-    where = f"samples_df: attempt {row['attempt']!r} of instance {row['instance']!r}"
-    if row["instance"] is None or row["attempt"] is None:
-        raise ValueError(f"{where}: instance and attempt must not be missing")
-    outcome = _outcome(row["outcome"], where)
-    group = None
-    if correctness is None:
-        is_correct = _truth(row["is_correct"], where)
-    else:
-        group = row["answer_group_id"]
-        _check_hashable(group, where)
-        if group is not None and (row["instance"], group) not in correctness:
-            raise ValueError(
-                f"answer_group_correctness_df has no row for answer_group_id {group!r} of "
-                f"instance {row['instance']!r}, which samples_df has: add whether it is correct"
+def _check_instances(instances: Any) -> None:
+    for instance in instances:
+        if isinstance(instance, str) and ":" in instance:
+            raise ConfigError(
+                f"instance {instance!r} contains ':', which separates instance and answer group "
+                "downstream: use another character, such as '-'"
             )
-        is_correct = group is not None and correctness[row["instance"], group]
-        if group is None and outcome is None:
-            outcome = Outcome.UNPARSABLE
-    if outcome is not None and (outcome is Outcome.CORRECT) != is_correct:
-        raise ValueError(f"{where} has is_correct={is_correct} but outcome={outcome.value!r}")
-    return Sample(
-        instance=row["instance"],
-        attempt=row["attempt"],
-        is_correct=is_correct,
-        answer_group=group,
-        outcome=outcome,
-        cluster=row["cluster"],
-    )
 
 
-def _failure(row: Row) -> Sample:
-    error = _error_type(row["system_error"])
-    kinds = {"TaskTimeoutError": Outcome.TIMED_OUT, "GraderError": Outcome.GRADER_ERROR}
-    return Sample(
-        instance=row["instance"],
-        attempt=row["attempt"],
-        is_correct=False,
-        outcome=kinds.get(error, Outcome.SYSTEM_ERROR),
-        cluster=row["cluster"],
-    )
-
-
-def _error_type(value: Any) -> str:
-    return "RolloutSystemError" if value is True else str(value)
-
-
-def _check_hashable(group: Any, where: str) -> None:
-    try:
-        hash(group)
-    except TypeError:
-        raise TypeError(
-            f"{where} has the answer_group_id {group!r}, a {type(group).__name__}: give texts, "
-            "numbers, tuples or frozensets, which can be compared and counted"
-        ) from None
-
-
-def _truth(value: Any, where: str) -> bool:
-    if value is None or value not in (0, 1):
-        raise ValueError(
-            f"{where} has is_correct={value!r}: it must be true or false (0 or 1). For partial "
-            "credit use nanoeval_core.metrics.clustered_mean"
-        )
-    return bool(value)
-
-
-def _outcome(value: Any, where: str) -> Outcome | None:
-    if value is None:
-        return None
-    try:
-        outcome = Outcome(value)
-    except ValueError:
-        raise ValueError(
-            f"{where} has outcome={value!r}: give one of {[str(known) for known in Outcome]}"
-        ) from None
-    if not outcome.is_scored:
-        raise SystemErrorsNotSupported(
-            f"{where} has outcome={value!r}, a system error: name it in the column system_error "
-            "and call handle_system_errors_and_compute_metrics"
-        )
-    return outcome
-
-
-def _refuse_system_errors(rows: Sequence[Row]) -> None:
-    failed = [row for row in rows if row["system_error"]]
-    if failed:
-        raise SystemErrorsNotSupported(
-            f"{len(failed)} of {len(rows)} rows of samples_df have a system_error, the first is "
-            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: call "
-            "handle_system_errors_and_compute_metrics, or leave them out"
-        )
+__all__ = [
+    "compute_default_metrics",
+    "compute_default_metrics_on_correctness_without_answer_groups",
+    "compute_metrics_with_system_errors",
+    "default_metrics",
+    "handle_system_errors_and_compute_metrics",
+]

@@ -49,6 +49,11 @@ class Attempt:
         return f"{self.open_eval.name}/{self.task.name}{retry}"
 
     @property
+    def group_id(self) -> str:
+        """`attempt_id.retry_idx`, under which its events are recorded."""
+        return f"{self.task.attempt_id}.{self.task.retry_idx}"
+
+    @property
     def seconds(self) -> float:
         return time.monotonic() - self.started if self.started else 0.0
 
@@ -60,10 +65,10 @@ class Attempt:
     def new_recorder(self) -> AttemptRecorder:
         """What the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            return self.open_eval.handle.encoder.attempt(self.task.question_id, self.task.group_id)
+            return self.open_eval.handle.encoder.attempt(self.task.question_id, self.group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
-            return DummyRecorder(None, self.task.question_id, self.task.group_id)
+            return DummyRecorder(None, self.task.question_id, self.group_id)
 
     def events_of(self, recorder: AttemptRecorder, completion: Completion) -> bytes:
         """What the attempt recorded, as it is to be committed with `completion`."""

@@ -1,0 +1,246 @@
+"""The default metrics of a table of attempts: reads tables, checks them, sums them up.
+
+`nanoeval_core.metrics.standard` says what the tables hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from nanoeval_core.errors import SystemErrorsNotSupported
+from nanoeval_core.metrics._frames import read_columns
+from nanoeval_core.metrics.breakdown import breakdown
+from nanoeval_core.metrics.outcomes import Outcome, describe_system_errors
+from nanoeval_core.metrics.samples import Sample, summarize_samples
+
+Row = Mapping[str, Any]
+Correctness = Mapping[tuple[Hashable, Hashable], bool]
+
+
+def metrics_of_tables(
+    samples_df: Any, answer_group_correctness_df: Any, *, by: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the default metrics of attempts whose answers fall into groups.
+
+    Raises:
+        ValueError: a column or an answer group's correctness is missing or contradictory.
+        SystemErrorsNotSupported: a row holds a system error.
+    """
+    rows, correctness = read_grouped(samples_df, answer_group_correctness_df, by)
+    return _with_breakdown(rows, by, lambda some: _summarize(some, correctness))
+
+
+def read_grouped(
+    samples_df: Any, answer_group_correctness_df: Any, by: Sequence[str] = ()
+) -> tuple[list[Row], Correctness]:
+    """The rows of both tables, checked against each other."""
+    rows = _read_rows(samples_df, "answer_group_id", by)
+    _refuse_system_errors(rows)
+    correctness = _read_correctness(answer_group_correctness_df)
+    for row in rows:
+        _sample(row, correctness)
+    return rows, correctness
+
+
+def read_correctness(correctness_df: Any, by: Sequence[str] = ()) -> list[Row]:
+    """The rows of a table with `is_correct`, checked."""
+    rows = _read_rows(correctness_df, "is_correct", by)
+    _refuse_system_errors(rows)
+    return rows
+
+
+def metrics_of_correctness(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the default metrics of attempts known only to be correct or not."""
+    return _with_breakdown(rows, by, lambda some: _summarize(some, None))
+
+
+def metrics_with_errors(
+    samples_df: Any, answer_group_correctness_df: Any, by: Sequence[str]
+) -> dict[str, Any]:
+    """Return the default metrics of attempts of which some ended in a system error."""
+    grouped = answer_group_correctness_df is not None
+    rows = _read_rows(samples_df, "answer_group_id" if grouped else "is_correct", by)
+    correctness = _read_correctness(answer_group_correctness_df) if grouped else None
+    return _with_breakdown(rows, by, lambda some: _error_aware(some, correctness))
+
+
+def _summarize(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
+    samples = [_sample(row, correctness) for row in rows]
+    metrics = summarize_samples(_with_own_attempts(samples), answer_groups=correctness is not None)
+    return metrics if samples else {"accuracy": math.nan, **metrics}
+
+
+def _with_own_attempts(samples: Sequence[Sample]) -> list[Sample]:
+    """Several rows may name the same attempt, and each is one: number those after the first."""
+    seen: dict[tuple[Hashable, Hashable], int] = {}
+    own: list[Sample] = []
+    for sample in samples:
+        number = seen[sample.instance, sample.attempt] = (
+            seen.get((sample.instance, sample.attempt), 0) + 1
+        )
+        if number > 1:
+            sample = dataclasses.replace(sample, attempt=(sample.attempt, number))  # noqa: PLW2901
+        own.append(sample)
+    return own
+
+
+def _error_aware(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
+    grouped = correctness is not None
+    failed = [row for row in rows if row["system_error"]]
+    valid = _with_own_attempts(
+        [_sample(row, correctness) for row in rows if not row["system_error"]]
+    )
+    failures = [_failure(row) for row in failed]
+    including = summarize_samples([*valid, *failures], answer_groups=grouped)
+    return {
+        **summarize_samples(valid, answer_groups=grouped),
+        "num_tasks": len(rows),
+        "is_valid": not failed,
+        "system_errors": describe_system_errors(
+            [(row["instance"], _error_type(row["system_error"])) for row in failed],
+            {sample.instance for sample in valid},
+        ),
+        "counts": including["counts"],
+        "metrics_including_errors": including,
+    }
+
+
+def _with_breakdown(
+    rows: Sequence[Row], by: Sequence[str], summarize: Callable[[Sequence[Row]], dict[str, Any]]
+) -> dict[str, Any]:
+    metrics = summarize(rows)
+    if by:
+        pairs = [(row, None) for row in rows]
+        metrics["by"] = {
+            column: breakdown(pairs, column, lambda some: summarize([row for row, _ in some]))
+            for column in by
+        }
+    return metrics
+
+
+def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> list[Row]:
+    if isinstance(by, str):
+        raise TypeError(f"by={by!r}: give a list of columns, [{by!r}]")
+    optional = ("outcome", "cluster", "system_error")
+    required = dict.fromkeys(("instance", "attempt", answer, *by))
+    columns = read_columns(
+        samples_df, name="samples_df", required=tuple(required), optional=optional
+    )
+    empty = [None] * len(columns["instance"])
+    for label in optional:
+        columns.setdefault(label, empty)
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _read_correctness(frame: Any) -> Correctness:
+    columns = read_columns(
+        frame,
+        name="answer_group_correctness_df",
+        required=("instance", "answer_group_id", "is_correct"),
+    )
+    correctness: dict[tuple[Hashable, Hashable], bool] = {}
+    for instance, group, value in zip(*columns.values(), strict=True):
+        where = f"answer_group_correctness_df: group {group!r} of instance {instance!r}"
+        _check_hashable(group, where)
+        is_correct = _truth(value, where)
+        if correctness.setdefault((instance, group), is_correct) != is_correct:
+            raise ValueError(f"{where} is both correct and incorrect")
+    return correctness
+
+
+def _sample(row: Row, correctness: Correctness | None) -> Sample:
+    where = f"samples_df: attempt {row['attempt']!r} of instance {row['instance']!r}"
+    if row["instance"] is None or row["attempt"] is None:
+        raise ValueError(f"{where}: instance and attempt must not be missing")
+    outcome = _outcome(row["outcome"], where)
+    group = None
+    if correctness is None:
+        is_correct = _truth(row["is_correct"], where)
+    else:
+        group = row["answer_group_id"]
+        _check_hashable(group, where)
+        if group is not None and (row["instance"], group) not in correctness:
+            raise ValueError(
+                f"answer_group_correctness_df has no row for answer_group_id {group!r} of "
+                f"instance {row['instance']!r}, which samples_df has: add whether it is correct"
+            )
+        is_correct = group is not None and correctness[row["instance"], group]
+        if group is None and outcome is None:
+            outcome = Outcome.UNPARSABLE
+    if outcome is not None and (outcome is Outcome.CORRECT) != is_correct:
+        raise ValueError(f"{where} has is_correct={is_correct} but outcome={outcome.value!r}")
+    return Sample(
+        instance=row["instance"],
+        attempt=row["attempt"],
+        is_correct=is_correct,
+        answer_group=group,
+        outcome=outcome,
+        cluster=row["cluster"],
+    )
+
+
+def _failure(row: Row) -> Sample:
+    error = _error_type(row["system_error"])
+    kinds = {"TaskTimeoutError": Outcome.TIMED_OUT, "GraderError": Outcome.GRADER_ERROR}
+    return Sample(
+        instance=row["instance"],
+        attempt=row["attempt"],
+        is_correct=False,
+        outcome=kinds.get(error, Outcome.SYSTEM_ERROR),
+        cluster=row["cluster"],
+    )
+
+
+def _error_type(value: Any) -> str:
+    return "RolloutSystemError" if value is True else str(value)
+
+
+def _check_hashable(group: Any, where: str) -> None:
+    try:
+        hash(group)
+    except TypeError:
+        raise TypeError(
+            f"{where} has the answer_group_id {group!r}, a {type(group).__name__}: give texts, "
+            "numbers, tuples or frozensets, which can be compared and counted"
+        ) from None
+
+
+def _truth(value: Any, where: str) -> bool:
+    if value is None or value not in (0, 1):
+        raise ValueError(
+            f"{where} has is_correct={value!r}: it must be true or false (0 or 1). For partial "
+            "credit use nanoeval_core.metrics.clustered_mean"
+        )
+    return bool(value)
+
+
+def _outcome(value: Any, where: str) -> Outcome | None:
+    if value is None:
+        return None
+    try:
+        outcome = Outcome(value)
+    except ValueError:
+        raise ValueError(
+            f"{where} has outcome={value!r}: give one of {[str(known) for known in Outcome]}"
+        ) from None
+    if not outcome.is_scored:
+        raise SystemErrorsNotSupported(
+            f"{where} has outcome={value!r}, a system error: name it in the column system_error "
+            "and call compute_metrics_with_system_errors"
+        )
+    return outcome
+
+
+def _refuse_system_errors(rows: Sequence[Row]) -> None:
+    failed = [row for row in rows if row["system_error"]]
+    if failed:
+        raise SystemErrorsNotSupported(
+            f"{len(failed)} of {len(rows)} rows of samples_df have a system_error, the first is "
+            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: call "
+            "compute_metrics_with_system_errors, or leave them out"
+        )
