@@ -79,7 +79,7 @@ def test_no_rows_give_no_number() -> None:
     tables: list[Any] = [[], {"instance": [], "attempt": [], "is_correct": []}]
     for table in tables:
         assert compute_default_metrics_on_correctness_without_answer_groups(table) == {}
-    metrics = compute_default_metrics({**SAMPLES, **dict.fromkeys(SAMPLES, [])}, CORRECTNESS)
+    metrics = compute_default_metrics({column: [] for column in SAMPLES}, CORRECTNESS)
     assert math.isnan(metrics["accuracy"])
     assert metrics["unavailable"] == {"accuracy": "no results"}
     assert metrics["n"] == 0
