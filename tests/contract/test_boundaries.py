@@ -29,6 +29,7 @@ AT_IMPORT_TIME = {
 }
 # Used where they happen to be installed, and named by the error where they are not.
 IF_INSTALLED = {
+    "nanoeval_core": {"pandas"},
     "nanoeval_recorder": {"pandas", "polars", "evals"},
     "nanoeval_runner": {"fsspec"},
     "nanoeval_solvers": {"pytest"},
