@@ -178,7 +178,9 @@ def has_local_model() -> bool:
     return done.stdout.strip() == "True"
 
 
-needs_model = pytest.mark.skipif(not has_local_model(), reason="the local model is not here: hatch run demo")
+needs_model = pytest.mark.skipif(
+    not has_local_model(), reason="the local model is not here: hatch run demo"
+)
 
 
 @needs_model

@@ -21,7 +21,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PATIENCE = 30_000  # milliseconds; means "never came", not "slow"
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not here: apt-get install chromium, or NANOEVAL_CHROMIUM=ITS_PATH"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not here: apt-get install chromium"),
     pytest.mark.timeout(180),
 ]
 
