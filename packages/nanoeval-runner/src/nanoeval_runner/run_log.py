@@ -8,10 +8,14 @@ nothing to report waits for neither.
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import logging
 import logging.handlers
 import os
 import queue
+import reprlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,21 @@ class RunLog(logging.handlers.QueueHandler):
         others = any(not isinstance(handler, RunLog) for handler in handlers)
         return not others and root.handlers[0] is self
 
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Make `record` fit to be written later, on another thread.
+
+        structlog's `wrap_for_formatter` puts the event dict where other records have a text. It
+        stays one, for the file's formatter; here is the last place that knows the exception.
+        """
+        if not (isinstance(record.msg, dict) and hasattr(record, "_logger")):
+            prepared: logging.LogRecord = super().prepare(record)
+            return prepared
+        record = copy.copy(record)
+        record.msg = event = dict(record.msg)
+        if event.get("exc_info") is True:
+            event["exc_info"] = sys.exc_info()
+        return record
+
     def enqueue(self, record: logging.LogRecord) -> None:
         if self._listener is None:
             self._listener = logging.handlers.QueueListener(self.queue, self._file)
@@ -95,11 +114,24 @@ class _LogFile(logging.Handler):
             if self._fd is None:
                 self._fd = self._open()
             # One write, appending: lines of several processes do not mix.
-            os.write(self._fd, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+            os.write(self._fd, (self._line(record) + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._failed = True
             # Not to the log: that is what has failed. The console still has its part.
             os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
+
+    def _line(self, record: logging.LogRecord) -> str:
+        """The record as JSON, whatever is in it: this thread writes those of everybody."""
+        try:
+            return self.format(record)
+        except Exception as error:  # noqa: BLE001  said in the line
+            event = {
+                "event": reprlib.repr(record.msg),
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "problem": f"could not be formatted: {type(error).__name__}",
+            }
+            return json.dumps(event)
 
     def _open(self) -> int:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,6 +161,7 @@ def _json_formatter(executor: str | None) -> logging.Formatter:
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
     )
