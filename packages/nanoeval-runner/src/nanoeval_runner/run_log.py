@@ -72,11 +72,12 @@ class RunLog(logging.handlers.QueueHandler):
         structlog's `wrap_for_formatter` puts the event dict where other records have a text. It
         stays one, for the file's formatter; here is the last place that knows the exception.
         """
-        if not (isinstance(record.msg, dict) and hasattr(record, "_logger")):
+        message: object = record.msg
+        if not (isinstance(message, dict) and hasattr(record, "_logger")):
             prepared: logging.LogRecord = super().prepare(record)
             return prepared
-        record = copy.copy(record)
-        record.msg = event = dict(record.msg)
+        record, event = copy.copy(record), message.copy()
+        record.msg = event
         if event.get("exc_info") is True:
             event["exc_info"] = sys.exc_info()
         return record

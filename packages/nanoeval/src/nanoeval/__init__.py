@@ -2,11 +2,13 @@
 
 Layers, each importing only those below it:
 
-    nanoeval                                              public names and paths, nothing of its own
+    nanoeval                                              names and paths
+    nanoeval_cli, nanoeval_computer                       commands; computer tasks
     nanoeval_runner, nanoeval_solvers, nanoeval_recorder  the three never import each other
     nanoeval_core                                         the primitives
 
-Importing this package loads nothing else: each name below loads its home when first used (PEP 562).
+Importing this package loads nothing else: each name below, and each submodule, is loaded when it
+is first used (PEP 562). Names have their homes in the packages below; here are their paths.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +22,19 @@ if TYPE_CHECKING:
     from nanoeval_runner import resume as resume
     from nanoeval_runner import run as run
     from nanoeval_runner import validate as validate
+
+    from nanoeval import asyncio_utils as asyncio_utils
+    from nanoeval import errors as errors
+    from nanoeval import eval as eval
+    from nanoeval import evaluation as evaluation
+    from nanoeval import json_recorder as json_recorder
+    from nanoeval import library_config as library_config
+    from nanoeval import metrics as metrics
+    from nanoeval import recorder as recorder
+    from nanoeval import recorder_protocol as recorder_protocol
+    from nanoeval import recorders as recorders
+    from nanoeval import setup as setup
+    from nanoeval import solvers as solvers
 
 _HOME = {
     "Eval": "nanoeval_core",
@@ -53,7 +68,9 @@ if not TYPE_CHECKING:  # hidden, so that type checkers report names that do not 
 
             return version("nanoeval")
         if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            from nanoeval._lazy import submodules  # noqa: PLC0415  not for the names above
+
+            return submodules(__name__)(name)
         value = globals()[name] = getattr(import_module(_HOME[name]), name)
         return value
 

@@ -1,7 +1,1 @@
-"""Summaries of evals whose attempts may end in system errors."""
-
-from nanoeval_core.metrics.agents import get_summary_error_aware
-
-__all__ = [
-    "get_summary_error_aware",
-]
+from nanoeval_core.metrics.agents import *

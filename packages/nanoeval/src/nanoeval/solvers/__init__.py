@@ -1,1 +1,6 @@
-"""Solvers: `nanoeval.solvers.mcq`, `.mcq_api`, `.short_answer`."""
+from typing import TYPE_CHECKING
+
+if not TYPE_CHECKING:
+    from nanoeval._lazy import submodules
+
+    __getattr__ = submodules(__name__)

@@ -1,12 +1,1 @@
-"""Multiple-choice evals."""
-
-from nanoeval_solvers.mcq import Answer, MCQEval, MCQSolver, MCQTask, MockSolver, Question
-
-__all__ = [
-    "Answer",
-    "MCQEval",
-    "MCQSolver",
-    "MCQTask",
-    "MockSolver",
-    "Question",
-]
+from nanoeval_solvers.mcq import *

@@ -1,7 +1,1 @@
-"""Multiple choice over an OpenAI-compatible API."""
-
-from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
-
-__all__ = [
-    "OpenAIAPIMCQSolver",
-]
+from nanoeval_solvers.mcq_api import *

@@ -1,0 +1,68 @@
+"""GPQA diamond, with the choices shuffled by seed."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+import random
+import urllib.request
+from pathlib import Path
+
+import chz
+from nanoeval_core.errors import ConfigError
+from nanoeval_solvers.mcq import MCQEval, Question
+
+ENV_CSV = "NANOEVAL_GPQA_CSV"
+"""Names another CSV with the same columns: a path or a URL."""
+
+URL = "https://openaipublic.blob.core.windows.net/simple-evals/gpqa_diamond.csv"
+
+
+@chz.chz
+class GPQAEval(MCQEval):
+    """The questions of GPQA diamond. The order of choices is ours: scores are not canonical."""
+
+    data: str = chz.field(
+        default_factory=lambda: os.environ.get(ENV_CSV, URL),
+        doc="A CSV with GPQA's columns: a path or a URL.",
+    )
+
+    def get_name(self) -> str:
+        return "GPQA_diamond_not_canonical"
+
+    async def get_questions(self) -> list[Question]:
+        text = await asyncio.to_thread(_read, self.data)
+        try:
+            return [_question(row) for row in csv.DictReader(io.StringIO(text), strict=True)]
+        except (KeyError, csv.Error) as error:
+            raise ConfigError(
+                f"data={self.data!r} is no CSV with GPQA's columns: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _read(data: str) -> str:
+    try:
+        if not data.startswith(("http://", "https://")):
+            return Path(data).read_text("utf-8-sig")
+        with urllib.request.urlopen(data, timeout=60) as response:
+            return str(response.read(), "utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"data={data!r} cannot be read: {error}. Name a local copy with data=… or {ENV_CSV}"
+        ) from error
+
+
+def _question(row: dict[str, str]) -> Question:
+    choices = [row["Correct Answer"], *(row[f"Incorrect Answer {i}"] for i in (1, 2, 3))]
+    order = list(range(4))
+    random.Random(row["Question"]).shuffle(order)
+    return Question(
+        question=row["Question"],
+        choices=tuple(choices[index].strip() for index in order),
+        correct_indices=frozenset({order.index(0)}),
+    )
+
+
+__all__ = ["ENV_CSV", "GPQAEval"]

@@ -1,0 +1,1 @@
+from nanoeval_cli.examples.gpqa import *

@@ -1,0 +1,6 @@
+from nanoeval_cli.examples.gpqa_mock_mp import *
+from nanoeval_cli.examples.gpqa_mock_mp import main
+from nanoeval_runner.setup import nanoeval_entrypoint
+
+if __name__ == "__main__":
+    nanoeval_entrypoint(main)

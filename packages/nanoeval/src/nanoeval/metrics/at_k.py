@@ -1,0 +1,1 @@
+from nanoeval_core.metrics.at_k import *

@@ -1,0 +1,3 @@
+"""See `nanoeval_recorder.evallib_eval`."""
+
+from nanoeval_recorder.evallib_eval import *

@@ -1,0 +1,1 @@
+from nanoeval_recorder.json_lines import *

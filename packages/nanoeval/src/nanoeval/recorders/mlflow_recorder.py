@@ -1,0 +1,1 @@
+from nanoeval_recorder.mlflow_recorder import *

@@ -1,0 +1,1 @@
+from nanoeval_runner.command_line import *

@@ -1,0 +1,1 @@
+from nanoeval_runner.run_log import *

@@ -1,0 +1,1 @@
+from nanoeval_runner.state_files import *

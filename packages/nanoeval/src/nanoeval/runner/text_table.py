@@ -1,0 +1,1 @@
+from nanoeval_runner.text_table import *

@@ -1,0 +1,1 @@
+from nanoeval_solvers.mcq_logprobs import *

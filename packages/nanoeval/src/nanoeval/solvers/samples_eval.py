@@ -1,0 +1,1 @@
+from nanoeval_solvers.samples_eval import *

@@ -1,0 +1,1 @@
+from nanoeval_solvers.short_answer_api import *
