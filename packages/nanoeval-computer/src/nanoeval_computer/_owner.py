@@ -1,0 +1,84 @@
+"""What this process has made and must not leave behind: told to a reaper that outlives it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+from nanoeval_computer import _reaper
+
+
+class Reaper:
+    """The reaper of this process for one engine; `""` is none, for folders and processes."""
+
+    def __init__(self, engine_url: str) -> None:
+        self._engine_url = engine_url
+        self._lock = threading.Lock()
+        self._left: dict[str, str] = {}
+        self._process = self._start()
+        atexit.register(self._end)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", _reaper.__file__, self._engine_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+
+    @contextlib.contextmanager
+    def responsible_for(self, kind: str, name: str) -> Iterator[None]:
+        """Have `name` removed if this process ends while the body runs.
+
+        The body creates it and removes it; where that failed, it is removed when this process
+        ends.
+        """
+        with self._lock:
+            self._left[name] = kind
+            self._tell(kind, name)
+        yield
+        with self._lock:
+            del self._left[name]
+            self._tell("", name)
+
+    def _tell(self, kind: str, name: str) -> None:
+        try:
+            self._write(kind, name)
+        except BrokenPipeError:  # somebody ended it: the next one is told everything
+            self._process.wait()
+            self._process = self._start()
+            for other, its_kind in self._left.items():
+                self._write(its_kind, other)
+
+    def _end(self) -> None:
+        """Let the reaper end with this process: at once where nothing is left to remove."""
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if not self._left:
+            self._process.wait()
+
+    def _write(self, kind: str, name: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        self._process.stdin.write(json.dumps({"kind": kind, "name": name}).encode() + b"\n")
+        self._process.stdin.flush()
+
+
+_reapers: dict[tuple[int, str], Reaper] = {}
+_reapers_lock = threading.Lock()
+
+
+def reaper_for(engine_url: str) -> Reaper:
+    """Return this process's reaper for an engine. It ends with the process, and not before."""
+    key = os.getpid(), engine_url
+    with _reapers_lock:
+        if key not in _reapers:
+            _reapers[key] = Reaper(engine_url)
+        return _reapers[key]

@@ -1,0 +1,198 @@
+"""Removes what a process of a run left behind: its containers, networks, volumes and folders.
+
+Started by `Reaper` before the first machine of a process, in a session of its own. It is told each
+name before the engine is, and again when it is gone. When its stdin ends, so has that process,
+however that came about: what is left is removed, and for ten seconds also what appears late.
+
+Run as a script, with the standard library alone: it must start in no time and outlive everything.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+HOST = "nanoeval.host"
+OWNER = "nanoeval.owner"
+LATE_SECONDS = 10.0
+_AGAIN_SECONDS = 0.25
+_KINDS = {"container": "containers", "network": "networks", "volume": "volumes"}
+
+
+def this_host() -> str:
+    """Return what tells this host, or this container on it, from others."""
+    try:
+        return f"{platform.node()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
+
+
+def owner_of(pid: int) -> str | None:
+    """Return what tells the process `pid` from any other, ever; None when there is none."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # The start time is the 22nd field, and the second may hold spaces.
+        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        if os.path.exists("/proc/self/stat"):
+            return None
+        boot = _output("sysctl", "-n", "kern.boottime")
+        start = _output("ps", "-o", "lstart=", "-p", str(pid))
+        if not start:
+            return None
+    return f"{pid}:{start}:{boot}".replace(" ", "_")
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def is_alive(owner: str) -> bool:
+    """Return whether the process that `owner_of` described still runs."""
+    pid = owner.partition(":")[0]
+    return pid.isdigit() and owner_of(int(pid)) == owner
+
+
+class EngineAPI:
+    """As much of the Docker API as removing takes, over a unix socket or TCP."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urllib.parse.urlsplit(url)
+
+    def call(self, method: str, path: str) -> tuple[int, Any]:
+        """Send a request and return its status and its JSON, None where it has none."""
+        if self._url.scheme == "unix":
+            connection = http.client.HTTPConnection("localhost", timeout=60)
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.settimeout(60)
+            connection.sock.connect(self._url.path)
+        elif os.environ.get("DOCKER_TLS_VERIFY") or self._url.scheme == "https":
+            folder = Path(os.environ.get("DOCKER_CERT_PATH", Path.home() / ".docker"))
+            context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+            context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+            connection = http.client.HTTPSConnection(self._url.netloc, timeout=60, context=context)
+        else:
+            connection = http.client.HTTPConnection(self._url.netloc, timeout=60)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            body = response.read()
+            return response.status, json.loads(body) if body.strip()[:1] in (b"{", b"[") else None
+        finally:
+            connection.close()
+
+    def owned(self) -> list[tuple[str, str, str]]:
+        """Return kind, name and owner of all that runs on this host have made."""
+        query = urllib.parse.urlencode(
+            {"all": "true", "filters": json.dumps({"label": [f"{HOST}={this_host()}"]})}
+        )
+        found = []
+        for kind, path in _KINDS.items():
+            listing = "containers/json" if kind == "container" else path
+            _, answer = self.call("GET", f"/{listing}?{query}")
+            things = answer.get("Volumes") if isinstance(answer, dict) else answer
+            for thing in things or []:
+                labels = thing.get("Labels") or {}
+                if labels.get(HOST) == this_host():
+                    name = thing["Names"][0].lstrip("/") if "Names" in thing else thing["Name"]
+                    found.append((kind, name, labels.get(OWNER, "")))
+        return found
+
+    def remove(self, kind: str, name: str) -> bool:
+        """Remove something, and return whether it was there and is gone."""
+        more = "?force=true&v=true" if kind == "container" else "?force=true"
+        return self.call("DELETE", f"/{_KINDS[kind]}/{name}{more}")[0] < 300
+
+    def remove_dead(self) -> list[str]:
+        """Remove what processes of this host that run no more have left, and return its names."""
+        dead = [(kind, name) for kind, name, owner in self.owned() if not is_alive(owner)]
+        return [name for kind, name in dead if self.remove(kind, name)]
+
+
+def end_processes(variable: str) -> bool:
+    """Kill the processes of this host that have `variable` in their environment.
+
+    Returns whether none is left. Where there is no /proc, nothing can be found.
+    """
+    wanted = variable.encode()
+    # A cookie may end with the newest process id of when it was made: what came after is newer.
+    newest = re.search(r"\.(\d+)$", variable)
+    oldest = int(newest[1]) if newest else 0
+    for _ in range(100):
+        try:
+            pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+            if oldest > int(Path("/proc/loadavg").read_text().split()[-1]):
+                oldest = 0  # the numbers have started over
+        except OSError:
+            return True
+        found = False
+        for pid in pids:
+            if pid > oldest and pid != os.getpid():
+                try:
+                    if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                        found = True
+                        os.kill(pid, signal.SIGKILL)
+                except OSError:  # gone, or another user's
+                    continue
+        if not found:
+            return True
+    return False
+
+
+def remove_left(engine: EngineAPI | None, left: dict[str, str]) -> None:
+    """Remove all of `left` (name → kind), also what appears late."""
+    deadline = time.monotonic() + LATE_SECONDS
+    while left:
+        # Containers first: networks and volumes cannot go while they are in use.
+        for name, kind in sorted(left.items(), key=lambda item: item[1]):
+            try:
+                if kind == "folder":
+                    end_processes(f"NANOEVAL_MACHINE={name}")
+                    shutil.rmtree(name)
+                    gone = True
+                else:
+                    gone = engine is not None and engine.remove(kind, name)
+            except (OSError, http.client.HTTPException, ValueError):
+                gone = False
+            if gone:
+                del left[name]
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_AGAIN_SECONDS)
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    url = sys.argv[1]
+    engine = EngineAPI(url) if url else None
+    if engine is not None:
+        try:
+            engine.remove_dead()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            sys.stderr.write(f"nanoeval: cannot look for old containers: {error}\n")
+    left: dict[str, str] = {}
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["kind"]:
+            left[message["name"]] = message["kind"]
+        else:
+            left.pop(message["name"], None)
+    remove_left(engine, left)
+
+
+if __name__ == "__main__":
+    main()

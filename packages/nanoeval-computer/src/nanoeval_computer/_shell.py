@@ -1,0 +1,180 @@
+"""A shell that stays open in a machine and runs one command after the other.
+
+A process started for each command is slow in containers, and with Podman each leaves two helpers
+behind for five minutes. So one `bash` reads commands from its stdin, runs each in a `bash -c` of
+its own, ends what the command left running, and prints a line that ends with its exit code.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple, Protocol
+
+COOKIE = "NANOEVAL_COMMAND"
+"""The variable in the environment of every process of a command, by which they are found."""
+
+KILL = f"""
+nanoeval_kill() {{  # end every process whose environment holds the cookie
+  local round pid entry found
+  for ((round = 0; round < 100; round++)); do
+    found=
+    for pid in /proc/[0-9]*; do
+      while IFS= read -r -d '' entry; do
+        if [[ $entry == "{COOKIE}=$1" ]]; then found=1; kill -9 "${{pid#/proc/}}"; break; fi
+      done 2>/dev/null < "$pid/environ"
+    done
+    [[ $found ]] || return 0
+  done
+  return 1
+}}
+"""
+
+# Only what bash itself can do, for an image may have nothing else. A single argument of a program
+# is limited to 128 kB, so a longer command is handed over as a file.
+_SERVE = f"""
+set -m; exec 2>/dev/null  # job control, for process groups, and not its messages
+while IFS= read -r -d '' marker && IFS= read -r -d '' cookie && IFS= read -r -d '' cwd &&
+      IFS= read -r -d '' keep && IFS= read -r -d '' command; do
+  printf '+%s\\n' "$marker"  # what was not acknowledged has not been run, and may be sent again
+  cd "$cwd" 2>/dev/null || cd /
+  if [[ $keep ]]; then
+    # What stays in the background may hold its output open: it cannot be this shell's.
+    {COOKIE}=$cookie bash -c "$command" </dev/null >"/tmp/.nanoeval-$cookie" 2>&1 &
+    wait $!; code=$?; left=0
+    cat "/tmp/.nanoeval-$cookie"; rm -f "/tmp/.nanoeval-$cookie"
+  else
+    if (( ${{#command}} > 30000 )); then
+      {COOKIE}=$cookie bash <(printf '%s' "$command") </dev/null 2>&1 &
+    else
+      {COOKIE}=$cookie bash -c "$command" </dev/null 2>&1 &
+    fi
+    wait $!; code=$?
+    kill -9 -- "-$!" 2>/dev/null
+    nanoeval_kill "$cookie"; left=$?
+  fi
+  printf '%s %d %d\\n' "$marker" "$code" "$left"
+done
+"""
+
+SERVE = KILL + _SERVE
+"""The shell of a machine that has processes of its own."""
+
+SERVE_ON_HOST = "nanoeval_kill() { return 1; }\n" + _SERVE
+"""The shell of a machine that shares the host's processes: they are searched from outside."""
+
+TRAILER_BYTES = 32 + len(" 255 1\n")
+
+
+class Process(Protocol):
+    """A process in a machine, its output and errors read as one."""
+
+    async def write(self, data: bytes) -> None:
+        """Write to its stdin; waits while the process does not read."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return some of its output, or `b""` at the end."""
+        ...
+
+    async def wait(self) -> int | None:
+        """Return its exit code once its output has ended; None where it is not known."""
+        ...
+
+    async def close(self) -> None:
+        """Give up on it."""
+        ...
+
+
+class Output:
+    """The output of a command, of which at most `limit` bytes are kept: its head and tail."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._head = bytearray()
+        self._tail = bytearray()
+        self.truncated = 0
+
+    def add(self, data: bytes) -> None:
+        room = self._limit // 2 - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        self._tail += data
+        excess = len(self._tail) - self._limit // 2
+        if excess > self._limit // 4:  # not at each chunk: moving the tail costs
+            self._cut(excess)
+
+    def _cut(self, excess: int) -> None:
+        del self._tail[:excess]
+        self.truncated += excess
+
+    def value(self) -> bytes:
+        self._cut(max(0, len(self._tail) - self._limit // 2))
+        if not self.truncated:
+            return bytes(self._head + self._tail)
+        note = b"\n[... %d bytes left out ...]\n" % self.truncated
+        return bytes(self._head + note + self._tail)
+
+
+class Ended(NamedTuple):
+    """How a command ended.
+
+    Attributes:
+        exit_code: None when the shell ended before it could tell.
+        started: False when the shell ended before it had read the command.
+        left: processes of the command could not be ended.
+    """
+
+    exit_code: int | None
+    started: bool = True
+    left: bool = False
+
+
+class Shell:
+    """One open shell; it runs one command at a time."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._marker = b""
+        self._held = b""
+        self._started = False
+
+    async def send(self, command: str, *, cookie: str, cwd: str, keep: bool) -> None:
+        """Send a command; `receive` gives its output and its end."""
+        self._marker, self._held, self._started = secrets.token_hex(16).encode(), b"", False
+        fields = (cookie, cwd, "keep" if keep else "", command)
+        await self._process.write(
+            self._marker + b"\0" + b"".join(f.encode(errors="replace") + b"\0" for f in fields)
+        )
+
+    async def receive(self, sink: Sink) -> Ended:
+        """Read output until the command has ended. Canceled, it can be called again."""
+        acknowledged = b"+" + self._marker + b"\n"
+        while data := await self._process.read():
+            self._held += data
+            if not self._started:
+                if len(self._held) < len(acknowledged):
+                    continue
+                if not self._held.startswith(acknowledged):
+                    break  # what starts processes talks, not the shell
+                self._started, self._held = True, self._held[len(acknowledged) :]
+            held = self._held
+            at = held.rfind(self._marker, max(0, len(held) - TRAILER_BYTES))
+            if at >= 0 and held.endswith(b"\n"):
+                sink.add(held[:at])
+                exit_code, left = held[at:].split()[1:]
+                return Ended(int(exit_code), left=left != b"0")
+            if len(held) > TRAILER_BYTES:
+                sink.add(held[:-TRAILER_BYTES])
+                self._held = held[-TRAILER_BYTES:]
+        sink.add(self._held)
+        return Ended(None, started=self._started)
+
+    async def close(self) -> None:
+        await self._process.close()
+
+
+class Sink(Protocol):
+    """What takes a command's output as it comes."""
+
+    def add(self, data: bytes) -> None: ...

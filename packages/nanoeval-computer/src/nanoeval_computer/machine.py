@@ -1,0 +1,464 @@
+"""`Machine`: what our runtimes' computers have in common, whatever starts them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import secrets
+import shlex
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from nanoeval_core import RolloutSystemError
+
+from nanoeval_computer._shell import SERVE, Ended, Output, Process, Shell, Sink
+from nanoeval_computer.code_execution_interface import ComputerInterface, ExecutionResult
+from nanoeval_computer.secret import Secret
+
+log = logging.getLogger("nanoeval.computer")
+
+MAX_BYTES = 256 * 1024 * 1024
+"""The most that `upload` and `download` take; `upload_path` and `download_path` take any size."""
+
+TIMED_OUT = 124
+"""The exit code of a command that outlived its time, as `timeout` of coreutils has it."""
+
+KILLED = 137
+
+_OPENINGS = 3
+_GRACE_SECONDS = 10.0
+_SMALL = 48 * 1024
+_CHUNK = 1024 * 1024
+
+_ERRORS: Mapping[int, tuple[type[OSError], str]] = {
+    61: (FileNotFoundError, "does not exist"),
+    62: (OSError, "is a symbolic link: name the file it points to"),
+    63: (IsADirectoryError, "is a folder: only files can be sent"),
+    64: (OSError, "is no regular file"),
+}
+_REGULAR = (
+    "if [ -L {path} ]; then exit 62; elif [ -d {path} ]; then exit 63; "
+    "elif [ -e {path} ] && [ ! -f {path} ]; then exit 64; fi; "
+)
+
+# Tells whether anything outside answers, with what bash has itself: an image may lack all tools.
+_REACH = """
+for target in 1.1.1.1/53 8.8.8.8/53; do
+  ( exec 3<>/dev/tcp/$target && echo "connect $target" ) 2>/dev/null &
+done
+( message=$( { exec 3<>/dev/tcp/example.com/80; } 2>&1 )
+  if [[ $? == 0 || $message == *"onnection refused"* || $message == *"nreachable"* ]]; then
+    echo "name example.com"
+  fi ) &
+while IFS=: read -r name counters; do echo "interface ${name// /}"; done < /proc/net/dev
+wait
+"""
+_REACH_SECONDS = 4.0
+
+
+class MachineLost(Exception):
+    """The machine answers no more after what the agent did in it: graded, not retried."""
+
+
+class CommandResult(ExecutionResult):
+    """What a command printed, and how it ended.
+
+    Attributes:
+        timed_out: it was ended after its time was over; `output` is what there was until then.
+        truncated_bytes: left out of the middle of `output`.
+        elapsed: seconds.
+    """
+
+    timed_out: bool = False
+    truncated_bytes: int = 0
+    elapsed: float = 0.0
+
+
+class Machine(ComputerInterface):
+    """A computer that is spoken to through `bash`. Runtimes say how a process is started in it.
+
+    Args:
+        name: what messages call it.
+        cwd: where commands start.
+        environment: of every command.
+        masked: values that are replaced in outputs, by what they are replaced with.
+        command_timeout: seconds that a command may take, unless it says so itself.
+        max_output: bytes of a command's output that are kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cwd: str,
+        environment: Mapping[str, str],
+        masked: Mapping[str, str],
+        command_timeout: float,
+        max_output: int,
+    ) -> None:
+        self.name = name
+        self._cwd = cwd
+        self._environment = {"LANG": "C.UTF-8", "TZ": "UTC", **environment}
+        self._masked = {value.encode(): f"[{shown}]".encode() for value, shown in masked.items()}
+        self._command_timeout = command_timeout
+        self._max_output = max_output
+        self._serve = SERVE
+        self._idle: list[Shell] = []
+        self._touched = False
+
+    @abstractmethod
+    async def _spawn(self, argv: Sequence[str]) -> Process:
+        """Start a process in the machine, its stdin open, its two outputs read as one."""
+
+    @abstractmethod
+    async def _kill(self, cookie: str) -> bool:
+        """End the processes of a command, and return whether none is left."""
+
+    @abstractmethod
+    async def _why_over(self) -> str | None:
+        """Return why the machine does not run any more, or None while it runs.
+
+        Raises:
+            RolloutSystemError: what runs it cannot say.
+        """
+
+    async def send_shell_command(
+        self,
+        cmd: str,
+        *,
+        idempotent: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109  how people write it
+        background: bool = False,
+    ) -> CommandResult:
+        """Run `cmd` in a bash of its own. All of its processes end with it.
+
+        Args:
+            idempotent: it may be sent again where it is not known whether it ran.
+            timeout: seconds after which it is ended, in place of the runtime's.
+            background: leave what it has put into the background running.
+
+        Raises:
+            MachineLost: the machine answers no more, after a command that was not idempotent.
+            RolloutSystemError: it answers no more, and no such command came before.
+        """
+        if "\0" in cmd:
+            raise ValueError("a command cannot hold a null byte: write it to a file with upload")
+        if not idempotent:
+            self.note_use()
+        started = time.monotonic()
+        output = Output(self._max_output)
+        ended, timed_out = await self._run(cmd, output, timeout=timeout, keep=background)
+        if ended.exit_code is None and idempotent and not timed_out:
+            output = Output(self._max_output)
+            ended, timed_out = await self._run(cmd, output, timeout=timeout, keep=background)
+        value = self.outward(output.value())
+        if ended.exit_code is None and not timed_out:
+            value += b"\n[the shell of this command was killed]\n"
+        exit_code = KILLED if ended.exit_code is None else ended.exit_code
+        return CommandResult(
+            output=value,
+            exit_code=TIMED_OUT if timed_out else exit_code,
+            timed_out=timed_out,
+            truncated_bytes=output.truncated,
+            elapsed=time.monotonic() - started,
+        )
+
+    async def _run(
+        self,
+        cmd: str,
+        sink: Sink,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        keep: bool = False,
+    ) -> tuple[Ended, bool]:
+        """Run `cmd` in an idle shell, else in a new one. Returns its end, and if it timed out."""
+        said = ""
+        for _ in range(_OPENINGS):
+            try:
+                shell = self._idle.pop() if self._idle else await self._open_shell()
+            except OSError as error:
+                said = str(error)
+                break
+            cookie = self._new_cookie()
+            ended, timed_out = Ended(None, started=False), False
+            heard = _Heard(sink)
+            try:
+                with contextlib.suppress(OSError, RuntimeError):  # a shell that is gone: not read
+                    await shell.send(self.inward(cmd), cookie=cookie, cwd=self._cwd, keep=keep)
+                    try:
+                        async with asyncio.timeout(timeout or self._command_timeout):
+                            ended = await shell.receive(heard)
+                    except TimeoutError:
+                        timed_out = True
+                        ended = await self._end_late(shell, cookie, heard)
+            except asyncio.CancelledError:
+                # The command ends with the wait for it; what takes too long is left to the end
+                # of the machine.
+                await asyncio.shield(self._abandon(shell, cookie))
+                raise
+            if ended.left and not await self._kill(cookie):
+                await shell.close()
+                raise self._lost("processes of a command could not be ended")
+            if ended.exit_code is None:
+                await shell.close()
+            else:
+                self._idle.append(shell)
+            if ended.started or timed_out:
+                if ended.exit_code is None and (why := await self._why_over()):
+                    raise self._lost(why)
+                return ended, timed_out
+            said = heard.text()
+            if why := await self._why_over():
+                raise self._lost(why)
+        raise self._lost(f"no shell can be started in it: {said.strip() or 'it says nothing'}")
+
+    def inward(self, text: str) -> str:
+        """Return `text` as it is meant in the machine."""
+        return text
+
+    def outward(self, output: bytes) -> bytes:
+        """Return `output` as it may be shown: without the values of secrets."""
+        for secret, shown in self._masked.items():
+            output = output.replace(secret, shown)
+        return output
+
+    async def _open_shell(self) -> Shell:
+        return Shell(await self._spawn(["bash", "--norc", "--noprofile", "-c", self._serve]))
+
+    def _new_cookie(self) -> str:
+        return secrets.token_hex(16)
+
+    async def _end_late(self, shell: Shell, cookie: str, sink: Sink) -> Ended:
+        """End a command whose time is over."""
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                if await self._kill(cookie):
+                    return await shell.receive(sink)
+        except TimeoutError:
+            pass
+        raise self._lost("a command whose time was over could not be ended")
+
+    async def _abandon(self, shell: Shell, cookie: str) -> None:
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._kill(cookie)
+        except (TimeoutError, OSError, RolloutSystemError, MachineLost) as error:
+            log.warning("%s: an abandoned command may still run: %r", self.name, error)
+        await shell.close()
+
+    def _lost(self, why: str) -> Exception:
+        """Return the error for a machine that answers no more: the agent's doing, or not."""
+        if self._touched:
+            return MachineLost(f"machine {self.name} is lost: {why}")
+        return RolloutSystemError(f"machine {self.name} failed before it was used: {why}")
+
+    async def upload(self, file: bytes, destination: str) -> None:
+        """Write `file` to `destination`; folders on the way are made.
+
+        Raises:
+            OSError: `destination` is a link, a folder or a device, or cannot be written.
+        """
+        if len(file) > MAX_BYTES:
+            raise ValueError(
+                f"{len(file)} bytes are more than the {MAX_BYTES} that upload takes: use "
+                "upload_path"
+            )
+        if len(file) <= _SMALL:
+            text = base64.b64encode(file).decode()
+            write = f"printf %s {text} | base64 -d > {{path}}"
+            output = Output(_SMALL)
+            ended, _ = await self._run(_writing(destination, write), output)
+            _check_transfer(destination, ended.exit_code, output.value())
+            return
+        chunks = [file[at : at + _CHUNK] for at in range(0, len(file), _CHUNK)]
+        await self._send(len(file), destination, iter(chunks).__next__)
+
+    async def upload_path(self, source: str | os.PathLike[str], destination: str) -> None:
+        """Write the file `source` of this host to `destination`, in constant memory."""
+        with await asyncio.to_thread(_open_regular, source) as file:
+            size = os.fstat(file.fileno()).st_size
+            await self._send(size, destination, lambda: file.read(_CHUNK))
+
+    async def _send(self, size: int, destination: str, next_chunk: Callable[[], bytes]) -> None:
+        write = f"head -c {size} > {{path}} && [ $(wc -c < {{path}}) -eq {size} ]"
+        command = self.inward(_writing(destination, write))
+        process = await self._spawn(["bash", "-c", command])
+        try:
+            sent = 0
+            with contextlib.suppress(ConnectionError, RuntimeError):  # its exit code says why
+                while sent < size:
+                    chunk = await asyncio.to_thread(next_chunk)
+                    if not chunk:
+                        raise ValueError(f"a file for {destination} shrank while it was sent")
+                    await process.write(chunk)
+                    sent += len(chunk)
+            output = Output(_SMALL)
+            while data := await process.read():
+                output.add(data)
+            _check_transfer(destination, await process.wait(), output.value())
+        finally:
+            await process.close()
+
+    async def download(self, file: str) -> bytes:
+        """Return the content of `file`.
+
+        Raises:
+            OSError: it does not exist, is a link, a folder or a device, or cannot be read.
+            ValueError: it is larger than `MAX_BYTES`: use `download_path`.
+        """
+        content = _Whole()
+        await self._receive(file, content)
+        if content.size > MAX_BYTES:
+            raise ValueError(
+                f"{file} holds {content.size} bytes, more than the {MAX_BYTES} that download "
+                "takes: use download_path"
+            )
+        return bytes(content.data)
+
+    async def download_path(self, source: str, destination: str | os.PathLike[str]) -> None:
+        """Write the machine's file `source` to `destination` on this host, in constant memory."""
+        part = f"{os.fspath(destination)}.part"
+        with await asyncio.to_thread(open, part, "wb") as file:
+            try:
+                await self._receive(source, _ToFile(file))
+            except BaseException:
+                os.unlink(part)
+                raise
+        os.replace(part, destination)
+
+    async def _receive(self, file: str, sink: Sink) -> None:
+        path = shlex.quote(file)
+        command = (
+            f"[ -e {path} ] || [ -L {path} ] || exit 61; {_REGULAR.format(path=path)} cat {path}"
+        )
+        hour = 3600.0
+        ended, _ = await self._run(command, sink, timeout=hour)
+        _check_transfer(file, ended.exit_code, b"")
+
+    async def check_offline(self) -> None:
+        """Verify from inside that nothing of the internet answers.
+
+        Raises:
+            RolloutSystemError: something does.
+        """
+        output = Output(_SMALL)
+        await self._run(_REACH, output, timeout=_REACH_SECONDS)
+        answers = [
+            line
+            for line in output.value().decode(errors="replace").splitlines()
+            if line.startswith(("connect ", "name "))
+        ]
+        if answers:
+            raise RolloutSystemError(
+                f"machine {self.name} should have no internet, but reached: {', '.join(answers)}"
+            )
+
+    async def open_process(self, argv: Sequence[str]) -> Process:
+        """Start a process in the machine, to be spoken to; the caller closes it."""
+        return await self._spawn(argv)
+
+    def note_use(self) -> None:
+        """Take note that the agent acts: what happens to the machine may be its doing now."""
+        self._touched = True
+
+    async def check_running(self) -> None:
+        """Raise the error for a machine that is over, if it is."""
+        if why := await self._why_over():
+            raise self._lost(why)
+
+    async def close(self) -> None:
+        """Close what is open to the machine."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    @property
+    @abstractmethod
+    def attach_command(self) -> str:
+        """The command that opens a shell in the machine."""
+
+
+class _Heard:
+    """Passes output on, and remembers how it began, for messages."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._began = b""
+
+    def add(self, data: bytes) -> None:
+        if len(self._began) < 1000:
+            self._began += data[:1000]
+        self._sink.add(data)
+
+    def text(self) -> str:
+        return self._began.decode(errors="replace")
+
+
+class _Whole:
+    """Output that is wanted whole; past `MAX_BYTES` only its size is."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size <= MAX_BYTES:
+            self.data += data
+
+
+class _ToFile:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def add(self, data: bytes) -> None:
+        self._file.write(data)
+
+
+def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    file = open(  # noqa: SIM115  the caller closes it
+        path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW)
+    )
+    if not os.path.isfile(path):
+        file.close()
+        raise OSError(f"{os.fspath(path)} is no regular file")
+    return file
+
+
+def _writing(destination: str, write: str) -> str:
+    path = shlex.quote(destination)
+    folder = shlex.quote(os.path.dirname(destination) or ".")
+    return (
+        f"[ -d {folder} ] || mkdir -p {folder} || exit 1; {_REGULAR.format(path=path)} "
+        f"{write.format(path=path)}"
+    )
+
+
+def _check_transfer(path: str, exit_code: int | None, said: bytes) -> None:
+    if exit_code == 0:
+        return
+    kind, problem = _ERRORS.get(exit_code or 1, (OSError, "cannot be read or written"))
+    more = said.decode(errors="replace").strip()
+    raise kind(f"{path} in the machine {problem}{': ' + more if more else ''}")
+
+
+def resolve_environment(
+    environment: Mapping[str, Any],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return a task's environment with its secrets read, and the values that are to be masked."""
+    values: dict[str, str] = {}
+    masked: dict[str, str] = {}
+    for name, given in environment.items():
+        if given is None:
+            continue
+        if isinstance(given, Secret):
+            values[name] = given.value()
+            if values[name]:
+                masked[values[name]] = given.secret
+        else:
+            values[name] = str(given)
+    return values, masked

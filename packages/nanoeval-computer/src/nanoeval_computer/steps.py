@@ -1,0 +1,75 @@
+"""What a solver yields while it works on a task, and in the end."""
+
+from __future__ import annotations
+
+from abc import ABC
+from datetime import timedelta
+from typing import Any, ClassVar, Literal
+
+from pydantic import SerializeAsAny, field_serializer
+
+from nanoeval_computer.serialization import Migration, VersionedModel
+from nanoeval_computer.task import Grade
+
+
+def _grade_from_version_0(data: dict[str, Any], log_field: str) -> dict[str, Any] | None:
+    """Take the two fields that version 0 had in place of `grade` out of `data`."""
+    correct, log = bool(data.pop("correct", False)), data.pop(log_field, None)
+    if log is None:
+        if correct:
+            raise ValueError(f"version 0 without {log_field} cannot have been correct")
+        return None
+    return {"score": float(correct), "grader_log": log}
+
+
+def _migrate_step(data: dict[str, Any]) -> dict[str, Any]:
+    data["grade"] = _grade_from_version_0(data, "autograder_result")
+    return data
+
+
+def _migrate_final_result(data: dict[str, Any]) -> dict[str, Any]:
+    data["grade"] = _grade_from_version_0(data, "grader_log")
+    return data
+
+
+class Step(VersionedModel):
+    """One step of a rollout: the conversation, the time it took, a grade where there is one."""
+
+    _migrations: ClassVar[dict[int, Migration]] = {0: _migrate_step}
+
+    convo: Any
+    grade: SerializeAsAny[Grade] | None
+    elapsed: timedelta
+    type: Literal["step"] = "step"
+
+    @property
+    def correct(self) -> bool:
+        return self.grade is not None and self.grade.score == 1
+
+    @field_serializer("elapsed", when_used="json")
+    def _iso_8601(self, elapsed: timedelta) -> str:
+        minutes, seconds = divmod(elapsed.seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"P{elapsed.days}DT{hours}H{minutes}M{seconds}.{elapsed.microseconds:06d}S"
+
+
+class FinalResult(ABC, VersionedModel):
+    """How a rollout ended: its grade, and which limits it reached."""
+
+    _migrations: ClassVar[dict[int, Migration]] = {0: _migrate_final_result}
+
+    grade: SerializeAsAny[Grade]
+    convo: Any = None
+    finish_status: Literal["finished-successfully"] = "finished-successfully"
+    max_steps_reached: bool = False
+    max_tokens_reached: bool = False
+    max_time_reached: bool = False
+    type: Literal["final_result_successful"] = "final_result_successful"
+
+    @property
+    def correct(self) -> bool:
+        return self.grade.score == 1
+
+
+FinalResultSuccessful = FinalResult
+"""The name that older releases had for it."""

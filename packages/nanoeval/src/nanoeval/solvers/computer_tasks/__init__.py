@@ -1,0 +1,1 @@
+"""Computer tasks: interfaces, runtimes, agents."""

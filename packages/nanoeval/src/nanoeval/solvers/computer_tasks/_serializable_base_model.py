@@ -1,0 +1,7 @@
+"""Models whose dumps name their class."""
+
+from nanoeval_computer.serialization import SerializableBaseModel
+
+__all__ = [
+    "SerializableBaseModel",
+]

@@ -1,0 +1,1 @@
+"""`python -m nanoeval.solvers.computer_tasks.demo.{agent,runtime}`."""
