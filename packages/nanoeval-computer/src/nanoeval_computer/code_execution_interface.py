@@ -16,6 +16,20 @@ from pydantic import BaseModel, Field, field_validator
 
 from nanoeval_computer.secret import Secret
 
+__all__ = [
+    "ComputerConfiguration",
+    "ComputerInterface",
+    "ComputerRuntime",
+    "ContainerResources",
+    "ExecutionResult",
+    "JupyterComputerInterface",
+    "JupyterExecutionResult",
+    "NetworkMode",
+    "RuntimeConfig",
+    "VolumeMount",
+    "valid_ipython_code",
+]
+
 
 class ExecutionResult(BaseModel):
     """What a shell command printed, both streams together, and the code it exited with."""

@@ -10,6 +10,13 @@ import chz
 
 from nanoeval_computer.pausable_timer import PausableTimer
 
+__all__ = [
+    "ActionLimitExceededError",
+    "LimitsHelper",
+    "SystemErrorDetected",
+    "current_timer",
+]
+
 MAX_TIME = "max_time"
 
 current_timer: ContextVar[PausableTimer | None] = ContextVar("current_timer", default=None)

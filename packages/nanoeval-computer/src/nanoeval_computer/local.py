@@ -23,6 +23,13 @@ from nanoeval_computer.code_execution_interface import ComputerConfiguration, Ne
 from nanoeval_computer.machine import Machine, resolve_environment
 from nanoeval_computer.runtime import MachineRuntime
 
+__all__ = [
+    "BubblewrapMachine",
+    "BubblewrapRuntime",
+    "LocalMachine",
+    "LocalRuntime",
+]
+
 log = logging.getLogger("nanoeval.computer")
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

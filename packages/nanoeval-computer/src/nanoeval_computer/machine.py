@@ -20,6 +20,15 @@ from nanoeval_computer._shell import SERVE, Ended, Output, Process, Shell, Sink
 from nanoeval_computer.code_execution_interface import ComputerInterface, ExecutionResult
 from nanoeval_computer.secret import Secret
 
+__all__ = [
+    "KILLED",
+    "MAX_BYTES",
+    "TIMED_OUT",
+    "CommandResult",
+    "Machine",
+    "MachineLost",
+]
+
 log = logging.getLogger("nanoeval.computer")
 
 MAX_BYTES = 256 * 1024 * 1024

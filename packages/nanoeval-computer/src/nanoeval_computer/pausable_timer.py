@@ -9,6 +9,12 @@ from contextvars import ContextVar
 
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 
+__all__ = [
+    "NamedTimeoutError",
+    "PausableTimer",
+    "pause_all_pausable_timers",
+]
+
 MOST_SECONDS = 100_000_000
 
 

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator
 
 import chz
 
+from nanoeval_computer._jupyter import JupyterMachine
 from nanoeval_computer.code_execution_interface import (
     ComputerConfiguration,
     ComputerInterface,
     ComputerRuntime,
 )
-from nanoeval_computer.jupyter import JupyterMachine
 from nanoeval_computer.machine import Machine
 from nanoeval_computer.task import SimpleJupyterTask
+
+__all__ = [
+    "MachineRuntime",
+]
 
 
 @chz.chz

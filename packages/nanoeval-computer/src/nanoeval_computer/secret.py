@@ -7,6 +7,10 @@ import os
 from nanoeval_core import RolloutSystemError
 from pydantic import BaseModel
 
+__all__ = [
+    "Secret",
+]
+
 
 class Secret(BaseModel):
     """A value of a task's `environment` that is read where the machine is started.

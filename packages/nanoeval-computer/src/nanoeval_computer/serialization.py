@@ -13,6 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+__all__ = [
+    "Migration",
+    "SerializableBaseModel",
+    "VersionedModel",
+]
+
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 CLASS_NAME = "__class_name__"

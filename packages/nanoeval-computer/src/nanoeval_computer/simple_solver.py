@@ -14,6 +14,13 @@ from nanoeval_computer.solver import PythonCodingSolver
 from nanoeval_computer.steps import FinalResult, Step
 from nanoeval_computer.task import ComputerTask
 
+__all__ = [
+    "ComputerRuntimeSolver",
+    "DummySolver",
+    "SimpleSolver",
+    "UserSolver",
+]
+
 
 @chz.chz
 class ComputerRuntimeSolver(PythonCodingSolver):

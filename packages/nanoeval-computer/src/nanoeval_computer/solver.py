@@ -25,6 +25,19 @@ from nanoeval_computer.steps import Step as Step
 from nanoeval_computer.task import ComputerTask as ComputerTask
 from nanoeval_computer.task import Grade as Grade
 
+__all__ = [
+    "ComputerTask",
+    "DummyPythonCodingSolver",
+    "FinalResult",
+    "Grade",
+    "PythonCodingEval",
+    "PythonCodingSolver",
+    "Step",
+    "record_message",
+    "simple_timer",
+    "strip_all_metadata",
+]
+
 log = logging.getLogger("nanoeval.computer")
 
 STEP_MESSAGES = 5

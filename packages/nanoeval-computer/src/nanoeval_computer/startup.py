@@ -12,6 +12,10 @@ from nanoeval_computer.code_execution_interface import (
     ComputerRuntime,
 )
 
+__all__ = [
+    "run_with_startup_timeout",
+]
+
 
 @contextlib.asynccontextmanager
 async def run_with_startup_timeout(

@@ -11,6 +11,12 @@ from pydantic import SerializeAsAny, field_serializer
 from nanoeval_computer.serialization import Migration, VersionedModel
 from nanoeval_computer.task import Grade
 
+__all__ = [
+    "FinalResult",
+    "FinalResultSuccessful",
+    "Step",
+]
+
 
 def _grade_from_version_0(data: dict[str, Any], log_field: str) -> dict[str, Any] | None:
     """Take the two fields that version 0 had in place of `grade` out of `data`."""

@@ -17,6 +17,12 @@ from nanoeval_computer.code_execution_interface import (
 )
 from nanoeval_computer.serialization import SerializableBaseModel
 
+__all__ = [
+    "ComputerTask",
+    "Grade",
+    "SimpleJupyterTask",
+]
+
 
 class Grade(BaseModel):
     """A score, and what the grader had to say.

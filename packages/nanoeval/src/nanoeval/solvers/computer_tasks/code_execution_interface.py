@@ -1,29 +1,3 @@
-"""Machines that tasks run in."""
+"""Machines that tasks run in: what a computer can do, how one is configured, who starts it."""
 
-from nanoeval_computer.code_execution_interface import (
-    ComputerConfiguration,
-    ComputerInterface,
-    ComputerRuntime,
-    ContainerResources,
-    ExecutionResult,
-    JupyterComputerInterface,
-    JupyterExecutionResult,
-    NetworkMode,
-    RuntimeConfig,
-    VolumeMount,
-    valid_ipython_code,
-)
-
-__all__ = [
-    "ComputerConfiguration",
-    "ComputerInterface",
-    "ComputerRuntime",
-    "ContainerResources",
-    "ExecutionResult",
-    "JupyterComputerInterface",
-    "JupyterExecutionResult",
-    "NetworkMode",
-    "RuntimeConfig",
-    "VolumeMount",
-    "valid_ipython_code",
-]
+from nanoeval_computer.code_execution_interface import *

@@ -1,15 +1,3 @@
-"""Limits of a rollout."""
+"""Limits of a rollout: actions, time, and time for what is not the rollout itself."""
 
-from nanoeval_computer.limits import (
-    ActionLimitExceededError,
-    LimitsHelper,
-    SystemErrorDetected,
-    current_timer,
-)
-
-__all__ = [
-    "ActionLimitExceededError",
-    "LimitsHelper",
-    "SystemErrorDetected",
-    "current_timer",
-]
+from nanoeval_computer.limits import *

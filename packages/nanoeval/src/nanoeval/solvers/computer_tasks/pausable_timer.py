@@ -1,13 +1,3 @@
-"""A time limit whose clock can be stopped."""
+"""A time limit whose clock can be stopped, as while waiting for something not to be counted."""
 
-from nanoeval_computer.pausable_timer import (
-    NamedTimeoutError,
-    PausableTimer,
-    pause_all_pausable_timers,
-)
-
-__all__ = [
-    "NamedTimeoutError",
-    "PausableTimer",
-    "pause_all_pausable_timers",
-]
+from nanoeval_computer.pausable_timer import *

@@ -1,15 +1,3 @@
-"""The least that a solver can be."""
+"""Solvers that do one thing in the machine and are graded: the least that a solver can be."""
 
-from nanoeval_computer.simple_solver import (
-    ComputerRuntimeSolver,
-    DummySolver,
-    SimpleSolver,
-    UserSolver,
-)
-
-__all__ = [
-    "ComputerRuntimeSolver",
-    "DummySolver",
-    "SimpleSolver",
-    "UserSolver",
-]
+from nanoeval_computer.simple_solver import *

@@ -1,27 +1,3 @@
-"""Solvers of computer tasks, and the eval that runs them."""
+"""Solvers of computer tasks, and the eval that runs one over its tasks."""
 
-from nanoeval_computer.solver import (
-    ComputerTask,
-    DummyPythonCodingSolver,
-    FinalResult,
-    Grade,
-    PythonCodingEval,
-    PythonCodingSolver,
-    Step,
-    record_message,
-    simple_timer,
-    strip_all_metadata,
-)
-
-__all__ = [
-    "ComputerTask",
-    "DummyPythonCodingSolver",
-    "FinalResult",
-    "Grade",
-    "PythonCodingEval",
-    "PythonCodingSolver",
-    "Step",
-    "record_message",
-    "simple_timer",
-    "strip_all_metadata",
-]
+from nanoeval_computer.solver import *

@@ -1,9 +1,3 @@
-"""What a solver yields."""
+"""What a solver yields while it works on a task, and in the end."""
 
-from nanoeval_computer.steps import FinalResult, FinalResultSuccessful, Step
-
-__all__ = [
-    "FinalResult",
-    "FinalResultSuccessful",
-    "Step",
-]
+from nanoeval_computer.steps import *

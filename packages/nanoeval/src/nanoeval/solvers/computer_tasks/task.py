@@ -1,9 +1,3 @@
-"""Tasks that are solved in a machine."""
+"""Tasks that are solved in a machine, and the grades they give."""
 
-from nanoeval_computer.task import ComputerTask, Grade, SimpleJupyterTask
-
-__all__ = [
-    "ComputerTask",
-    "Grade",
-    "SimpleJupyterTask",
-]
+from nanoeval_computer.task import *

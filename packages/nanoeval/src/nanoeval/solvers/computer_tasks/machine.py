@@ -1,0 +1,3 @@
+"""`Machine`: what our runtimes' computers have in common, whatever starts them."""
+
+from nanoeval_computer.machine import *

@@ -1,0 +1,3 @@
+"""`MachineRuntime`: what the runtimes that start our machines have in common."""
+
+from nanoeval_computer.runtime import *

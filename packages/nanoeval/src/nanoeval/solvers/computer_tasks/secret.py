@@ -1,0 +1,3 @@
+"""Values that a machine needs and that nobody should read in a record."""
+
+from nanoeval_computer.secret import *

@@ -1,0 +1,3 @@
+"""Models that can be restored from their dumps."""
+
+from nanoeval_computer.serialization import *
