@@ -316,9 +316,13 @@ def valid_ipython_code(code: str) -> bool:
     Raises:
         ValueError: it cannot be parsed at all, such as text that holds a null byte.
     """
-    # Deferred: heavy, and only tasks that hold cells need it.
-    from IPython.core.inputtransformer2 import TransformerManager  # noqa: PLC0415
-
+    try:
+        # Deferred: heavy, and only tasks that hold cells need it.
+        from IPython.core.inputtransformer2 import TransformerManager  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError(
+            "tasks that hold cells need IPython: pip install 'nanoeval-computer[jupyter]'"
+        ) from error
     try:
         transformer = TransformerManager()  # type: ignore[no-untyped-call]
         ast.parse(transformer.transform_cell(code))
