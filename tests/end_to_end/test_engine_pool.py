@@ -22,6 +22,7 @@ from nanoeval import EvalSpec, RunnerArgs, Task, run
 from nanoeval.recorder import dummy_recorder
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.connection import connect
+from nanoeval_runner._queue.paths import create_private
 from nanoeval_runner._queue.rows import Completion, ExchangeRequest, NewEval
 
 from tests.support.gates import POOL, Gate, GatedEval, spec
@@ -329,12 +330,13 @@ def test_two_hundred_executors_on_one_file(folders: Path) -> None:
     """Each on a connection of its own, under a limit that all of them together must keep."""
     path = folders / "set.db"
     limit, tasks = 7, 600
+    create_private(path)
     with contextlib.closing(connect(path)) as db:
         transactions.create_schema(db, "set")
         new = NewEval(
             name="e",
             run_id="r",
-            kind="multiprocess",
+            pool="multiprocess",
             concurrency=limit,
             model_name=None,
             arguments="{}",

@@ -414,6 +414,25 @@ class QueueMachine(RuleBasedStateMachine):
         assert {row[0] for row in idle} <= {0}
 
     @invariant()
+    def every_task_is_in_one_place(self) -> None:
+        """In a queue span, requeued, in a lease span without a result, or a result: in just one."""
+        places: collections.Counter[int] = collections.Counter()
+        for first, last in self.db.execute("SELECT first, last FROM queue_span"):
+            places.update(range(first, last + 1))
+        results = {task_id for (task_id,) in self.db.execute("SELECT task_id FROM result")}
+        places.update(results)
+        places.update(task_id for (task_id,) in self.db.execute("SELECT task_id FROM requeued"))
+        leases = self.db.execute("SELECT first, last, unfinished, executor_id FROM lease_span")
+        alive = {executor.id for executor in self.all_executors if executor.alive}
+        for first, last, unfinished, executor_id in leases:
+            held = set(range(first, last + 1)) - results
+            assert len(held) == unfinished
+            assert executor_id in alive
+            places.update(held)
+        stored = [task_id for (task_id,) in self.db.execute("SELECT id FROM task_data")]
+        assert places == dict.fromkeys(stored, 1)
+
+    @invariant()
     def losses_are_bounded(self) -> None:
         worst = self.one("SELECT max(losses) FROM task")[0] or 0
         assert worst <= MAX_LOSSES + 1

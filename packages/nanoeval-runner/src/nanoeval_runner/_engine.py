@@ -310,11 +310,7 @@ class Engine:
             self._results_seq = batch.seq
             run = self.runs.get(batch.eval_id)
             if run is not None:
-                payloads = {
-                    i: await self.store.call(transactions.get_payload, i)
-                    for i in run.unknown(batch)
-                }
-                run.read(batch, payloads)
+                run.read(batch)
         return len(batches) == READ_BATCHES
 
     async def _collect_failures(self) -> None:

@@ -17,7 +17,7 @@ from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 
 from nanoeval_runner._payloads import load_result, load_task
-from nanoeval_runner._queue.rows import Completion, Lease, ResultBatch, StoredResult, StoredTask
+from nanoeval_runner._queue.rows import Completion, Lease, ResultBatch, StoredTask
 
 Result = tuple[Any, Any]
 Identity = tuple[str, int]
@@ -158,23 +158,15 @@ class EvalRun:
             self.on_events()
         self._add(fresh)
 
-    def read(self, batch: ResultBatch, payloads: dict[int, bytes]) -> None:
+    def read(self, batch: ResultBatch) -> None:
         """Results that executors elsewhere have committed."""
         self.on_events()
-        self._add(
-            [
-                (self._task_of(stored, payloads), load_result(stored.value))
-                for stored in batch.results
-            ]
-        )
-
-    def unknown(self, batch: ResultBatch) -> list[int]:
-        """The ids in `batch` whose task the driver has yet to read: retries."""
-        return [r.task_id for r in batch.results if self._known(r.task_id) is None]
-
-    def _task_of(self, stored: StoredResult, payloads: dict[int, bytes]) -> Task:
-        known = self._known(stored.task_id)
-        return known or load_task(payloads[stored.task_id], stored.retry_idx)
+        fresh = []
+        for row in batch.results:
+            assert row.value is not None  # noqa: S101  results have one
+            task = self._known(row.task_id) or _task_of_row(row, None)
+            fresh.append((task, load_result(row.value)))
+        self._add(fresh)
 
     def _add(self, fresh: Sequence[Result]) -> None:
         if fresh:

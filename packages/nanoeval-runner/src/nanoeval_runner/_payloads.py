@@ -1,37 +1,91 @@
-"""Tasks and results as they are stored: pickled, read back by the user who wrote them."""
+"""Tasks and results as they are stored: pickled, read back by the user who wrote them.
+
+A task is stored as two pickles: its class and what most tasks of a list have in common, and the
+values of its fields. The first is made once for a whole list; pickling a model costs four times as
+much as pickling its fields.
+"""
 
 from __future__ import annotations
 
+import copyreg
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 from nanoeval_core import pickling
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.task import Task
+from pydantic import BaseModel
 
 from nanoeval_runner._failures import load_failure
 
+_IN_TWO = b"2"  # a plain pickle begins with another byte
+_LENGTH = 4
 
-def dump_task(task: Task, eval_name: str, *, by_value: bool) -> bytes:
-    """`task`, pickled.
+
+def dump_tasks(
+    tasks: Sequence[Task], eval_name: str, *, by_value: bool
+) -> list[tuple[str, int, bytes]]:
+    """Return what the queue stores of each task: question id, attempt id, payload.
 
     Args:
-        by_value: put classes that another process could not import into the pickle.
+        by_value: put classes that another process could not import into the payload.
 
     Raises:
         NotPicklableError: names eval, task and field.
     """
-    if not by_value:
-        try:
-            return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
-        except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
-            pass
-    what = f"task {task.name!r} of eval {eval_name!r}"
-    return pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
+    rows = []
+    cls: type[Task] | None = None
+    common: dict[str, Any] = {}
+    prefix: bytes | None = None
+    for task in tasks:
+        if type(task) is not cls:
+            cls, common, prefix = type(task), {}, None
+            is_plain = not by_value and _is_pickled_as_models_are(cls)
+        payload = None
+        if is_plain:
+            state = task.__getstate__()
+            fields = state.pop("__dict__")
+            try:
+                if prefix is None or state != common:
+                    common, prefix = state, _prefix(cls, state)
+                payload = prefix + pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+            except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
+                pass
+        if payload is None:
+            what = f"task {task.name!r} of eval {eval_name!r}"
+            payload = pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
+        rows.append((task.question_id, task.attempt_id, payload))
+    return rows
+
+
+def _is_pickled_as_models_are(cls: type[Task]) -> bool:
+    return (
+        cls.__getstate__ is BaseModel.__getstate__
+        and cls.__setstate__ is BaseModel.__setstate__
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and not hasattr(cls, "__getnewargs_ex__")
+        and not hasattr(cls, "__getnewargs__")
+        and cls not in copyreg.dispatch_table
+    )
+
+
+def _prefix(cls: type[Task], state: dict[str, Any]) -> bytes:
+    shared = pickle.dumps((cls, state), pickle.HIGHEST_PROTOCOL)
+    return _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
 
 
 def load_task(payload: bytes, retry_idx: int) -> Task:
-    task = pickle.loads(payload)
+    """Return the task that `dump_tasks` was given, as its retry `retry_idx`."""
+    if payload.startswith(_IN_TWO):
+        begin = len(_IN_TWO) + _LENGTH
+        end = begin + int.from_bytes(payload[len(_IN_TWO) : begin])
+        cls, state = pickle.loads(payload[begin:end])
+        task = cls.__new__(cls)
+        task.__setstate__({**state, "__dict__": pickle.loads(payload[end:])})
+    else:
+        task = pickle.loads(payload)
     assert isinstance(task, Task)  # noqa: S101
     if task.retry_idx != retry_idx:
         task = task.model_copy(update={"retry_idx": retry_idx})

@@ -9,7 +9,7 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner._engine import Engine
 from nanoeval_runner._eval_run import EvalRun, Phase
-from nanoeval_runner._payloads import dump_task
+from nanoeval_runner._payloads import dump_tasks
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._signals import say
 from nanoeval_runner._task_group import task_group
@@ -95,14 +95,7 @@ class Queueing:
             writing: asyncio.Task[None] | None = None
             while position < len(fresh):
                 chunk = fresh[position : position + size]
-                payloads = [
-                    (
-                        task.question_id,
-                        task.attempt_id,
-                        dump_task(task, self._run.name, by_value=self._by_value),
-                    )
-                    for task in chunk
-                ]
+                payloads = dump_tasks(chunk, self._run.name, by_value=self._by_value)
                 if writing is not None:
                     await writing
                 writing = group.create_task(self._write(chunk, payloads))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from nanoeval_core.usage import Usage
 
@@ -19,28 +22,40 @@ from nanoeval_runner._queue.connection import get_metadata, in_chunks, transacti
 from nanoeval_runner._queue.event_log import log_events
 from nanoeval_runner._queue.event_segments import SegmentWriter
 from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
-from nanoeval_runner._queue.states import Demand, ExecutorState, TaskState, may_join, share
+from nanoeval_runner._queue.states import (
+    LEASE_SECONDS,
+    Demand,
+    ExecutorState,
+    may_join,
+    share,
+    spans_of,
+)
 
 Clock = Callable[[], float]
 
 BeforeCommit = Callable[[Sequence[Completion]], Mapping[int, str]]
 """What the caller does with completions just before they are committed.
 
-It runs on the connection's thread, after everything else in the transaction, and returns the
+It runs on the connection's thread, once, after everything else in the transaction, and returns the
 record's new position for each eval whose events it has written itself; those of other evals are
 logged. When it raises, or the commit fails, so does `exchange`, and nothing is committed.
 """
 
-_STATE_OF_OUTCOME: dict[str, str] = {
-    "done": TaskState.DONE.value,
-    "error": TaskState.FAILED.value,
-    "fatal": TaskState.QUEUED.value,
-    "released": TaskState.QUEUED.value,
-}
+
+class LeaseSpan(NamedTuple):
+    """Ids that one claim leased; `unfinished` of them have no result yet."""
+
+    first: int
+    last: int
+    unfinished: int
+    executor_id: int
+    eval_id: int
+    losses: int
+    leased_at: float
 
 
 class _LeasesLostError(Exception):
-    """Some completions no longer hold their lease."""
+    """Some completions do not hold their lease."""
 
 
 def exchange(
@@ -61,49 +76,35 @@ def exchange(
     while True:
         try:
             with transaction(connection):
-                (state,) = connection.execute(
-                    sql.GET_EXECUTOR_STATE, (request.executor_id,)
-                ).fetchone()
-                if state != ExecutorState.RUNNING.value:
+                clocks = now(), monotonic()
+                if not _is_alive(connection, request.executor_id, clocks[1]):
                     lost = frozenset(c.task_id for c in completions)
                     return ExchangeReply([], {}, rejected=lost, fenced=True)
                 if completions:
-                    _complete(connection, request, completions, (now(), monotonic()))
-                reply = _claim(connection, request, rejected, now(), monotonic())
+                    _complete(connection, request, completions, clocks)
+                reply = _claim(connection, request, rejected, clocks)
                 if completions:
                     _record(connection, completions, before_commit, segments)
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
-            rejected = frozenset(c.task_id for c in completions) - kept
-            assert rejected, "a completion was not written, yet holds its lease"  # noqa: S101
+            rejected |= {c.task_id for c in completions if c.task_id not in kept}
+            assert len(kept) < len(completions), "not written, yet leased"  # noqa: S101
             completions = [c for c in completions if c.task_id in kept]
         else:
             return reply
 
 
-def _record(
-    connection: sqlite3.Connection,
-    completions: Sequence[Completion],
-    before_commit: BeforeCommit | None,
-    segments: SegmentWriter | None,
-) -> None:
-    """Have the caller write the events of `completions` to their records, and log the others."""
-    positions = {} if before_commit is None else before_commit(completions)
-    for eval_id, position in positions.items():
-        connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
-    to_log: dict[int, list[bytes]] = {}
-    for c in completions:
-        if c.events and c.eval_id not in positions:
-            to_log.setdefault(c.eval_id, []).append(c.events)
-    for eval_id, events in to_log.items():
-        log_events(connection, eval_id, events, segments)
+def _is_alive(connection: sqlite3.Connection, executor_id: int, monotonic: float) -> bool:
+    """Whether the executor may go on. The long lease it started with is shortened now."""
+    state, lease_until = connection.execute(sql.GET_EXECUTOR, (executor_id,)).fetchone()
+    if state != ExecutorState.RUNNING:
+        return False
+    if lease_until > monotonic + LEASE_SECONDS:
+        connection.execute(sql.RENEW_LEASES, (monotonic + LEASE_SECONDS, executor_id))
+    return True
 
 
-def _still_leased(
-    connection: sqlite3.Connection, executor_id: int, completions: Iterable[Completion]
-) -> set[int]:
-    ids = json.dumps([c.task_id for c in completions])
-    return {row[0] for row in connection.execute(sql.STILL_LEASED, (ids, executor_id))}
+# --- what became of leases
 
 
 def _complete(
@@ -113,36 +114,119 @@ def _complete(
     clocks: tuple[float, float],
 ) -> None:
     now, monotonic = clocks
+    held = _held(connection, request.executor_id, completions)
+    _insert_results(connection, request.executor_id, held, now)
+    for span, group in held:
+        shrink(connection, span, [c.task_id for c in group if not c.has_result], len(group))
     by_eval: dict[int, list[Completion]] = {}
     for c in completions:
         by_eval.setdefault(c.eval_id, []).append(c)
-    values = [
-        value
-        for c in completions
-        for value in (
-            c.task_id,
-            _STATE_OF_OUTCOME[c.outcome],
-            None if c.outcome == "fatal" else c.value,
-        )
-    ]
-    written = 0
-    for size, position in in_chunks(len(completions)):
-        chunk = values[3 * position : 3 * (position + size)]
-        cursor = connection.execute(sql.complete_tasks(size), (now, *chunk, request.executor_id))
-        written += cursor.rowcount
-    if written != len(completions):
-        raise _LeasesLostError
     for eval_id, group in by_eval.items():
         _count(connection, eval_id, group)
-        if request.with_payload:
-            _log_results(connection, eval_id, group)
+        if request.with_payload:  # another process commits them: the driver has yet to read them
+            final = [c.task_id for c in group if c.is_final]
+            if final:
+                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
         for c in group:
-            if c.outcome == "done":
-                continue
             if c.outcome == "error" and c.retry_delay is not None:
-                connection.execute(sql.INSERT_RETRY, (monotonic + c.retry_delay, c.task_id))
+                retry = connection.execute(sql.INSERT_RETRY, (c.task_id,)).lastrowid
+                connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
             elif c.outcome == "fatal":
                 connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
+
+
+def _insert_results(
+    connection: sqlite3.Connection,
+    executor_id: int,
+    held: Sequence[tuple[LeaseSpan, Sequence[Completion]]],
+    now: float,
+) -> None:
+    values: list[object] = []
+    for span, group in held:
+        leased_at = span.leased_at
+        for c in group:
+            if c.outcome == "done":
+                values += (c.task_id, "done", leased_at, c.value)
+            elif c.outcome == "error":
+                state = "failed" if c.retry_delay is None else "retried"
+                values += (c.task_id, state, leased_at, c.value)
+    try:
+        for size, position in in_chunks(len(values) // 4):
+            chunk = values[4 * position : 4 * (position + size)]
+            connection.execute(sql.insert_results(size), (executor_id, now, *chunk))
+    except sqlite3.IntegrityError as error:  # one of them has a result already
+        raise _LeasesLostError from error
+
+
+def _held(
+    connection: sqlite3.Connection, executor_id: int, completions: Sequence[Completion]
+) -> list[tuple[LeaseSpan, list[Completion]]]:
+    """Return the executor's lease spans that hold these tasks, each with what became of its own.
+
+    Raises:
+        _LeasesLostError: some are held by none.
+    """
+    ordered = sorted(completions, key=operator.attrgetter("task_id"))
+    ids = [c.task_id for c in ordered]
+    held = []
+    start = 0
+    while start < len(ids):
+        span = find_lease_span(connection, ids[start])
+        if span is None or span.executor_id != executor_id:
+            raise _LeasesLostError
+        end = bisect_right(ids, span.last, start)
+        held.append((span, ordered[start:end]))
+        start = end
+    return held
+
+
+def find_lease_span(connection: sqlite3.Connection, task_id: int) -> LeaseSpan | None:
+    """Return the span that holds a task; it may have a result by now."""
+    row = connection.execute(sql.FIND_LEASE_SPAN, (task_id,)).fetchone()
+    return LeaseSpan(*row) if row is not None and task_id <= row[1] else None
+
+
+def unfinished_in(connection: sqlite3.Connection, span: LeaseSpan) -> list[int]:
+    """Return the ids in a span that have no result."""
+    found = connection.execute(sql.FINISHED_IN_SPAN, (span.first, span.last))
+    finished = {task_id for (task_id,) in found}
+    return [i for i in range(span.first, span.last + 1) if i not in finished]
+
+
+def shrink(
+    connection: sqlite3.Connection, span: LeaseSpan, returned: Sequence[int], ended: int
+) -> None:
+    """Take `ended` tasks out of a span; those in `returned` have no result and are queued again."""
+    if not returned:
+        if span.unfinished > ended:
+            connection.execute(sql.SET_UNFINISHED, (span.unfinished - ended, span.first))
+        else:
+            connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
+        return
+    unfinished = unfinished_in(connection, span)
+    rest = sorted(set(unfinished) - set(returned))
+    if len(rest) + len(returned) != len(unfinished):
+        raise _LeasesLostError  # one of them has a result
+    connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
+    for first, last in spans_of(rest):
+        part = span._replace(first=first, last=last, unfinished=last - first + 1)
+        connection.execute(sql.ADD_LEASE_SPAN, part)
+    again = [(i, span.eval_id, 0.0, span.losses) for i in returned]
+    connection.executemany(sql.REQUEUE, again)
+
+
+def _still_leased(
+    connection: sqlite3.Connection, executor_id: int, completions: Sequence[Completion]
+) -> set[int]:
+    """Return the ids of those completions whose lease the executor holds."""
+    kept = set()
+    for c in completions:
+        span = find_lease_span(connection, c.task_id)
+        if span is not None and span.executor_id == executor_id:
+            ids = (c.task_id, c.task_id)
+            if connection.execute(sql.FINISHED_IN_SPAN, ids).fetchone() is None:
+                kept.add(c.task_id)
+    return kept
 
 
 def _count(connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion]) -> None:
@@ -167,24 +251,35 @@ def _count(connection: sqlite3.Connection, eval_id: int, group: Sequence[Complet
         connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
 
 
-def _log_results(connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion]) -> None:
-    """Name the results that the driver has yet to read: another process commits them."""
-    final = [c.task_id for c in group if c.is_final]
-    if final:
-        connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
+def _record(
+    connection: sqlite3.Connection,
+    completions: Sequence[Completion],
+    before_commit: BeforeCommit | None,
+    segments: SegmentWriter | None,
+) -> None:
+    """Have the caller write the events of `completions` to their records, and log the others."""
+    positions = {} if before_commit is None else before_commit(completions)
+    for eval_id, position in positions.items():
+        connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
+    to_log: dict[int, list[bytes]] = {}
+    for c in completions:
+        if c.events and c.eval_id not in positions:
+            to_log.setdefault(c.eval_id, []).append(c.events)
+    for eval_id, events in to_log.items():
+        log_events(connection, eval_id, events, segments)
+
+
+# --- new leases
 
 
 def _claim(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
     rejected: frozenset[int],
-    now: float,
-    monotonic: float,
+    clocks: tuple[float, float],
 ) -> ExchangeReply:
     (peers,) = connection.execute(sql.COUNT_PEERS, (request.pool,)).fetchone()
     running: dict[int, int | None] = {}
-    leases: list[Lease] = []
-    next_due: float | None = None
     demands = []
     ready = set(request.ready_evals)
     rows = connection.execute(sql.RUNNING_EVALS).fetchall()
@@ -196,62 +291,103 @@ def _claim(
                 # that computes are worth spreading.
                 part = -(-queued // peers)
                 demands.append(Demand(eval_id, min(queued, part), leased, limit))
+    leases: list[Lease] = []
+    next_due: float | None = None
     if request.want > 0 and demands:
         global_limit = get_metadata(connection, "global_limit")
         room = None
         if isinstance(global_limit, int):
             room = global_limit - connection.execute(sql.TOTAL_LEASED).fetchone()[0]
-        in_flight, losses = request.in_flight, request.losses
+        losses = request.losses
         for eval_id, count in share(request.want, demands, global_room=room).items():
-            which = (eval_id, monotonic, count)
-            claimed = _claim_of(connection, request, which, now, in_flight, losses)
-            if claimed:
-                connection.execute(sql.COUNT_CLAIMED, (len(claimed), eval_id))
-                leases += claimed
-                in_flight += len(claimed)
-                losses = max(losses, *(lease.losses for lease in claimed), 0)
+            in_flight = request.in_flight + len(leases)
+            claimed = _claim_of(connection, request, eval_id, count, (in_flight, losses), clocks)
+            leases += claimed
+            losses = max([losses, *(lease.losses for lease in claimed if lease.losses)])
             if len(claimed) < count:
-                next_due = _earlier(next_due, _due_in(connection, eval_id, monotonic))
-        leases.sort(key=lambda lease: lease.task_id)
+                (due,) = connection.execute(sql.NEXT_DUE, (eval_id, clocks[1])).fetchone()
+                if due is not None and (next_due is None or due - clocks[1] < next_due):
+                    next_due = due - clocks[1]
+        leases.sort(key=operator.attrgetter("task_id"))
     return ExchangeReply(leases, running, peers, rejected, next_due)
 
 
 def _claim_of(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
-    which: tuple[int, float, int],
-    now: float,
-    in_flight: int,
-    losses: int,
+    eval_id: int,
+    count: int,
+    company: tuple[int, int],
+    clocks: tuple[float, float],
 ) -> list[Lease]:
-    """Up to `count` leases of one eval's tasks that may start now, first come first."""
-    eval_id = which[0]
-    first, last, found, retries, worst = connection.execute(sql.SPAN_OF_CLAIM, which).fetchone()
-    if not found:
-        return []
-    if worst or losses:
-        candidates = connection.execute(sql.CLAIMABLE, which).fetchall()
-        chosen = [i for i, _ in may_join(candidates, in_flight=in_flight, losses=losses)]
-        claim = (request.executor_id, now, json.dumps(chosen))
-        rows = connection.execute(sql.CLAIM_BY_ID, claim).fetchall()
-        return [Lease(row[0], eval_id, *row[1:]) for row in rows]
-    if last - first + 1 == found:
-        span = (request.executor_id, now, first, last)
-        if request.with_payload:
-            rows = connection.execute(sql.CLAIM_RANGE_WITH_PAYLOAD, span).fetchall()
-            return [Lease(row[0], eval_id, *row[1:]) for row in rows]
-        if not retries:
-            connection.execute(sql.CLAIM_RANGE, span)
-            return [Lease(task_id, eval_id, 0) for task_id in range(first, last + 1)]
-    statement = sql.CLAIM_WITH_PAYLOAD if request.with_payload else sql.CLAIM
-    rows = connection.execute(statement, (*which, request.executor_id, now)).fetchall()
-    return [Lease(row[0], eval_id, *row[1:]) for row in rows]
+    """Lease up to `count` tasks of one eval that may start now: the released, the new, retries.
+
+    Args:
+        company: how many tasks the executor has in flight, and the most executors that died while
+            they ran one of those.
+    """
+    in_flight, losses = company
+    due = connection.execute(sql.DUE, (eval_id, clocks[1], count)).fetchall()
+    fresh = _next_spans(connection, eval_id, count)
+    chosen = [(task_id, lost) for task_id, not_before, lost in due if not_before == 0]
+    new = min(count - len(chosen), sum(last - first + 1 for first, last in fresh))
+    retries = [(task_id, lost) for task_id, not_before, lost in due if not_before > 0]
+    retries = retries[: count - len(chosen) - new]
+    if losses or any(lost for _, _, lost in due):
+        # New tasks are candidates like others; those that may join are the first of them.
+        candidates = [*chosen, *((0, 0) for _ in range(new)), *retries]
+        joining = may_join(candidates, in_flight=in_flight, losses=losses)
+        new = joining.count((0, 0))
+        chosen = [candidate for candidate in joining if candidate[0]]
+    else:
+        chosen += retries
+    leases: list[Lease] = []
+    for first, last in fresh:
+        end = min(last, first + new - 1)
+        if end < first:
+            break
+        new -= end - first + 1
+        if end == last:
+            connection.execute(sql.DELETE_QUEUE_SPAN, (eval_id, first))
+        else:
+            connection.execute(sql.MOVE_CURSOR, (end + 1, eval_id, first))
+        leases += _lease(connection, request, eval_id, (first, end), 0, clocks[0], is_new=True)
+    chosen.sort()
+    for lost in {lost for _, lost in chosen}:
+        ids = [task_id for task_id, its in chosen if its == lost]
+        connection.executemany(sql.DELETE_REQUEUED, [(i,) for i in ids])
+        for span in spans_of(ids):
+            leases += _lease(connection, request, eval_id, span, lost, clocks[0], is_new=False)
+    if leases:
+        connection.execute(sql.COUNT_CLAIMED, (len(leases), eval_id))
+    return leases
 
 
-def _earlier(a: float | None, b: float | None) -> float | None:
-    return b if a is None else a if b is None else min(a, b)
+def _next_spans(connection: sqlite3.Connection, eval_id: int, count: int) -> list[tuple[int, int]]:
+    """Return the spans that hold the next `count` tasks of an eval that were never leased."""
+    spans = []
+    for first, last in connection.execute(sql.QUEUE_SPANS, (eval_id, count)):
+        spans.append((first, last))
+        count -= last - first + 1
+        if count <= 0:
+            break
+    return spans
 
 
-def _due_in(connection: sqlite3.Connection, eval_id: int, monotonic: float) -> float | None:
-    (due,) = connection.execute(sql.NEXT_DUE, (eval_id,)).fetchone()
-    return None if due is None else max(0.0, due - monotonic)
+def _lease(
+    connection: sqlite3.Connection,
+    request: ExchangeRequest,
+    eval_id: int,
+    ids: tuple[int, int],
+    losses: int,
+    now: float,
+    *,
+    is_new: bool,
+) -> list[Lease]:
+    first, last = ids
+    span = LeaseSpan(first, last, last - first + 1, request.executor_id, eval_id, losses, now)
+    connection.execute(sql.ADD_LEASE_SPAN, span)
+    if is_new and not request.with_payload:  # the driver has what it listed in memory
+        return [Lease(task_id, eval_id, 0) for task_id in range(first, last + 1)]
+    rows = connection.execute(sql.DATA_OF_SPAN, ids)
+    return [Lease(i, eval_id, retry_idx, losses, payload) for i, retry_idx, payload in rows]

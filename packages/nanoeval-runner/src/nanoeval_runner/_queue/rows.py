@@ -57,6 +57,11 @@ class Completion:
     live: tuple[Any, Any] | None = None
 
     @property
+    def has_result(self) -> bool:
+        """Whether the attempt ended with a result or a system error, so that it is over."""
+        return self.outcome in ("done", "error")
+
+    @property
     def is_final(self) -> bool:
         """Whether this is the task's result, rather than one attempt of several."""
         return self.outcome == "done" or (self.outcome == "error" and self.retry_delay is None)
@@ -176,7 +181,7 @@ class EvalRow:
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class StoredTask:
-    """A task row: its identity, and its pickled task and result where they were asked for."""
+    """A task: its identity, and what is stored of it and its result where that was asked for."""
 
     task_id: int
     question_id: str
@@ -191,21 +196,12 @@ class StoredTask:
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
-class StoredResult:
-    """A final result as the state file has it."""
-
-    task_id: int
-    retry_idx: int
-    value: bytes
-
-
-@dataclasses.dataclass(slots=True, frozen=True)
 class ResultBatch:
-    """Final results that one executor committed together."""
+    """Final results that one executor committed together; with the payload of retries."""
 
     seq: int
     eval_id: int
-    results: list[StoredResult]
+    results: list[StoredTask]
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,14 +1,22 @@
-"""Every SQL statement on state files, named.
+"""Every SQL statement on state files, named. `test_query_plans.py` holds that each uses its index.
 
-`metadata` holds `schema_version`, `run_set_id`, `global_limit` and what else concerns the whole
-file. `task` rows are claimed through the partial index `task_queued`, whose order is the order of
-the queue: tasks as they were listed, then retries by the time they may start. Hot counters of an
-eval stand in its row before the large columns, so that a claim reads one page per eval.
+What a run writes most is only ever appended: `task_data` when tasks are listed, `result` when they
+end. Between the two nothing is written for a task, only for a span of ids: a `queue_span` holds
+those that were never leased, and its `first` is the queue's cursor; a claim moves it and adds a
+`lease_span`. `requeued` holds the few that wait again: retries until `not_before` (in monotonic
+seconds), and tasks that were released or whose executor died, at 0. So a task is
+
+    done or failed   when it has a result (`retried`: failed, and the next attempt is another row),
+    leased           when a lease span holds it and it has no result,
+    queued           when a queue span or `requeued` holds it.
+
+Spans do not overlap. The views `task` and `lease` show one row a task. Hot counters of an eval come
+in its row before the large columns, so that a claim reads one page per eval.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE metadata (
@@ -55,24 +63,50 @@ CREATE TABLE eval (
 
 CREATE INDEX eval_running ON eval (id) WHERE state = 'running';
 
-CREATE TABLE task (
+CREATE TABLE task_data (
     id          INTEGER PRIMARY KEY,
-    eval_id     INTEGER NOT NULL REFERENCES eval (id),
+    eval_id     INTEGER NOT NULL,
     question_id TEXT NOT NULL,
     attempt_id  INTEGER NOT NULL,
     retry_idx   INTEGER NOT NULL,
-    state       TEXT NOT NULL CHECK (state IN ('queued', 'leased', 'done', 'failed')),
-    executor_id INTEGER NOT NULL DEFAULT 0,
-    losses      INTEGER NOT NULL DEFAULT 0,
-    not_before  REAL NOT NULL DEFAULT 0,
-    leased_at   REAL NOT NULL DEFAULT 0,
-    finished_at REAL NOT NULL DEFAULT 0,
-    payload     BLOB NOT NULL,
-    result      BLOB
+    payload     BLOB NOT NULL
 );
-CREATE UNIQUE INDEX task_identity ON task (eval_id, question_id, attempt_id, retry_idx);
-CREATE INDEX task_queued ON task (eval_id, not_before, id) WHERE state = 'queued';
-CREATE INDEX task_failed ON task (finished_at) WHERE state = 'failed';
+
+CREATE TABLE queue_span (
+    eval_id INTEGER NOT NULL,
+    first   INTEGER NOT NULL,
+    last    INTEGER NOT NULL CHECK (first <= last),
+    PRIMARY KEY (eval_id, first)
+) WITHOUT ROWID;
+
+CREATE TABLE requeued (
+    task_id    INTEGER PRIMARY KEY,
+    eval_id    INTEGER NOT NULL,
+    not_before REAL NOT NULL,
+    losses     INTEGER NOT NULL
+);
+CREATE INDEX requeued_due ON requeued (eval_id, not_before);
+
+CREATE TABLE lease_span (
+    first       INTEGER PRIMARY KEY,
+    last        INTEGER NOT NULL CHECK (first <= last),
+    unfinished  INTEGER NOT NULL CHECK (unfinished > 0),
+    executor_id INTEGER NOT NULL,
+    eval_id     INTEGER NOT NULL,
+    losses      INTEGER NOT NULL,
+    leased_at   REAL NOT NULL
+);
+CREATE INDEX lease_span_executor ON lease_span (executor_id);
+
+CREATE TABLE result (
+    task_id     INTEGER PRIMARY KEY,
+    state       TEXT NOT NULL CHECK (state IN ('done', 'failed', 'retried')),
+    executor_id INTEGER NOT NULL,
+    leased_at   REAL NOT NULL,
+    finished_at REAL NOT NULL,
+    value       BLOB NOT NULL
+);
+CREATE INDEX result_failed ON result (finished_at) WHERE state <> 'done';
 
 CREATE TABLE result_log (
     seq      INTEGER PRIMARY KEY,
@@ -104,14 +138,35 @@ CREATE TABLE executor (
     running      TEXT NOT NULL DEFAULT '[]',
     log          TEXT NOT NULL DEFAULT ''
 );
+CREATE INDEX executor_running ON executor (pool) WHERE state = 'running';
+
+CREATE VIEW task AS
+SELECT data.id, data.eval_id, question_id, attempt_id, retry_idx,
+       CASE WHEN result.state = 'retried' THEN 'failed'
+            WHEN result.state IS NOT NULL THEN result.state
+            WHEN span.first IS NOT NULL THEN 'leased'
+            ELSE 'queued' END AS state,
+       coalesce(span.executor_id, 0) AS executor_id,
+       coalesce(span.losses, requeued.losses, 0) AS losses,
+       coalesce(requeued.not_before, 0.0) AS not_before,
+       coalesce(result.leased_at, span.leased_at, 0.0) AS leased_at,
+       coalesce(result.finished_at, 0.0) AS finished_at,
+       payload, result.value AS result
+FROM task_data AS data
+LEFT JOIN result ON result.task_id = data.id
+LEFT JOIN requeued ON requeued.task_id = data.id
+LEFT JOIN lease_span AS span
+       ON span.first = (SELECT max(first) FROM lease_span WHERE first <= data.id)
+      AND span.last >= data.id AND result.task_id IS NULL;
 
 CREATE VIEW lease AS
-SELECT task.id AS task_id, eval.name AS eval, question_id, attempt_id, retry_idx,
+SELECT data.id AS task_id, eval.name AS eval, question_id, attempt_id, retry_idx,
        executor.name AS executor, executor.pid, executor.lease_until, leased_at
-FROM task
-JOIN eval ON eval.id = task.eval_id
-JOIN executor ON executor.id = task.executor_id
-WHERE task.state = 'leased';
+FROM lease_span AS span
+CROSS JOIN task_data AS data ON data.id BETWEEN span.first AND span.last
+JOIN eval ON eval.id = span.eval_id
+JOIN executor ON executor.id = span.executor_id
+WHERE NOT EXISTS (SELECT 1 FROM result WHERE result.task_id = data.id);
 """
 
 BEGIN = "BEGIN IMMEDIATE"
@@ -193,11 +248,11 @@ UPDATE eval SET leased = leased - :count, queued = queued + :count WHERE id = :i
 """
 TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
 
-# --- tasks
+# --- tasks and the queue
 
-NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task"
+NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task_data"
 CHUNKS = (256, 64, 16, 4, 1)
-"""Rows a statement of `insert_tasks` and `complete_tasks` works on.
+"""Rows a statement of `insert_tasks` and `insert_results` works on.
 
 Many rows a statement are one call into sqlite, which lets go of the interpreter's lock once rather
 than per row; few sizes are each prepared once and stay prepared.
@@ -205,118 +260,109 @@ than per row; few sizes are each prepared once and stay prepared.
 
 
 def insert_tasks(n: int) -> str:
-    """One statement that queues `n` tasks.
+    """Return the statement that stores `n` tasks.
 
     Its parameters: (id, eval id, question id, attempt id, payload) × n.
     """
-    values = ", ".join(["(?, ?, ?, ?, 0, 'queued', ?)"] * n)
+    values = ", ".join(["(?, ?, ?, ?, 0, ?)"] * n)
     return (
-        "INSERT INTO task (id, eval_id, question_id, attempt_id, retry_idx, state, payload) "
+        "INSERT INTO task_data (id, eval_id, question_id, attempt_id, retry_idx, payload) "
         f"VALUES {values}"
     )
 
 
-# Claims walk task_queued in order; `leased_at` is wall-clock time, `not_before` monotonic.
-_CLAIMABLE = """
-    FROM task INDEXED BY task_queued
-    WHERE eval_id = ?1 AND state = 'queued' AND not_before <= ?2
-    ORDER BY not_before, id LIMIT ?3
-"""
-SPAN_OF_CLAIM = f"""
-SELECT min(id), max(id), count(*), max(retry_idx), max(losses)
-FROM (SELECT id, retry_idx, losses {_CLAIMABLE})
-"""
-# Neighbours, as tasks that were queued together are, need no search: one range, half the cost.
-CLAIM_RANGE = """
-UPDATE task SET state = 'leased', executor_id = ?, leased_at = ? WHERE id BETWEEN ? AND ?"""
-CLAIM_RANGE_WITH_PAYLOAD = f"{CLAIM_RANGE} RETURNING id, retry_idx, losses, payload"
-_CLAIM = f"""
-UPDATE task SET state = 'leased', executor_id = ?4, leased_at = ?5
-WHERE id IN (SELECT id {_CLAIMABLE})
-RETURNING id, retry_idx, losses"""
-# The driver has the tasks it listed in memory, but a retry is a new row.
-CLAIM = f"{_CLAIM}, CASE WHEN retry_idx > 0 THEN payload END"
-CLAIM_WITH_PAYLOAD = f"{_CLAIM}, payload"
-CLAIMABLE = f"SELECT id, losses {_CLAIMABLE}"
-CLAIM_BY_ID = """
-UPDATE task SET state = 'leased', executor_id = ?, leased_at = ?
-WHERE id IN (SELECT value FROM json_each(?))
-RETURNING id, retry_idx, losses, payload
+ADD_QUEUE_SPAN = "INSERT INTO queue_span (eval_id, first, last) VALUES (?, ?, ?)"
+QUEUE_SPANS = "SELECT first, last FROM queue_span WHERE eval_id = ? ORDER BY first LIMIT ?"
+MOVE_CURSOR = "UPDATE queue_span SET first = ? WHERE eval_id = ? AND first = ?"
+DELETE_QUEUE_SPAN = "DELETE FROM queue_span WHERE eval_id = ? AND first = ?"
+DELETE_QUEUE_SPANS = "DELETE FROM queue_span WHERE eval_id = ?"
+# What waited at 0 comes first; what waits for its time, when that has come, last.
+DUE = """
+SELECT task_id, not_before, losses FROM requeued INDEXED BY requeued_due
+WHERE eval_id = ? AND not_before <= ? ORDER BY not_before, task_id LIMIT ?
 """
 NEXT_DUE = """
-SELECT min(not_before) FROM task INDEXED BY task_queued WHERE eval_id = ? AND state = 'queued'
+SELECT min(not_before) FROM requeued INDEXED BY requeued_due WHERE eval_id = ? AND not_before > ?
 """
+REQUEUE = "INSERT INTO requeued (task_id, eval_id, not_before, losses) VALUES (?, ?, ?, ?)"
+DELETE_REQUEUED = "DELETE FROM requeued WHERE task_id = ?"
+RESET_WAITING = "UPDATE requeued SET not_before = 0 WHERE not_before > 0"
+INSERT_RETRY = """
+INSERT INTO task_data (eval_id, question_id, attempt_id, retry_idx, payload)
+SELECT eval_id, question_id, attempt_id, retry_idx + 1, payload FROM task_data WHERE id = ?
+"""
+LIST_QUEUED = """
+SELECT data.id, question_id, attempt_id, retry_idx, payload, NULL
+FROM queue_span AS span CROSS JOIN task_data AS data ON data.id BETWEEN span.first AND span.last
+WHERE span.eval_id = ?1
+UNION ALL
+SELECT data.id, question_id, attempt_id, retry_idx, payload, NULL
+FROM requeued INDEXED BY requeued_due CROSS JOIN task_data AS data ON data.id = requeued.task_id
+WHERE requeued.eval_id = ?1
+"""
+DELETE_TASK = "DELETE FROM task_data WHERE id = ?"
+COUNT_DROPPED = "UPDATE eval SET queued = queued - :count, total = total - :count WHERE id = :id"
+
+# --- leases
+
+ADD_LEASE_SPAN = """
+INSERT INTO lease_span (first, last, unfinished, executor_id, eval_id, losses, leased_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_LEASE_SPAN = "SELECT first, last, unfinished, executor_id, eval_id, losses, leased_at"
+# The span that holds a task, if one does: spans do not overlap.
+FIND_LEASE_SPAN = f"{_LEASE_SPAN} FROM lease_span WHERE first <= ? ORDER BY first DESC LIMIT 1"
+LEASE_SPANS_OF = (
+    f"{_LEASE_SPAN} FROM lease_span INDEXED BY lease_span_executor WHERE executor_id = ?"
+)
+ALL_LEASE_SPANS = f"{_LEASE_SPAN} FROM lease_span"
+SET_UNFINISHED = "UPDATE lease_span SET unfinished = ? WHERE first = ?"
+DELETE_LEASE_SPAN = "DELETE FROM lease_span WHERE first = ?"
+DATA_OF_SPAN = "SELECT id, retry_idx, payload FROM task_data WHERE id BETWEEN ? AND ?"
+
+# --- results
 
 
-def complete_tasks(n: int) -> str:
-    """One statement that ends `n` leases, by rowid.
+def insert_results(n: int) -> str:
+    """Return the statement that stores `n` results.
 
-    Its parameters: the wall-clock time, (task id, state, result) × n, and the executor.
+    Its parameters: the executor, the wall-clock time, and (task id, state, leased at, value) × n.
     """
-    values = ", ".join(["(?, ?, ?)"] * n)
-    # Not `WITH … UPDATE`: sqlite3 reports a row count for statements that begin with UPDATE.
+    values = ", ".join(["(?, ?, ?, ?)"] * n)
     return (
-        "UPDATE task SET state = ended.column2, result = ended.column3, finished_at = ?, "
-        f"executor_id = 0 FROM (VALUES {values}) AS ended "
-        "WHERE task.id = ended.column1 AND task.state = 'leased' AND task.executor_id = ?"
+        "INSERT INTO result (task_id, state, executor_id, leased_at, finished_at, value) "
+        f"SELECT column1, column2, ?, column3, ?, column4 FROM (VALUES {values})"
     )
 
 
-STILL_LEASED = """
-SELECT id FROM task
-WHERE id IN (SELECT value FROM json_each(?)) AND state = 'leased' AND executor_id = ?
-"""
-INSERT_RETRY = """
-INSERT INTO task (eval_id, question_id, attempt_id, retry_idx, state, not_before, payload)
-SELECT eval_id, question_id, attempt_id, retry_idx + 1, 'queued', ?, payload
-FROM task WHERE id = ?
-"""
-# A scan: executors end rarely, and an index of leases would cost every claim and every result.
-RELEASE_LEASES = """
-UPDATE task SET state = 'queued', executor_id = 0, losses = losses + ?
-WHERE executor_id = ? AND state = 'leased' RETURNING id, eval_id, losses
-"""
-FAIL_LOST_TASK = """
-UPDATE task SET state = 'failed', result = ?, finished_at = ? WHERE id = ? AND state = 'queued'
-"""
-RESET_LEASED = """
-UPDATE task SET state = 'queued', executor_id = 0 WHERE state = 'leased' RETURNING eval_id
-"""
-RESET_WAITING = "UPDATE task SET not_before = 0 WHERE state = 'queued' AND not_before > 0"
-LIST_QUEUED = """
-SELECT id, question_id, attempt_id, retry_idx, payload, NULL
-FROM task INDEXED BY task_queued WHERE eval_id = ? AND state = 'queued'
-"""
-# Of the attempts at a task, the one that no retry followed. By rowid; retries are found through
-# task_identity.
+FINISHED_IN_SPAN = "SELECT task_id FROM result WHERE task_id BETWEEN ? AND ?"
 _FINAL = """
-FROM task
-WHERE eval_id = ? AND id > ? AND id <= ?
-  AND (state = 'done' OR state = 'failed' AND NOT EXISTS (
-        SELECT 1 FROM task AS later
-        WHERE later.eval_id = task.eval_id AND later.question_id = task.question_id
-          AND later.attempt_id = task.attempt_id AND later.retry_idx = task.retry_idx + 1))
-ORDER BY id LIMIT ?
+FROM result CROSS JOIN task_data AS data ON data.id = result.task_id
+WHERE result.task_id > ?2 AND result.task_id <= ?3 AND result.state <> 'retried'
+  AND data.eval_id = ?1
+ORDER BY result.task_id LIMIT ?4
 """
-LIST_FINAL = f"SELECT id, question_id, attempt_id, retry_idx, NULL, result {_FINAL}"
-LIST_FINAL_WITH_PAYLOAD = f"SELECT id, question_id, attempt_id, retry_idx, payload, result {_FINAL}"
-DROP_TASKS = """
-DELETE FROM task
-WHERE id IN (SELECT value FROM json_each(?)) AND eval_id = ? AND state = 'queued'
-"""
-COUNT_DROPPED = "UPDATE eval SET queued = queued - :count, total = total - :count WHERE id = :id"
+LIST_FINAL = f"SELECT data.id, question_id, attempt_id, retry_idx, NULL, value {_FINAL}"
+LIST_FINAL_WITH_PAYLOAD = (
+    f"SELECT data.id, question_id, attempt_id, retry_idx, payload, value {_FINAL}"
+)
+# The driver has the tasks it listed in memory, but a retry is a row that the queue made.
 RESULTS_BY_ID = """
-SELECT id, retry_idx, result FROM task WHERE id IN (SELECT value FROM json_each(?))
+SELECT data.id, question_id, attempt_id, retry_idx, CASE WHEN retry_idx > 0 THEN payload END, value
+FROM json_each(?) AS asked
+CROSS JOIN result ON result.task_id = asked.value
+CROSS JOIN task_data AS data ON data.id = result.task_id
 """
 # How long some tasks took, for forecasts. Ids are dense, so that they can be drawn at random.
-LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task"
+LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
 TIMES_BY_ID = """
-SELECT eval_id, leased_at, finished_at FROM task
-WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('done', 'failed') AND leased_at > 0
+SELECT data.eval_id, leased_at, finished_at
+FROM json_each(?) AS asked
+CROSS JOIN result ON result.task_id = asked.value
+CROSS JOIN task_data AS data ON data.id = result.task_id
 """
-# Through task_leased.
-LEASED_SINCE = "SELECT eval_id, leased_at FROM task WHERE state = 'leased' LIMIT ?"
-PAYLOAD_BY_ID = "SELECT payload FROM task WHERE id = ?"
+# A scan of what is leased, which is as much as runs.
+LEASED_SINCE = "SELECT eval_id, leased_at, unfinished FROM lease_span LIMIT ?"
 
 # --- logs: what the driver has yet to see
 
@@ -341,7 +387,8 @@ INSERT INTO executor (name, pool, pid, host, log, state, lease_until, started_at
 VALUES (:name, :pool, :pid, :host, :log, 'running', :lease_until, :now, :now)
 """
 SET_EXECUTOR_PID = "UPDATE executor SET pid = ? WHERE id = ?"
-GET_EXECUTOR_STATE = "SELECT state FROM executor WHERE id = ?"
+GET_EXECUTOR = "SELECT state, lease_until FROM executor WHERE id = ?"
+RENEW_LEASES = "UPDATE executor SET lease_until = ? WHERE id = ?"
 COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND pool = ?"
 HEARTBEAT = """
 UPDATE executor SET heartbeat_at = :now, lease_until = :lease_until, in_flight = :in_flight,
@@ -363,21 +410,18 @@ FROM executor ORDER BY id
 
 # --- for those who watch: none of these takes a lock that a writer waits for
 
-# Through task_queued: the task that is handed out next. Where none waits, the last one there is.
-FIRST_WAITING = """
-SELECT min(id) FROM task INDEXED BY task_queued
-WHERE eval_id = ? AND state = 'queued' AND not_before = 0
-"""
-LAST_TASK = "SELECT max(id) FROM task"
-# Walks rowids, whose order is the order of the queue; `+` keeps the planner off other indices.
+# The task of an eval that is leased next. Where none waits, the last one there is.
+FIRST_WAITING = "SELECT min(first) FROM queue_span WHERE eval_id = ?"
+# Ids are in the order of the queue.
 FINISHED_AMONG = """
-SELECT finished_at - leased_at FROM task
-WHERE id BETWEEN ?1 AND ?2 AND +eval_id = ?3 AND +state IN ('done', 'failed') AND +finished_at > ?4
+SELECT finished_at - leased_at
+FROM result CROSS JOIN task_data AS data ON data.id = result.task_id
+WHERE result.task_id BETWEEN ?1 AND ?2 AND finished_at > ?4 AND data.eval_id = ?3
 """
-# Walks task_failed, which ends in the rowid, in the order in which attempts failed.
+# In the order in which attempts failed.
 FAILURES_AFTER = """
-SELECT id, finished_at, eval_id, question_id, attempt_id, retry_idx, result
-FROM task INDEXED BY task_failed
-WHERE state = 'failed' AND finished_at >= ?1 AND (finished_at, id) > (?1, ?2)
-ORDER BY finished_at, id LIMIT ?3
+SELECT task_id, finished_at, eval_id, question_id, attempt_id, retry_idx, value
+FROM result INDEXED BY result_failed CROSS JOIN task_data AS data ON data.id = result.task_id
+WHERE state <> 'done' AND finished_at >= ?1 AND (finished_at, task_id) > (?1, ?2)
+ORDER BY finished_at, task_id LIMIT ?3
 """

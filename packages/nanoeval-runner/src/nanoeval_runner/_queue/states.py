@@ -1,9 +1,9 @@
 """The queue's state machine and its decisions: pure functions, the clock passed in.
 
-task:   queued ──claim──▶ leased ──▶ done
-          ▲                 │  └───▶ failed   (a system error; a retry is a new queued row)
-          └─release, loss───┘
-eval:   running ──▶ done | failed | stopped        (resume: failed | stopped ──▶ running)
+task:   queued ──claim───▶ leased ──▶ done
+          ▲                  │  └───▶ failed   (a system error; a retry is a new queued row)
+          └─release, death───┘
+eval:   queued ──▶ running ──▶ done | failed | stopped   (resume: failed | stopped ──▶ queued)
 """
 
 from __future__ import annotations
@@ -94,6 +94,17 @@ def may_join(
             in_flight += 1
             losses = worst
     return chosen
+
+
+def spans_of(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return rising ids as spans (first, last) without gaps."""
+    spans: list[tuple[int, int]] = []
+    for i in ids:
+        if spans and spans[-1][1] == i - 1:
+            spans[-1] = (spans[-1][0], i)
+        else:
+            spans.append((i, i))
+    return spans
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pickle
 import random
 import sqlite3
@@ -21,7 +22,7 @@ from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
 from nanoeval_runner._queue.connection import in_chunks
 from nanoeval_runner._queue.connection import transaction as transaction
-from nanoeval_runner._queue.exchange import Clock
+from nanoeval_runner._queue.exchange import Clock, LeaseSpan, unfinished_in
 from nanoeval_runner._queue.exchange import exchange as exchange
 from nanoeval_runner._queue.rows import (
     EvalRow,
@@ -30,7 +31,6 @@ from nanoeval_runner._queue.rows import (
     Heartbeat,
     NewEval,
     ResultBatch,
-    StoredResult,
     StoredTask,
     TaskTimes,
 )
@@ -39,6 +39,7 @@ from nanoeval_runner._queue.states import (
     MAX_LOSSES,
     START_SECONDS,
     ExecutorState,
+    spans_of,
 )
 
 # --- the file
@@ -106,14 +107,20 @@ def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> Non
 def recover(connection: sqlite3.Connection) -> None:
     """Make a file whose processes are gone ready for new ones: no leases, nobody waiting."""
     with transaction(connection):
-        if connection.execute(sql.TOTAL_LEASED).fetchone()[0]:  # else spare the scan
-            released: dict[int, int] = {}
-            for (eval_id,) in connection.execute(sql.RESET_LEASED).fetchall():
-                released[eval_id] = released.get(eval_id, 0) + 1
-            for eval_id, count in released.items():
-                connection.execute(sql.COUNT_RELEASED, {"count": count, "id": eval_id})
+        for row in connection.execute(sql.ALL_LEASE_SPANS).fetchall():
+            requeue(connection, LeaseSpan(*row))
         connection.execute(sql.RESET_WAITING)
         connection.execute(sql.END_ALL_EXECUTORS)
+
+
+def requeue(connection: sqlite3.Connection, span: LeaseSpan) -> int:
+    """Delete a lease span and queue again what it holds without a result; return how much."""
+    ids = unfinished_in(connection, span)
+    connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
+    again = [(i, span.eval_id, 0.0, span.losses) for i in ids]
+    connection.executemany(sql.REQUEUE, again)
+    connection.execute(sql.COUNT_RELEASED, {"count": len(ids), "id": span.eval_id})
+    return len(ids)
 
 
 # --- evals
@@ -212,6 +219,8 @@ def enqueue(
         for size, position in in_chunks(len(tasks)):
             chunk = values[5 * position : 5 * (position + size)]
             connection.execute(sql.insert_tasks(size), chunk)
+        if tasks:
+            connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, first + len(tasks) - 1))
         connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
     return first
 
@@ -241,15 +250,19 @@ def list_final(
 
 
 def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[int]) -> None:
-    """Forget queued tasks that are no longer asked for. Finished ones are never dropped."""
+    """Delete queued tasks that are no longer asked for. Others of `task_ids` stay."""
+    dropped = set(task_ids)
     with transaction(connection):
-        cursor = connection.execute(sql.DROP_TASKS, (json.dumps(list(task_ids)), eval_id))
-        connection.execute(sql.COUNT_DROPPED, {"count": cursor.rowcount, "id": eval_id})
-
-
-def get_payload(connection: sqlite3.Connection, task_id: int) -> bytes:
-    (payload,) = connection.execute(sql.PAYLOAD_BY_ID, (task_id,)).fetchone()
-    return bytes(payload)
+        spans = connection.execute(sql.QUEUE_SPANS, (eval_id, -1)).fetchall()
+        queued = [i for first, last in spans for i in range(first, last + 1)]
+        connection.execute(sql.DELETE_QUEUE_SPANS, (eval_id,))
+        for first, last in spans_of([i for i in queued if i not in dropped]):
+            connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, last))
+        due = connection.execute(sql.DUE, (eval_id, math.inf, -1)).fetchall()
+        gone = [(i,) for i in (*queued, *(task_id for task_id, _, _ in due)) if i in dropped]
+        connection.executemany(sql.DELETE_REQUEUED, gone)
+        connection.executemany(sql.DELETE_TASK, gone)
+        connection.execute(sql.COUNT_DROPPED, {"count": len(gone), "id": eval_id})
 
 
 def sample_times(
@@ -263,8 +276,9 @@ def sample_times(
     found: dict[int, TaskTimes] = {}
     for eval_id, start, end in connection.execute(sql.TIMES_BY_ID, (json.dumps(list(ids)),)):
         found.setdefault(eval_id, TaskTimes(eval_id)).finished.append(max(0.0, end - start))
-    for eval_id, start in connection.execute(sql.LEASED_SINCE, (count,)):
-        found.setdefault(eval_id, TaskTimes(eval_id)).ages.append(max(0.0, now() - start))
+    for eval_id, start, unfinished in connection.execute(sql.LEASED_SINCE, (count,)):
+        ages = [max(0.0, now() - start)] * min(unfinished, count)
+        found.setdefault(eval_id, TaskTimes(eval_id)).ages.extend(ages)
     return list(found.values())
 
 
@@ -284,7 +298,7 @@ def read_results(connection: sqlite3.Connection, after: int, limit: int) -> list
     log = connection.execute(sql.READ_RESULT_LOG, (after, limit)).fetchall()
     for seq, eval_id, task_ids in log:
         rows = connection.execute(sql.RESULTS_BY_ID, (task_ids,))
-        batches.append(ResultBatch(seq, eval_id, [StoredResult(*row) for row in rows]))
+        batches.append(ResultBatch(seq, eval_id, [StoredTask(*row) for row in rows]))
     return batches
 
 
@@ -337,45 +351,37 @@ def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
 
 
 def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool) -> int:
-    """Take an executor out, and give its leases back to the queue; returns how many.
+    """End an executor and queue again what it has leased; return how many tasks that were.
 
-    When it died with a task more than `MAX_LOSSES` times, that is the task's result: a system
-    error, so that a task that kills its process cannot do so for ever.
+    A task that was leased to more than `MAX_LOSSES` executors when they died gets a system error
+    for its result, so that a task that crashes its executor cannot do so for ever.
     """
+    released = 0
     with transaction(connection):
-        # Of a thousand executors that stop together, none looks through all tasks for its own.
-        (leased,) = connection.execute(sql.TOTAL_LEASED).fetchone()
-        release = (sql.RELEASE_LEASES, (int(died), executor_id))
-        rows = connection.execute(*release).fetchall() if leased else []
-        by_eval: dict[int, list[int]] = {}
-        given_up: dict[int, list[int]] = {}
-        for task_id, eval_id, losses in rows:
-            by_eval.setdefault(eval_id, []).append(task_id)
-            if losses > MAX_LOSSES:
-                given_up.setdefault(eval_id, []).append(task_id)
-                error = RolloutSystemError(
-                    f"{losses} executors in a row died while they ran this task"
-                )
-                blob = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
-                connection.execute(sql.FAIL_LOST_TASK, (blob, time.time(), task_id))
-        for eval_id, ids in by_eval.items():
-            lost = given_up.get(eval_id, [])
-            connection.execute(
-                sql.COUNT_COMPLETED,
-                {
-                    "id": eval_id,
-                    "leased": len(ids),
-                    "done": 0,
-                    "failed": len(lost),
-                    "queued": len(ids) - len(lost),
-                    "retries": 0,
-                },
-            )
-            if lost:
-                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(lost)))
+        for row in connection.execute(sql.LEASE_SPANS_OF, (executor_id,)).fetchall():
+            span = LeaseSpan(*row)
+            span = span._replace(losses=span.losses + died)
+            if span.losses > MAX_LOSSES:
+                released += _give_up(connection, span)
+            else:
+                released += requeue(connection, span)
         state = ExecutorState.DEAD if died else ExecutorState.STOPPED
         connection.execute(sql.END_EXECUTOR, (state.value, executor_id))
-    return len(rows)
+    return released
+
+
+def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
+    ids = unfinished_in(connection, span)
+    error = RolloutSystemError(f"{span.losses} executors in a row died while they ran this task")
+    value = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+    for task_id in ids:
+        row = (span.executor_id, time.time(), task_id, "failed", span.leased_at, value)
+        connection.execute(sql.insert_results(1), row)
+    connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
+    counts = {"leased": len(ids), "done": 0, "failed": len(ids), "queued": 0, "retries": 0}
+    connection.execute(sql.COUNT_COMPLETED, {"id": span.eval_id, **counts})
+    connection.execute(sql.LOG_RESULTS, (span.eval_id, json.dumps(ids)))
+    return len(ids)
 
 
 def silent_executors(connection: sqlite3.Connection) -> list[int]:
@@ -396,7 +402,7 @@ def durations(
     """Seconds that attempts of an eval took which ended after `since`, among the last `span`."""
     (last,) = connection.execute(sql.FIRST_WAITING, (row.id,)).fetchone()
     if last is None:
-        (last,) = connection.execute(sql.LAST_TASK).fetchone()
+        (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
     first = (last or 0) - row.leased - span
     found = connection.execute(sql.FINISHED_AMONG, (first, last, row.id, since))
     return [seconds for (seconds,) in found]
