@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio.to_thread
 from nanoeval_core.errors import ConfigError
 
+from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.event_segments import fill_in, kept
 from nanoeval_runner._queue.paths import SUFFIX, backup_location, private_folder, shared_dir
@@ -91,11 +92,11 @@ def _copy_database(path: Path, aside: Path) -> None:
         contextlib.closing(sqlite3.connect(aside)) as target,
         kept(folder),
     ):
-        target.execute("PRAGMA synchronous = OFF")
+        target.execute(sql.NO_SYNC)
         source.backup(target, pages=PAGES_A_STEP, sleep=0.001)
         fill_in(target, folder)
         # The copy is one file: a resumed run copies it back without its WAL.
-        target.execute("PRAGMA journal_mode = DELETE")
+        target.execute(sql.ONE_FILE)
 
 
 def restore(run_set_id: str, path: Path) -> bool:

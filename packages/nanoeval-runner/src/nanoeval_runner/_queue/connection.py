@@ -58,13 +58,9 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         return connection
     try:
         connection.turn_file = os.open(path.with_suffix(".turn"), os.O_CREAT | os.O_RDWR, 0o600)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # In WAL mode NORMAL loses nothing to a killed process; on a tmpfs nothing is synced.
-        synchronous = "OFF" if on_memory_file_system(path) else "NORMAL"
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA secure_delete = OFF")  # some builds zero what is deleted
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        connection.execute("PRAGMA cache_size = -32000")
+        for setting in sql.SETTINGS:
+            connection.execute(setting)
+        connection.execute(sql.NO_SYNC if on_memory_file_system(path) else sql.SYNC_WAL)
     except BaseException:
         connection.close()
         raise
