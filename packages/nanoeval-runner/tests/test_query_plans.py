@@ -59,12 +59,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Con
 def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
     """What sqlite says it will do, whatever the statement's parameters are."""
     named = re.findall(r":(\w+)", statement)
-    numbered = [int(number) for number in re.findall(r"\?(\d)", statement)]
-    values: Any = [None] * max([statement.count("?"), *numbered])
-    if named:
-        values = dict.fromkeys(named)
-    elif numbered:
-        values = values[: max(numbered)]
+    values: Any = dict.fromkeys(named) if named else [None] * statement.count("?")
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
 
 

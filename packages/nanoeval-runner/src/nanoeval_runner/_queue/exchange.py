@@ -359,7 +359,7 @@ def _claim_of(
         for span in spans_of(ids):
             leases += _lease(connection, request, eval_id, span, lost, clocks[0], is_new=False)
     if leases:
-        connection.execute(sql.COUNT_CLAIMED, (len(leases), eval_id))
+        connection.execute(sql.COUNT_CLAIMED, {"count": len(leases), "id": eval_id})
     return leases
 
 

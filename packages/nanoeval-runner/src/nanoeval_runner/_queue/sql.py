@@ -234,7 +234,9 @@ WHERE id = ? AND state IN ('queued', 'running')
 COUNT_QUEUED = """
 UPDATE eval SET queued = queued + :count, total = total + :count WHERE id = :id
 """
-COUNT_CLAIMED = "UPDATE eval SET queued = queued - ?1, leased = leased + ?1 WHERE id = ?2"
+COUNT_CLAIMED = """
+UPDATE eval SET queued = queued - :count, leased = leased + :count WHERE id = :id
+"""
 COUNT_COMPLETED = """
 UPDATE eval
 SET leased = leased - :leased, done = done + :done, failed = failed + :failed,
@@ -304,11 +306,11 @@ SELECT eval_id, question_id, attempt_id, retry_idx + 1, payload FROM task_data W
 LIST_QUEUED = """
 SELECT data.id, question_id, attempt_id, retry_idx, payload, NULL
 FROM queue_span AS span CROSS JOIN task_data AS data ON data.id BETWEEN span.first AND span.last
-WHERE span.eval_id = ?1
+WHERE span.eval_id = :eval_id
 UNION ALL
 SELECT data.id, question_id, attempt_id, retry_idx, payload, NULL
 FROM requeued INDEXED BY requeued_due CROSS JOIN task_data AS data ON data.id = requeued.task_id
-WHERE requeued.eval_id = ?1
+WHERE requeued.eval_id = :eval_id
 """
 DELETE_TASK = "DELETE FROM task_data WHERE id = ?"
 COUNT_DROPPED = "UPDATE eval SET queued = queued - :count, total = total - :count WHERE id = :id"
@@ -348,9 +350,9 @@ def insert_results(n: int) -> str:
 FINISHED_IN_SPAN = "SELECT task_id FROM result WHERE task_id BETWEEN ? AND ?"
 _FINAL = """
 FROM result CROSS JOIN task_data AS data ON data.id = result.task_id
-WHERE result.task_id > ?2 AND result.task_id <= ?3 AND result.state <> 'retried'
-  AND data.eval_id = ?1
-ORDER BY result.task_id LIMIT ?4
+WHERE result.task_id > ? AND result.task_id <= ? AND result.state <> 'retried'
+  AND data.eval_id = ?
+ORDER BY result.task_id LIMIT ?
 """
 LIST_FINAL = f"SELECT data.id, question_id, attempt_id, retry_idx, NULL, value {_FINAL}"
 LIST_FINAL_WITH_PAYLOAD = (
@@ -427,12 +429,12 @@ FIRST_WAITING = "SELECT min(first) FROM queue_span WHERE eval_id = ?"
 FINISHED_AMONG = """
 SELECT finished_at - leased_at
 FROM result CROSS JOIN task_data AS data ON data.id = result.task_id
-WHERE result.task_id BETWEEN ?1 AND ?2 AND finished_at > ?4 AND data.eval_id = ?3
+WHERE result.task_id BETWEEN ? AND ? AND finished_at > ? AND data.eval_id = ?
 """
 # In the order in which attempts failed.
 FAILURES_AFTER = """
 SELECT task_id, finished_at, eval_id, question_id, attempt_id, retry_idx, value
 FROM result INDEXED BY result_failed CROSS JOIN task_data AS data ON data.id = result.task_id
-WHERE state <> 'done' AND finished_at >= ?1 AND (finished_at, task_id) > (?1, ?2)
-ORDER BY finished_at, task_id LIMIT ?3
+WHERE state <> 'done' AND finished_at >= :at AND (finished_at, task_id) > (:at, :task_id)
+ORDER BY finished_at, task_id LIMIT :limit
 """

@@ -228,7 +228,9 @@ def enqueue(
 def list_queued(connection: sqlite3.Connection, eval_id: int) -> tuple[list[StoredTask], int]:
     """The eval's queued tasks with their payloads, and the id of the newest task in the file."""
     with transaction(connection):
-        rows = [StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, (eval_id,))]
+        rows = [
+            StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, {"eval_id": eval_id})
+        ]
         newest: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0] - 1
     return rows, newest
 
@@ -245,7 +247,7 @@ def list_final(
     statement = sql.LIST_FINAL_WITH_PAYLOAD if payload else sql.LIST_FINAL
     return [
         StoredTask(*row)
-        for row in connection.execute(statement, (eval_id, *span, limit)).fetchall()
+        for row in connection.execute(statement, (*span, eval_id, limit)).fetchall()
     ]
 
 
@@ -404,7 +406,7 @@ def durations(
     if last is None:
         (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
     first = (last or 0) - row.leased - span
-    found = connection.execute(sql.FINISHED_AMONG, (first, last, row.id, since))
+    found = connection.execute(sql.FINISHED_AMONG, (first, last, since, row.id))
     return [seconds for (seconds,) in found]
 
 
@@ -412,5 +414,7 @@ def failures(
     connection: sqlite3.Connection, after: tuple[float, int], limit: int
 ) -> list[FailedAttempt]:
     """Up to `limit` attempts that ended in a system error after (`finished_at`, task id)."""
-    rows = connection.execute(sql.FAILURES_AFTER, (*after, limit))
+    rows = connection.execute(
+        sql.FAILURES_AFTER, {"at": after[0], "task_id": after[1], "limit": limit}
+    )
     return [FailedAttempt(*row) for row in rows]
