@@ -15,7 +15,6 @@ from typing import Any
 from nanoeval_core import pickling
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.task import Task
-from pydantic import BaseModel
 
 from nanoeval_runner._failures import load_failure
 
@@ -61,8 +60,8 @@ def dump_tasks(
 
 def _is_pickled_as_models_are(cls: type[Task]) -> bool:
     return (
-        cls.__getstate__ is BaseModel.__getstate__
-        and cls.__setstate__ is BaseModel.__setstate__
+        cls.__getstate__ is Task.__getstate__
+        and cls.__setstate__ is Task.__setstate__
         and cls.__reduce_ex__ is object.__reduce_ex__
         and cls.__reduce__ is object.__reduce__
         and not hasattr(cls, "__getnewargs_ex__")
