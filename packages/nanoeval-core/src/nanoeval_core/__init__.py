@@ -3,12 +3,12 @@
 Layers, each importing only those above it:
 
     errors, task, usage, run_context       values
-    async_tools, pickling, task_checks     small tools
+    asyncio_utils, pickling, task_checks   small tools
     recorder_protocol, recorder,
     recorder_base, recorder_direct, recorder_capture,
     recorder_replay                        where events go
     eval, spec                             Eval, RunnerArgs, EvalSpec
-    library_config, metrics, self_test     hooks, statistics, checks
+    library_config, metrics                hooks, statistics
 
 Nothing here imports another package of nanoeval, or anything that runs one. The names below load
 what they need when first used (PEP 562): building a pydantic model alone costs more than importing

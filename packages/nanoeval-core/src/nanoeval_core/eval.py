@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol
 
@@ -9,7 +10,9 @@ import chz
 
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, RolloutSystemError, SystemErrorsNotSupported
+from nanoeval_core.pickling import check_picklable
 from nanoeval_core.task import TResult, TTask
+from nanoeval_core.task_checks import check_tasks
 
 
 class ProgressBar(Protocol):
@@ -109,14 +112,36 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         return None
 
     async def self_test(self) -> None:
-        """Check the eval without a model: name, tasks, pickling, summaries with system errors.
+        """Check the eval without a model: what would stop a run, found in milliseconds.
+
+        Looks at its methods, its name, its tasks (ids, duplicates, pickling), whether the eval
+        itself can reach another process, and whether progress and the full summary work: of no
+        results, with the first half of the tasks lost to system errors, and with all of them
+        lost. A summary that refuses those (`SystemErrorsNotSupported`) passes.
 
         Raises:
-            NanoevalError: what is wrong and how to mend it.
+            NanoevalError: the first thing that is wrong.
         """
-        from nanoeval_core.self_test import check_eval  # noqa: PLC0415  not needed to run
-
-        await check_eval(self)
+        check_complete(self)
+        await self.update_progress([], _SilentBar())
+        name = self.get_name()
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{type(self).__name__}.get_name() must return a text, got {name!r}")
+        tasks = check_tasks(await self.get_tasks(), eval_name=name)
+        for task in tasks:
+            if not task.unsafe_skip_serialization_validation:
+                check_picklable(task, what=f"task {task.name!r} of eval {name!r}", renew_locks=True)
+        check_picklable(self, what=f"eval {name!r}", renew_locks=True)
+        summary: object = await self.get_full_summary([])
+        if not isinstance(summary, dict):
+            raise ConfigError(
+                f"{type(self).__name__}.get_full_summary([]) must return a dict, got {summary!r}: "
+                "summaries are also asked of no results"
+            )
+        error = RolloutSystemError("a system error of self_test")
+        with contextlib.suppress(SystemErrorsNotSupported):
+            await self.get_full_summary([(task, error) for task in tasks[: len(tasks) // 2]])
+            await self.get_full_summary([(task, error) for task in tasks])
 
 
 def overrides(eval: Eval[Any, Any], method: str) -> bool:
@@ -159,6 +184,19 @@ def assert_no_system_errors(
     return [
         (task, result) for task, result in results if not isinstance(result, RolloutSystemError)
     ]
+
+
+class _SilentBar:
+    """A progress bar with tqdm's usual methods that shows nothing."""
+
+    n = 0
+    total: int | None = None
+
+    def _nothing(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    set_postfix = set_postfix_str = set_description = set_description_str = _nothing
+    update = refresh = clear = close = write = display = _nothing
 
 
 _ERRORS_SHOWN = 10
