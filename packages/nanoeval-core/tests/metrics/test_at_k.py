@@ -15,7 +15,6 @@ from nanoeval_core.metrics import consensus
 from nanoeval_core.metrics.at_k import supported_ks
 from nanoeval_core.metrics.consensus import consensus_at_k
 from nanoeval_core.metrics.pass_at_k import best_of_k, pass_at_k, pass_hat_k
-from nanoeval_core.metrics.score_distribution import best_of_k_mean
 
 ATTEMPTS = st.lists(st.booleans(), min_size=1, max_size=9)
 
@@ -79,15 +78,6 @@ def test_best_of_k_averages_the_top_of_all_subsets(
         expected.append(sum(tied) / len(tied))
     ours = best_of_k([s for s, _ in graded], [v for _, v in graded], k)
     assert ours == pytest.approx(sum(expected) / len(expected), abs=1e-9)
-
-
-def test_best_of_k_of_an_eval_needs_k_attempts_of_every_question() -> None:
-    selector = {"a": [0.1, 0.9], "b": [0.5, 0.4]}
-    values = {"a": [0.0, 1.0], "b": [0.0, 1.0]}
-    assert best_of_k_mean(selector, values, 2)["best_of@2"] == 0.5
-    assert best_of_k_mean(selector, values, 3) == {
-        "unavailable": {"best_of@3": "2 of 2 questions have fewer than 3 attempts"}
-    }
 
 
 def _by_all_subsets(answers: list[str | None], correct: dict[str, bool], k: int) -> float:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import math
-import random
 import re
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from nanoeval_core.metrics.bootstrap import bootstrap_interval
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 
 UNIT_SCORES = st.dictionaries(
@@ -136,19 +134,3 @@ def test_bad_scores_are_refused_with_the_question(
 def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence="):
         clustered_mean({"a": [1], "b": [0]}, confidence=confidence)
-
-
-def test_the_bootstrap_is_seeded_and_resamples_whole_clusters() -> None:
-    pytest.importorskip("numpy")
-    rng = random.Random(0)
-    difficulty = [rng.random() for _ in range(50)]
-    scores = {(p, q): [float(rng.random() < difficulty[p])] for p in range(50) for q in range(8)}
-    clusters = {question: question[0] for question in scores}
-    ours = bootstrap_interval(scores, clusters=clusters, resamples=2_000)
-    assert ours == bootstrap_interval(scores, clusters=clusters, resamples=2_000)
-    assert ours != bootstrap_interval(scores, clusters=clusters, resamples=2_000, seed=1)
-    alone = bootstrap_interval(scores, resamples=2_000)
-    assert ours.high - ours.low > 1.3 * (alone.high - alone.low)
-    formula = clustered_mean(scores, clusters=clusters)
-    assert formula.low is not None
-    assert ours.low == pytest.approx(formula.low, abs=0.02)

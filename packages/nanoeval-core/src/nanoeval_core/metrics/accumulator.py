@@ -176,3 +176,6 @@ def _as_score_totals(totals: BinaryTotals) -> ScoreTotals:
     for question_id, score in totals.scores():
         general.add(question_id, score, None)
     return general
+
+
+__all__ = ["Accumulator"]

@@ -61,3 +61,6 @@ def _mean_of_values(
         plain=plain,
         confidence=confidence,
     )
+
+
+__all__ = ["at_k_metrics", "supported_ks"]

@@ -86,3 +86,6 @@ def _labels(value: Any) -> list[str]:
 
 def _label(value: Any) -> str:
     return "(none)" if value is None or value is _NO_FIELD else str(value)
+
+
+__all__ = ["breakdown", "breakdown_async"]

@@ -125,3 +125,6 @@ def _bins(pairs: Sequence[tuple[float, bool]], num_bins: int) -> tuple[Bin, ...]
         )
         for place, inside in sorted(held.items())
     )
+
+
+__all__ = ["Bin", "Calibration", "calibration"]

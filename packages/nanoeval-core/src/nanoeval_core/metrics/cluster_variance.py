@@ -103,3 +103,6 @@ def cluster_sizes(
         )
         for size, alike in by_size.items()
     ]
+
+
+__all__ = ["ClusterSize", "Spread", "cluster_sizes", "group_by_cluster", "spread_of_mean"]

@@ -221,3 +221,13 @@ def _mean_of(question: Any, values: Sequence[float]) -> float:
     if not math.isfinite(total):
         raise ValueError(f"question {question!r} has a score that is not finite: {list(values)!r}")
     return total / len(values)
+
+
+__all__ = [
+    "ALL_OR_NOTHING_WEIGHT",
+    "MeanEstimate",
+    "clustered_mean",
+    "estimate_mean",
+    "no_estimate",
+    "question_means",
+]

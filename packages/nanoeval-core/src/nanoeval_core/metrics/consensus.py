@@ -132,3 +132,6 @@ def _sampled(
             winners = [groups[index][1] for index, count in votes.items() if count == most]
             total += sum(winners) / len(winners)
     return Consensus(total / MONTE_CARLO_DRAWS, MONTE_CARLO_DRAWS)
+
+
+__all__ = ["MONTE_CARLO_DRAWS", "Consensus", "consensus_at_k"]

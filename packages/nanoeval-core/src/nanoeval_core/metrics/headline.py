@@ -64,3 +64,6 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
+
+
+__all__ = ["PREFERRED", "Headline", "headline"]

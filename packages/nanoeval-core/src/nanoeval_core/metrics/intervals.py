@@ -67,3 +67,6 @@ def _score_interval(share: float, n: float, quantile: float) -> tuple[float, flo
     low = 0.0 if share <= 0.0 else max(0.0, (centre - margin) / scale)
     high = 1.0 if share >= 1.0 else min(1.0, (centre + margin) / scale)
     return low, high
+
+
+__all__ = ["Interval", "effective_wilson_interval", "t_interval", "wilson_interval"]

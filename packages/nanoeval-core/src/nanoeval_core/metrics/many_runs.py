@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_core.metrics.paired import Comparison, Scores, compare
-
-Correction = Literal["holm", "bonferroni", "benjamini-hochberg"]
 
 
 class Row(NamedTuple):
@@ -20,7 +18,8 @@ class Row(NamedTuple):
         a: the name of run a.
         b: the name of run b.
         comparison: b against a, by itself.
-        adjusted_p_value: its p-value corrected for the number of pairs; None where it has none.
+        adjusted_p_value: its p-value corrected for the number of pairs (Holm); None where it has
+            none.
     """
 
     a: str
@@ -35,12 +34,10 @@ class RunTable(NamedTuple):
     Attributes:
         runs: each run's mean, best first.
         rows: the pairs, in the order of `runs`; with a baseline, the baseline against each other.
-        correction: how p-values were adjusted.
     """
 
     runs: dict[str, MeanEstimate]
     rows: list[Row]
-    correction: Correction
 
     def as_rows(self) -> list[dict[str, Any]]:
         """The pairs as flat dicts of JSON values, for a table of any kind."""
@@ -58,7 +55,7 @@ class RunTable(NamedTuple):
                 "losses": row.comparison.losses,
                 "ties": row.comparison.ties,
                 "p_value": row.comparison.p_value,
-                f"p_value_{self.correction}": row.adjusted_p_value,
+                "p_value_holm": row.adjusted_p_value,
                 "n": row.comparison.n,
             }
             for row in self.rows
@@ -69,7 +66,6 @@ def compare_many(
     runs: Mapping[str, Scores],
     *,
     baseline: str | None = None,
-    correction: Correction = "holm",
     clusters: Mapping[Any, Hashable] | None = None,
     confidence: float = 0.95,
 ) -> RunTable:
@@ -78,8 +74,6 @@ def compare_many(
     Args:
         runs: name → scores, as `compare` takes them; at least 2, all on the same questions.
         baseline: compare the others with this run only: fewer pairs, so less correction.
-        correction: of the p-values for the number of pairs. `holm` and `bonferroni` bound the
-            chance of any false finding, `benjamini-hochberg` the share of false ones.
         clusters: each question's cluster.
         confidence: of each pair's own interval, which is not corrected.
 
@@ -110,39 +104,25 @@ def compare_many(
     rows = [
         Row(a, b, comparison, adjusted)
         for ((a, b), comparison), adjusted in zip(
-            found.items(), adjust_p_values(p_values, correction), strict=True
+            found.items(), adjust_p_values(p_values), strict=True
         )
     ]
     rows.sort(key=lambda row: (place[row.a], place[row.b]))
-    return RunTable({name: means[name] for name in ranked}, rows, correction)
+    return RunTable({name: means[name] for name in ranked}, rows)
 
 
-def adjust_p_values(
-    p_values: Sequence[float | None], correction: Correction = "holm"
-) -> list[float | None]:
-    """`p_values` corrected for being several. None is no test and stays None.
+def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return `p_values` corrected for being several (Holm 1979). None is no test and stays None.
 
-    Holm 1979, Bonferroni, or Benjamini & Hochberg 1995.
+    It bounds the chance that any of the findings is false.
     """
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    m = len(known)
     adjusted: list[float | None] = [None] * len(p_values)
-    if correction == "bonferroni":
-        for p, index in known:
-            adjusted[index] = min(1.0, m * p)
-        return adjusted
-    if correction == "holm":
-        running = 0.0
-        for rank, (p, index) in enumerate(known):
-            running = max(running, min(1.0, (m - rank) * p))
-            adjusted[index] = running
-        return adjusted
-    if correction == "benjamini-hochberg":
-        running = 1.0
-        for rank, (p, index) in reversed(list(enumerate(known, start=1))):
-            running = min(running, m * p / rank)
-            adjusted[index] = running
-        return adjusted
-    raise ConfigError(
-        f"correction={correction!r}: give 'holm', 'bonferroni' or 'benjamini-hochberg'"
-    )
+    running = 0.0
+    for rank, (p, index) in enumerate(known):
+        running = max(running, min(1.0, (len(known) - rank) * p))
+        adjusted[index] = running
+    return adjusted
+
+
+__all__ = ["Row", "RunTable", "adjust_p_values", "compare_many"]

@@ -249,3 +249,6 @@ def _scores(run: Scores, question: Any) -> Sequence[float]:
 
 def _size_of_change(change: Change) -> float:
     return -abs(change.mean_b - change.mean_a)
+
+
+__all__ = ["DISAGREEMENT_WEIGHT", "Change", "Comparison", "Scores", "compare", "sign_test"]

@@ -82,3 +82,6 @@ def _check(n: int, c: int, k: int) -> None:
         raise ValueError(f"n={n!r} attempts, c={c!r} correct: need 0 ≤ c ≤ n")
     if not 1 <= k <= n:
         raise ValueError(f"k={k!r} of n={n!r} attempts: need 1 ≤ k ≤ n")
+
+
+__all__ = ["best_of_k", "pass_at_k", "pass_hat_k"]

@@ -83,3 +83,6 @@ class RunningAccuracy:
     def summary(self) -> dict[str, Any]:
         """What `Accumulator.summary` says of the results so far."""
         return self.totals.summary()
+
+
+__all__ = ["RunningAccuracy"]

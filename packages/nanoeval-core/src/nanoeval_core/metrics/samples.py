@@ -130,3 +130,6 @@ def _consensus(group: Sequence[Sample], k: int) -> Consensus:
     answers = [sample.answer_group for sample in group]
     correct = {s.answer_group: s.is_correct for s in group if s.answer_group is not None}
     return consensus_at_k(answers, correct, k)
+
+
+__all__ = ["Groups", "Sample", "summarize_samples"]

@@ -143,3 +143,12 @@ def describe_power(
 def _sample_variance(values: Sequence[float]) -> float:
     mean = math.fsum(values) / len(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+__all__ = [
+    "VarianceSplit",
+    "describe_power",
+    "questions_for_difference",
+    "split_from_moments",
+    "variance_split",
+]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from nanoeval_core.metrics.paired import Comparison
 
 
-class Verdict(NamedTuple):
+class RegressionCheck(NamedTuple):
     """Whether run b is worse than run a.
 
     Attributes:
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
 
 def fail_if_worse(
     comparison: Comparison, *, margin: float = 0.0, when_unclear: Literal["pass", "fail"] = "pass"
-) -> Verdict:
+) -> RegressionCheck:
     """Decide by the interval of `comparison`, not by its point.
 
     Args:
@@ -40,14 +40,17 @@ def fail_if_worse(
     if not margin >= 0:
         raise ValueError(f"margin={margin!r}: give how much worse b may be, at least 0")
     if comparison.low is None or comparison.high is None:
-        return Verdict("unknown", 2, f"no interval: {comparison.why}")
+        return RegressionCheck("unknown", 2, f"no interval: {comparison.why}")
     told = (
         f"difference {comparison.difference:+.4f}, {100 * comparison.confidence:g} % interval "
         f"[{comparison.low:+.4f}, {comparison.high:+.4f}], margin {margin:g}, "
         f"{comparison.n} questions"
     )
     if comparison.high < -margin:
-        return Verdict("worse", 1, f"worse: {told}")
+        return RegressionCheck("worse", 1, f"worse: {told}")
     if comparison.low >= -margin:
-        return Verdict("not worse", 0, f"not worse: {told}")
-    return Verdict("unclear", int(when_unclear == "fail"), f"unclear: {told}")
+        return RegressionCheck("not worse", 0, f"not worse: {told}")
+    return RegressionCheck("unclear", int(when_unclear == "fail"), f"unclear: {told}")
+
+
+__all__ = ["RegressionCheck", "fail_if_worse"]

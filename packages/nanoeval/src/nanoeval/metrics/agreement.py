@@ -1,1 +1,0 @@
-from nanoeval_core.metrics.agreement import *
