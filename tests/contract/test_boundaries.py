@@ -190,6 +190,7 @@ PRIVATE_NAMES = {
 }
 WITHOUT_ALL = {
     "nanoeval_cli": "cli",
+    "nanoeval_computer": "computer",
     "nanoeval_core": "recording",
     "nanoeval_recorder": "recording",
     "nanoeval_runner": "runner",

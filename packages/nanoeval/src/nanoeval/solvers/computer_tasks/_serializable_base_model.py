@@ -1,7 +1,1 @@
-"""Models whose dumps name their class."""
-
-from nanoeval_computer.serialization import SerializableBaseModel
-
-__all__ = [
-    "SerializableBaseModel",
-]
+from nanoeval_computer.serialization import SerializableBaseModel as SerializableBaseModel

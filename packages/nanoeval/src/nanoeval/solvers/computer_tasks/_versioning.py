@@ -1,8 +1,2 @@
-"""Models whose older dumps are migrated."""
-
-from nanoeval_computer.serialization import Migration, VersionedModel
-
-__all__ = [
-    "Migration",
-    "VersionedModel",
-]
+from nanoeval_computer.serialization import Migration as Migration
+from nanoeval_computer.serialization import VersionedModel as VersionedModel

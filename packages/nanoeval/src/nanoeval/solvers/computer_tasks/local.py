@@ -1,3 +1,1 @@
-"""Machines without an engine: a folder and processes of this host, with bubblewrap or without."""
-
 from nanoeval_computer.local import *

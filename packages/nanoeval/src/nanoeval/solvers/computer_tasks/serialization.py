@@ -1,3 +1,1 @@
-"""Models that can be restored from their dumps."""
-
 from nanoeval_computer.serialization import *

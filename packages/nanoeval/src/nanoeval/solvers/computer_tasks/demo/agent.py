@@ -1,11 +1,5 @@
-"""`python -m nanoeval.solvers.computer_tasks.demo.agent`."""
-
-from nanoeval_computer.demo.agent import demo, main
-
-__all__ = [
-    "demo",
-    "main",
-]
+from nanoeval_computer.demo.agent import *
+from nanoeval_computer.demo.agent import main
 
 if __name__ == "__main__":
     main()

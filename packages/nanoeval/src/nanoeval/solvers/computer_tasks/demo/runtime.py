@@ -1,11 +1,5 @@
-"""`python -m nanoeval.solvers.computer_tasks.demo.runtime`."""
-
-from nanoeval_computer.demo.runtime import demo, main
-
-__all__ = [
-    "demo",
-    "main",
-]
+from nanoeval_computer.demo.runtime import *
+from nanoeval_computer.demo.runtime import main
 
 if __name__ == "__main__":
     main()
