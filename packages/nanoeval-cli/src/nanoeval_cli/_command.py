@@ -1,52 +1,221 @@
-"""What a subcommand is: its arguments, and what it does with them."""
+"""What a subcommand is: a click command whose options have one grammar.
+
+`--name value`, `--name=value` and `name=value` mean the same in every command. Where a command is
+about an eval, every name that is none of its options is an argument of that eval.
+"""
 
 from __future__ import annotations
 
-import argparse
 import difflib
-import shutil
-from typing import Any, NoReturn
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import click
+from click.shell_completion import CompletionItem
 from nanoeval_core.errors import ConfigError
 
+_NAME = re.compile(r"(?:\.\.\.)?[A-Za-z_][\w.\-]*@?")
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+PEERS = {
+    "--model": "name the model as model=NAME",
+    "--limit": "the first N tasks are runner.n_tasks=N",
+    "--max-connections": "that is runner.concurrency=N",
+    "--epochs": "attempts are n_consensus=N, or samples_per_question=N",
+    "-T": "arguments of an eval are name=value, without -T",
+    "-M": "arguments of a solver are solver.name=value, without -M",
+    "-m": "name the model as model=NAME",
+}
+"""What people type who come from other tools, and what it is here."""
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors as `ConfigError` that name the nearest option there is."""
 
-    def __init__(self, command: str, doc: str, **kwargs: Any) -> None:
-        width = min(shutil.get_terminal_size().columns, 100)
-        super().__init__(
-            prog=f"nanoeval {command}",
-            description=doc,
-            allow_abbrev=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-                prog, width=width, max_help_position=28
-            ),
-            **kwargs,
+class Command(click.Command):
+    """A subcommand.
+
+    Args:
+        takes_fields: names that are no options are collected, and passed on as `fields`.
+        own_fields: of the positional arguments, the names that are theirs even where an option of
+            the command has the same.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        takes_fields: bool = False,
+        own_fields: Callable[[Sequence[str]], set[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["context_settings"] = {
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": 100,
+        }
+        super().__init__(*args, **kwargs)
+        self.takes_fields = takes_fields
+        self.own_fields = own_fields
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_debug,
+                help="Show tracebacks of errors.",
+            )
         )
-        self.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").strip().partition(" ")[0]
-        if unknown.startswith("-"):
-            near = difflib.get_close_matches(unknown.partition("=")[0], self.options(), n=1)
-            message = f"there is no option {unknown}"
-            message += f": did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{message}\n({self.prog} --help lists what there is)")
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words, fields = self.split(ctx, args, set())
+        if self.own_fields is not None and not ctx.resilient_parsing:
+            positional = [word for word in words if not word.startswith("-")]
+            names = self.own_fields(positional) & {n.lstrip("-") for n in self._options(ctx)}
+            words, fields = self.split(ctx, args, names) if names else (words, fields)
+        rest = super().parse_args(ctx, words)
+        if self.takes_fields:
+            ctx.params["fields"] = fields
+        return rest
 
-    def options(self) -> list[str]:
-        return [text for action in self._actions for text in action.option_strings]
+    def _options(self, ctx: click.Context) -> dict[str, click.Option]:
+        return {
+            name: option
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option)
+            for name in option.opts
+        }
 
-    def add_json(self) -> None:
-        self.add_argument("--json", action="store_true", help="print JSON")
+    def split(
+        self, ctx: click.Context, args: Sequence[str], not_options: set[str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return what click is to read, and the arguments of the eval by name."""
+        options = {n: o for n, o in self._options(ctx).items() if n.lstrip("-") not in not_options}
+        words: list[str] = []
+        fields: dict[str, str] = {}
+        left = deque(args)
+        while left:
+            word = left.popleft()
+            name, equals, value = word.partition("=")
+            dashed = "--" + name.lstrip("-").replace("_", "-")
+            option = options.get(name)
+            if option is None and (equals or name.startswith("--")):
+                option = options.get(dashed)
+            if word == "--":
+                words += [word, *left]
+                break
+            if option is not None:
+                words += _option_words(option, word, equals, value, left)
+            elif name in PEERS and not (self.takes_fields and name == "--model"):
+                raise ConfigError(f"there is no option {name}: {PEERS[name]}")
+            elif name.startswith("--") or (equals and _NAME.fullmatch(name)):
+                plain = name.removeprefix("--")
+                self._check_name(ctx, name, options)
+                if not equals:
+                    if not left or left[0].startswith("--"):
+                        raise self._no_option(ctx, name, options)
+                    value = left.popleft()
+                fields[plain] = value
+            elif equals and not name:
+                raise ConfigError(f"argument {word!r}: write it as name=value")
+            else:
+                words.append(word)
+        return words, fields
+
+    def _check_name(
+        self, ctx: click.Context, name: str, options: dict[str, click.Option]
+    ) -> None:
+        """Refuse a name that no eval has: a mistyped option, or any where there is no eval."""
+        near = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
+        if not self.takes_fields or (name.startswith("--") and near):
+            raise self._no_option(ctx, name, options)
+
+    def _no_option(
+        self, ctx: click.Context, name: str, options: dict[str, click.Option]
+    ) -> ConfigError:
+        near = difflib.get_close_matches("--" + name.lstrip("-"), options, n=1, cutoff=0.5)
+        text = f"there is no option {name}" + (f": did you mean {near[0]}?" if near else "")
+        if self.takes_fields and not near:
+            text += f". An argument of the eval needs a value: {name} VALUE"
+        return ConfigError(f"{text}\n({ctx.command_path} --help lists what there is)")
 
 
-def positive(text: str) -> int:
-    """An argparse type: a whole number from 1 on."""
-    try:
-        value = int(text.replace("_", ""))
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return value
+def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["NANOEVAL_DEBUG"] = "1"
+
+
+def _option_words(
+    option: click.Option, word: str, equals: str, value: str, left: deque[str]
+) -> list[str]:
+    """An option as click reads it."""
+    name = max(option.opts, key=len)
+    if not option.is_flag:
+        if equals:
+            return [f"{name}={value}"]
+        return [name, left.popleft()] if left else [name]
+    if not equals:
+        return [name]
+    if value.lower() not in _TRUTH:
+        raise ConfigError(f"{word}: give {name} alone, or True or False")
+    return [name] if _TRUTH[value.lower()] else []
+
+
+def subcommand(
+    name: str, *, cls: type[Command] = Command, **options: Any
+) -> Callable[[Callable[..., int]], Command]:
+    """Make a subcommand of a function, whose docstring is its help."""
+    return click.command(name, cls=cls, **options)
+
+
+def json_option(function: Callable[..., int]) -> Callable[..., int]:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def budget_options(function: Callable[..., int]) -> Callable[..., int]:
+    for name, kind, text in (
+        ("--budget-cost", float, "Stop, resumably, once this much is spent."),
+        ("--budget-tokens", POSITIVE, "Stop, resumably, after this many tokens."),
+    ):
+        function = click.option(name, type=kind, metavar="N", help=text)(function)
+    return function
+
+
+class Positive(click.ParamType):
+    """A whole number from 1 on."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        try:
+            number = int(str(value).replace("_", ""))
+        except ValueError:
+            number = 0
+        if number <= 0:
+            self.fail(f"{value!r} is no positive number", param, ctx)
+        return number
+
+
+POSITIVE = Positive()
+
+
+class RunName(click.ParamType):
+    """A run: its id or the beginning of it, run set, eval, `last`, or its record's path."""
+
+    name = "run"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from nanoeval_cli._catalogue import all_runs  # noqa: PLC0415  when completing only
+
+        runs = all_runs(newest=50)[0]
+        found = {run.run_id: f"{run.eval} {run.model}".strip() for run in runs}
+        found |= {run.run_set_id: run.eval for run in runs if run.state_file is not None}
+        return [
+            CompletionItem(name, help=text)
+            for name, text in found.items()
+            if name.startswith(incomplete)
+        ]
+
+
+RUN = RunName()

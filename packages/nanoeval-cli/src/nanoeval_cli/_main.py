@@ -7,17 +7,21 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import click
+from nanoeval_core.errors import ConfigError
 
 COMMANDS = {
-    "run": "run an eval: nanoeval run my_pkg.my_eval:MyEval solver.model=…",
+    "run": "run an eval: nanoeval run my_pkg.my_eval:MyEval model=…",
     "new": "write a small eval that runs as it is, and its test",
     "sweep": "run evals × models or other arguments, and compare them in one table",
     "resume": "finish what was stopped; lists what can be resumed",
     "ls": "list runs, newest first",
-    "show": "show a run: its summary, errors and slowest tasks",
+    "show": "show a run: its result, errors and slowest tasks",
     "samples": "page through a run's prompts, replies and verdicts",
-    "compare": "compare two runs on the same questions",
-    "rescore": "score recorded replies anew, without asking the model",
+    "compare": "compare runs on the same questions",
+    "rescore": "score recorded replies again, without asking the model",
     "export": "write a run as CSV, Parquet or an Inspect log",
     "monitor": "open the web monitor",
     "board": "write runs as web pages that open from disk: nanoeval board export DIR",
@@ -26,63 +30,142 @@ COMMANDS = {
     "clean": "remove the state of finished runs",
     "completion": "print a completion script for bash, zsh or fish",
 }
-DOCS = """
+OPTIONAL_COMMANDS = {"shell": "open a shell in the machine of a computer task"}
+"""Listed where the package that provides them is installed."""
+EXIT_CODES = """
 Exit codes:
   0    it worked
-  1    an eval ended by an exception, or a comparison failed
+  1    nothing was measured, an eval ended by an exception, --fail-on-errors, or a comparison failed
   2    bad input: the message says what to change
   3    a token or cost budget was reached; the run can be resumed
   130  stopped by Ctrl-C (143 by SIGTERM); the run can be resumed
 """
+PEERS = {
+    "view": "monitor",
+    "list": "ls",
+    "log": "show",
+    "logs": "ls",
+    "eval": "run",
+    "init": "new",
+    "create": "new",
+    "diff": "compare",
+    "score": "rescore",
+    "retry": "resume",
+    "eval-retry": "resume",
+    "rm": "clean",
+}
+"""What the commands are called in other tools."""
 
 
-def usage() -> str:
-    lines = ["Simple, ergonomic and high performance evals for language models.", ""]
-    lines += ["usage: nanoeval COMMAND …", "", "Commands (nanoeval COMMAND --help explains each):"]
-    lines += [f"  {name:<12} {doc}" for name, doc in COMMANDS.items()]
-    return "\n".join(lines) + "\n" + DOCS
+class Commands(click.Group):
+    """The subcommands, each in a module that is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"nanoeval_cli._commands.{cmd_name}_command")
+        found: click.Command = module.command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name == "help":  # `nanoeval help ls`
+            args = [*args[1:], "--help"]
+            name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            raise _no_command(name)
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = ["Simple, ergonomic and high performance evals for language models.", ""]
+        lines += ["usage: nanoeval COMMAND …", ""]
+        lines += ["Commands (nanoeval COMMAND --help explains each):"]
+        lines += [f"  {name:<12} {doc}" for name, doc in COMMANDS.items()]
+        formatter.write("\n".join(lines) + "\n" + EXIT_CODES)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  when completing only
+
+        return [
+            CompletionItem(name, help=doc)
+            for name, doc in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415  for this option only
+
+        click.echo(f"nanoeval {version('nanoeval')}")
+        ctx.exit()
+
+
+cli = Commands(
+    "nanoeval",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[
+        click.Option(
+            ["-V", "--version"], is_flag=True, is_eager=True, expose_value=False,
+            callback=_show_version,
+        )
+    ],
+)
+
+
+def _no_command(name: str) -> ConfigError:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    if name in PEERS:
+        near = [PEERS[name]]
+    if not near and (":" in name or name.endswith(".py")):
+        return ConfigError(f"there is no command {name!r}. To run an eval: nanoeval run {name}")
+    guess = f" Did you mean `nanoeval {near[0]}`?" if near else ""
+    return ConfigError(f"there is no command {name!r}.{guess}\n(nanoeval --help lists them)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the subcommand that `argv` (by default the process's) names, and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
-        if len(arguments) > 1:  # `nanoeval help ls`
-            _run(arguments[1], ["--help"])
-        sys.stdout.write(usage())
-        sys.exit(0 if arguments else 2)
-    if arguments[0] == "--version":
-        from importlib.metadata import version  # noqa: PLC0415  for this option only
+    if not arguments and "_NANOEVAL_COMPLETE" not in os.environ:
+        sys.stdout.write(cli.get_help(click.Context(cli)) + "\n")
+        sys.exit(2)
+    try:
+        code = _invoke(arguments)
+    except (Exception, KeyboardInterrupt):
+        # Deferred: `nanoeval --help` must not wait for what it does not use.
+        from nanoeval_runner.setup import exit_codes  # noqa: PLC0415
 
-        sys.stdout.write(f"nanoeval {version('nanoeval')}\n")
-        return
-    _run(arguments[0], arguments[1:])
-
-
-def _run(name: str, arguments: list[str]) -> None:
-    # Deferred, like each command: `nanoeval --help` must not wait for what it does not use.
-    from nanoeval_runner.setup import exit_codes  # noqa: PLC0415
-
-    with exit_codes():
-        if name not in COMMANDS:
-            _refuse(name)
-        if "--debug" in arguments:
-            os.environ["NANOEVAL_DEBUG"] = "1"
-        module = importlib.import_module(f"nanoeval_cli._commands.{name}_command")
-        try:
-            code: int = module.main(arguments)
-            sys.stdout.flush()
-        except BrokenPipeError:  # `nanoeval ls | head`: nobody reads on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
-        sys.exit(code)
+        with exit_codes():
+            raise
+    sys.exit(code)
 
 
-def _refuse(name: str) -> None:
-    from nanoeval_core.errors import ConfigError  # noqa: PLC0415  only when something is wrong
+def _invoke(arguments: list[str]) -> int:
+    try:
+        code = cli.main(arguments, prog_name="nanoeval", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `nanoeval ls | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except click.Abort as abort:
+        raise KeyboardInterrupt from abort
+    except click.UsageError as error:
+        raise ConfigError(_told(error)) from error
+    return int(code or 0)
 
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
-    if not near and (":" in name or name.endswith(".py")):
-        raise ConfigError(f"there is no command {name!r}. To run an eval: nanoeval run {name}")
-    guess = f" Did you mean `nanoeval {near[0]}`?" if near else ""
-    raise ConfigError(f"there is no command {name!r}.{guess}\n(nanoeval --help lists them)")
+
+def _told(error: click.UsageError) -> str:
+    """What click found wrong, and where the options are listed."""
+    text = error.message
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        named = error.param.opts[-1] if error.param.param_type_name == "option" else error.param.name
+        text = f"required: {named}"
+    elif isinstance(error, click.BadParameter):
+        text = error.format_message()
+    where = error.ctx.command_path if error.ctx is not None else "nanoeval"
+    return f"{text}\n({where} --help lists what there is)"

@@ -8,18 +8,19 @@ import importlib
 import importlib.util
 import inspect
 import os
-import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin
 
+import chz
+from click.shell_completion import CompletionItem
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval
 from nanoeval_core.spec import EvalSpec, RunnerArgs
-from nanoeval_runner.command_line import from_command_line, subclasses
+from nanoeval_runner.command_line import Arguments, build, concrete_subclasses
 
 EvalClass = type[Eval[Any, Any]]
 
@@ -35,7 +36,7 @@ def find_eval_class(target: str) -> EvalClass:
     Raises:
         ConfigError: there is none such; says what there is.
     """
-    module_name, _, class_name = target.partition(":")
+    module_name, class_name = split_target(target)
     module = load_module(module_name)
     classes = _eval_classes(module)
     if class_name:
@@ -58,6 +59,15 @@ def find_eval_class(target: str) -> EvalClass:
     )
 
 
+def split_target(target: str) -> tuple[str, str]:
+    """Module or file, and class, of `module:Class`, `file.py:Class` or `file.py::Class`."""
+    module_name, _, class_name = target.partition(":")
+    file, dot, name = module_name.rpartition(".py.")
+    if dot and name.isidentifier():
+        raise ConfigError(f"{target}: write {file}.py:{name}")
+    return module_name, class_name.removeprefix(":")
+
+
 def _check_class(eval_class: EvalClass, target: str) -> None:
     """Raise `ConfigError` for a class that cannot be built."""
     missing = sorted(getattr(eval_class, "__abstractmethods__", ()))
@@ -78,13 +88,10 @@ def load_module(name: str) -> ModuleType:
         ConfigError: it is not there, or does not import.
     """
     folder = os.getcwd()
-    if not name or name.startswith("."):
+    if not name.endswith(".py") and (not name or name.startswith(".")):
         raise ConfigError(
             f"{name!r} names no module: write my_pkg.my_eval:MyEval, or path/to/my_eval.py:MyEval"
         )
-    with_class = re.fullmatch(r"(.+\.py)\.(\w+)", name)
-    if with_class is not None:
-        raise ConfigError(f"{name}: write {with_class[1]}:{with_class[2]}")
     if name.endswith(".py"):
         path = Path(name).expanduser().resolve()
         if not path.is_file():
@@ -186,63 +193,115 @@ def run_script(target: str, arguments: Sequence[str]) -> None:
         runpy.run_module(target, run_name="__main__", alter_sys=True)
 
 
-def make_spec(eval_class: EvalClass, arguments: Sequence[str]) -> EvalSpec:
-    """An eval and how to run it, from `name=value` arguments.
+def make_spec(eval_class: EvalClass, given: Mapping[str, str]) -> EvalSpec:
+    """Make an eval and how to run it from arguments by name.
 
-    The eval's fields go by their own names, the runner's by `runner.NAME`; `...name=value` sets
-    every field of that name, wherever it is.
+    The eval's fields go by their own names, the runner's by `runner.NAME`; `...name` sets every
+    field of that name, wherever it is. `model` alone chooses the solver that asks an API.
     """
+    return build(spec_of(eval_class), with_solver(eval_class, given), root="eval")
+
+
+def spec_of(eval_class: EvalClass) -> Callable[..., EvalSpec]:
+    """A function whose arguments are those of `nanoeval run` for an eval."""
 
     def spec(eval: Any, runner: RunnerArgs) -> EvalSpec:
         return EvalSpec(eval=eval, runner=runner)
 
-    if any("=" in argument or argument.startswith("-") for argument in arguments):
-        _load_shipped_solvers()
     spec.__doc__ = inspect.getdoc(eval_class) or eval_class.__name__
     spec.__annotations__ = {"eval": eval_class, "runner": RunnerArgs, "return": EvalSpec}
-    build: Callable[..., EvalSpec] = spec
+    return spec
+
+
+def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, str]:
+    """`given`, with the solver that asks an API where a model but no solver is named."""
+    found = {name.removeprefix("eval."): value for name, value in given.items()}
+    fields = chz.chz_fields(eval_class) if chz.is_chz(eval_class) else {}
+    if found or "solver" in fields:
+        for module in SHIPPED_SOLVERS:  # `solver=NAME` finds them without the eval's import
+            importlib.import_module(module)
+    if "solver" not in fields:
+        return found
+    if "model" in found and "model" not in fields:
+        found["solver.model"] = found.pop("model")
+    is_abstract = inspect.isabstract(get_origin(fields["solver"].x_type) or fields["solver"].x_type)
+    needs_one = is_abstract and any(name.startswith("solver.") for name in found)
+    if "solver" not in found and ("model" in given or needs_one):
+        asking = [
+            one for one in concrete_subclasses(fields["solver"].x_type)
+            if one.__module__ in SHIPPED_SOLVERS and one.__name__.startswith("OpenAIAPI")
+        ]
+        if asking:
+            found["solver"] = f"{asking[0].__module__}:{asking[0].__name__}"
+    return found
+
+
+def field_names(target: str) -> set[str]:
+    """The names of an eval's own fields; none where `target` is no eval."""
     try:
-        return from_command_line(build, [_full_name(argument) for argument in arguments])
-    except ConfigError as error:
-        raise ConfigError(_short_names(_with_classes(str(error), eval_class))) from error
+        eval_class = find_eval_class(target)
+    except ConfigError:  # told when it is to be run
+        return set()
+    return set(chz.chz_fields(eval_class)) if chz.is_chz(eval_class) else set()
 
 
-def _load_shipped_solvers() -> None:
-    """Make `solver=OpenAIAPIMCQSolver` work although the eval's own module does not import it."""
-    for module in SHIPPED_SOLVERS:
-        importlib.import_module(module)
+def complete_target(incomplete: str) -> list[CompletionItem]:
+    """The files, and the evals in a file, that a target may go on with. Nothing is imported."""
+    file, colon, name = incomplete.partition(":")
+    if colon and file.endswith(".py") and Path(file).is_file():
+        return [
+            CompletionItem(f"{file}:{one}") for one in _classes_in(file) if one.startswith(name)
+        ]
+    folder = Path(incomplete).parent
+    if not folder.is_dir():
+        return []
+    prefix = incomplete.rpartition("/")[0] + "/" if "/" in incomplete else ""
+    found = []
+    for path in sorted(folder.iterdir()):
+        text = prefix + path.name
+        if not text.startswith(incomplete) or path.name.startswith("."):
+            continue
+        if path.is_dir():
+            found.append(CompletionItem(text + "/"))
+        elif path.suffix == ".py":
+            found += [CompletionItem(f"{text}:{one}") for one in _classes_in(str(path))]
+    return found
 
 
-def _with_classes(text: str, eval_class: EvalClass) -> str:
-    """Where the argument `solver.model` does not exist: which classes of solver would have it."""
-    found = re.match(r"there is no argument '(?:eval\.)?(\w+)\.(\w+)'", text)
-    field = getattr(eval_class, "__chz_fields__", {}).get(found[1]) if found else None
-    if found is None or field is None or not inspect.isclass(field.x_type):
-        return text
-    having = [
-        one.__name__
-        for one in subclasses(field.x_type)
-        if found[2] in getattr(one, "__chz_fields__", {}) and not inspect.isabstract(one)
+def _classes_in(file: str) -> list[str]:
+    """The classes of a file whose bases look like an eval."""
+    try:
+        body = ast.parse(Path(file).read_text("utf-8")).body
+    except (SyntaxError, OSError, UnicodeDecodeError):
+        return []
+    return [
+        node.name
+        for node in body
+        if isinstance(node, ast.ClassDef) and any("Eval" in ast.unparse(b) for b in node.bases)
     ]
-    if not having:
-        return text
-    choices = " or ".join(f"{found[1]}={name}" for name in sorted(having))
-    head, _, rest = text.partition("\n")
-    return f"{head}\n{choices} would have it: choose the class before its fields\n{rest}"
 
 
-def _full_name(argument: str) -> str:
-    name = argument.partition("=")[0]
-    first = re.split(r"[.=]", argument, maxsplit=1)[0]
-    if (
-        not name
-        or name.startswith(("...", "-"))
-        or first in ("runner", "eval")
-        or "=" not in argument
-    ):
-        return argument
-    return f"eval.{argument}"
-
-
-def _short_names(text: str) -> str:
-    return re.sub(r"(?<![\w.])eval\.(?=\w)", "", text)
+def complete_argument(
+    target: str, given: Mapping[str, str], incomplete: str
+) -> list[CompletionItem]:
+    """The arguments of an eval that begin like this, or the classes that one may name."""
+    eval_class = find_eval_class(target)
+    full = {
+        name if name.startswith("runner.") else f"eval.{name}": value
+        for name, value in with_solver(eval_class, given).items()
+    }
+    arguments = Arguments(spec_of(eval_class), full, "eval")
+    names = {arguments.short(path): one for path, one in arguments.known.items()}
+    name, equals, _ = incomplete.partition("=")
+    if equals and name in names:
+        values = [one.__name__ for one in concrete_subclasses(names[name].type)]
+        values += ["True", "False"] if names[name].type is bool else []
+        return [
+            CompletionItem(f"{name}={one}") for one in values
+            if f"{name}={one}".startswith(incomplete)
+        ]
+    return [
+        CompletionItem(f"{name}=", help=one.doc)
+        for name, one in names.items()
+        if name.startswith(incomplete)
+    ]

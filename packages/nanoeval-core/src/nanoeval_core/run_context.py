@@ -17,13 +17,14 @@ class RunContext:
             solvers meet there (rate limits, caches). It goes with the state file.
         executor: this executor's name, such as `main` or `pool-2`.
         gauges: live numbers by name (a rate limit in force, …) that the executor publishes with
-            each heartbeat; progress and the monitor show them.
+            each heartbeat, and texts that say why nothing moves ("calls fail: connection refused");
+            progress and the monitor show them.
     """
 
     run_set_id: str
     shared_dir: Path
     executor: str
-    gauges: dict[str, float] = dataclasses.field(default_factory=dict)
+    gauges: dict[str, float | str] = dataclasses.field(default_factory=dict)
 
 
 _current: ContextVar[RunContext | None] = ContextVar("nanoeval_run_context", default=None)

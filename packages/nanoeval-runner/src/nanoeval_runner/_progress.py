@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ from nanoeval_core.eval import overrides
 
 from nanoeval_runner._display.board import boards
 from nanoeval_runner._display.surfaces import choose_surface
-from nanoeval_runner._display.tally import Tally
+from nanoeval_runner._display.tally import Tally, error_words
 from nanoeval_runner._display.view import View
+from nanoeval_runner._inspection import PORT_GAUGE
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner.arguments import describe_arguments, model_in
 from nanoeval_runner.summary_text import summary_text
 
@@ -80,27 +81,37 @@ class Progress:
                     group.create_task(self._sum_up_now_and_then())
                 while True:
                     await asyncio.sleep(self._board.seconds_to_next())
-                    await self._board.tick()
+                    await self._read_state()
+                    await self._update_postfix()
+                    self._board.tick()
         except asyncio.CancelledError:
             await self._last_update()
             raise
 
     # --- what the board asks for
 
-    async def update(self, row: EvalRow | None) -> None:
-        """Bring `view` up to date. `row` is the eval in the state file."""
+    def update(self) -> None:
+        """Bring `view` up to date."""
         view, run = self.view, self.run
         view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
         self._tally.catch_up(run.results)
         view.errors = self._tally.errors
         view.score = self._tally.summary()
-        if row is not None:
-            self._take(row)
         view.mark(time.monotonic())
-        await self._update_postfix()
 
-    def _take(self, row: EvalRow) -> None:
+    async def _read_state(self) -> None:
+        row = await self.engine.store.call(transactions.get_eval, self.run.eval_id)
+        executors = await self.engine.store.call(transactions.list_executors)
         view, usage = self.view, row.usage
+        view.gauges, view.longest = {}, []
+        for executor in executors:
+            if executor.state == "running":
+                view.gauges |= json.loads(executor.gauges)
+                view.longest += [
+                    (one["task"], one["seconds"]) for one in json.loads(executor.running)
+                ]
+        view.gauges.pop(PORT_GAUGE, None)
+        view.longest.sort(key=lambda one: -one[1])
         view.in_flight, view.limit = row.leased, row.concurrency
         view.retries, view.tokens, view.cost = row.retries, usage.total_tokens, usage.cost
 
@@ -129,7 +140,7 @@ class Progress:
             except TimeoutError:
                 log.warning("eval %r: update_progress takes too long", self.run.name)
             self.view.state = "summing up"
-            await self.update(None)
+            self.update()
             self._board.show_last()
 
     # --- partial summaries
@@ -191,9 +202,9 @@ class Progress:
         view.summary = dict(summary)
         view.errors.clear()
         if run.system_errors:
-            view.errors.update(
-                type(r).__name__ for _, r in run.results if isinstance(r, RolloutSystemError)
-            )
+            for _, result in run.results:
+                if isinstance(result, RolloutSystemError):
+                    view.errors[error_words(result, view.errors)] += 1
         usage = summary.get("usage")
         if isinstance(usage, dict):
             view.tokens = usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)

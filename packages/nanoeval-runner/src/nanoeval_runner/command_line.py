@@ -1,35 +1,53 @@
-"""A function's arguments from the command line, as chz reads them, with errors that help."""
+"""Arguments of a function or class from the command line: one grammar, and errors that help.
+
+chz decides what arguments mean and builds the objects. What is told when it refuses them, and what
+`--help` lists, comes from the fields themselves, not from the text of chz's errors.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
+import inspect
 import os
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+import typing
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import chz
 from chz.blueprint import (
-    EntrypointHelpException,
+    Castable,
     ExtraneousBlueprintArg,
     InvalidBlueprintArg,
     MissingBlueprintArg,
+    argv_to_blueprint_args,
 )
+from chz.factories import MetaFactory, MetaFromString
+from chz.tiepin import CastError
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.eval import Eval
 
 T = TypeVar("T")
 
 DEBUG_VARIABLE = "NANOEVAL_DEBUG"
 """Set to anything, it makes errors come with their tracebacks; `--debug` sets it."""
 
-_HELP = "(--help lists all arguments)"
+HINT = "(--help lists all arguments)"
+_TAKES = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}
+_LEAVES = (bool, int, float, str, bytes, type(None))
+_VARIADIC = (list, tuple, dict)
 
 
 def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = None) -> T:
     """Call `target` with arguments such as `eval.solver.model=gpt-4o-mini` and `--debug`.
+
+    `name=value`, `--name=value` and `--name value` mean the same.
 
     Args:
         target: a function or chz class; its annotations say which arguments there are.
@@ -40,123 +58,374 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
             read, or whose value is refused; or one that is missing.
         SystemExit: with 0, after `--help` or `-h` was printed.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--debug" in arguments:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--debug" in words:
         os.environ[DEBUG_VARIABLE] = "1"
-        arguments.remove("--debug")
-    arguments = ["--help" if argument == "-h" else argument for argument in arguments]
-    for argument in arguments:
-        if argument != "--help" and argument.find("=") < 1:
-            raise ConfigError(
-                f"argument {argument!r}: write it as name=value, without spaces\n{_HELP}"
-            )
-    blueprint = chz.Blueprint(target)
-    try:
-        return blueprint.make_from_argv(arguments, allow_hyphens=True)
-    except EntrypointHelpException as help_text:
-        sys.stdout.write(readable_help(str(help_text)) + "\n")
+        words.remove("--debug")
+    if "--help" in words or "-h" in words:
+        given = named_values([word for word in words if word not in ("--help", "-h")])
+        sys.stdout.write(help_text(target, given, root=_eval_parameter(target)) + "\n")
         sys.exit(0)
+    return build(target, named_values(words), root=_eval_parameter(target))
+
+
+def _eval_parameter(target: Callable[..., Any]) -> str:
+    """The one parameter that takes an eval: its fields go by their own names too."""
+    hints = typing.get_type_hints(target) if inspect.isfunction(target) else {}
+    found = [
+        name
+        for name, kind in hints.items()
+        if name != "return" and inspect.isclass(kind) and issubclass(kind, Eval)
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
+def named_values(words: Sequence[str]) -> dict[str, str]:
+    """Return name → value of `name=value`, `--name=value` and `--name value`.
+
+    Raises:
+        ConfigError: a word is none of these, or an option has no value.
+    """
+    found: dict[str, str] = {}
+    left = deque(words)
+    while left:
+        word = left.popleft()
+        name, equals, value = word.partition("=")
+        if not equals and word.startswith("--") and len(word) > 2:
+            if not left or left[0].startswith("--"):
+                raise ConfigError(f"{word} needs a value: {word} VALUE\n{HINT}")
+            value = left.popleft()
+        elif not equals or not name.lstrip("-"):
+            raise ConfigError(
+                f"argument {word!r}: write it as name=value, without spaces, or --name value\n"
+                f"{HINT}"
+            )
+        found[name.lstrip("-") if name.startswith("-") else name] = value
+    return found
+
+
+def build(target: Callable[..., T], given: Mapping[str, str], *, root: str = "") -> T:
+    """Call `target` with the arguments `given`, by their paths.
+
+    Args:
+        target: a function or chz class.
+        given: path → text. `...name` is every argument of that name.
+        root: the parameter of `target` whose fields go by their own names.
+
+    Raises:
+        ConfigError: an argument does not exist, cannot be read, is refused, or is missing.
+    """
+    full = {_full_name(target, name, root): value for name, value in given.items()}
+    empty = next((name for name, value in full.items() if value == ""), None)
+    blueprint = chz.Blueprint(target)
+    blueprint.apply(argv_to_blueprint_args([f"{name}={value}" for name, value in full.items()]))
+    arguments = Arguments(target, full, root)
+    for argument in arguments.known.values():
+        if argument.is_missing and inspect.isabstract(argument.factory):
+            raise ConfigError(arguments.about_missing(argument))
+    try:
+        return blueprint.make()
     except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
-        _refuse(error, blueprint, arguments)
+        if empty is not None and isinstance(error, InvalidBlueprintArg):
+            text = f"argument '{arguments.short(empty)}=': there is nothing behind the ="
+            raise ConfigError(f"{text}\n{HINT}") from error
+        raise ConfigError(f"{arguments.explain() or error}\n{HINT}") from error
 
 
-def readable_help(help_text: str) -> str:
-    """chz's table of arguments as one entry an argument, no wider than the terminal."""
-    head, found, table = help_text.partition("Arguments:\n")
-    head = re.sub(r"(?m)^ {6}", "  ", head)  # a docstring's further lines, as its first
+def _full_name(target: Callable[..., Any], name: str, root: str) -> str:
+    first = re.split(r"[.@]", name, maxsplit=1)[0]
+    is_own = name.startswith("...") or not root or first in inspect.signature(target).parameters
+    return name if is_own else f"{root}.{name}"
+
+
+def help_text(target: Callable[..., Any], given: Mapping[str, str], *, root: str = "") -> str:
+    """Return every argument of `target` with type, default and doc, as wide as the terminal.
+
+    The fields of the classes that `given` names are among them.
+    """
+    full = {_full_name(target, name, root): value for name, value in given.items()}
+    arguments = Arguments(target, full, root)
     width = min(shutil.get_terminal_size().columns, 100)
-    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines() if line.strip()]
-    groups = {name.rpartition(".")[0] for name, *_ in rows}
-    entries = [entry for row in rows for entry in _entry(row, width, is_group=row[0] in groups)]
-    usage = "Usage: name=value …, each name one of the following. --debug shows tracebacks.\n\n"
-    return "\n".join([head.rstrip() + "\n", usage.rstrip() + "\n", *entries]) if found else head
+    head = inspect.getdoc(target)
+    lines = [head, ""] if head and not root else []
+    lines += ["Usage: name=value …, or --name value, each name one of the following."]
+    lines += ["--debug shows tracebacks.", ""]
+    for argument in arguments.known.values():
+        lines.append(f"  {arguments.short(argument.path)}  {argument.describe()}")
+        if argument.doc:
+            lines += textwrap.wrap(
+                argument.doc,
+                width,
+                initial_indent=" " * 6,
+                subsequent_indent=" " * 6,
+                break_on_hyphens=False,
+            )
+    wrong = arguments.what_is_wrong()
+    return "\n".join([*lines, *(["", wrong] if wrong else [])])
 
 
-def _entry(row: Sequence[str], width: int, *, is_group: bool) -> Iterator[str]:
-    name, kind, default, doc = [*row, "", "", ""][:4]
-    value, _, origin = default.partition(" (")
-    says = {"default)": f", default {value}", "from command line)": f", given as {value}"}
-    required = ", required" if value == "-" and not is_group else ""
-    yield f"  {name}  {_short(kind)}{_short(says.get(origin, required))}"
-    if doc:
-        yield from textwrap.wrap(
-            doc, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+@dataclasses.dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument that there is.
+
+    Attributes:
+        path: its full name, such as `eval.solver.model`.
+        type: what it takes.
+        default: its default as text; None without one.
+        doc: what it is for.
+        given: its value on the command line.
+        factory: the class or function that its own arguments go to.
+        meta_factory: what reads its value.
+    """
+
+    path: str
+    type: Any
+    default: str | None
+    doc: str
+    given: str | None
+    factory: Callable[..., Any] | None
+    meta_factory: MetaFactory | None
+
+    @property
+    def is_missing(self) -> bool:
+        return self.default is None and self.given is None
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether it is a list or mapping, whose elements go by numbers or keys."""
+        kinds = [self.type, *typing.get_args(self.type), self.factory]
+        return any(typing.get_origin(kind) in _VARIADIC or kind in _VARIADIC for kind in kinds)
+
+    def describe(self) -> str:
+        text = type_text(self.type)
+        if self.given is not None:
+            return f"{text}, given as {self.given}"
+        if self.default is not None:
+            return f"{text}, default {self.default}"
+        has_own = self.factory is not None and not inspect.isabstract(self.factory)
+        return text if has_own else f"{text}, required"
+
+
+class Arguments:
+    """The arguments that a target has once those in `given` are known.
+
+    Args:
+        target: a function or chz class.
+        given: full path → text.
+        root: the parameter whose name is left out where paths are shown.
+    """
+
+    def __init__(self, target: Callable[..., Any], given: Mapping[str, str], root: str = "") -> None:
+        self.given = given
+        self.root = root
+        self.known: dict[str, Argument] = {}
+        for argument in self._of(target, "", ()):
+            self.known[argument.path] = argument
+
+    def short(self, path: str) -> str:
+        return path.removeprefix(f"{self.root}.") if self.root else path
+
+    def _of(self, target: Any, prefix: str, within: tuple[Any, ...]) -> Iterator[Argument]:
+        for name, (kind, default, doc, meta_factory) in _parameters(target).items():
+            path = f"{prefix}{name}"
+            given = self._value_of(path)
+            factory = _factory(meta_factory, given)
+            if path != self.root:
+                yield Argument(path, kind, default, doc, given, factory, meta_factory)
+            if factory is not None and factory not in within:  # a class may hold its own kind
+                yield from self._of(factory, f"{path}.", (*within, factory))
+
+    def _value_of(self, path: str) -> str | None:
+        found = self.given.get(path)
+        for name, value in self.given.items():
+            if "..." in name and _wildcard(name).fullmatch(path):
+                found = value if found is None else found
+        return found
+
+    # --- what is wrong
+
+    def explain(self) -> str:
+        """Say what is wrong with what was given, or missing; empty where nothing is."""
+        wrong = self.what_is_wrong()
+        missing = [one for one in self.known.values() if one.is_missing and one.factory is None]
+        return wrong or (self.about_missing(*missing) if missing else "")
+
+    def what_is_wrong(self) -> str:
+        """Say what is wrong with what was given; empty where nothing is."""
+        for name, value in self.given.items():
+            argument = self._find(name.removesuffix("@"))
+            if argument is None:
+                return self._about_unknown(name.removesuffix("@"))
+            if argument.given is not None and not name.endswith("@"):
+                problem = self._about_value(argument, value)
+                if problem:
+                    return problem
+        return ""
+
+    def about_missing(self, *arguments: Argument) -> str:
+        names = [self.short(one.path) for one in arguments]
+        text = f"missing: {', '.join(names)}. Give {names[0]}=…"
+        classes = sorted(one.__name__ for one in concrete_subclasses(arguments[0].type))
+        return text + (f", one of {', '.join(classes)}, or module:Class" if classes else "")
+
+    def _find(self, name: str) -> Argument | None:
+        if "..." in name:
+            pattern = _wildcard(name)
+            return next((one for p, one in self.known.items() if pattern.fullmatch(p)), None)
+        found = self.known.get(name)
+        parent = name
+        while found is None and "." in parent:
+            parent = parent.rpartition(".")[0]
+            above = self.known.get(parent)
+            if above is not None:
+                return above if above.holds_any else None
+        return found
+
+    def _about_unknown(self, name: str) -> str:
+        text = f"there is no argument {self.short(name)!r}"
+        having = self._classes_having(name)
+        if having:
+            return text + f"\n{having} would have it: choose the class before its fields"
+        last = name.rpartition(".")[2].lower()
+        alike = [p for p in self.known if p.rpartition(".")[2].lower() == last]
+        if alike:
+            shown = " or ".join(repr(self.short(path)) for path in alike[:3])
+            right_name = any(path.rpartition(".")[2] == name for path in alike)
+            nested = right_name and name.count(".") < alike[0].count(".") and not self.root
+            return text + (f"\nmaybe you meant {shown}?" if nested else f"\nDid you mean {shown}?")
+        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
+        if not near:
+            by_last = {path.rpartition(".")[2]: path for path in self.known}
+            near = [by_last[one] for one in difflib.get_close_matches(last, by_last, n=1)]
+        return text + (f"\nDid you mean {self.short(near[0])!r}?" if near else "")
+
+    def _classes_having(self, name: str) -> str:
+        """Where `solver.model` does not exist: which classes of solver have it."""
+        parent, _, last = name.rpartition(".")
+        argument = self.known.get(parent)
+        if argument is None:
+            return ""
+        having = sorted(
+            one.__name__
+            for one in concrete_subclasses(argument.type)
+            if chz.is_chz(one) and last in chz.chz_fields(one)
         )
+        return " or ".join(f"{self.short(parent)}={one}" for one in having)
+
+    def _about_value(self, argument: Argument, value: str) -> str:
+        """Say what is wrong with a value; empty where it can be read."""
+        read = argument.meta_factory
+        if read is None or argument.factory is not None:
+            return ""
+        try:
+            read.perform_cast(value)
+        except CastError:
+            pass
+        else:
+            return ""
+        refusal = ""
+        try:
+            read.from_string(value)
+        except MetaFromString as error:
+            # A factory of ours or of the eval's author explains itself.
+            refusal = "" if type(read).__module__.startswith("chz.") else str(error)
+        else:
+            return ""
+        classes = {one.__name__: one for one in concrete_subclasses(argument.type)}
+        if refusal:
+            return refusal
+        text = f"{self.short(argument.path)}={value!r}: "
+        if classes:
+            lower = {name.lower(): name for name in classes}
+            near = difflib.get_close_matches(value.lower(), lower, n=1, cutoff=0.5)
+            if near:
+                return text + f"no such class\nDid you mean {lower[near[0]]!r}?"
+            known = ", ".join(sorted(classes))
+            return text + f"no such class\nThere are {known}; or name one as module:Class"
+        kinds = [type_text(kind) for kind in typing.get_args(argument.type) or [argument.type]]
+        return text + f"give {' or '.join(_TAKES.get(kind, kind) for kind in kinds)}"
 
 
-def _short(type_name: str) -> str:
-    """A type as people write it: without the module that holds it."""
-    return re.sub(r"(?<![\w-])(?:[\w-]+\.)*[\w-]+[:.](?=[A-Z])", "", type_name)
+def _parameters(target: Any) -> dict[str, tuple[Any, str | None, str, MetaFactory | None]]:
+    """Name → (type, default as text, doc, what reads its value) of a class or function."""
+    target = target.func if isinstance(target, functools.partial) else target
+    origin = typing.get_origin(target) or target
+    if chz.is_chz(origin):
+        defaults = inspect.signature(origin.__init__).parameters
+        return {
+            name: (field.x_type, _default(defaults[name]), _doc(field), field.meta_factory)
+            for name, field in chz.chz_fields(origin).items()
+        }
+    if not inspect.isfunction(origin):
+        return {}
+    hints = typing.get_type_hints(origin)
+    return {
+        name: (
+            hints.get(name, object),
+            _default(parameter),
+            "",
+            chz.factories.standard(
+                annotation=hints.get(name, object), default_module=origin.__module__
+            ),
+        )
+        for name, parameter in inspect.signature(origin).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
 
 
-def _refuse(error: Exception, blueprint: chz.Blueprint[Any], arguments: Sequence[str]) -> NoReturn:
-    text = str(error)
-    if isinstance(error, ExtraneousBlueprintArg):
-        # The argument and the one that was probably meant; where it was looked for is left out.
-        first, *others = text.partition("\n\n")[0].splitlines()
-        guesses = "".join(f"\n{line}" for line in others if "--help" not in line)
-        name = first.partition("'")[2].partition("'")[0]
-        guesses = guesses or _same_elsewhere(name, blueprint)
-        raise ConfigError(f"there is no argument {name!r}{guesses}\n{_HELP}") from error
-    if "Failed to parse ''" in text:
-        empty = next((one for one in arguments if one.endswith("=")), "")
-        text = f"argument {empty!r}: there is nothing behind the ="
-    elif isinstance(error, InvalidBlueprintArg):
-        text = _about_value(text) + _nearest_class(text)
-    elif isinstance(error, MissingBlueprintArg):
-        missing = text.rpartition(": ")[2].strip()
-        text = f"missing: {missing}. Give {missing.partition(',')[0]}=…"
-    raise ConfigError(f"{text}\n{_HELP}") from error
+def _doc(field: Any) -> str:
+    # The one name of chz's that is private: a field has no other place where its doc is.
+    return str(getattr(field, "_doc", ""))
 
 
-def _same_elsewhere(name: str, blueprint: chz.Blueprint[Any]) -> str:
-    """Arguments that are called like `name` but stand elsewhere, or are written otherwise."""
-    table = blueprint.get_help().partition("Arguments:\n")[2]
-    known = [line.split()[0] for line in table.splitlines() if line.strip()]
-    wanted = name.rpartition(".")[2].lower()
-    found = [one for one in known if one.rpartition(".")[2].lower() == wanted]
-    return f"\nDid you mean {' or '.join(map(repr, found[:3]))}?" if found else ""
+def _default(parameter: inspect.Parameter) -> str | None:
+    if parameter.default is parameter.empty:
+        return None
+    text = repr(parameter.default)
+    return "chosen by the class" if text.startswith("<") or len(text) > 60 else text
 
 
-_TAKES = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}
+def _factory(read: MetaFactory | None, given: str | None) -> Callable[..., Any] | None:
+    """The class or function whose arguments follow, if the argument holds such an object."""
+    if read is None:
+        return None
+    if given is None:
+        found = read.unspecified_factory()
+    else:
+        try:
+            found = read.from_string(given)
+        except (MetaFromString, ConfigError):
+            return None
+    inner = typing.get_origin(found) or found
+    if inner in _LEAVES or not callable(found):
+        return None
+    return found if inspect.isabstract(inner) or _parameters(found) else None
 
 
-def _about_value(text: str) -> str:
-    """chz's account of a value it could not read, in a line that names it."""
-    head = re.search(r"argument ('.*?'|\".*?\") provided for param '([^']+)'", text)
-    if head is None:
-        return text.rstrip()
-    value, name = head.groups()
-    *_, last = text.rstrip().split("\n- Failed to interpret it as a factory")
-    reason = last.partition(":\n")[2].strip().splitlines()
-    if reason and not reason[0].startswith(("Could not", "No subclass", "Expected", "Cannot")):
-        return "\n".join(reason)  # our own words
-    cast = re.search(r"Could not cast .* to (.+)", text)
-    kinds = [_TAKES.get(kind, _short(kind)) for kind in cast[1].split(" | ")] if cast else []
-    return f"{name}={value}: give {' or '.join(kinds)}" if kinds else text.rstrip()
+def _wildcard(name: str) -> re.Pattern[str]:
+    """What `...name` and `a...name` match."""
+    head, *tail = (re.escape(part) for part in name.split("..."))
+    start = rf"{head}\." if head else ""
+    return re.compile(start + r"(?:.*\.)?" + r"\.(?:.*\.)?".join(tail))
 
 
-def _nearest_class(text: str) -> str:
-    """Which class was probably meant, where chz says that there is none of that name."""
-    found = re.search(r"No subclass of (?:([^\s:]+):)?(\w+) named '([^']*)'", text)
-    if found is None:
-        return ""
-    module, base, name = found.groups()
-    base_class = getattr(sys.modules.get(module or "__main__"), base, None)
-    if base_class is None:
-        return ""
-    known: set[str] = {one.__name__ for one in subclasses(base_class)}
-    lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    if near:
-        return f"\nDid you mean {lower[near[0]]!r}?"
-    if not known:
-        return ""
-    return f"\nThere are {', '.join(sorted(known))}; or name one as module:Class"
+def type_text(kind: Any) -> str:
+    """A type as people write it: without the modules that hold its classes."""
+    if inspect.isclass(kind) and not typing.get_args(kind):
+        return kind.__name__
+    return re.sub(r"(?:[\w-]+\.)+(?=\w)", "", inspect.formatannotation(kind))
 
 
-def subclasses(base: type[object]) -> Iterator[type[object]]:
-    """The classes below `base` that are loaded, at any depth."""
-    for one in base.__subclasses__():
-        yield one
-        yield from subclasses(one)
+def concrete_subclasses(base: Any) -> list[type[Any]]:
+    """The loaded chz classes below `base` that can be built, at any depth, each once."""
+    waiting = [typing.get_origin(one) or one for one in (base, *typing.get_args(base))]
+    found: dict[type[Any], None] = {}
+    while waiting:
+        above = waiting.pop()
+        if not inspect.isclass(above) or above is object or above in _LEAVES:
+            continue
+        for one in above.__subclasses__():
+            if one not in found:
+                found[one] = None
+                waiting.append(one)
+    return [one for one in found if chz.is_chz(one) and not inspect.isabstract(one)]

@@ -10,13 +10,16 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError
 from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
+from nanoeval_runner.results import collecting
+
+T = TypeVar("T")
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -67,13 +70,34 @@ def nanoeval_entrypoint(
 
     Raises the soft limit of open files to the hard one (thousands of connections need it), sets
     up logging, and turns errors into one message on stderr; `NANOEVAL_DEBUG=1` shows tracebacks.
-    Exits with 0 (it returns then), 1 when an eval ended by an exception, 2 for bad input, 3 when
-    a budget was reached, and 130 after Ctrl-C (143 after SIGTERM). A `SystemExit` of the script's
-    own passes unchanged.
+    Exits with 0 (it returns then), 1 when an eval ended by an exception or measured nothing, 2 for
+    bad input, 3 when a budget was reached, and 130 after Ctrl-C (143 after SIGTERM). A
+    `SystemExit` of the script's own passes unchanged.
     """
-    with exit_codes(), nanoeval_logging():
+    with exit_codes(), nanoeval_logging(), collecting() as found:
         raise_file_limit()
         asyncio.run(from_command_line(main) if callable(main) else main)
+        if found.exit_code():
+            sys.exit(EXIT_FAILED)
+
+
+def run_in_loop(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
+    """Run a coroutine as `asyncio.run` does, on the event loop of that name.
+
+    Raises:
+        ConfigError: uvloop is not installed.
+    """
+    if loop == "asyncio":
+        return asyncio.run(main)
+    try:
+        import uvloop  # noqa: PLC0415  an extra, for this option only
+    except ModuleNotFoundError as error:
+        main.close()
+        raise ConfigError(
+            'the uvloop event loop is not installed: `pip install "nanoeval-cli[uvloop]"`'
+        ) from error
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
 
 
 @contextlib.contextmanager

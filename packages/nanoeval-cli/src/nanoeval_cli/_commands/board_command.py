@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import click
 
-from nanoeval_cli._output import write
+from nanoeval_cli._command import subcommand
 from nanoeval_cli.bin.mon import find_command
 
-USAGE = """usage: nanoeval board export DIR [records=…] [runs=ID,ID]
 
-Writes recorded runs as pages that open from disk: DIR/index.html. By default all of yours;
-records= names a record or a folder of records, runs= the ids of some of them.
-It is part of the web monitor: `pip install "nanoeval[monitor]"`.
-"""
+@subcommand("board", takes_fields=True)
+@click.argument("action", type=click.Choice(["export"]))
+@click.argument("folder")
+def command(action: str, folder: str, fields: dict[str, str]) -> int:
+    """Write recorded runs as pages that open from disk: FOLDER/index.html.
 
+    \b
+      nanoeval board export DIR
+      nanoeval board export DIR records=path/to/records runs=ID,ID
 
-def main(arguments: Sequence[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        write(USAGE.rstrip())
-        return 0
-    find_command("board")(list(arguments))
+    By default all of yours; records names a record or a folder of records, runs the ids of some of
+    them. Part of the web monitor: `pip install "nanoeval[monitor]"`.
+    """
+    find_command("board")([action, folder, *(f"{name}={value}" for name, value in fields.items())])
     return 0

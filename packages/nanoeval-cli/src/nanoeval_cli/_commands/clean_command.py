@@ -16,22 +16,23 @@ from nanoeval_cli._output import note, write, write_json, write_table
 DAY = 86_400
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        "clean",
-        "Remove the state and the backups of finished runs. Records are never touched, nor is\n"
-        "anything that is being run; what could still be resumed goes only with --unfinished.",
-    )
-    parser.add_argument("--unfinished", action="store_true", help="also what could be resumed")
-    parser.add_argument(
-        "--older-than", type=float, metavar="DAYS", default=0.0, help="only what is as old as that"
-    )
-    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
-    parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
-    parser.add_json()
-    asked = parser.parse_args(arguments)
-    if asked.older_than < 0:
-        raise ConfigError(f"--older-than {asked.older_than:g}: give days, 0 or more")
+@subcommand("clean")
+@click.option("--unfinished", is_flag=True, help="Also what could be resumed.")
+@click.option("--older-than", type=float, metavar="DAYS", default=0.0, help="Only what is that old.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+@json_option
+def command(
+    unfinished: bool, older_than: float, yes: bool, dry_run: bool, as_json: bool
+) -> int:
+    """Remove the state, the backups and the logs of finished runs.
+
+    Records are never touched, nor is anything that is being run, nor what has no other trace: the
+    state of a run without a record is kept. What could still be resumed goes only with
+    --unfinished.
+    """
+    if older_than < 0:
+        raise ConfigError(f"--older-than {older_than:g}: give days, 0 or more")
     state, copies = _removable(time.time() - DAY * asked.older_than, unfinished=asked.unfinished)
     if asked.json:
         write_json({"state": [str(p) for p in state], "backups": [str(p) for p in copies]})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
+import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics.many_runs import compare_many
 from nanoeval_core.metrics.paired import Change, Comparison, Scores, compare
-from nanoeval_core.metrics.verdict import fail_if_worse
+from nanoeval_core.metrics.verdict import fail_if_worse as judge
 from nanoeval_runner.formats import format_score
 
-from nanoeval_cli._attempts import scores_by_question
-from nanoeval_cli._catalogue import RunInfo, find_run, record_path
-from nanoeval_cli._command import Parser, positive
+from nanoeval_cli._attempts import scores_of
+from nanoeval_cli._catalogue import RunInfo, find_run
+from nanoeval_cli._command import POSITIVE, RUN, json_option, subcommand
 from nanoeval_cli._output import bold, write, write_json, write_table
 
 EXIT_UNKNOWN = 1
@@ -21,58 +22,64 @@ FLIPS = 10
 PAIRS = ("difference", "95 % interval", "wins", "losses", "p", "p corrected")
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        "compare",
-        "Compare runs on the same questions, by paired differences: what made a question hard for\n"
-        "both cancels. The first run is the baseline A, the second the candidate B; with more\n"
-        "than two, every pair is compared and p-values are corrected for their number.",
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run ids, or records' paths")
-    parser.add_argument(
-        "--common-only", action="store_true", help="compare on the questions that both have"
-    )
-    parser.add_argument(
-        "--fail-if-worse",
-        action="store_true",
-        help="exit with 1 when the whole interval says that B is worse than A",
-    )
-    parser.add_argument(
-        "--margin", type=float, default=0.0, metavar="X", help="how much worse B may be (0)"
-    )
-    parser.add_argument(
-        "--when-unclear", choices=("pass", "fail"), default="pass", help="what else is to fail"
-    )
-    parser.add_argument(
-        "-n", "--flips", type=positive, default=FLIPS, help="flipped questions (10)"
-    )
-    parser.add_json()
-    asked = parser.parse_args(arguments)
-    if len(asked.runs) < 2:
+@subcommand("compare")
+@click.argument("runs", nargs=-1, type=RUN)
+@click.option("--common-only", is_flag=True, help="Compare on the questions that both have.")
+@click.option("--fail-if-worse", is_flag=True, help="Exit with 1 when B is worse than A.")
+@click.option("--margin", type=float, default=0.0, metavar="X", help="How much worse B may be (0).")
+@click.option(
+    "--when-unclear", type=click.Choice(["pass", "fail"]), default="pass", help="What else fails."
+)
+@click.option("-n", "--flips", type=POSITIVE, default=FLIPS, help="Flipped questions shown (10).")
+@json_option
+def command(
+    *,
+    runs: tuple[str, ...],
+    common_only: bool,
+    fail_if_worse: bool,
+    margin: float,
+    when_unclear: Literal["pass", "fail"],
+    flips: int,
+    as_json: bool,
+) -> int:
+    """Compare runs on the same questions, by paired differences.
+
+    What made a question hard for both cancels. The first run is the baseline A, the second the
+    candidate B; with more than two, every pair is compared and p-values are corrected for their
+    number.
+    """
+    if len(runs) < 2:
         raise ConfigError("one run to compare: name two, as in `nanoeval compare A B`")
-    if not asked.margin >= 0:
-        raise ConfigError(f"--margin {asked.margin:g}: give how much worse B may be, 0 or more")
-    runs = [find_run(name) for name in asked.runs]
-    if len(runs) > 2:
-        if asked.fail_if_worse:
+    if not margin >= 0:
+        raise ConfigError(f"--margin {margin:g}: give how much worse B may be, 0 or more")
+    found = [find_run(name) for name in runs]
+    if len(found) > 2:
+        if fail_if_worse:
             raise ConfigError("--fail-if-worse compares two runs: the baseline and the candidate")
-        return _many(runs, as_json=asked.json)
-    return _two(runs[0], runs[1], asked)
-
-
-def _two(a: RunInfo, b: RunInfo, asked: Any) -> int:
-    scores = [scores_by_question(record_path(run)) for run in (a, b)]
-    found = compare(scores[0], scores[1], common_only=asked.common_only)
-    verdict = fail_if_worse(found, margin=asked.margin, when_unclear=asked.when_unclear)
-    if asked.json:
-        write_json({**found.as_dict(), "verdict": verdict._asdict()})
+        return _many(found, as_json=as_json)
+    a, b = found
+    scores = [scores_of(run) for run in found]
+    compared = compare(scores[0], scores[1], common_only=common_only)
+    verdict = judge(compared, margin=margin, when_unclear=when_unclear)
+    if as_json:
+        write_json(
+            {
+                **compared.as_dict(),
+                "verdict": verdict._asdict(),
+                "runs": {"a": _named(a), "b": _named(b)},
+            }
+        )
     else:
-        _show(a, b, found, flips=asked.flips)
-    if not asked.fail_if_worse:
+        _show(a, b, compared, flips=flips)
+    if not fail_if_worse:
         return 0
-    if not asked.json:
+    if not as_json:
         write(verdict.reason)
     return min(verdict.exit_code, EXIT_UNKNOWN)
+
+
+def _named(run: RunInfo) -> dict[str, str]:
+    return {"run_id": run.run_id, "eval": run.eval, "model": run.model}
 
 
 def show_comparison(a: RunInfo, b: RunInfo, scores_a: Scores, scores_b: Scores) -> None:
@@ -135,7 +142,7 @@ def _many(runs: Sequence[RunInfo], *, as_json: bool) -> int:
     for run in runs:
         label = run.model or run.eval
         names[label if label not in names else f"{label} {run.run_id}"] = run
-    scores = {name: scores_by_question(record_path(run)) for name, run in names.items()}
+    scores = {name: scores_of(run) for name, run in names.items()}
     table = compare_many(scores)
     if as_json:
         write_json(

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner.state_files import StateFile, read_state_file, set_concurrency
 
 from nanoeval_cli._catalogue import find_run
-from nanoeval_cli._command import Parser, positive
+from nanoeval_cli._command import POSITIVE, RUN, json_option, subcommand
 from nanoeval_cli._output import write_json, write_table
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        "concurrency",
-        "Show how many tasks of a run may be in flight, or change it while it runs.\n"
-        "A run set names all its evals, a run only its own.",
-    )
-    parser.add_argument("run", nargs="?", help="run id, run set or eval; by default the newest")
-    parser.add_argument("limit", nargs="?", type=_limit, help="a number, or none for no limit")
-    parser.add_argument("--overall", action="store_true", help="limit all evals together")
-    parser.add_json()
-    asked = parser.parse_args(arguments)
-    run = find_run(asked.run)
-    if run.state_file is None:
-        raise ConfigError(f"run {run.run_id} has no state any more: it is over")
-    chosen = None if asked.run in (None, "last", run.run_set_id) else run.run_id
-    if asked.limit is not None:
-        value = None if asked.limit == "none" else asked.limit
-        _set(run.state_file, chosen, value, overall=asked.overall)
-    _show(read_state_file(run.state_file.path), as_json=asked.json)
+class _Limit(click.ParamType):
+    name = "limit"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["none"]:
+        return "none" if value == "none" else POSITIVE.convert(value, param, ctx)
+
+
+@subcommand("concurrency")
+@click.argument("run", required=False, type=RUN)
+@click.argument("limit", required=False, type=_Limit())
+@click.option("--overall", is_flag=True, help="Limit all evals together.")
+@json_option
+def command(
+    run: str | None, limit: int | Literal["none"] | None, overall: bool, as_json: bool
+) -> int:
+    """Show how many tasks of a run may be in flight, or change it while it runs.
+
+    \b
+      nanoeval concurrency last            shows it
+      nanoeval concurrency RUN 20          changes it; none lifts the limit
+
+    A run set names all its evals, a run only its own.
+    """
+    found = find_run(run)
+    if found.state_file is None:
+        raise ConfigError(f"run {found.run_id} has no state any more: it is over")
+    chosen = None if run in (None, "last", found.run_set_id) else found.run_id
+    if limit is not None:
+        value = None if limit == "none" else limit
+        _set(found.state_file, chosen, value, overall=overall)
+    _show(read_state_file(found.state_file.path), as_json=as_json)
     return 0
-
-
-def _limit(text: str) -> int | Literal["none"]:
-    return "none" if text == "none" else positive(text)
 
 
 def _set(file: StateFile, run_id: str | None, limit: int | None, *, overall: bool) -> None:

@@ -11,11 +11,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import click
 from nanoeval_core.errors import NanoevalError, StateError
 from nanoeval_recorder.folder import records_folder
 from nanoeval_runner.state_files import (
@@ -26,10 +27,13 @@ from nanoeval_runner.state_files import (
     state_files,
 )
 
-from nanoeval_cli._command import Parser
+from nanoeval_cli._command import json_option, subcommand
 from nanoeval_cli._output import short_path, write, write_json, write_table
 
-OURS = ("nanoeval", "nanoeval-core", "nanoeval-runner", "nanoeval-solvers", "nanoeval-recorder")
+OURS = (
+    "nanoeval",
+    *(f"nanoeval-{part}" for part in ("core", "runner", "solvers", "recorder", "computer", "cli")),
+)
 THEIRS = ("openai", "chz", "pydantic", "aiosqlite", "msgspec", "rich")
 OPENAI = "https://api.openai.com/v1"
 FEW_FILES = 4096
@@ -47,22 +51,21 @@ class Finding:
     do: str = ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        "doctor",
-        "Check what runs depend on: versions, folders, left-over state, limits, and a test call\n"
-        "to the endpoint. Exits with 1 when something is wrong.",
-    )
-    parser.add_argument("--model", help="ask this model for one token")
-    parser.add_argument("--base-url", help="the endpoint; by default $OPENAI_BASE_URL, else OpenAI")
-    parser.add_argument("--offline", action="store_true", help="no test call")
-    parser.add_json()
-    asked = parser.parse_args(arguments)
+@subcommand("doctor")
+@click.option("--model", help="Ask this model for one token.")
+@click.option("--base-url", help="The endpoint; by default $OPENAI_BASE_URL, else OpenAI.")
+@click.option("--offline", is_flag=True, help="No test call.")
+@json_option
+def command(model: str | None, base_url: str | None, offline: bool, as_json: bool) -> int:
+    """Check what runs depend on: versions, folders, left-over state, limits, the endpoint.
+
+    Exits with 1 when something is wrong.
+    """
     checks: list[Callable[[], Iterator[Finding]]] = [_versions, _folders, _left_over, _limits]
     found = [finding for check in checks for finding in check()]
-    if not asked.offline:
-        found += _endpoint(asked.base_url, asked.model)
-    if asked.json:
+    if not offline:
+        found += _endpoint(base_url, model)
+    if as_json:
         write_json([dataclasses.asdict(finding) for finding in found])
     else:
         write_table(("", "what", "found"), [[f.state, f.what, f.found] for f in found])
@@ -78,7 +81,7 @@ def _versions() -> Iterator[Finding]:
     ours = {name: _version(name) for name in OURS}
     installed = {number for number in ours.values() if number is not None}
     if len(installed) == 1 and None not in ours.values():
-        yield Finding("ok", "nanoeval", f"{installed.pop()}, all five packages")
+        yield Finding("ok", "nanoeval", f"{installed.pop()}, all {len(ours)} packages")
     else:
         text = ", ".join(f"{name} {number or 'missing'}" for name, number in ours.items())
         yield Finding(

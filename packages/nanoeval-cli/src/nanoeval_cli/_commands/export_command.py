@@ -5,44 +5,44 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_recorder.dataframe import COLUMNS, rows, to_dataframe
 
 from nanoeval_cli._catalogue import find_run, record_path
-from nanoeval_cli._command import Parser
+from nanoeval_cli._command import RUN, subcommand
 from nanoeval_cli._output import note
 
 SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "inspect": ".json"}
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("export", "Write a run's attempts for other tools.")
-    parser.add_argument("run", nargs="?", help="run id, run set, eval, or a record's path")
-    parser.add_argument("--to", required=True, choices=SUFFIX, help="the format")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to; - is stdout")
-    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
-    asked = parser.parse_args(arguments)
-    if asked.to == "inspect" and not (asked.output or ".json").endswith((".json", ".eval", "-")):
-        raise ConfigError(f"--output {asked.output}: Inspect reads files named *.json or *.eval")
-    record = record_path(find_run(asked.run))
-    if asked.output == "-":
-        if asked.to not in ("csv", "jsonl"):
-            raise ConfigError(f"--to {asked.to} is no text: give a file with --output")
-        _write_rows(record, asked.to, sys.stdout)
+@subcommand("export")
+@click.argument("run", required=False, type=RUN)
+@click.option("--to", required=True, type=click.Choice(list(SUFFIX)), help="The format.")
+@click.option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+def command(run: str | None, to: str, output: str | None, force: bool) -> int:
+    """Write a run's attempts for other tools."""
+    if to == "inspect" and not (output or ".json").endswith((".json", ".eval", "-")):
+        raise ConfigError(f"--output {output}: Inspect reads files named *.json or *.eval")
+    record = record_path(find_run(run))
+    if output == "-":
+        if to not in ("csv", "jsonl"):
+            raise ConfigError(f"--to {to} is no text: give a file with --output")
+        _write_rows(record, to, sys.stdout)
         return 0
     # Beside the user, not beside the record: that folder holds records.
-    path = Path(asked.output or Path.cwd() / (record.name.partition(".")[0] + SUFFIX[asked.to]))
-    if path.exists() and not asked.force:
+    path = Path(output or Path.cwd() / (record.name.partition(".")[0] + SUFFIX[to]))
+    if path.exists() and not force:
         raise ConfigError(f"{path} is already there: --force overwrites, --output names another")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}")
-    _export(record, asked.to, path)
+    _export(record, to, path)
     note(f"wrote {path}")
     return 0
 

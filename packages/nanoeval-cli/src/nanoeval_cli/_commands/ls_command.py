@@ -5,45 +5,52 @@ from __future__ import annotations
 import datetime
 import socket
 from collections.abc import Sequence
+from typing import get_args
 
+import click
+from nanoeval_core.words import RunState
 from nanoeval_runner.formats import format_count, format_score, format_seconds
 
 from nanoeval_cli._catalogue import RunInfo, all_runs
-from nanoeval_cli._command import Parser, positive
+from nanoeval_cli._command import POSITIVE, json_option, subcommand
 from nanoeval_cli._output import note, short_path, write, write_json, write_table
 
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
 HEADER = ("run", "started", "eval", "model", "state", *NUMBERS, "hosts", "record")
-STATES = ("running", "done", "stopped", "failed", "died", "unfinished")
 OPTIONAL = ("record", "hosts", "errors", "started", "tokens", "model", "cost", "time")
 """What goes first where there is little room; `nanoeval show` has it."""
 HOSTS_NAMED = 2
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("ls", "List runs, newest first.")
-    parser.add_argument("eval", nargs="?", help="only runs whose eval or model has this in it")
-    parser.add_argument("-n", "--limit", type=positive, default=20, help="how many (20)")
-    parser.add_argument("--all", action="store_true", help="all of them")
-    parser.add_argument(
-        "--state", choices=STATES, metavar="STATE", help=f"only those in it: {', '.join(STATES)}"
-    )
-    parser.add_json()
-    asked = parser.parse_args(arguments)
+@subcommand("ls")
+@click.argument("eval", required=False)
+@click.option("-n", "--limit", type=POSITIVE, default=20, help="How many (20).")
+@click.option("--all", "show_all", is_flag=True, help="All of them.")
+@click.option(
+    "--state",
+    type=click.Choice(get_args(RunState)),
+    metavar="STATE",
+    help=f"Only those in it: {', '.join(get_args(RunState))}.",
+)
+@json_option
+def command(
+    eval: str | None, limit: int, show_all: bool, state: str | None, as_json: bool
+) -> int:
+    """List runs, newest first; with EVAL, those whose eval or model has that in it."""
+    wanted = (eval or "").lower()
     runs, problems = all_runs()
     for problem in problems:
         note(f"warning: {problem}")
-    if asked.eval:
-        wanted = asked.eval.lower()
+    if wanted:
         runs = [run for run in runs if wanted in f"{run.eval} {run.model}".lower()]
-    if asked.state:
-        runs = [run for run in runs if run.state == asked.state]
-    shown = runs if asked.all else runs[: asked.limit]
-    if asked.json:
+    if state:
+        runs = [run for run in runs if run.state == state]
+    shown = runs if show_all else runs[:limit]
+    if as_json:
         write_json([run.as_dict() for run in shown])
         return 0
     if not shown:
-        note("no runs" + (" like that" if asked.eval or asked.state else " yet: nanoeval new"))
+        note("no runs" + (" like that" if eval or state else " yet: nanoeval new"))
         return 0
     rows = [_row(run) for run in shown]
     left_out = write_table(HEADER, rows, right=NUMBERS, optional=OPTIONAL)

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
 from importlib.util import find_spec
 
+import click
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner.command_line import from_command_line
 
-from nanoeval_cli._output import write
+from nanoeval_cli._command import Command, subcommand
+from nanoeval_cli.bin.mon import find_command
 
 
-def main(arguments: Sequence[str]) -> int:
+class MonitorCommand(Command):
+    """Its options are the monitor's own, where that is installed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ("--help" in args or "-h" in args) and find_spec("nanoeval_monitor") is not None:
+            find_command("monitor")(["--help"])
+        return super().parse_args(ctx, args)
+
+
+@subcommand("monitor", cls=MonitorCommand, takes_fields=True)
+def command(fields: dict[str, str]) -> int:
+    """Open a web page for the runs that are going and those that are done.
+
+    \b
+      nanoeval monitor --port 8080
+
+    It is a package of its own: `pip install "nanoeval[monitor]"`. With it installed, this help lists
+    its arguments.
+    """
     if find_spec("nanoeval_monitor") is None:
-        if "--help" in arguments or "-h" in arguments:
-            write("usage: nanoeval monitor [name=value …]\n\nOpens the web monitor.")
-            write('It is a package of its own: `pip install "nanoeval[monitor]"`.')
-            return 0
         raise ConfigError(
             'the web monitor is not installed: `pip install "nanoeval[monitor]"`. '
             "Without it: nanoeval ls, nanoeval show RUN --slowest"
         )
-    if "--help" in arguments or "-h" in arguments:
-        write("nanoeval monitor: a web page for the runs that are going and those that are done.")
-    monitor = import_module("nanoeval_monitor._cli")
-    monitor.monitor(from_command_line(monitor.MonitorArgs, arguments))
+    find_command("monitor")([f"{name}={value}" for name, value in fields.items()])
     return 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
+import click
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_cli._command import Parser
+from nanoeval_cli._command import subcommand
 from nanoeval_cli._output import write
 
 EVAL = '''\
@@ -37,40 +37,12 @@ class {cls}(MCQEval):
         ]
 
 
-async def main(eval: {cls}, runner: RunnerArgs) -> None:
-    await run(EvalSpec(eval=eval, runner=runner))
-
-
-if __name__ == "__main__":
-    nanoeval_entrypoint(main)
-'''
-TEST = '''\
-"""{title}, checked without a model."""
-
-import asyncio
-
-from nanoeval import EvalSpec, RunnerArgs, validate
-from nanoeval.solvers.mcq import MockSolver
-
-from {name} import {cls}
-
-
-def test_the_eval_is_sound():
-    asyncio.run({cls}(solver=MockSolver()).self_test())
-
-
-def test_a_perfect_solver_scores_1():
-    spec = EvalSpec(eval={cls}(solver=MockSolver(accuracy=1.0)), runner=RunnerArgs())
-    assert asyncio.run(validate(spec))["accuracy"] == 1.0
-'''
-
-
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("new", "Write a small eval that runs as it is, and its test.")
-    parser.add_argument("name", help="a Python name, such as my_eval")
-    parser.add_argument("--force", action="store_true", help="overwrite files that are there")
-    asked = parser.parse_args(arguments)
-    path = Path(asked.name)
+async @subcommand("new")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+def command(name: str, force: bool) -> int:
+    """Write a small eval that runs as it is, and its test."""
+    path = Path(name)
     name = path.stem
     if not re.fullmatch(r"[A-Za-z_]\w*", name) or keyword.iskeyword(name):
         better = re.sub(r"\W+", "_", name).strip("_").lower()
@@ -85,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         path.with_name(f"test_{name}.py"): TEST,
     }
     there = [str(file) for file in files if file.exists()]
-    if there and not asked.force:
+    if there and not force:
         verb = "are" if len(there) > 1 else "is"
         raise ConfigError(f"{' and '.join(there)} {verb} already there: --force overwrites")
     for file, text in files.items():

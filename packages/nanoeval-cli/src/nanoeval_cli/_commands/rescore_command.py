@@ -3,58 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import chz
+import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_recorder.outline import outline_of
-from nanoeval_runner import run
+from nanoeval_runner import run as run_eval
+from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
-from nanoeval_cli._attempts import scores_by_question
+from nanoeval_cli._attempts import scores_of
 from nanoeval_cli._catalogue import RunInfo, find_run, record_path
-from nanoeval_cli._command import Parser
+from nanoeval_cli._command import RUN, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
-from nanoeval_cli._commands.run_command import only_named
+from nanoeval_cli._commands.run_command import EvalCommand
 from nanoeval_cli._output import describe, write, write_json
 from nanoeval_cli._replay import recorded_replies, serve
 from nanoeval_cli._targets import find_eval_class, make_spec
 
-USAGE = """Score a run's recorded replies anew, with the eval's code as it is now: a new parser,
-grader or metric. Nobody is asked: an endpoint on loopback gives the recorded replies, so it works
-for every solver that has a base_url. The result is a run of its own.
-
-  nanoeval rescore RUN
-  nanoeval rescore RUN --eval my_eval.py:MyEval solver.structured=False
-
-Arguments are those of the recorded run unless given here."""
 # What would make replies come from elsewhere, or slowly.
 NOT_REPLAYED = ("base_url", "cache", "requests_per_minute", "tokens_per_minute", "prices")
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("rescore", USAGE, usage="nanoeval rescore RUN [name=value …] [options]")
-    parser.add_argument("run", help="run id, run set, eval, or a record's path")
-    parser.add_argument("--eval", metavar="EVAL", help="the eval's class, when it has moved")
-    parser.add_json()
-    asked, others = parser.parse_known_args(arguments)
-    old = find_run(asked.run)
+@subcommand("rescore", cls=EvalCommand, takes_fields=True)
+@click.argument("run", type=RUN)
+@click.option("--eval", "target", metavar="EVAL", help="The eval's class, when it has moved.")
+@json_option
+def command(run: str, target: str | None, as_json: bool, fields: dict[str, str]) -> int:
+    """Score a run's recorded replies again, with the eval's code as it is now.
+
+    \b
+      nanoeval rescore RUN
+      nanoeval rescore RUN --eval my_eval.py:MyEval solver.structured=False
+
+    For a new parser, grader or metric. Nobody is asked: an endpoint on loopback gives the recorded
+    replies, so it works for every solver that has a base_url. The result is a run of its own.
+    Arguments are those of the recorded run unless given here.
+    """
+    old = find_run(run)
     record = record_path(old)
     replies = recorded_replies(record)
     with serve(replies) as base_url:
-        spec = _spec(old, record, asked.eval, [*only_named(parser, others)], base_url)
-        with nanoeval_logging():
+        spec = _spec(old, record, target, fields, base_url)
+        with nanoeval_logging(), collecting(is_shown=False) as found:
             raise_file_limit()
-            summary = asyncio.run(run(spec))
-    _report(old, record, summary, as_json=asked.json)
-    return 0
+            summary = asyncio.run(run_eval(spec))
+    _report(old, record, summary, as_json=as_json)
+    return found.exit_code()
 
 
 def _spec(
-    old: RunInfo, record: Path, target: str | None, given: list[str], base_url: str
+    old: RunInfo, record: Path, target: str | None, given: dict[str, str], base_url: str
 ) -> EvalSpec:
     """The recorded eval with its recorded arguments, but for what was given, asking `base_url`."""
     outline = outline_of(record)
@@ -66,18 +68,17 @@ def _spec(
             f"run {old.run_id} does not say where its eval is (it was part of a script): "
             "name it, as in --eval my_eval.py:MyEval"
         )
-    names = {argument.partition("=")[0] for argument in given}
-    arguments = [
-        f"{path}={value if isinstance(value, str) else repr(value)}"
+    arguments = {
+        path: value if isinstance(value, str) else repr(value)
         for path, value in (recorded.get("args") or {}).items()
-        if path.rpartition(".")[2] not in NOT_REPLAYED and path not in names
-    ]
+        if path.rpartition(".")[2] not in NOT_REPLAYED
+    }
     limit = (config.get("runner") or {}).get("args", {}).get("n_tasks")
     if limit is not None:
-        arguments.append(f"runner.n_tasks={limit}")
+        arguments["runner.n_tasks"] = str(limit)
     eval_class = find_eval_class(target)
     try:
-        spec = make_spec(eval_class, [*arguments, *given, f"...base_url={base_url}"])
+        spec = make_spec(eval_class, {**arguments, **given, "...base_url": base_url})
     except ConfigError as error:
         if "base_url" in str(error):
             raise ConfigError(
@@ -96,7 +97,7 @@ def _report(old: RunInfo, record: Path, summary: dict[str, Any], *, as_json: boo
     if as_json:
         write_json({"before": old.summary, "after": summary})
         return
-    before, after = scores_by_question(record), scores_by_question(record_path(new))
+    before, after = scores_of(old), scores_of(new)
     if before and after:
         show_comparison(old, new, before, after)
     else:

@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sys
 
+import click
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
+from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 from nanoeval_runner.state_files import backups, state_files
 
 from nanoeval_cli._catalogue import all_runs
-from nanoeval_cli._command import Parser
-from nanoeval_cli._commands.run_command import add_budget
-from nanoeval_cli._output import describe, note, write, write_json, write_table
+from nanoeval_cli._command import RUN, budget_options, json_option, subcommand
+from nanoeval_cli._output import note, write, write_json, write_table
 
 HEADER = ("run set", "evals", "state", "tasks", "time")
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser(
-        "resume",
-        "Finish a run set: only tasks without a result run. Without a name, list what can be\n"
-        "resumed. `nanoeval show RUN` says which run set a run is of.",
-    )
-    parser.add_argument("run", nargs="?", help="run set, or a run of it; `last` is the newest")
-    parser.add_argument(
-        "--recompute",
-        action="store_true",
-        help="also recompute the summaries of evals that are complete",
-    )
-    add_budget(parser)
-    parser.add_json()
-    asked = parser.parse_args(arguments)
-    if asked.run is None:
-        return _list(as_json=asked.json)
-    with nanoeval_logging():
+@subcommand("resume")
+@click.argument("run", required=False, type=RUN)
+@click.option("--recompute", is_flag=True, help="Also sum up evals that are complete.")
+@budget_options
+@json_option
+def command(
+    run: str | None,
+    recompute: bool,
+    budget_tokens: int | None,
+    budget_cost: float | None,
+    as_json: bool,
+) -> int:
+    """Finish a run set: only tasks without a result run.
+
+    RUN is a run set or a run of it; `last` is the newest. Without it, list what can be resumed. A
+    budget replaces the one that the evals were run with.
+    """
+    if run is None:
+        return _list(as_json=as_json)
+    with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
         summaries = asyncio.run(
             resume(
-                _run_set_of(asked.run),
-                resume_completed_evals=asked.recompute,
-                budget_tokens=asked.budget_tokens,
-                budget_cost=asked.budget_cost,
+                _run_set_of(run),
+                resume_completed_evals=recompute,
+                budget_tokens=budget_tokens,
+                budget_cost=budget_cost,
             )
         )
-    if asked.json:
+    if as_json:
         write_json(summaries)
-    else:
-        for summary in summaries:
-            for line in describe(summary):
-                write(line)
-    return 0
+    elif not summaries:
+        note("Nothing was left to do: every eval of that run set is complete.")
+    return found.exit_code()
 
 
 def _run_set_of(name: str) -> str:

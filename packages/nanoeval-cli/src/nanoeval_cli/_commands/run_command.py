@@ -2,117 +2,149 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import difflib
-import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import chz
+import click
+from click.shell_completion import CompletionItem
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_runner import run
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
+from nanoeval_runner.command_line import help_text
+from nanoeval_runner.results import collecting
+from nanoeval_runner.setup import nanoeval_logging, raise_file_limit, run_in_loop
 
-from nanoeval_cli._command import Parser, positive
-from nanoeval_cli._output import describe, write, write_json
-from nanoeval_cli._targets import find_eval_class, is_script, make_spec, run_script
+from nanoeval_cli._command import Command, budget_options, json_option, subcommand
+from nanoeval_cli._output import write, write_json
+from nanoeval_cli._targets import (
+    complete_argument,
+    complete_target,
+    field_names,
+    find_eval_class,
+    is_script,
+    make_spec,
+    run_script,
+    spec_of,
+    with_solver,
+)
 
-USAGE = """Run an eval.
 
-  nanoeval run my_pkg.my_eval:MyEval solver.model=gpt-4o-mini runner.concurrency=50
-  nanoeval run my_eval.py:MyEval --help      lists every argument of it
-  nanoeval run my_script.py name=value       runs a script that has its own main
+class EvalCommand(Command):
+    """A command about an eval: its help and its completion know the arguments of that eval."""
 
-Arguments are name=value: the eval's fields by name, how to run it by runner.NAME, and ...name=value
-for every field of that name. A field that holds an object takes a class: solver=MockSolver, or
-solver=my_pkg.solvers:MySolver."""
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words, fields = self.split(ctx, args, set())
+        targets = [word for word in words if not word.startswith("-")]
+        if targets and not ctx.resilient_parsing:
+            if self.name == "run" and is_script(targets[0]):
+                others = list(args)
+                others.remove(targets[0])
+                run_script(targets[0], others)
+                ctx.exit(0)
+            if "--help" in words or "-h" in words:
+                write(_help(ctx, targets[0], fields))
+                ctx.exit(0)
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        target = ctx.params.get("eval") or next(iter(ctx.params.get("evals") or ()), None)
+        if target is None or incomplete.startswith("-"):
+            return [*complete_target(incomplete), *super().shell_complete(ctx, incomplete)]
+        return complete_argument(target, ctx.params.get("fields") or {}, incomplete)
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = _parser()
-    if not arguments or arguments[0] in ("--help", "-h"):
-        parser.print_help()
-        return 0 if arguments else 2
-    target = next((one for one in arguments if not one.startswith("-") and "=" not in one), None)
-    if target is None:
-        parser.error("which eval? Name it first: nanoeval run my_pkg.my_eval:MyEval")
-    others = list(arguments)
-    others.remove(target)
-    if is_script(target):
-        run_script(target, others)
-        return 0
-    if "--help" in others or "-h" in others:
-        write(_help(target))
-        return 0
-    asked, named = parser.parse_known_args([target, *others])
-    spec = with_budget(make_spec(find_eval_class(target), only_named(parser, named)), asked)
-    with nanoeval_logging():
+def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
+    """Every argument of an eval, then the options of the command."""
+    eval_class = find_eval_class(target)
+    given = with_solver(eval_class, fields)
+    formatter = ctx.make_formatter()
+    ctx.command.format_options(ctx, formatter)
+    doc = (spec_of(eval_class).__doc__ or "").strip()
+    listed = help_text(spec_of(eval_class), given, root="eval")
+    return "\n".join([target, "", doc, "", listed, "", formatter.getvalue().rstrip()])
+
+
+def own_fields(targets: Sequence[str]) -> set[str]:
+    """The names that the evals among `targets` have as fields of their own."""
+    return {name for target in targets for name in field_names(target)}
+
+
+def loop_option(function: Any) -> Any:
+    return click.option(
+        "--loop",
+        type=click.Choice(["asyncio", "uvloop"]),
+        default="asyncio",
+        help='The event loop; uvloop needs `pip install "nanoeval-cli[uvloop]"`.',
+    )(function)
+
+
+def errors_option(function: Any) -> Any:
+    return click.option(
+        "--fail-on-errors",
+        is_flag=False,
+        flag_value="0",
+        metavar="[SHARE]",
+        callback=_share,
+        help="Exit with 1 when more than this share of the tasks was lost; alone, when any was.",
+    )(function)
+
+
+def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--fail-on-errors {value}: give a share from 0 to 1, such as 0.05")
+    return share
+
+
+@subcommand("run", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
+@click.argument("eval", required=False)
+@budget_options
+@errors_option
+@loop_option
+@json_option
+def command(
+    *,
+    eval: str | None,
+    budget_tokens: int | None,
+    budget_cost: float | None,
+    fail_on_errors: float | None,
+    loop: str,
+    as_json: bool,
+    fields: dict[str, str],
+) -> int:
+    """Run an eval.
+
+    \b
+      nanoeval run my_pkg.my_eval:MyEval model=gpt-4o-mini runner.concurrency=50
+      nanoeval run my_eval.py --help             lists every argument of it
+      nanoeval run my_script.py name=value       runs a script that has its own main
+
+    EVAL is module:Class, file.py:Class, or a file or module with one eval. Arguments are
+    name=value, --name=value or --name value: the eval's fields by their names, how to run it by
+    runner.NAME, and ...name=value for every field of that name. A field that holds an object takes
+    a class: solver=MockSolver, or solver=my_pkg.solvers:MySolver. model=NAME alone asks that model
+    over an API: OPENAI_API_KEY and OPENAI_BASE_URL say which.
+    """
+    if eval is None:
+        raise ConfigError("which eval? Name it first: nanoeval run my_pkg.my_eval:MyEval")
+    spec = with_budget(make_spec(find_eval_class(eval), fields), budget_tokens, budget_cost)
+    with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
-        summary = asyncio.run(run(spec))
-    if asked.json:
+        summary: dict[str, Any] = run_in_loop(run(spec), loop)
+    if as_json:
         write_json(summary)
-    else:
-        shown = _brief(summary) if sys.stdout.isatty() else summary
-        for line in describe({k: v for k, v in shown.items() if k != "usage"}):
-            write(line)
-        if len(shown) < len(summary):
-            write(f"All of it: nanoeval show {summary['run_id']}")
-    return 0
+    return found.exit_code(fail_on_errors)
 
 
-def _brief(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person wants to see at once: no breakdowns, no counts of what did not occur."""
-    return {
-        name: value
-        for name, value in summary.items()
-        if not isinstance(value, Mapping) and (value or not name.startswith("num_"))
-    }
-
-
-def _parser() -> Parser:
-    parser = Parser("run", USAGE, usage="nanoeval run EVAL [name=value …] [options]")
-    parser.add_argument("eval", help="module:Class, file.py:Class, or a script")
-    add_budget(parser)
-    parser.add_json()
-    return parser
-
-
-def add_budget(parser: Parser) -> None:
-    parser.add_argument(
-        "--budget-tokens", type=positive, metavar="N", help="stop, resumably, after N tokens"
-    )
-    parser.add_argument(
-        "--budget-cost", type=float, metavar="X", help="stop, resumably, once X is spent"
-    )
-
-
-def with_budget(spec: EvalSpec, asked: Any) -> EvalSpec:
+def with_budget(spec: EvalSpec, tokens: int | None, cost: float | None) -> EvalSpec:
     """`spec` with the budgets that were asked for."""
-    found = {"budget_tokens": asked.budget_tokens, "budget_cost": asked.budget_cost}
+    found = {"budget_tokens": tokens, "budget_cost": cost}
     given = {name: value for name, value in found.items() if value is not None}
     return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec
-
-
-def only_named(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
-    """The `name=value` arguments, dashes before them taken off; mistyped options are refused."""
-    found = []
-    for argument in arguments:
-        name = argument.partition("=")[0]
-        is_option = difflib.get_close_matches(name, parser.options(), n=1, cutoff=0.75)
-        if argument.startswith("-") and ("=" not in argument or is_option):
-            parser.error(f"unrecognized arguments: {argument}")
-        found.append(argument.lstrip("-"))
-    return found
-
-
-def _help(target: str) -> str:
-    """What `nanoeval run TARGET --help` shows: every argument of that eval."""
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        make_spec(find_eval_class(target), ["--help"])
-    lines = text.getvalue().rstrip().splitlines()
-    listed = [line for line in lines if not line.startswith(("Entry point:", "  eval  "))]
-    options = "Options: --budget-tokens N, --budget-cost X, --json, --debug"
-    return "\n".join([target, *listed, "", options])

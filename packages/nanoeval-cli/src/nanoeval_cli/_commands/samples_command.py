@@ -7,14 +7,15 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+import click
 from nanoeval_recorder.sample import Sample
 
 from nanoeval_cli._attempts import counted, score_of, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path
-from nanoeval_cli._command import Parser, positive
+from nanoeval_cli._command import POSITIVE, RUN, json_option, subcommand
 from nanoeval_cli._output import bold, note, paged, write, write_json
 
 WANTED = {
@@ -25,30 +26,36 @@ WANTED = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("samples", "Page through what a run asked, what came back, and the verdicts.")
-    parser.add_argument("run", nargs="?", help="run id, run set, eval, or a record's path")
-    parser.add_argument("--wrong", action="store_true", help="only those answered wrong")
-    parser.add_argument("--right", action="store_true", help="only those answered right")
-    parser.add_argument("--unparsable", action="store_true", help="only replies without an answer")
-    parser.add_argument("--errors", action="store_true", help="only those that ended in an error")
-    parser.add_argument("-q", "--question", metavar="ID", help="only this question")
-    parser.add_argument("--grep", metavar="TEXT", help="only those with TEXT in prompt or reply")
-    parser.add_argument("-n", "--limit", type=positive, help="at most so many")
-    parser.add_json()
-    asked = parser.parse_args(arguments)
-    chosen = [
-        verdict for name, kinds in WANTED.items() if getattr(asked, name) for verdict in kinds
-    ]
+@subcommand("samples")
+@click.argument("run", required=False, type=RUN)
+@click.option("--wrong", is_flag=True, help="Only those answered wrong.")
+@click.option("--right", is_flag=True, help="Only those answered right.")
+@click.option("--unparsable", is_flag=True, help="Only replies without an answer.")
+@click.option("--errors", is_flag=True, help="Only those that ended in an error.")
+@click.option("-q", "--question", metavar="ID", help="Only this question.")
+@click.option("--grep", metavar="TEXT", help="Only those with TEXT in prompt or reply.")
+@click.option("-n", "--limit", type=POSITIVE, help="At most so many.")
+@json_option
+def command(
+    *,
+    run: str | None,
+    question: str | None,
+    grep: str | None,
+    limit: int | None,
+    as_json: bool,
+    **kinds: bool,
+) -> int:
+    """Page through what a run asked, what came back, and the verdicts."""
+    chosen = [verdict for name, verdicts in WANTED.items() if kinds[name] for verdict in verdicts]
     found = (
         sample
-        for sample in counted(record_path(find_run(asked.run)))
+        for sample in counted(record_path(find_run(run)))
         if (not chosen or verdict_of(sample) in chosen)
-        and asked.question in (None, sample.sample_id)
-        and (asked.grep is None or asked.grep.lower() in _all_text(sample).lower())
+        and question in (None, sample.sample_id)
+        and (grep is None or grep.lower() in _all_text(sample).lower())
     )
-    limited = itertools.islice(found, asked.limit)
-    if asked.json:
+    limited = itertools.islice(found, limit)
+    if as_json:
         write_json([_as_dict(sample) for sample in limited])
         return 0
     first = next(limited, None)
@@ -58,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
                 for line in _shown(sample):
                     write(line)
     else:
-        note("no samples" + (" like that" if chosen or asked.question or asked.grep else ""))
+        note("no samples" + (" like that" if chosen or question or grep else ""))
     return 0
 
 

@@ -5,47 +5,59 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+import click
 from nanoeval_recorder.events import ErrorEvent
 from nanoeval_recorder.reader import read
 from nanoeval_runner.formats import format_count, format_score, format_seconds
+from nanoeval_runner.results import metric_rows, problems
 from nanoeval_runner.run_log import log_file
 
 from nanoeval_cli._catalogue import RunInfo, find_run
-from nanoeval_cli._command import Parser
+from nanoeval_cli._command import RUN, json_option, subcommand
 from nanoeval_cli._output import bold, describe, write, write_json, write_table
 
 ERRORS_SHOWN = 10
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("show", "Show a run: what it was, its summary, its errors.")
-    parser.add_argument("run", nargs="?", help="run id or its beginning, run set, eval, or record")
-    parser.add_argument("--slowest", action="store_true", help="the tasks that run longest now")
-    parser.add_json()
-    asked = parser.parse_args(arguments)
-    run = find_run(asked.run)
-    slowest = list(_slowest(run)) if asked.slowest else []
-    errors = _errors(run)
-    if asked.json:
-        found = {**run.as_dict(), "errors_by_message": errors.most_common()}
-        write_json({**found, "slowest": slowest} if asked.slowest else found)
+@subcommand("show")
+@click.argument("run", required=False, type=RUN)
+@click.option("--all", "show_all", is_flag=True, help="The whole summary.")
+@click.option("--slowest", is_flag=True, help="The tasks that run longest now.")
+@json_option
+def command(run: str | None, show_all: bool, slowest: bool, as_json: bool) -> int:
+    """Show a run: what it was, its result, its errors."""
+    found = find_run(run)
+    running = list(_slowest(found)) if slowest else []
+    errors = _errors(found)
+    if as_json:
+        shown = {**found.as_dict(), "errors_by_message": errors.most_common()}
+        write_json({**shown, "slowest": running} if slowest else shown)
         return 0
-    _show_run(run)
-    if run.summary:
-        write(bold("\nsummary") + (" (partial)" if run.summary.get("partial") else ""))
-        hidden = ("run_id", "run_set_id", "partial")
-        for line in describe({k: v for k, v in run.summary.items() if k not in hidden}, "  "):
-            write(line)
+    _show_run(found)
+    if found.summary:
+        write(bold("\nsummary") + (" (partial)" if found.summary.get("partial") else ""))
+        if show_all:
+            hidden = ("run_id", "run_set_id", "partial")
+            shown = {k: v for k, v in found.summary.items() if k not in hidden}
+            for line in describe(shown, "  "):
+                write(line)
+        else:
+            rows = metric_rows(found.summary)
+            write_table(("  metric", "value", "95 % interval"), [[f"  {m}", *r] for m, *r in rows])
+            replies = problems(found.summary)
+            if replies:
+                write("  replies: " + ", ".join(f"{n:,} {what}" for what, n in replies.items()))
+            write(f"  all of it: nanoeval show {found.run_id} --all")
     if errors:
         write(bold("\nerrors"))
-        rows = [[f"{n:,}", text] for text, n in errors.most_common(ERRORS_SHOWN)]
-        write_table(("times", "message"), rows, right=("times",))
-    if asked.slowest:
+        lines = [[f"{n:,}", text] for text, n in errors.most_common(ERRORS_SHOWN)]
+        write_table(("times", "message"), lines, right=("times",))
+    if slowest:
         write(bold("\nslowest running tasks"))
-        rows = [[s["task"], f"{s['seconds']:.0f} s", s["where"], s["executor"]] for s in slowest]
+        rows = [[s["task"], f"{s['seconds']:.0f} s", s["where"], s["executor"]] for s in running]
         write_table(("task", "for", "at", "executor"), rows or [["none runs", "", "", ""]])
     return 0
 

@@ -66,4 +66,31 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
-__all__ = ["PREFERRED", "Headline", "headline"]
+def score_names(summary: Mapping[str, Any]) -> list[str]:
+    """Return the names of a summary's metrics, the headline first, none that repeats another.
+
+    `pass@k`, `pass^k` and `cons@k` are named for the largest k; counts and what stands beside a
+    metric (`_stderr`, `_ci95`, `_n`) are none.
+    """
+    first = headline(summary)
+    if first is None:
+        return []
+    names = [first.name]
+    largest: dict[str, int] = {}
+    for key, value in summary.items():
+        kind, k = _at_k(key)
+        if kind:
+            largest[kind] = max(largest.get(kind, 2), k)
+        elif key not in names and _looks_like_a_score(key, value) and math.isfinite(value):
+            names.append(key)
+    at_k = [f"{kind}{k}" for kind, k in largest.items() if f"{kind}{k}" in summary]
+    return [names[0], *at_k, *names[1:]]
+
+
+def _at_k(key: str) -> tuple[str, int]:
+    """`("pass@", 3)` of `pass@3`; an empty text and 0 of what is no such metric."""
+    for kind in ("pass@", "pass^", "cons@"):
+        if key.startswith(kind):
+            k = key.removeprefix(kind)
+            return (kind, int(k)) if k.isdigit() else (kind, 0)
+    return "", 0

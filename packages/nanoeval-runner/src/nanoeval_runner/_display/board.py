@@ -1,69 +1,69 @@
-"""One display for all runs of an event loop: collects what it shows, and shows it in time."""
+"""One display for all runs of an event loop: asks each run for its view, and shows it in time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import random
 import time
 import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from nanoeval_runner._display.final_table import final_table
-from nanoeval_runner._display.forecast import Work, seconds_left
-from nanoeval_runner._display.surfaces import Nowhere, Surface, choose_surface
-from nanoeval_runner._inspection import PORT_GAUGE
-from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.rows import EvalRow, ExecutorRow, TaskTimes
-
-if TYPE_CHECKING:
-    from nanoeval_runner._engine import Engine
-    from nanoeval_runner._progress import Progress
+from nanoeval_runner._display.surfaces import Nowhere, Surface, choose_surface, width_of, write_line
+from nanoeval_runner._display.view import View
+from nanoeval_runner.results import collected, results_table
 
 log = logging.getLogger("nanoeval.runner")
 
 FIRST_DELAY = 0.3
 """Seconds before anything is drawn: a run that is shorter only shows its table."""
 
-TIMES_SAMPLED = 800
-FORECAST_SECONDS = 2.0
-FORECAST_COST_FACTOR = 300
-"""A forecast is followed by this many times its own duration without one."""
+
+class Shown(Protocol):
+    """A run, as the display knows it."""
+
+    view: View
+
+    def update(self) -> None:
+        """Bring `view` up to date."""
 
 
 class Board:
     """The display of the runs that are going on together. Made by `boards.join`.
 
-    Every run's `Progress` calls `tick`; whichever comes first when it is time does the work for
-    all of them.
+    Every run calls `tick`; whichever comes first when it is time does the work for all of them.
     """
 
     def __init__(self, surface: Surface) -> None:
         self.surface = surface
-        self.members: list[Progress] = []
+        self.members: list[Shown] = []
         self._active = 0
         self._next = time.monotonic() + max(FIRST_DELAY, surface.interval)
-        self._next_forecast = 0.0
-        self._ticking = False
         self._was_shown = False
-        self._rng = random.Random(0)
 
-    def join(self, member: Progress) -> None:
+    def join(self, member: Shown) -> None:
         self.members.append(member)
         self._active += 1
 
     def leave(self) -> bool:
-        """One run is over. After the last, show the table; True then, and the board is used up."""
+        """One run is over. After the last, show the results; True then, and the board is used up."""
         self._active -= 1
         if self._active:
             return False
-        finished = [m.view for m in self.members if m.view.summary is not None]
+        finished = [m.view.result() for m in self.members if m.view.summary is not None]
+        audience = collected()
         try:
             self.surface.close()
-            for line in final_table(finished, self.surface.width) if finished else ():
-                self.surface.say(line)
+            if audience is not None:
+                audience.results += finished
+            if not finished or (audience is not None and not audience.is_shown):
+                return True
+            stream = audience.stream if audience is not None else None
+            width = self.surface.width if stream is None else width_of(stream)
+            for line in results_table(finished, width):
+                if stream is None:
+                    self.surface.say(line)
+                else:
+                    write_line(stream, line)
         except Exception as error:  # noqa: BLE001  reported; what was run is not lost for it
             self._give_up(error)
         return True
@@ -76,80 +76,31 @@ class Board:
     def seconds_to_next(self) -> float:
         return max(0.0, self._next - time.monotonic())
 
-    async def tick(self) -> None:
-        """Update and show, if it is time and nobody else is at it."""
-        if self._ticking or time.monotonic() < self._next:
+    def tick(self) -> None:
+        """Update and show, if it is time."""
+        if time.monotonic() < self._next:
             return
-        self._ticking = True
         try:
-            await self._update()
-            self.surface.show([member.view for member in self.members])
+            for member in self.members:
+                if member.view.state == "running":
+                    member.update()
+            self._show()
             self._was_shown = True
         except Exception as error:  # noqa: BLE001  reported; a display must not end a run
             self._give_up(error)
         finally:
-            self._ticking = False
             self._next = time.monotonic() + self.surface.interval
+
+    def _show(self) -> None:
+        self.surface.show([member.view for member in self.members])
 
     def show_last(self) -> None:
         """A view changed and its run ticks no more: show that, unless others go on ticking."""
         if self._active == 1 and self._was_shown and self.surface.is_redrawn:
             try:
-                self.surface.show([member.view for member in self.members])
+                self._show()
             except Exception as error:  # noqa: BLE001  reported; a display must not end a run
                 self._give_up(error)
-
-    async def _update(self) -> None:
-        by_engine: dict[Engine, list[Progress]] = {}
-        for member in self.members:
-            if member.view.state == "running":
-                by_engine.setdefault(member.engine, []).append(member)
-        is_due = time.monotonic() >= self._next_forecast
-        for engine, members in by_engine.items():
-            rows = {row.id: row for row in await engine.store.call(transactions.list_evals)}
-            gauges = gauges_of(await engine.store.call(transactions.list_executors))
-            for member in members:
-                member.view.gauges = gauges
-                await member.update(rows.get(member.run.eval_id))
-            if is_due:
-                await self._forecast(engine, members, rows)
-
-    async def _forecast(
-        self, engine: Engine, members: list[Progress], rows: dict[int, EvalRow]
-    ) -> None:
-        times = await engine.store.call(
-            transactions.sample_times, TIMES_SAMPLED, self._rng.getrandbits(63)
-        )
-        started = time.monotonic()
-        by_eval: dict[int, TaskTimes] = {t.eval_id: t for t in times}
-        for member in members:
-            row, sampled = rows.get(member.run.eval_id), by_eval.get(member.run.eval_id)
-            left = None
-            if row is not None and sampled is not None:
-                left = seconds_left(
-                    Work(
-                        finished=sampled.finished,
-                        ages=sampled.ages,
-                        done=row.done + row.failed,
-                        in_flight=row.leased,
-                        queued=row.queued,
-                        limit=row.concurrency,
-                    )
-                )
-            member.view.ends_at = None if left is None else time.monotonic() + left
-        now = time.monotonic()
-        self._next_forecast = now + max(FORECAST_SECONDS, FORECAST_COST_FACTOR * (now - started))
-
-
-def gauges_of(executors: Sequence[ExecutorRow]) -> dict[str, float]:
-    """What the running executors publish, such as a rate limit in force; the largest of each."""
-    gauges: dict[str, float] = {}
-    for row in executors:
-        if row.state == "running":
-            for name, value in json.loads(row.gauges).items():
-                gauges[name] = max(value, gauges.get(name, value))
-    gauges.pop(PORT_GAUGE, None)
-    return gauges
 
 
 class _Boards:
@@ -159,7 +110,7 @@ class _Boards:
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Board]
         self._by_loop = weakref.WeakKeyDictionary()
 
-    def join(self, member: Progress) -> Board:
+    def join(self, member: Shown) -> Board:
         loop = asyncio.get_running_loop()
         board = self._by_loop.get(loop)
         if board is None:

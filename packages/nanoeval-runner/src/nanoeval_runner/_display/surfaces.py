@@ -77,6 +77,9 @@ class Lines(Surface):
         for view in views:
             if view.state == "running":
                 self.say(view.line(now))
+                standstill = view.standstill(now)
+                if standstill:
+                    self.say(f"  {standstill}")
         self.interval = min(self.interval * 1.5, SELDOMEST_LINE_SECONDS)
 
     def say(self, text: str) -> None:
@@ -122,6 +125,14 @@ def write_line(stream: TextIO, text: str) -> None:
     """Write and flush, in whatever encoding `stream` has."""
     stream.write(encodable(text, getattr(stream, "encoding", None)) + "\n")
     stream.flush()
+
+
+def width_of(stream: TextIO) -> int | None:
+    """How many columns a terminal has; None for what is no terminal."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def choose_surface() -> Surface:

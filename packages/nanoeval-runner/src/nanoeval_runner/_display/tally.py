@@ -13,6 +13,8 @@ from nanoeval_core.eval import Eval, RunningSummary
 
 log = logging.getLogger("nanoeval.runner")
 
+MOST_KINDS = 200
+MOST_WORDS = 300
 AT_A_TIME = 20_000
 """Results looked at in one go, so that catching up never holds up the event loop for long."""
 
@@ -36,7 +38,7 @@ class Tally:
         stop = len(results) if all_of_them else min(len(results), self._seen + AT_A_TIME)
         for task, result in results[self._seen : stop]:
             if isinstance(result, RolloutSystemError):
-                self.errors[type(result).__name__] += 1
+                self.errors[error_words(result, self.errors)] += 1
             if not self._failed:
                 self._add(task, result)
         self._seen = stop
@@ -91,6 +93,13 @@ class Tally:
             "accuracy_ci95": [estimate.low, estimate.high],
             "accuracy_n": estimate.n,
         }
+
+
+def error_words(error: BaseException, known: Mapping[str, int]) -> str:
+    """An error in its own words, in a line; by its type alone once there are too many kinds."""
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    words = f"{kind}: {text[:MOST_WORDS]}" if text else kind
+    return words if words in known or len(known) < MOST_KINDS else kind
 
 
 def _is_close(value: Any, mean: float) -> bool:

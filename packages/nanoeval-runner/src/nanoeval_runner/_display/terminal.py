@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nanoeval_runner._display.surfaces import Surface, write_line
+from nanoeval_runner._display.surfaces import Surface, width_of, write_line
 from nanoeval_runner._display.view import View
 
 if TYPE_CHECKING:
@@ -43,10 +42,7 @@ class Terminal(Surface):
 
     @property
     def width(self) -> int | None:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or None
-        except (OSError, ValueError):  # drawn by NANOEVAL_PROGRESS=live, on what is no terminal
-            return None
+        return width_of(self._stream)
 
     def show(self, views: Sequence[View]) -> None:
         live, console = self._started()
@@ -143,7 +139,9 @@ def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
     for view in shown:
         yield _first_line(view, width, name_width, now)
         if 2 * len(shown) + bool(left_out) <= room:
-            details = Text("  " + " · ".join(view.details()), style="dim", no_wrap=True)
+            standstill = view.standstill(now)
+            behind = [standstill] if standstill else view.details()
+            details = Text("  " + " · ".join(behind), style="dim", no_wrap=True)
             details.truncate(width - 1, overflow="ellipsis")
             yield details
     if left_out:

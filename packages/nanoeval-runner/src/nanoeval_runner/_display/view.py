@@ -13,9 +13,13 @@ from nanoeval_runner.formats import (
     format_score,
     format_seconds,
 )
+from nanoeval_runner.results import Result
 
 RATE_WINDOW = 20.0
 """Seconds over which the rate is measured."""
+STANDSTILL_SECONDS = 5.0
+"""Seconds without a finished task after which the display says why; it draws at least as often."""
+LONG_SECONDS = 30.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -26,10 +30,13 @@ class View:
         eval_name: its name.
         model: the model's, when known.
         state: `running`, `summing up`, `done`, `stopped` or `failed`.
-        ends_at: the monotonic time at which it is expected to be over.
         score: `accuracy` and `accuracy_stderr`, or whatever else a summary holds.
         postfix: what `Eval.update_progress` asked to show.
-        gauges: what executors publish, such as an endpoint's limit in force.
+        errors: how many tasks each error cost, in its own words.
+        gauges: what executors publish: numbers such as an endpoint's limit in force, and texts that
+            say why nothing moves.
+        longest: the tasks that have been running longest, with their seconds.
+        doing: what the run does while no task can run.
         record: where the record is, a path or a URL.
         summary: the final one.
     """
@@ -45,17 +52,21 @@ class View:
     tokens: int = 0
     cost: float = 0.0
     elapsed: float = 0.0
-    ends_at: float | None = None
     score: dict[str, Any] | None = None
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
     postfix: dict[str, str] = dataclasses.field(default_factory=dict)
-    gauges: dict[str, float] = dataclasses.field(default_factory=dict)
+    gauges: dict[str, float | str] = dataclasses.field(default_factory=dict)
+    longest: list[tuple[str, float]] = dataclasses.field(default_factory=list)
+    doing: str = ""
     record: str | None = None
     summary: dict[str, Any] | None = None
+    _moved_at: float | None = None
     _marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)
 
     def mark(self, now: float) -> None:
-        """Note how far it is, for the rate."""
+        """Note how far it is, for the rate and for when it last moved."""
+        if self._moved_at is None or not self._marks or self._marks[-1][1] != self.done:
+            self._moved_at = now
         self._marks.append((now, self.done))
         while len(self._marks) > 2 and self._marks[1][0] < now - RATE_WINDOW:
             self._marks.popleft()
@@ -91,12 +102,8 @@ class View:
         rate = self.rate
         if rate:
             found.append(format_rate(rate))
-        if self.ends_at is not None:
-            left = self.ends_at - (time.monotonic() if now is None else now)
-            if left <= 0 and rate:  # it took longer than was thought, and that is not yet known
-                left = (self.total - self.done) / rate
-            if left > 0 or self.done >= self.total:
-                found.append(f"ETA {format_seconds(max(0.0, left))}")
+        if rate and self.done < self.total:
+            found.append(f"ETA {format_seconds((self.total - self.done) / rate)}")
         return found
 
     def running_score(self) -> str:
@@ -114,7 +121,14 @@ class View:
         if self.state == "running":
             limit = "" if self.limit is None else f" of {self.limit:,}"
             found.append(f"{self.in_flight:,}{limit} in flight")
-            found += [f"{k.replace('_', ' ')} {v:g}" for k, v in sorted(self.gauges.items())]
+            found += [
+                f"{name.replace('_', ' ')} {value:g}"
+                for name, value in sorted(self.gauges.items())
+                if not isinstance(value, str)
+            ]
+            if self.longest and self.longest[0][1] >= LONG_SECONDS:
+                name, seconds = self.longest[0]
+                found.append(f"longest running {name}, {format_seconds(seconds)}")
         if self.retries:
             found.append(f"{self.retries:,} retries" if self.retries > 1 else "1 retry")
         found.append(self.error_text())
@@ -129,8 +143,45 @@ class View:
         total = self.errors.total()
         if not total:
             return ""
-        kinds = ", ".join(f"{kind} {number}" for kind, number in self.errors.most_common(3))
+        by_type: Counter[str] = Counter()
+        for words, number in self.errors.items():
+            by_type[words.partition(":")[0]] += number
+        kinds = ", ".join(f"{kind} {number}" for kind, number in by_type.most_common(3))
         return f"{total:,} error{'s' * (total > 1)} ({kinds})"
+
+    def standstill(self, now: float | None = None) -> str:
+        """Why nothing has moved for `STANDSTILL_SECONDS`, as far as it is known; else empty."""
+        now = time.monotonic() if now is None else now
+        if self.state != "running" or self._moved_at is None:
+            return ""
+        stood = now - self._moved_at
+        if stood < STANDSTILL_SECONDS or self.done >= self.total > 0:
+            return ""
+        reasons = [self.doing] if self.doing else []
+        reasons += [value for value in self.gauges.values() if isinstance(value, str) and value]
+        if not reasons and self.longest:
+            name, seconds = self.longest[0]
+            reasons = [f"{self.in_flight:,} in flight, {name} for {format_seconds(seconds)}"]
+        return f"nothing finished for {format_seconds(stood)}: {'; '.join(reasons)}" * bool(reasons)
+
+    def result(self) -> Result:
+        """What is known of the run at its end."""
+        summary = self.summary or {}
+        return Result(
+            eval=self.eval_name,
+            model=self.model or "",
+            run_id=str(summary.get("run_id") or ""),
+            state="stopped" if summary.get("partial") else self.state,
+            done=self.done,
+            total=self.total,
+            seconds=self.elapsed,
+            tokens=self.tokens,
+            cost=self.cost,
+            retries=self.retries,
+            errors=dict(self.errors),
+            summary=summary,
+            record=self.record,
+        )
 
     def line(self, now: float | None = None) -> str:
         """All of it in one line, as a log shows it."""

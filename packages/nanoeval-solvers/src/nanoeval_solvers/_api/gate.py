@@ -45,7 +45,7 @@ class Gate:
         per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         guessed_tokens: float = 1000.0,
-        gauges: MutableMapping[str, float] | None = None,
+        gauges: MutableMapping[str, float | str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._meeting = meeting
@@ -55,7 +55,7 @@ class Gate:
         self._per_minute = per_minute
         self._tokens_per_minute = tokens_per_minute
         self._guessed_tokens = guessed_tokens
-        self._gauges = gauges if gauges is not None else {}
+        self._gauges: MutableMapping[str, float | str] = {} if gauges is None else gauges
         self._clock = clock
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()

@@ -1,0 +1,50 @@
+"""The words for states and verdicts: the same in the terminal, on pages and in records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+RunState = Literal["queued", "running", "done", "stopped", "died", "failed"]
+"""What a run is. `stopped`: a person or a budget ended it; `failed`: an exception did; `died`: it is
+unfinished, and no process runs it."""
+
+Verdict = Literal[
+    "right", "wrong", "partly right", "unparsable", "refused", "error", "lost", "no match"
+]
+"""What an attempt came to. `error`: it failed and was retried; `lost`: it was the last one, so its
+task has no score; `no match`: it ended well, and its eval records no match."""
+
+
+def run_state(stored: str, *, is_running: bool) -> RunState:
+    """Return the state of a run that its state file calls `stored`.
+
+    Args:
+        stored: the state in the file.
+        is_running: whether a process runs the run set now.
+    """
+    if stored in ("queued", "running"):
+        if not is_running:
+            return "died"
+        return "queued" if stored == "queued" else "running"
+    return "done" if stored == "done" else "stopped" if stored == "stopped" else "failed"
+
+
+def verdict(match: Mapping[str, Any] | None, *, errors: int = 0, is_last: bool = True) -> Verdict:
+    """Return what an attempt came to.
+
+    Args:
+        match: the data of its match event; None without one.
+        errors: how many errors it recorded.
+        is_last: whether no retry follows it.
+    """
+    if match is None:
+        return "no match" if not errors else "lost" if is_last else "error"
+    if match.get("unparsable"):
+        return "unparsable"
+    if match.get("refused"):
+        return "refused"
+    score = match.get("score", match.get("correct"))
+    if not isinstance(score, (bool, int, float)):
+        return "no match"
+    return "right" if score == 1 else "wrong" if score == 0 else "partly right"

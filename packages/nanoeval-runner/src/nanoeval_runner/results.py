@@ -1,0 +1,240 @@
+"""What a finished run says: its result as a short table, and the exit code that follows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TextIO
+
+from nanoeval_core.metrics.headline import headline, score_names
+
+from nanoeval_runner.formats import format_count, format_score, format_seconds
+from nanoeval_runner.resume_command import nanoeval_command
+from nanoeval_runner.text_table import fitted_table, format_table
+
+LINES = 15
+"""As many lines as the result of one run has at most."""
+ERROR_WIDTH = 160
+_METRICS_SHOWN = 8
+_COUNTED = ("unparsable", "refused", "grader_error", "timed_out")
+_PROBLEMS = {"context_length": "over the context length", "timed_out": "timed out"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What is known of one run at its end.
+
+    Attributes:
+        state: `done`, or why it is not: `stopped`, `failed`, `died`.
+        done: tasks with a result, lost ones among them.
+        errors: how many tasks each error cost, in its own words.
+        summary: what `Eval.get_full_summary` gave, partial where the run was stopped.
+        record: where the record is, a path or a URL.
+    """
+
+    eval: str
+    model: str = ""
+    run_id: str = ""
+    state: str = "done"
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    cost: float = 0.0
+    retries: int = 0
+    errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    record: str | None = None
+
+    @property
+    def lost(self) -> int:
+        """Tasks whose last attempt ended in a system error: they have no score."""
+        return sum(self.errors.values())
+
+    @property
+    def measured(self) -> int:
+        """Tasks that have a score."""
+        return self.done - self.lost
+
+    @property
+    def name(self) -> str:
+        return f"{self.eval} · {self.model}" if self.model else self.eval
+
+
+def result_lines(result: Result, width: int | None = None) -> list[str]:
+    """Return the result of one run: its metrics, what went wrong, what it took, what is next."""
+    state = "" if result.state == "done" else f"  {result.state}"
+    end = [*_problem_lines(result), _cost_line(result)]
+    if result.record:
+        end.append(f"record: {result.record}")
+    if result.run_id:
+        end.append(f"next: {_next_command(result)}")
+    if result.lost:
+        end.append(_lost_line(result))
+    metrics = metric_rows(result.summary) if result.measured else []
+    room = max(1, LINES - len(end) - 3)
+    more = [f"and {len(metrics) - room} more"] if len(metrics) > room + 1 else []
+    rows = metrics[:room] if more else metrics
+    header = ("metric", "value", "95 % interval")
+    table = fitted_table(header, rows, right=frozenset(header[1:]), width=width) if rows else []
+    return [f"{result.name}{state}", *table, *more, *end]
+
+
+def metric_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Return name, value ± error and interval of a summary's metrics, then of its groups."""
+    rows = [_metric_row(summary, name) for name in score_names(summary)]
+    groups = summary.get("by")
+    for column, values in (groups if isinstance(groups, Mapping) else {}).items():
+        for value, metrics in (values if isinstance(values, Mapping) else {}).items():
+            found = headline(metrics) if isinstance(metrics, Mapping) else None
+            if found is not None:
+                rows.append(_metric_row(metrics, found.name, f"{column}={value}"))
+    return rows
+
+
+def _metric_row(summary: Mapping[str, Any], name: str, label: str = "") -> list[str]:
+    found = headline(summary, name)
+    assert found is not None  # noqa: S101  `name` is the name of a number
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f"{format_score(found.low)} – {format_score(found.high)}"
+    return [label or name, format_score(found.value, found.stderr), interval]
+
+
+def _cost_line(result: Result) -> str:
+    parts = [f"{result.done:,}/{result.total:,} tasks in {format_seconds(result.seconds)}"]
+    if result.retries:
+        parts.append(f"{format_count(result.retries)} retries" if result.retries > 1 else "1 retry")
+    if result.tokens:
+        parts.append(f"{format_count(result.tokens)} tokens")
+    if result.cost:
+        parts.append(f"cost {result.cost:.4g}")
+    return " · ".join(parts)
+
+
+def problems(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Return what went wrong with replies, by a word each, where it is not 0."""
+    counts = summary.get("counts")
+    found = {name: counts.get(name, 0) for name in _COUNTED} if isinstance(counts, dict) else {}
+    for name, value in summary.items():
+        what = name.removeprefix("num_")
+        if what not in (name, "tasks", "attempts", "tied"):
+            found.setdefault(what, value)
+    return {
+        _PROBLEMS.get(name, name.replace("_", " ")): number
+        for name, number in found.items()
+        if isinstance(number, int) and number > 0
+    }
+
+
+def _problem_lines(result: Result) -> list[str]:
+    found = problems(result.summary)
+    if not found:
+        return []
+    return ["replies: " + ", ".join(f"{number:,} {what}" for what, number in found.items())]
+
+
+def _lost_line(result: Result) -> str:
+    what = "1 task lost" if result.lost == 1 else f"{result.lost:,} tasks lost"
+    if result.measured:
+        what += f": the score is of {result.measured:,}"
+    else:
+        what += ": nothing was measured"
+    text, number = max(result.errors.items(), key=lambda item: item[1])
+    often = f" ({number:,} times)" if number > 1 else ""
+    return f"{what}; {text[:ERROR_WIDTH]}{often}"
+
+
+def _next_command(result: Result) -> str:
+    command = f"{nanoeval_command()} samples {result.run_id}"
+    if result.record is None:
+        return f"{nanoeval_command()} show {result.run_id}"
+    return f"{command} --errors" if result.lost else f"{command} --wrong"
+
+
+NUMBERS = ("score", "95 % interval", "done", "lost", "retries", "time", "tokens", "cost")
+_HEADER = ("eval", "model", "", *NUMBERS)
+
+
+def results_table(results: Sequence[Result], width: int | None = None) -> list[str]:
+    """Return the results of runs that went on together: one as it is, several a row each."""
+    if len(results) == 1:
+        return result_lines(results[0], width)
+    shown = list(results) if len(results) < LINES else list(results[: LINES - 2])
+    lines = fitted_table(_HEADER, [_row(one) for one in shown], right=frozenset(NUMBERS), width=width)
+    if len(shown) < len(results):
+        more = len(results) - len(shown)
+        lines.append(f"and {more} more: {nanoeval_command()} ls -n {len(results)}")
+    else:
+        lines.append(f"next: {nanoeval_command()} ls -n {len(results)}")
+    return lines
+
+
+def _row(result: Result) -> list[str]:
+    found = headline(result.summary) if result.measured else None  # of nothing, it is no score
+    score = interval = ""
+    if found is not None:
+        name = "" if found.name in ("accuracy", "score") else f"{found.name} "
+        _, value, interval = _metric_row(result.summary, found.name)
+        score = name + value
+    return [
+        result.eval,
+        result.model,
+        "" if result.state == "done" else result.state,
+        score,
+        interval,
+        f"{result.done:,}/{result.total:,}",
+        format_count(result.lost) if result.lost else "",
+        format_count(result.retries) if result.retries else "",
+        format_seconds(result.seconds),
+        format_count(result.tokens) if result.tokens else "",
+        f"{result.cost:.4g}" if result.cost else "",
+    ]
+
+
+# --- what a program does with the results of its runs
+
+
+@dataclasses.dataclass(slots=True)
+class Collected:
+    """The results of the runs of a program.
+
+    Attributes:
+        stream: where their tables go; None for where progress is shown.
+        is_shown: whether there are tables at all.
+        results: in the order in which the runs ended.
+    """
+
+    stream: TextIO | None = None
+    is_shown: bool = True
+    results: list[Result] = dataclasses.field(default_factory=list)
+
+    def exit_code(self, lost_share: float | None = None) -> int:
+        """Return 1 if a run measured nothing, or lost more than this share of its tasks; else 0."""
+        for one in self.results:
+            if one.done and not one.measured:
+                return 1
+            if lost_share is not None and one.lost > lost_share * one.done:
+                return 1
+        return 0
+
+
+_collected: ContextVar[Collected | None] = ContextVar("nanoeval_results", default=None)
+
+
+@contextlib.contextmanager
+def collecting(stream: TextIO | None = None, *, is_shown: bool = True) -> Iterator[Collected]:
+    """Collect the results of the runs of the block, and say where they are shown."""
+    found = Collected(stream, is_shown)
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
+def collected() -> Collected | None:
+    """Return what collects the results of the calling code's runs; None where nobody does."""
+    return _collected.get()
