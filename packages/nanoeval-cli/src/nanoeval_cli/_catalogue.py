@@ -84,7 +84,7 @@ class RunInfo:
         }
 
 
-def all_runs() -> tuple[list[RunInfo], list[StateError]]:
+def all_runs(newest: int | None = None) -> tuple[list[RunInfo], list[StateError]]:
     """Every run, newest first, and what is wrong with state files that cannot be read."""
     problems: list[StateError] = []
     runs: dict[str, RunInfo] = {}
@@ -158,7 +158,7 @@ def _of_record(outline: Outline) -> RunInfo:
         run_set_id=started.run_set_id or "",
         eval=started.eval_name or outline.path.stem,
         model=(started.model or "").replace("unknown", ""),
-        state="done" if outline.final_report is not None else "unfinished",
+        state="done" if outline.final_report is not None else "died",
         created_at=created,
         seconds=max(0.0, outline.modified_at - created),
         done=total if outline.final_report is not None else None,

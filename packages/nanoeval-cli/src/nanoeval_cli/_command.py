@@ -117,11 +117,31 @@ class Command(click.Command):
                 raise ConfigError(f"argument {word!r}: write it as name=value")
             else:
                 words.append(word)
+        self._check_positional(ctx, words)
         return words, fields
 
-    def _check_name(
-        self, ctx: click.Context, name: str, options: dict[str, click.Option]
-    ) -> None:
+    def _check_positional(self, ctx: click.Context, words: Sequence[str]) -> None:
+        """Refuse `n 5` where `n=5` was meant."""
+        arguments = [one for one in self.get_params(ctx) if isinstance(one, click.Argument)]
+        if not self.takes_fields or any(one.nargs != 1 for one in arguments):
+            return
+        options = self._options(ctx)
+        positional, is_value = [], False
+        for word in words:
+            if word.startswith("-"):
+                option = options.get(word)
+                is_value = option is not None and not option.is_flag
+            elif is_value:
+                is_value = False
+            else:
+                positional.append(word)
+        if len(positional) > len(arguments):
+            raise ConfigError(
+                f"argument {positional[len(arguments)]!r}: write it as name=value, without spaces, "
+                "or --name value"
+            )
+
+    def _check_name(self, ctx: click.Context, name: str, options: dict[str, click.Option]) -> None:
         """Refuse a name that no eval has: a mistyped option, or any where there is no eval."""
         near = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
         if not self.takes_fields or (name.startswith("--") and near):
@@ -172,50 +192,34 @@ def json_option(function: Callable[..., int]) -> Callable[..., int]:
 def budget_options(function: Callable[..., int]) -> Callable[..., int]:
     for name, kind, text in (
         ("--budget-cost", float, "Stop, resumably, once this much is spent."),
-        ("--budget-tokens", POSITIVE, "Stop, resumably, after this many tokens."),
+        ("--budget-tokens", positive, "Stop, resumably, after this many tokens."),
     ):
         function = click.option(name, type=kind, metavar="N", help=text)(function)
     return function
 
 
-class Positive(click.ParamType):
-    """A whole number from 1 on."""
-
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        try:
-            number = int(str(value).replace("_", ""))
-        except ValueError:
-            number = 0
-        if number <= 0:
-            self.fail(f"{value!r} is no positive number", param, ctx)
-        return number
+def positive(text: str | int) -> int:
+    """Read a whole number from 1 on: a click type."""
+    try:
+        number = int(str(text).replace("_", ""))
+    except ValueError:
+        number = 0
+    if number <= 0:
+        raise ConfigError(f"{text!r} is no positive number")
+    return number
 
 
-POSITIVE = Positive()
+def complete_run(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The ids of the newest runs and run sets that begin like this."""
+    from nanoeval_cli._catalogue import all_runs  # noqa: PLC0415  when completing only
 
-
-class RunName(click.ParamType):
-    """A run: its id or the beginning of it, run set, eval, `last`, or its record's path."""
-
-    name = "run"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from nanoeval_cli._catalogue import all_runs  # noqa: PLC0415  when completing only
-
-        runs = all_runs(newest=50)[0]
-        found = {run.run_id: f"{run.eval} {run.model}".strip() for run in runs}
-        found |= {run.run_set_id: run.eval for run in runs if run.state_file is not None}
-        return [
-            CompletionItem(name, help=text)
-            for name, text in found.items()
-            if name.startswith(incomplete)
-        ]
-
-
-RUN = RunName()
+    runs = all_runs(newest=50)[0]
+    found = {run.run_id: f"{run.eval} {run.model}".strip() for run in runs}
+    found |= {run.run_set_id: run.eval for run in runs if run.state_file is not None}
+    return [
+        CompletionItem(name, help=text)
+        for name, text in found.items()
+        if name.startswith(incomplete)
+    ]

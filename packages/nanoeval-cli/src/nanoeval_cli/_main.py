@@ -111,7 +111,10 @@ cli = Commands(
     context_settings={"help_option_names": ["-h", "--help"]},
     params=[
         click.Option(
-            ["-V", "--version"], is_flag=True, is_eager=True, expose_value=False,
+            ["-V", "--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
             callback=_show_version,
         )
     ],
@@ -163,8 +166,8 @@ def _told(error: click.UsageError) -> str:
     """What click found wrong, and where the options are listed."""
     text = error.message
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        named = error.param.opts[-1] if error.param.param_type_name == "option" else error.param.name
-        text = f"required: {named}"
+        is_option = error.param.param_type_name == "option"
+        text = f"required: {error.param.opts[-1] if is_option else error.param.human_readable_name}"
     elif isinstance(error, click.BadParameter):
         text = error.format_message()
     where = error.ctx.command_path if error.ctx is not None else "nanoeval"

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from nanoeval_core.errors import BudgetExceeded, ConfigError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.usage import Usage
 from nanoeval_runner import run
-from nanoeval_runner.arguments import describe_arguments
+from nanoeval_runner.arguments import describe_arguments, model_in
 from nanoeval_runner.setup import describe
 from nanoeval_runner.state_files import backups, read_state_file, state_file
 
-from nanoeval_cli._targets import find_eval_class, make_spec
+from nanoeval_cli._targets import EvalClass, arguments_of, find_eval_class, make_spec
 
 LEDGER = "sweep.json"
 
@@ -82,22 +82,29 @@ def split_values(text: str) -> list[str]:
     return parts
 
 
-def make_cells(targets: Sequence[str], arguments: Sequence[str]) -> list[Cell]:
-    """The cells of `targets` × the values in `arguments`.
+def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:
+    """Make the cells of `targets` × the values in `given`, in the order of the arguments.
+
+    An argument that only some of the evals have is theirs alone.
 
     Raises:
-        ConfigError: an argument is no `name=value`, is refused by an eval, or two cells are equal.
+        ConfigError: an argument is refused by an eval, no eval has it, or two cells are equal.
     """
-    axes: list[list[tuple[str, str]]] = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals:
-            raise ConfigError(f"argument {argument!r}: write it as name=value or name=a,b,c")
-        if name == "runner.run_set_id":
-            raise ConfigError(f"{argument}: a sweep names its run sets itself; --name names it")
-        axes.append([(name, one) for one in split_values(value)])
-    varying = [axis[0][0] for axis in axes if len(axis) > 1]
-    cells = list(_cells(targets, axes, varying))
+    if "runner.run_set_id" in given:
+        raise ConfigError(
+            f"runner.run_set_id={given['runner.run_set_id']}: a sweep names its run sets itself; "
+            "--name names it"
+        )
+    axes = {name: split_values(value) for name, value in given.items()}
+    varying = [name for name, values in axes.items() if len(values) > 1]
+    classes = {target: find_eval_class(target) for target in targets}
+    taken = {target: _taken_by(one, given) for target, one in classes.items()}
+    cells: list[Cell] = []
+    for target, eval_class in classes.items():
+        unknown = [name for name in axes if not any(name in names for names in taken.values())]
+        own = {n: values for n, values in axes.items() if n in taken[target] or n in unknown}
+        choices = itertools.product(*([(n, v) for v in values] for n, values in own.items()))
+        cells += [_cell(eval_class, dict(chosen), varying) for chosen in choices]
     places = Counter((cell.eval, cell.label) for cell in cells)
     for cell in cells:
         if places[cell.eval, cell.label] > 1:  # evals of one name: their classes tell them apart
@@ -113,30 +120,38 @@ def make_cells(targets: Sequence[str], arguments: Sequence[str]) -> list[Cell]:
     return cells
 
 
-def _cells(
-    targets: Sequence[str], axes: list[list[tuple[str, str]]], varying: list[str]
-) -> Iterator[Cell]:
-    for target in targets:
-        eval_class = find_eval_class(target)
-        for chosen in itertools.product(*axes):
-            arguments = [f"{name}={value}" for name, value in chosen]
-            spec = make_spec(eval_class, arguments)
-            named = [(name, value) for name, value in chosen if name in varying]
-            label = ", ".join(_label(name, value, varying) for name, value in named)
-            if label and spec.runner.model_name is None:
-                runner = chz.replace(spec.runner, model_name=label)
-                spec = chz.replace(spec, runner=runner)
-            yield Cell(spec.eval.get_name(), label, arguments, spec, _key(spec))
+def _taken_by(eval_class: EvalClass, given: Mapping[str, str]) -> set[str]:
+    """Those of the arguments `given` that the eval has, whatever their values are."""
+    first = {name: split_values(value)[0] for name, value in given.items()}
+    known = arguments_of(eval_class, first)
+    return {
+        name for name in given if known.knows(name) or (name == "model" and known.knows("solver"))
+    }
 
 
-def _label(name: str, value: str, varying: list[str]) -> str:
+def _cell(eval_class: EvalClass, chosen: Mapping[str, str], varying: Sequence[str]) -> Cell:
+    spec = make_spec(eval_class, chosen)
+    named = [(name, value) for name, value in chosen.items() if name in varying]
+    label = ", ".join(_label(name, value, varying) for name, value in named)
+    if label and spec.runner.model_name is None:
+        model = model_in(describe_arguments(spec.eval))
+        says_model = any(name.rpartition(".")[2] in ("model", "solver") for name, _ in named)
+        name = label if model is None or says_model else f"{model}, {label}"
+        spec = chz.replace(spec, runner=chz.replace(spec.runner, model_name=name))
+    arguments = [f"{name}={value}" for name, value in chosen.items()]
+    runner = [f"{name}={value}" for name, value in named if name.startswith("runner.")]
+    return Cell(spec.eval.get_name(), label, arguments, spec, _key(spec, runner))
+
+
+def _label(name: str, value: str, varying: Sequence[str]) -> str:
     """A choice in a few words: a model's name says enough where only models vary."""
     last = name.rpartition(".")[2]
     return value if len(varying) == 1 and last == "model" else f"{last}={value}"
 
 
-def _key(spec: EvalSpec) -> str:
-    what = f"{describe_arguments(spec.eval)}\n{spec.runner.n_tasks}"
+def _key(spec: EvalSpec, runner: Sequence[str]) -> str:
+    """What determines a cell's result, and the varied arguments of the runner."""
+    what = "\n".join([describe_arguments(spec.eval), str(spec.runner.n_tasks), *runner])
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
@@ -158,7 +173,7 @@ class Ledger:
                 self._cells = json.loads(self._path.read_text("utf-8"))["cells"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ConfigError(
-                    f"{self._path} is damaged ({error}): remove it to run the sweep anew"
+                    f"{self._path} is damaged ({error}): remove it to run the whole sweep"
                 ) from error
 
     def summary_of(self, key: str) -> dict[str, Any] | None:

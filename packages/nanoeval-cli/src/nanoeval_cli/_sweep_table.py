@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nanoeval_core.metrics.headline import Headline, headline
 from nanoeval_runner.formats import format_count, format_score
-from nanoeval_runner.text_table import fitted_table
+from nanoeval_runner.text_table import fitted_table, format_table, text_width
 
 from nanoeval_cli._sweep import Cell
 
@@ -46,7 +46,15 @@ class SweepTable:
     def text(self, emphasise: Callable[[str], str], width: int | None = None) -> list[str]:
         """The lines of the table for a terminal of so many columns; None for any number."""
         header = ["eval", *(label or "score" for label in self._labels)]
-        return fitted_table(header, self.rows(emphasise), right=frozenset(header[1:]), width=width)
+        rows = self.rows(emphasise)
+        lines = format_table(header, rows, right=frozenset(header[1:]))
+        if width is None or max(map(text_width, lines)) <= width:
+            return lines
+        # Wider than the screen: it is turned, choices are rows.
+        turned = [list(row) for row in zip(header, *rows, strict=True)]
+        turned[0][0] = "choice"
+        right = frozenset(turned[0][1:])
+        return fitted_table(turned[0], turned[1:], right=right, width=width)
 
     def markdown(self) -> str:
         header = ["eval", *(label or "score" for label in self._labels)]

@@ -224,16 +224,24 @@ def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, st
         return found
     if "model" in found and "model" not in fields:
         found["solver.model"] = found.pop("model")
-    is_abstract = inspect.isabstract(get_origin(fields["solver"].x_type) or fields["solver"].x_type)
+    read = fields["solver"].meta_factory
+    default = read.unspecified_factory() if read is not None else None
+    is_abstract = inspect.isabstract(get_origin(default) or default)
     needs_one = is_abstract and any(name.startswith("solver.") for name in found)
     if "solver" not in found and ("model" in given or needs_one):
         asking = [
-            one for one in concrete_subclasses(fields["solver"].x_type)
+            one
+            for one in concrete_subclasses(fields["solver"].x_type)
             if one.__module__ in SHIPPED_SOLVERS and one.__name__.startswith("OpenAIAPI")
         ]
         if asking:
             found["solver"] = f"{asking[0].__module__}:{asking[0].__name__}"
     return found
+
+
+def arguments_of(eval_class: EvalClass, given: Mapping[str, str]) -> Arguments:
+    """The arguments that an eval has once those in `given` are known."""
+    return Arguments(spec_of(eval_class), with_solver(eval_class, given), "eval")
 
 
 def field_names(target: str) -> set[str]:
@@ -285,19 +293,15 @@ def complete_argument(
     target: str, given: Mapping[str, str], incomplete: str
 ) -> list[CompletionItem]:
     """The arguments of an eval that begin like this, or the classes that one may name."""
-    eval_class = find_eval_class(target)
-    full = {
-        name if name.startswith("runner.") else f"eval.{name}": value
-        for name, value in with_solver(eval_class, given).items()
-    }
-    arguments = Arguments(spec_of(eval_class), full, "eval")
+    arguments = arguments_of(find_eval_class(target), given)
     names = {arguments.short(path): one for path, one in arguments.known.items()}
     name, equals, _ = incomplete.partition("=")
     if equals and name in names:
         values = [one.__name__ for one in concrete_subclasses(names[name].type)]
         values += ["True", "False"] if names[name].type is bool else []
         return [
-            CompletionItem(f"{name}={one}") for one in values
+            CompletionItem(f"{name}={one}")
+            for one in values
             if f"{name}={one}".startswith(incomplete)
         ]
     return [

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 RunState = Literal["queued", "running", "done", "stopped", "died", "failed"]
-"""What a run is. `stopped`: a person or a budget ended it; `failed`: an exception did; `died`: it is
-unfinished, and no process runs it."""
+"""What a run is. `stopped`: a person or a budget ended it; `failed`: an exception did; `died`: it
+is unfinished, and no process runs it."""
 
 Verdict = Literal[
     "right", "wrong", "partly right", "unparsable", "refused", "error", "lost", "no match"

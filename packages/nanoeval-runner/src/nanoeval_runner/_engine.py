@@ -41,6 +41,7 @@ from nanoeval_runner._queue.transactions import silent_executors
 from nanoeval_runner._recording import RecordingSource
 from nanoeval_runner._signals import SignalGuard, say
 from nanoeval_runner._task_group import task_group
+from nanoeval_runner.resume_command import resume_command
 from nanoeval_runner.run_log import RunLog
 
 log = logging.getLogger("nanoeval.runner")
@@ -418,7 +419,7 @@ class Engine:
 
     def resume_hint(self) -> str:
         """The command that goes on with this run set."""
-        return f"To resume: python -m nanoeval.bin.resume run_set_id={self.run_set_id}"
+        return f"To resume: {resume_command(self.run_set_id)}"
 
     def interruption_message(self) -> str:
         """What to tell when a signal ends everything at once."""

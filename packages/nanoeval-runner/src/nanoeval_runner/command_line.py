@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import chz
 from chz.blueprint import (
-    Castable,
     ExtraneousBlueprintArg,
     InvalidBlueprintArg,
     MissingBlueprintArg,
@@ -115,13 +114,14 @@ def build(target: Callable[..., T], given: Mapping[str, str], *, root: str = "")
     Raises:
         ConfigError: an argument does not exist, cannot be read, is refused, or is missing.
     """
-    full = {_full_name(target, name, root): value for name, value in given.items()}
+    arguments = Arguments(target, given, root)
+    full = arguments.given
     empty = next((name for name, value in full.items() if value == ""), None)
     blueprint = chz.Blueprint(target)
     blueprint.apply(argv_to_blueprint_args([f"{name}={value}" for name, value in full.items()]))
-    arguments = Arguments(target, full, root)
     for argument in arguments.known.values():
-        if argument.is_missing and inspect.isabstract(argument.factory):
+        has_own = any(name.startswith(f"{argument.path}.") for name in full)
+        if inspect.isabstract(argument.factory) and (argument.is_missing or has_own):
             raise ConfigError(arguments.about_missing(argument))
     try:
         return blueprint.make()
@@ -143,8 +143,7 @@ def help_text(target: Callable[..., Any], given: Mapping[str, str], *, root: str
 
     The fields of the classes that `given` names are among them.
     """
-    full = {_full_name(target, name, root): value for name, value in given.items()}
-    arguments = Arguments(target, full, root)
+    arguments = Arguments(target, given, root)
     width = min(shutil.get_terminal_size().columns, 100)
     head = inspect.getdoc(target)
     lines = [head, ""] if head and not root else []
@@ -211,16 +210,22 @@ class Arguments:
 
     Args:
         target: a function or chz class.
-        given: full path → text.
-        root: the parameter whose name is left out where paths are shown.
+        given: path → text, as `build` takes it.
+        root: the parameter whose fields go by their own names.
     """
 
-    def __init__(self, target: Callable[..., Any], given: Mapping[str, str], root: str = "") -> None:
-        self.given = given
+    def __init__(
+        self, target: Callable[..., Any], given: Mapping[str, str], root: str = ""
+    ) -> None:
+        self.given = {_full_name(target, name, root): value for name, value in given.items()}
         self.root = root
+        self._target = target
         self.known: dict[str, Argument] = {}
         for argument in self._of(target, "", ()):
             self.known[argument.path] = argument
+
+    def knows(self, name: str) -> bool:
+        return self._find(_full_name(self._target, name, self.root).removesuffix("@")) is not None
 
     def short(self, path: str) -> str:
         return path.removeprefix(f"{self.root}.") if self.root else path

@@ -12,7 +12,7 @@ from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_runner.formats import format_count, format_score, format_seconds
 from nanoeval_runner.resume_command import nanoeval_command
-from nanoeval_runner.text_table import fitted_table, format_table
+from nanoeval_runner.text_table import fitted_table
 
 LINES = 15
 """As many lines as the result of one run has at most."""
@@ -148,10 +148,12 @@ def _lost_line(result: Result) -> str:
 
 
 def _next_command(result: Result) -> str:
-    command = f"{nanoeval_command()} samples {result.run_id}"
-    if result.record is None:
-        return f"{nanoeval_command()} show {result.run_id}"
-    return f"{command} --errors" if result.lost else f"{command} --wrong"
+    command, counts = nanoeval_command(), result.summary.get("counts")
+    if result.record is not None and result.lost:
+        return f"{command} samples {result.run_id} --errors"
+    if result.record is not None and isinstance(counts, dict) and counts.get("incorrect"):
+        return f"{command} samples {result.run_id} --wrong"
+    return f"{command} show {result.run_id}"
 
 
 NUMBERS = ("score", "95 % interval", "done", "lost", "retries", "time", "tokens", "cost")
@@ -163,7 +165,9 @@ def results_table(results: Sequence[Result], width: int | None = None) -> list[s
     if len(results) == 1:
         return result_lines(results[0], width)
     shown = list(results) if len(results) < LINES else list(results[: LINES - 2])
-    lines = fitted_table(_HEADER, [_row(one) for one in shown], right=frozenset(NUMBERS), width=width)
+    lines = fitted_table(
+        _HEADER, [_row(one) for one in shown], right=frozenset(NUMBERS), width=width
+    )
     if len(shown) < len(results):
         more = len(results) - len(shown)
         lines.append(f"and {more} more: {nanoeval_command()} ls -n {len(results)}")

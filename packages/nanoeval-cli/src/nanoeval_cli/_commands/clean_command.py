@@ -2,63 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import click
 from nanoeval_core.errors import ConfigError, StateError
-from nanoeval_runner.state_files import backups, remove_state, state_files
+from nanoeval_runner.run_log import log_file
+from nanoeval_runner.state_files import (
+    StateFile,
+    backup_location,
+    backups,
+    files_of,
+    is_being_run,
+    record_of,
+    remove_state,
+    state_dir,
+    state_files,
+)
 
-from nanoeval_cli._command import Parser
-from nanoeval_cli._output import note, write, write_json, write_table
+from nanoeval_cli._command import json_option, subcommand
+from nanoeval_cli._output import note, short_path, write, write_json, write_table
 
 DAY = 86_400
+LOGS_KEPT = 30 * DAY
+"""Logs are kept for a month: they tell why a run of last week was slow."""
+_PARTS = (".lock", ".shared", ".restoring")
+
+
+class Removable(NamedTuple):
+    """A file or folder that would go, and what it is."""
+
+    path: Path
+    what: str
 
 
 @subcommand("clean")
 @click.option("--unfinished", is_flag=True, help="Also what could be resumed.")
-@click.option("--older-than", type=float, metavar="DAYS", default=0.0, help="Only what is that old.")
+@click.option("--without-record", is_flag=True, help="Also runs that have no other trace.")
+@click.option("--older-than", type=float, metavar="DAYS", default=0.0, help="Only what is so old.")
+@click.option("--containers", is_flag=True, help="Also containers that dead runs left.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @json_option
 def command(
-    unfinished: bool, older_than: float, yes: bool, dry_run: bool, as_json: bool
+    *,
+    unfinished: bool,
+    without_record: bool,
+    older_than: float,
+    containers: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
-    """Remove the state, the backups and the logs of finished runs.
+    """Remove the state and the backups of finished runs, old logs, and what killed runs left.
 
-    Records are never touched, nor is anything that is being run, nor what has no other trace: the
-    state of a run without a record is kept. What could still be resumed goes only with
-    --unfinished.
+    Records are never touched, nor is anything that is being run. What could still be resumed goes
+    only with --unfinished, and a finished run without a record, which has no other trace, only
+    with --without-record. Logs go after 30 days.
     """
     if older_than < 0:
         raise ConfigError(f"--older-than {older_than:g}: give days, 0 or more")
-    state, copies = _removable(time.time() - DAY * asked.older_than, unfinished=asked.unfinished)
-    if asked.json:
-        write_json({"state": [str(p) for p in state], "backups": [str(p) for p in copies]})
-    elif state or copies:
-        rows = [[str(p), "state", _size(p)] for p in state] + [
-            [str(p), "backup", _size(p)] for p in copies
-        ]
-        write_table(("file", "what", "size"), rows, right=("size",))
-    else:
+    before = time.time() - DAY * older_than
+    found = list(_removable(before, unfinished=unfinished, without_record=without_record))
+    if as_json:
+        write_json([{"path": str(one.path), "what": one.what} for one in found])
+    elif found:
+        rows = [[short_path(one.path), one.what, _size(one.path), _age(one.path)] for one in found]
+        write_table(("file", "what", "size", "age"), rows, right=("size", "age"))
+    elif not containers:
         write("Nothing to remove.")
-    if asked.dry_run or not (state or copies):
+    if containers:
+        _clean_containers(dry_run=dry_run)
+    if dry_run or not found:
         return 0
-    if not asked.yes and not _confirmed(len(state) + len(copies)):
+    if not yes and not _confirmed(len(found)):
         note("Nothing was removed.")
         return 0
-    for path in state:
-        remove_state(path)
-    for path in copies:
-        path.unlink(missing_ok=True)
-    note(f"Removed {len(state)} state files and {len(copies)} backups.")
+    for path, what in found:
+        if what == "state":
+            remove_state(path)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for folder in _folders():
+        with contextlib.suppress(OSError):  # something is left in it
+            folder.rmdir()
+    kinds = Counter(what for _, what in found)
+    note(f"Removed {', '.join(f'{number} × {what}' for what, number in kinds.items())}.")
     return 0
 
 
-def _removable(before: float, *, unfinished: bool) -> tuple[list[Path], list[Path]]:
-    state: list[Path] = []
-    kept = set()
+def _folders() -> list[Path]:
+    location = backup_location()
+    local = [] if "://" in location else [Path(location).expanduser()]
+    return [state_dir(), *local, log_file("any").parent]
+
+
+def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iterator[Removable]:
+    going: set[str] = set()
+    kept: set[str] = set()
     for found in state_files():
         if isinstance(found, StateError):
             note(f"left alone: {found}")
@@ -66,17 +115,47 @@ def _removable(before: float, *, unfinished: bool) -> tuple[list[Path], list[Pat
         finished = found.is_complete or not found.evals
         if found.is_running or found.modified_at > before or not (finished or unfinished):
             kept.add(found.run_set_id)
+        elif finished and not without_record and _has_no_record(found):
+            kept.add(found.run_set_id)
+            note(f"left alone: {found.run_set_id} has no record (--without-record removes it)")
         else:
-            state.append(found.path)
-    going = {path.stem for path in state}
-    copies = [
-        path
-        for path in backups()
-        if path.stem not in kept
-        and (path.stem in going or unfinished)
-        and path.stat().st_mtime <= before
-    ]
-    return state, copies
+            going.add(found.run_set_id)
+            yield Removable(found.path, "state")
+    for path in backups():
+        if path.stem in kept or path.stat().st_mtime > before:
+            continue
+        if path.stem in going or unfinished:
+            yield Removable(path, "backup")
+    for path in sorted(log_file("any").parent.glob("*.log")):
+        if path.stem not in kept and path.stat().st_mtime < min(before, time.time() - LOGS_KEPT):
+            yield Removable(path, "log")
+    yield from _left_over()
+
+
+def _has_no_record(file: StateFile) -> bool:
+    records = [record_of(row) for row in file.evals]
+    return any(path is None or not path.exists() for path in records)
+
+
+def _left_over() -> Iterator[Removable]:
+    """What is left of run sets whose state file is gone, and of killed writers of backups."""
+    folder = state_dir()
+    of_state = {part for path in folder.glob("*.db") for part in files_of(path)}
+    for path in sorted(folder.iterdir()):
+        is_part = path.suffix in _PARTS or path.name.endswith((".db-wal", ".db-shm"))
+        owner = path.with_name(path.name.removesuffix("-wal").removesuffix("-shm"))
+        if is_part and path not in of_state and not is_being_run(owner.with_suffix(".db")):
+            yield Removable(path, "left over")
+    location = backup_location()
+    if "://" not in location:
+        for path in sorted(Path(location).expanduser().glob(".*.db.*")):
+            pid = path.suffix.removeprefix(".")
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                yield Removable(path, "left over")
+
+
+def _clean_containers(*, dry_run: bool) -> None:
+    raise ConfigError("--containers: this nanoeval starts no containers")
 
 
 def _confirmed(number: int) -> bool:
@@ -88,3 +167,8 @@ def _confirmed(number: int) -> bool:
 def _size(path: Path) -> str:
     size = path.stat().st_size
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _age(path: Path) -> str:
+    days = int((time.time() - path.stat().st_mtime) / DAY)
+    return "today" if days < 1 else f"{days} day{'s' * (days > 1)}"

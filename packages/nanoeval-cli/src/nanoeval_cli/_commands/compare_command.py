@@ -14,7 +14,7 @@ from nanoeval_runner.formats import format_score
 
 from nanoeval_cli._attempts import scores_of
 from nanoeval_cli._catalogue import RunInfo, find_run
-from nanoeval_cli._command import POSITIVE, RUN, json_option, subcommand
+from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, write, write_json, write_table
 
 EXIT_UNKNOWN = 1
@@ -23,14 +23,14 @@ PAIRS = ("difference", "95 % interval", "wins", "losses", "p", "p corrected")
 
 
 @subcommand("compare")
-@click.argument("runs", nargs=-1, type=RUN)
+@click.argument("runs", nargs=-1, shell_complete=complete_run)
 @click.option("--common-only", is_flag=True, help="Compare on the questions that both have.")
 @click.option("--fail-if-worse", is_flag=True, help="Exit with 1 when B is worse than A.")
 @click.option("--margin", type=float, default=0.0, metavar="X", help="How much worse B may be (0).")
 @click.option(
     "--when-unclear", type=click.Choice(["pass", "fail"]), default="pass", help="What else fails."
 )
-@click.option("-n", "--flips", type=POSITIVE, default=FLIPS, help="Flipped questions shown (10).")
+@click.option("-n", "--flips", type=positive, default=FLIPS, help="Flipped questions shown (10).")
 @json_option
 def command(
     *,

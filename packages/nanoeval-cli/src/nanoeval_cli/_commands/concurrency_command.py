@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner.state_files import StateFile, read_state_file, set_concurrency
 
 from nanoeval_cli._catalogue import find_run
-from nanoeval_cli._command import POSITIVE, RUN, json_option, subcommand
+from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import write_json, write_table
 
 
-class _Limit(click.ParamType):
-    name = "limit"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["none"]:
-        return "none" if value == "none" else POSITIVE.convert(value, param, ctx)
+def _limit(text: str) -> int | Literal["none"]:
+    return "none" if text == "none" else positive(text)
 
 
 @subcommand("concurrency")
-@click.argument("run", required=False, type=RUN)
-@click.argument("limit", required=False, type=_Limit())
+@click.argument("run", required=False, shell_complete=complete_run)
+@click.argument("limit", required=False, type=_limit)
 @click.option("--overall", is_flag=True, help="Limit all evals together.")
 @json_option
 def command(

@@ -15,14 +15,14 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_recorder.dataframe import COLUMNS, rows, to_dataframe
 
 from nanoeval_cli._catalogue import find_run, record_path
-from nanoeval_cli._command import RUN, subcommand
+from nanoeval_cli._command import complete_run, subcommand
 from nanoeval_cli._output import note
 
 SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "inspect": ".json"}
 
 
 @subcommand("export")
-@click.argument("run", required=False, type=RUN)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--to", required=True, type=click.Choice(list(SUFFIX)), help="The format.")
 @click.option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")

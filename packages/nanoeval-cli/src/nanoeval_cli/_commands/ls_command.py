@@ -12,7 +12,7 @@ from nanoeval_core.words import RunState
 from nanoeval_runner.formats import format_count, format_score, format_seconds
 
 from nanoeval_cli._catalogue import RunInfo, all_runs
-from nanoeval_cli._command import POSITIVE, json_option, subcommand
+from nanoeval_cli._command import json_option, positive, subcommand
 from nanoeval_cli._output import note, short_path, write, write_json, write_table
 
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
@@ -24,7 +24,7 @@ HOSTS_NAMED = 2
 
 @subcommand("ls")
 @click.argument("eval", required=False)
-@click.option("-n", "--limit", type=POSITIVE, default=20, help="How many (20).")
+@click.option("-n", "--limit", type=positive, default=20, help="How many (20).")
 @click.option("--all", "show_all", is_flag=True, help="All of them.")
 @click.option(
     "--state",
@@ -33,9 +33,7 @@ HOSTS_NAMED = 2
     help=f"Only those in it: {', '.join(get_args(RunState))}.",
 )
 @json_option
-def command(
-    eval: str | None, limit: int, show_all: bool, state: str | None, as_json: bool
-) -> int:
+def command(eval: str | None, limit: int, show_all: bool, state: str | None, as_json: bool) -> int:
     """List runs, newest first; with EVAL, those whose eval or model has that in it."""
     wanted = (eval or "").lower()
     runs, problems = all_runs()

@@ -8,6 +8,7 @@ import click
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_cli._command import Command, subcommand
+from nanoeval_cli._output import write
 from nanoeval_cli.bin.mon import find_command
 
 
@@ -16,6 +17,7 @@ class MonitorCommand(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ("--help" in args or "-h" in args) and find_spec("nanoeval_monitor") is not None:
+            write("nanoeval monitor --port 8080\n")
             find_command("monitor")(["--help"])
         return super().parse_args(ctx, args)
 
@@ -27,8 +29,8 @@ def command(fields: dict[str, str]) -> int:
     \b
       nanoeval monitor --port 8080
 
-    It is a package of its own: `pip install "nanoeval[monitor]"`. With it installed, this help lists
-    its arguments.
+    It is a package of its own: `pip install "nanoeval[monitor]"`. With it installed, this help
+    lists its arguments.
     """
     if find_spec("nanoeval_monitor") is None:
         raise ConfigError(

@@ -37,7 +37,35 @@ class {cls}(MCQEval):
         ]
 
 
-async @subcommand("new")
+async def main(eval: {cls}, runner: RunnerArgs) -> None:
+    await run(EvalSpec(eval=eval, runner=runner))
+
+
+if __name__ == "__main__":
+    nanoeval_entrypoint(main)
+'''
+TEST = '''\
+"""{title}, checked without a model."""
+
+import asyncio
+
+from nanoeval import EvalSpec, RunnerArgs, validate
+from nanoeval.solvers.mcq import MockSolver
+
+from {name} import {cls}
+
+
+def test_the_eval_is_sound():
+    asyncio.run({cls}(solver=MockSolver()).self_test())
+
+
+def test_a_perfect_solver_scores_1():
+    spec = EvalSpec(eval={cls}(solver=MockSolver(accuracy=1.0)), runner=RunnerArgs())
+    assert asyncio.run(validate(spec))["accuracy"] == 1.0
+'''
+
+
+@subcommand("new")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def command(name: str, force: bool) -> int:

@@ -17,7 +17,7 @@ from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._attempts import scores_of
 from nanoeval_cli._catalogue import RunInfo, find_run, record_path
-from nanoeval_cli._command import RUN, json_option, subcommand
+from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
 from nanoeval_cli._commands.run_command import EvalCommand
 from nanoeval_cli._output import describe, write, write_json
@@ -29,7 +29,7 @@ NOT_REPLAYED = ("base_url", "cache", "requests_per_minute", "tokens_per_minute",
 
 
 @subcommand("rescore", cls=EvalCommand, takes_fields=True)
-@click.argument("run", type=RUN)
+@click.argument("run", shell_complete=complete_run)
 @click.option("--eval", "target", metavar="EVAL", help="The eval's class, when it has moved.")
 @json_option
 def command(run: str, target: str | None, as_json: bool, fields: dict[str, str]) -> int:

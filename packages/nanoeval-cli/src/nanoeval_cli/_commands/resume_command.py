@@ -13,14 +13,14 @@ from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 from nanoeval_runner.state_files import backups, state_files
 
 from nanoeval_cli._catalogue import all_runs
-from nanoeval_cli._command import RUN, budget_options, json_option, subcommand
+from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
 from nanoeval_cli._output import note, write, write_json, write_table
 
 HEADER = ("run set", "evals", "state", "tasks", "time")
 
 
 @subcommand("resume")
-@click.argument("run", required=False, type=RUN)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--recompute", is_flag=True, help="Also sum up evals that are complete.")
 @budget_options
 @json_option

@@ -49,10 +49,23 @@ class EvalCommand(Command):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        target = ctx.params.get("eval") or next(iter(ctx.params.get("evals") or ()), None)
-        if target is None or incomplete.startswith("-"):
-            return [*complete_target(incomplete), *super().shell_complete(ctx, incomplete)]
-        return complete_argument(target, ctx.params.get("fields") or {}, incomplete)
+        options = super().shell_complete(ctx, incomplete)
+        return [*_complete_word(ctx, self.params[0], incomplete), *options]
+
+
+def _complete_word(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The evals that a word may become; behind an eval, its arguments."""
+    evals = ctx.params.get("evals") or [ctx.params.get("eval")]
+    if evals[0] is None:
+        return complete_target(incomplete)
+    found = complete_argument(evals[0], ctx.params.get("fields") or {}, incomplete)
+    return found or complete_target(incomplete)
+
+
+def eval_argument(name: str, **options: Any) -> Any:
+    return click.argument(name, shell_complete=_complete_word, **options)
 
 
 def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
@@ -104,7 +117,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 
 
 @subcommand("run", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
-@click.argument("eval", required=False)
+@eval_argument("eval", required=False)
 @budget_options
 @errors_option
 @loop_option

@@ -15,7 +15,7 @@ from nanoeval_recorder.sample import Sample
 
 from nanoeval_cli._attempts import counted, score_of, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path
-from nanoeval_cli._command import POSITIVE, RUN, json_option, subcommand
+from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, note, paged, write, write_json
 
 WANTED = {
@@ -27,14 +27,14 @@ WANTED = {
 
 
 @subcommand("samples")
-@click.argument("run", required=False, type=RUN)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--wrong", is_flag=True, help="Only those answered wrong.")
 @click.option("--right", is_flag=True, help="Only those answered right.")
 @click.option("--unparsable", is_flag=True, help="Only replies without an answer.")
 @click.option("--errors", is_flag=True, help="Only those that ended in an error.")
 @click.option("-q", "--question", metavar="ID", help="Only this question.")
 @click.option("--grep", metavar="TEXT", help="Only those with TEXT in prompt or reply.")
-@click.option("-n", "--limit", type=POSITIVE, help="At most so many.")
+@click.option("-n", "--limit", type=positive, help="At most so many.")
 @json_option
 def command(
     *,

@@ -16,14 +16,14 @@ from nanoeval_runner.results import metric_rows, problems
 from nanoeval_runner.run_log import log_file
 
 from nanoeval_cli._catalogue import RunInfo, find_run
-from nanoeval_cli._command import RUN, json_option, subcommand
+from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._output import bold, describe, write, write_json, write_table
 
 ERRORS_SHOWN = 10
 
 
 @subcommand("show")
-@click.argument("run", required=False, type=RUN)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--all", "show_all", is_flag=True, help="The whole summary.")
 @click.option("--slowest", is_flag=True, help="The tasks that run longest now.")
 @json_option

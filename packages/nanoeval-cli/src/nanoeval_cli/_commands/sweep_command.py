@@ -2,69 +2,106 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner.budget import shared_budget
-from nanoeval_runner.setup import EXIT_BUDGET, EXIT_FAILED, nanoeval_logging, raise_file_limit
+from nanoeval_runner.results import collecting
+from nanoeval_runner.resume_command import nanoeval_command, using_resume_command
+from nanoeval_runner.setup import (
+    EXIT_BUDGET,
+    EXIT_FAILED,
+    nanoeval_logging,
+    raise_file_limit,
+    run_in_loop,
+)
 
-from nanoeval_cli._command import Parser
-from nanoeval_cli._commands.run_command import add_budget, only_named
+from nanoeval_cli._command import budget_options, json_option, subcommand
+from nanoeval_cli._commands.run_command import (
+    EvalCommand,
+    errors_option,
+    eval_argument,
+    loop_option,
+    own_fields,
+)
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
 from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells, spent_by
 from nanoeval_cli._sweep_table import SweepTable
 
-USAGE = r"""Run evals with several models or other arguments, and compare them in one table.
 
-  nanoeval sweep my_eval.py:MyEval solver.model=a,b,c
-  nanoeval sweep evals.maths:Sums evals.maths:Products solver.temperature=0,1 runner.n_tasks=100
+@subcommand("sweep", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
+@eval_argument("evals", nargs=-1)
+@click.option("--name", help="Of the sweep; by default its evals'.")
+@click.option("-o", "--output", metavar="FOLDER", help="By default sweeps/NAME.")
+@click.option("--again", is_flag=True, help="Run finished cells again.")
+@click.option("--dry-run", is_flag=True, help="Only list the cells.")
+@budget_options
+@errors_option
+@loop_option
+@json_option
+def command(  # noqa: PLR0913  one parameter an option
+    *,
+    evals: tuple[str, ...],
+    name: str | None,
+    output: str | None,
+    again: bool,
+    dry_run: bool,
+    budget_tokens: int | None,
+    budget_cost: float | None,
+    fail_on_errors: float | None,
+    loop: str,
+    as_json: bool,
+    fields: dict[str, str],
+) -> int:
+    r"""Run evals with several models or other arguments, and compare them in one table.
 
-Every comma makes another choice (\, is a comma in a value; brackets and quotes hold theirs
-together). All cells run at once, sharing executors and one display. The table is written to the
-sweep's folder as table.md and table.csv; a cell that finished there is not run again when the
-sweep is repeated or extended, and one that was stopped goes on. A budget is the whole sweep's,
-finished cells included; runner.budget_tokens=N is each cell's own."""
+    \b
+      nanoeval sweep my_eval.py:MyEval model=a,b,c
+      nanoeval sweep evals.maths:Sums evals.maths:Products solver.temperature=0,1 runner.n_tasks=100
 
-
-def main(arguments: Sequence[str]) -> int:
-    parser = Parser("sweep", USAGE, usage="nanoeval sweep EVAL… name=a,b,c … [options]")
-    parser.add_argument("--name", help="of the sweep; by default its evals'")
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="by default sweeps/NAME")
-    parser.add_argument("--again", action="store_true", help="run finished cells again")
-    parser.add_argument("--dry-run", action="store_true", help="only list the cells")
-    add_budget(parser)
-    parser.add_json()
-    asked, others = parser.parse_known_args(arguments)
-    only_named(parser, others)
-    targets = [one for one in others if "=" not in one]
-    if not targets:
+    Every comma makes another choice (\, is a comma in a value; brackets and quotes hold theirs
+    together). An argument that only some of the evals have is theirs alone. All cells run at once,
+    sharing executors and one display. The table is written to the sweep's folder as table.md and
+    table.csv; a cell that finished there is not run again when the sweep is repeated or extended,
+    and one that was stopped goes on. A budget is the whole sweep's, finished cells included;
+    runner.budget_tokens=N is each cell's own.
+    """
+    if not evals:
         raise ConfigError("which evals? Name them first: nanoeval sweep my_eval.py:MyEval …")
-    cells = make_cells(targets, [one for one in others if "=" in one])
-    name = asked.name or _name(cells)
-    folder = Path(asked.output) if asked.output else Path("sweeps") / name
+    cells = make_cells(evals, fields)
+    name = name or _name(cells)
+    folder = Path(output) if output else Path("sweeps") / name
     ledger = Ledger(folder, name)
-    if asked.again:
+    if again:
         for cell in cells:
             ledger.note(cell, state="queued", run_set_id=None)
-    if asked.dry_run:
+    if dry_run:
         for cell in cells:
             state = "done" if ledger.summary_of(cell.key) is not None else "to run"
             write(f"{state}  {cell.eval}  {cell.label}")
         return 0
-    with nanoeval_logging():
+    note(_overview(name, cells, ledger))
+    again_command = shlex.join([*shlex.split(nanoeval_command()), *sys.argv[1:]])
+    with (
+        nanoeval_logging(),
+        using_resume_command(again_command),
+        collecting(is_shown=False) as found,
+        shared_budget(budget_tokens, budget_cost, before=spent_by(cells, ledger)),
+    ):
         raise_file_limit()
-        spent = spent_by(cells, ledger)
-        with shared_budget(asked.budget_tokens, asked.budget_cost, before=spent):
-            asyncio.run(run_cells(cells, ledger, name))
+        run_in_loop(run_cells(cells, ledger, name), loop)
     table = SweepTable(cells)
     with ledger.writing():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(table.markdown(), "utf-8")
         table.write_csv(folder / "table.csv")
-    return _report(cells, table, folder, as_json=asked.json)
+    code = _report(cells, table, folder, as_json=as_json)
+    return code or found.exit_code(fail_on_errors)
 
 
 def _name(cells: Sequence[Cell]) -> str:
@@ -72,12 +109,27 @@ def _name(cells: Sequence[Cell]) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", names)[:60].strip("-.") or "sweep"
 
 
+def _overview(name: str, cells: Sequence[Cell], ledger: Ledger) -> str:
+    """What will be run, in a line."""
+    evals = len({cell.eval for cell in cells})
+    choices = len({cell.label for cell in cells})
+    done = sum(ledger.summary_of(cell.key) is not None for cell in cells)
+    text = f"sweep {name}: {evals} eval{'s' * (evals > 1)} × {choices} choice{'s' * (choices > 1)}"
+    return f"{text}, {len(cells)} cells" + (f", {done} of them done" if done else "")
+
+
 def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: bool) -> int:
     if as_json:
         write_json(
             [
-                {"eval": c.eval, "choice": c.label, "summary": c.summary, "error": c.error or None}
-                for c in cells
+                {
+                    "eval": cell.eval,
+                    "choice": cell.label,
+                    "run_id": (cell.summary or {}).get("run_id"),
+                    "summary": cell.summary,
+                    "error": cell.error or None,
+                }
+                for cell in cells
             ]
         )
     else:

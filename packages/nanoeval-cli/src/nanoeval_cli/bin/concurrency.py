@@ -11,18 +11,28 @@ from nanoeval_runner.state_files import read_state_file, set_concurrency
 from nanoeval_cli._run_sets import find_state_file
 
 
+async def concurrency(run_set_id: str, set: int) -> None:
+    """Set how many tasks of a running run set may be in flight, over all its evals."""
+    await main(run_set_id=run_set_id, set=set)
+
+
 async def main(
     limit: int | Literal["none"] | None = None,
     run_set_id: str | None = None,
     eval: str | None = None,
     overall: bool = False,
+    set: int | None = None,
 ) -> None:
     """Show the limits of a run set, or set them while it runs.
 
     Without `limit` they are only shown; `limit=none` lifts one. It is set for all evals of the
-    run set, for one (`eval=NAME`), or for the sum of all (`overall=True`). By default the run set
-    is the newest.
+    run set, for one (`eval=NAME`), or for the sum of all (`overall=True`, or `set=N` in short). By
+    default the run set is the newest.
     """
+    if set is not None:
+        if limit is not None:
+            raise ConfigError(f"set={set} contradicts limit={limit}: leave one of them out")
+        limit, overall = set, True
     if isinstance(limit, int) and limit <= 0:
         raise ConfigError(f"limit={limit}: give a positive number, or none")
     if overall and eval is not None:

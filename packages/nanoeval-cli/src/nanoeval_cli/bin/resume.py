@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner import resume
-from nanoeval_runner.state_files import state_paths
+from nanoeval_runner import resume as finish
+from nanoeval_runner.state_files import backup_location, backups, state_file, state_paths
 from nanoeval_runner.summary_text import summary_text
+
+
+async def resume(run_set_id: str, resume_completed_evals: bool = False) -> list[dict[str, Any]]:
+    """Finish the evals of a run set together, and return their summaries; `[]` of an unknown one.
+
+    Args:
+        run_set_id: names the state file, or its backup.
+        resume_completed_evals: also sum up those that are complete.
+    """
+    known = state_file(run_set_id).exists() or "://" in backup_location()
+    if not known and run_set_id not in {path.stem for path in backups()}:
+        return []
+    return await finish(run_set_id, resume_completed_evals=resume_completed_evals)
 
 
 async def main(
@@ -23,7 +37,7 @@ async def main(
     if run_set_id is None:
         newest = "".join(f"\n  run_set_id={path.stem}" for path in state_paths()[:10])
         raise ConfigError(f"resume which one? Newest first:{newest or ' there is none'}")
-    summaries = await resume(
+    summaries = await finish(
         run_set_id,
         resume_completed_evals=resume_completed_evals,
         budget_tokens=budget_tokens,

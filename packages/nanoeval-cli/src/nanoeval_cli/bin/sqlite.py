@@ -21,6 +21,11 @@ Tables and views: {tables}
 _CELL = 60  # characters of a value that are shown
 
 
+async def sqlite(run_set_id: str) -> None:
+    """Open a read-only SQL prompt on a run set."""
+    await main(run_set_id=run_set_id)
+
+
 async def main(run_set_id: str | None = None, query: str | None = None) -> None:
     """A read-only SQL prompt on a run set (the newest by default), or one query.
 

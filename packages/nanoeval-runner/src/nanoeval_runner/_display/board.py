@@ -45,7 +45,7 @@ class Board:
         self._active += 1
 
     def leave(self) -> bool:
-        """One run is over. After the last, show the results; True then, and the board is used up."""
+        """One run is over. After the last, show the results; True then: the board is used up."""
         self._active -= 1
         if self._active:
             return False
