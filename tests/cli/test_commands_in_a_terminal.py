@@ -346,8 +346,8 @@ def test_completion_completes(shell: str, ran: Path) -> None:
     for words in ("nanoeval sh", "nanoeval ls --st", "nanoeval run sums.py:Su"):
         count = len(words.split()) - 1
         script += (
-            f"COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={count}; _nanoeval_completion nanoeval\n"
-            "echo ${COMPREPLY[*]}\n"
+            f"COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={count}\n"
+            "_nanoeval_completion nanoeval; echo ${COMPREPLY[*]}\n"
         )
     path = f"{program.parent}:{os.environ['PATH']}"
     completed = subprocess.run(

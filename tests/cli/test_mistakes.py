@@ -104,7 +104,7 @@ MISTAKES = [
     in_code("def get_name", "def def get_name", ".py:10: invalid syntax"),
     in_code("n: int = 3", "n: int", "missing: n. Give n=…"),
     in_code("@chz.chz\n", "", "put @chz.chz above `class MyEval`"),
-    in_code("def get_summary", "def sumary", "lacks get_summary"),
+    in_code("def get_summary", "def sumary", "does not define get_summary"),
     in_code('return "mine"', "return None", "get_name() must return a text, got None"),
     in_code(TASKS, "[]", "get_tasks() returned no tasks"),
     in_code(TASKS, "None", "must return a sequence of Task, got NoneType"),

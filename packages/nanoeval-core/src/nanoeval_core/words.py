@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+__all__ = [
+    "RunState",
+    "Verdict",
+    "run_state",
+    "verdict",
+]
+
 RunState = Literal["queued", "running", "done", "stopped", "died", "failed"]
 """What a run is. `stopped`: a person or a budget ended it; `failed`: an exception did; `died`: it
 is unfinished, and no process runs it."""

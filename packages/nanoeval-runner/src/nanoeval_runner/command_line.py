@@ -32,6 +32,18 @@ from chz.tiepin import CastError
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval
 
+__all__ = [
+    "DEBUG_VARIABLE",
+    "Argument",
+    "Arguments",
+    "build",
+    "concrete_subclasses",
+    "from_command_line",
+    "help_text",
+    "named_values",
+    "type_text",
+]
+
 T = TypeVar("T")
 
 DEBUG_VARIABLE = "NANOEVAL_DEBUG"

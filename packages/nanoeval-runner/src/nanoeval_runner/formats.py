@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "encodable",
+    "format_count",
+    "format_rate",
+    "format_score",
+    "format_seconds",
+]
+
 _ASCII = str.maketrans({"±": "+/-", "·": "-", "…": "...", "━": "#", "─": ".", "–": "-", "→": "->"})
 
 

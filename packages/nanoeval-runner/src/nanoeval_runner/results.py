@@ -14,6 +14,18 @@ from nanoeval_runner.formats import format_count, format_score, format_seconds
 from nanoeval_runner.resume_command import nanoeval_command
 from nanoeval_runner.text_table import fitted_table
 
+__all__ = [
+    "LINES",
+    "Collected",
+    "Result",
+    "collected",
+    "collecting",
+    "metric_rows",
+    "problems",
+    "result_lines",
+    "results_table",
+]
+
 LINES = 15
 """As many lines as the result of one run has at most."""
 ERROR_WIDTH = 160

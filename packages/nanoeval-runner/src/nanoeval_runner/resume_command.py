@@ -11,6 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+__all__ = [
+    "nanoeval_command",
+    "resume_command",
+    "using_resume_command",
+]
+
 _replacement: ContextVar[str | None] = ContextVar("nanoeval_resume_command", default=None)
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError
 from nanoeval_core.library_config import get_library_config
@@ -19,7 +19,18 @@ from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
 from nanoeval_runner.results import collecting
 
-T = TypeVar("T")
+__all__ = [
+    "EXIT_BAD_INPUT",
+    "EXIT_BUDGET",
+    "EXIT_FAILED",
+    "describe",
+    "exit_codes",
+    "global_exit_stack",
+    "leaves_of",
+    "nanoeval_entrypoint",
+    "nanoeval_logging",
+    "raise_file_limit",
+]
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -79,25 +90,6 @@ def nanoeval_entrypoint(
         asyncio.run(from_command_line(main) if callable(main) else main)
         if found.exit_code():
             sys.exit(EXIT_FAILED)
-
-
-def run_in_loop(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
-    """Run a coroutine as `asyncio.run` does, on the event loop of that name.
-
-    Raises:
-        ConfigError: uvloop is not installed.
-    """
-    if loop == "asyncio":
-        return asyncio.run(main)
-    try:
-        import uvloop  # noqa: PLC0415  an extra, for this option only
-    except ModuleNotFoundError as error:
-        main.close()
-        raise ConfigError(
-            'the uvloop event loop is not installed: `pip install "nanoeval-cli[uvloop]"`'
-        ) from error
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
 
 
 @contextlib.contextmanager

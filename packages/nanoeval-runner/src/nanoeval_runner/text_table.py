@@ -6,6 +6,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+__all__ = [
+    "fitted_table",
+    "format_table",
+    "text_width",
+]
+
 _STYLE = re.compile("\x1b" + r"\[[0-9;]*m")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chz
@@ -14,9 +14,10 @@ from nanoeval_core.spec import EvalSpec
 from nanoeval_runner import run
 from nanoeval_runner.command_line import help_text
 from nanoeval_runner.results import collecting
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit, run_in_loop
+from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._command import Command, budget_options, json_option, subcommand
+from nanoeval_cli._event_loop import run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
@@ -29,6 +30,8 @@ from nanoeval_cli._targets import (
     spec_of,
     with_solver,
 )
+
+Function = Callable[..., int]
 
 
 class EvalCommand(Command):
@@ -64,7 +67,7 @@ def _complete_word(
     return found or complete_target(incomplete)
 
 
-def eval_argument(name: str, **options: Any) -> Any:
+def eval_argument(name: str, **options: Any) -> Callable[[Function], Function]:
     return click.argument(name, shell_complete=_complete_word, **options)
 
 
@@ -84,7 +87,7 @@ def own_fields(targets: Sequence[str]) -> set[str]:
     return {name for target in targets for name in field_names(target)}
 
 
-def loop_option(function: Any) -> Any:
+def loop_option(function: Function) -> Function:
     return click.option(
         "--loop",
         type=click.Choice(["asyncio", "uvloop"]),
@@ -93,7 +96,7 @@ def loop_option(function: Any) -> Any:
     )(function)
 
 
-def errors_option(function: Any) -> Any:
+def errors_option(function: Function) -> Function:
     return click.option(
         "--fail-on-errors",
         is_flag=False,

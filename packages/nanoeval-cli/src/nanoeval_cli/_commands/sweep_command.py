@@ -18,7 +18,6 @@ from nanoeval_runner.setup import (
     EXIT_FAILED,
     nanoeval_logging,
     raise_file_limit,
-    run_in_loop,
 )
 
 from nanoeval_cli._command import budget_options, json_option, subcommand
@@ -29,6 +28,7 @@ from nanoeval_cli._commands.run_command import (
     loop_option,
     own_fields,
 )
+from nanoeval_cli._event_loop import run_in_loop
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
 from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells, spent_by
 from nanoeval_cli._sweep_table import SweepTable

@@ -6,6 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+__all__ = [
+    "PREFERRED",
+    "Headline",
+    "headline",
+    "score_names",
+]
+
 PREFERRED = ("accuracy", "score", "mean", "mean_score", "reward", "pass@1", "pass_at_1")
 _NOT_SCORES = frozenset({"n", "num_tasks", "num_attempts", "num_unparsable", "is_valid"})
 

@@ -1,0 +1,1 @@
+from nanoeval_runner.resume_command import *
