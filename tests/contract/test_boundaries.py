@@ -185,7 +185,6 @@ CLASS_NAMES = {
     "_Member": "runner",
 }
 PRIVATE_NAMES = {
-    "nanoeval_cli._command: _actions": "cli",
     "nanoeval_runner._queue.connection: _conn": "queue",
 }
 WITHOUT_ALL = {

@@ -55,3 +55,6 @@ async def main(
 def _show(what: str, limit: object, in_flight: int) -> None:
     limited = "unlimited" if limit is None else f"at most {limit}"
     sys.stdout.write(f"{what}: {limited}, {in_flight} in flight\n")
+
+
+__all__ = ["concurrency", "main"]

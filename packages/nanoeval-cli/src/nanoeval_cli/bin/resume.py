@@ -45,3 +45,6 @@ async def main(
     )
     for summary in summaries:
         sys.stdout.write(summary_text(summary) + "\n")
+
+
+__all__ = ["main", "resume"]

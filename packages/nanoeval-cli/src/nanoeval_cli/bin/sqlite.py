@@ -79,3 +79,6 @@ def _print_rows(cursor: sqlite3.Cursor) -> None:
 def _cell(value: object) -> str:
     text = f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+
+
+__all__ = ["main", "sqlite"]
