@@ -23,8 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from nanoeval_core import RunnerArgs, Task  # noqa: E402
 from nanoeval_core.eval import Eval  # noqa: E402
-from nanoeval_core.recorder import DummyRecorder  # noqa: E402
-from nanoeval_core.recorder_protocol import EventEncoder  # noqa: E402
+from nanoeval_core.recording import DummyRecorder, EventEncoder  # noqa: E402
 from nanoeval_core.run_context import RunContext  # noqa: E402
 from nanoeval_core.task_checks import check_tasks  # noqa: E402
 from nanoeval_runner._executors.loop import ExecutorLoop  # noqa: E402
@@ -78,7 +77,7 @@ class _FreeSource:
 class _Handle:
     eval: Eval[Any, Any] = BenchEval(n=1)
     runner = RunnerArgs()
-    encoder: EventEncoder = DummyRecorder()
+    encoder: EventEncoder = DummyRecorder().encoder()
 
     def task(self, lease: Lease) -> Task:
         return tasks.get(N)[lease.task_id]

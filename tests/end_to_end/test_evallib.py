@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from nanoeval import run
 from nanoeval_recorder import evallib_recorder, read, report, samples
-from nanoeval_recorder.events import Match
+from nanoeval_recorder.reading.events import Match
 
 from tests.support.published_evals import (
     ROOT,

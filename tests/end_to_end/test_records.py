@@ -34,7 +34,7 @@ from nanoeval_recorder import (
     samples,
     tee,
 )
-from nanoeval_recorder.events import Match, Sampling
+from nanoeval_recorder.reading.events import Match, Sampling
 
 from tests.support.recorded_eval import make_spec
 
@@ -121,7 +121,7 @@ def test_composed_recorders_record_runs(folders: Path) -> None:
     memory = in_memory_recorder()
     config = tee(evallib_recorder(), drop_samplings(json_recorder()), memory)
     asyncio.run(run(make_spec(config, runner=POOLS[1])))
-    evallib, flat = sorted((folders / "records").iterdir(), key=lambda p: "_json" in p.name)
+    evallib, flat = sorted((folders / "records").iterdir(), key=lambda p: "_UTC" in p.name)
     assert_whole(evallib, 20)
     assert_whole(flat, 20)
     assert not any(isinstance(e, Sampling) for e in read(flat))
@@ -252,7 +252,7 @@ class Board:
 
 def board_config(misbehave: Any) -> Any:
     import chz
-    from nanoeval_core.recorder import current_run_spec
+    from nanoeval_core.recorder_protocol import current_run_spec
 
     @chz.chz
     class BoardConfig(RecorderConfig):
@@ -299,9 +299,9 @@ def test_a_slow_recorder_does_not_hold_tasks_up(folders: Path) -> None:
 def test_a_hanging_recorder_is_given_up(
     folders: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from nanoeval_core import recorder_replay
+    from nanoeval_core import recorder_adapter
 
-    defaults = recorder_replay.ReplayedRecorder.__init__.__kwdefaults__
+    defaults = recorder_adapter.ThirdPartyRecorder.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "stall_timeout", 0.5)
     never = threading.Event()
@@ -359,7 +359,8 @@ def test_a_recorder_is_chosen_on_the_command_line(chosen: str, folders: Path) ->
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
     (path,) = (folders / "chosen").iterdir()
-    assert ("_json" in path.name) == ("json" in chosen)
+    first = json.loads(path.read_bytes().splitlines()[0])
+    assert ("record_type" in first) == ("json" in chosen)
     assert report(path)["n"] == 3
 
 

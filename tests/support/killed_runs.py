@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_recorder import read, report
-from nanoeval_recorder.events import Match
+from nanoeval_recorder.reading.events import Match
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from tests.support.recorded_eval import main; main()"

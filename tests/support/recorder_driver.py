@@ -9,9 +9,15 @@ from typing import Any
 
 import chz
 from nanoeval_core import Eval, EvalSpec, RunnerArgs, Task, get_recorder
-from nanoeval_core.recorder import new_run_spec, set_default_recorder, using_run_spec
-from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, TransactionalRecorder
-from nanoeval_core.recorder_replay import as_transactional
+from nanoeval_core.recorder import set_default_recorder
+from nanoeval_core.recorder_adapter import as_transactional
+from nanoeval_core.recorder_protocol import (
+    BasicRunSpec,
+    RecorderConfig,
+    new_run_spec,
+    using_run_spec,
+)
+from nanoeval_core.recording import TransactionalRecorder
 
 
 @chz.chz
@@ -57,7 +63,7 @@ def attempt(
 ) -> bytes:
     """What an executor sends for one attempt that does `record(get_recorder())`."""
     encoder = pickle.loads(pickle.dumps(recorder.encoder()))
-    bound = encoder.attempt(sample_id, group_id)
+    bound = encoder(sample_id, group_id)
     with set_default_recorder(bound):
         record(get_recorder())
     taken: bytes = bound.take(completed=completed)

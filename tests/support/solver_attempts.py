@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
-from nanoeval_core.recorder import DummyRecorder
+from nanoeval_core.recording import BaseRecorder, DummyRecorder
 from nanoeval_core.usage import Usage, UsageMeter, current_usage_meter
 
 T = TypeVar("T")
@@ -21,8 +21,7 @@ class Kept(DummyRecorder):
         self.samplings: list[dict[str, Any]] = []
         self.extras: list[Any] = []
 
-    def attempt(self, sample_id: str, group_id: str) -> DummyRecorder:
-        return self
+    as_default_recorder = BaseRecorder.as_default_recorder
 
     def record_match(self, correct: bool, **data: Any) -> None:
         self.matches.append({"correct": correct, **data})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from nanoeval_monitor._attempt_row import AttemptRow, attempt_row
 from nanoeval_monitor._texts import as_text, head
-from nanoeval_recorder.events import ErrorEvent, Event, Match, Sampling
+from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Sampling
 
 
 def row(*events: Event, group_id: str | None = "1.0") -> AttemptRow:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from nanoeval_core import RecorderError, RolloutSystemError, dummy_recorder, get_recorder
-from nanoeval_core.recorder_protocol import RecorderProtocol, TransactionalRecorder
+from nanoeval_core.recorder_protocol import RecorderProtocol
+from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_recorder import (
     drop_samplings,
     evallib_recorder,
@@ -21,7 +22,7 @@ from nanoeval_recorder import (
     read,
     tee,
 )
-from nanoeval_recorder.events import Match, Sampling
+from nanoeval_recorder.reading.events import Match, Sampling
 
 from tests.support.recorder_driver import attempt, build, ids, quiz_attempts
 
@@ -84,7 +85,7 @@ def test_tee_writes_to_each(tmp_path: Path) -> None:
     )  # fmt: skip
     with build(config) as recorder:
         assert isinstance(recorder, TransactionalRecorder)
-        assert isinstance(recorder.encoder().attempt("q", "1.0"), RecorderProtocol)
+        assert isinstance(recorder.encoder()("q", "1.0"), RecorderProtocol)
         recorder.write_events([attempt(recorder, record_all), b""])
         recorder.record_final_report({"n": 1})
         url = recorder.evalboard_url("run")
@@ -160,7 +161,7 @@ def test_a_tee_whose_branches_have_all_failed_says_so(tmp_path: Path) -> None:
     with build(tee(evallib_recorder(log_dir=str(tmp_path)))) as recorder:
         chunk = attempt(recorder, record_all)
         files: Any = recorder
-        files.branches[0]._file.close()
+        files.branches[0].__exit__(None, None, None)
         with pytest.raises(RecorderError, match="all recorders of the tee"):
             recorder.write_events([chunk])
 

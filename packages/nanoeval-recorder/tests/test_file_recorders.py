@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from nanoeval_core import RecorderError, RolloutSystemError, get_recorder
-from nanoeval_core.recorder import find_recorder, recorder_names
-from nanoeval_core.recorder_protocol import RecorderProtocol, TransactionalRecorder
+from nanoeval_core.recorder_protocol import RecorderProtocol
+from nanoeval_core.recorder_registry import find_recorder, recorder_names
+from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_recorder import evallib_recorder, in_memory_recorder, json_recorder, read
 from nanoeval_recorder._file_recorder import FileRecorder
-from nanoeval_recorder.events import Match
+from nanoeval_recorder.reading.events import Match
 
 from tests.support.recorder_driver import Quiz, attempt, build, ids, quiz_attempts
 
@@ -48,7 +49,7 @@ def test_they_are_found_by_name() -> None:
 def test_they_are_transactional_recorders(name: str, tmp_path: Path) -> None:
     recorder = open_recorder(name, tmp_path)
     assert isinstance(recorder, TransactionalRecorder)
-    assert isinstance(recorder.encoder().attempt("q", "1.0"), RecorderProtocol)
+    assert isinstance(recorder.encoder()("q", "1.0"), RecorderProtocol)
 
 
 def test_evallib_lines_are_what_readers_of_the_format_need(tmp_path: Path) -> None:
@@ -78,8 +79,11 @@ def test_evallib_lines_are_what_readers_of_the_format_need(tmp_path: Path) -> No
 def test_json_lines_have_a_type_a_time_and_their_own_fields(tmp_path: Path) -> None:
     def record(r: RecorderProtocol) -> None:
         r.record_sampling("p", "one text", model="m")
+        r.record_sampling("p", ["a", "b"], extra_allowed_metadata_fields=["x"])
         r.record_match(False, expected="a", picked=None, prob_correct=0.25, note="n")
+        r.record_match(True)
         r.record_error("broke", ValueError("bad"), where="here")
+        r.record_error("broke", None)
         r.record_extra({"any": "thing"})
         r.record_sample_completed(seconds=2)
 
@@ -87,21 +91,39 @@ def test_json_lines_have_a_type_a_time_and_their_own_fields(tmp_path: Path) -> N
         recorder.write_events([attempt(recorder, record)])
         recorder.record_final_report({"accuracy": 0.0})
     started, *events, last = lines_of(recorder)
+    base = ["timestamp", "record_type", "sample_id", "group_id"]
+    for line in (started, *events, last):
+        assert list(line)[:4] == base
     assert started["record_type"] == "run_started"
     assert started["run_id"] == recorder.run_spec.run_id
-    own = [
-        {k: v for k, v in e.items() if k not in ("timestamp", "sample_id", "group_id")}
-        for e in events
+    run_spec = recorder.run_spec
+    assert started["run_spec"] == {"run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
+    own = [{name: e[name] for name in e if name not in base} for e in events]
+    assert [
+        (e["record_type"], list(fields.items())) for e, fields in zip(events, own, strict=True)
+    ] == [
+        ("sampling", [("prompt", "p"), ("sampled", "one text"), ("model", "m")]),
+        ("sampling", [("prompt", "p"), ("sampled", ["a", "b"])]),
+        (
+            "match",
+            [
+                ("correct", False),
+                ("expected", "a"),
+                ("picked", None),
+                ("prob_correct", 0.25),
+                ("note", "n"),
+            ],
+        ),
+        (
+            "match",
+            [("correct", True), ("expected", None), ("picked", None), ("prob_correct", None)],
+        ),
+        ("error", [("message", "broke"), ("error", "bad"), ("where", "here")]),
+        ("error", [("message", "broke"), ("error", None)]),
+        ("extra", [("data", {"any": "thing"})]),
+        ("sample_completed", [("status", "completed"), ("seconds", 2)]),
     ]
-    assert own == [
-        {"record_type": "sampling", "prompt": "p", "sampled": ["one text"], "model": "m"},
-        {"record_type": "match", "correct": False, "expected": "a", "picked": None}
-        | {"prob_correct": 0.25, "note": "n"},
-        {"record_type": "error", "type": "ValueError", "message": "bad", "msg": "broke"}
-        | {"where": "here"},
-        {"record_type": "extra", "data": {"any": "thing"}},
-        {"record_type": "sample_completed", "seconds": 2},
-    ]
+    assert list(last)[4:] == ["final_report"]
     assert {(e["sample_id"], e["group_id"]) for e in events} == {("q0", "1.0")}
     assert (last["record_type"], last["final_report"]) == ("final_report", {"accuracy": 0.0})
     for line in (started, *events, last):
@@ -474,7 +496,7 @@ def test_the_spec_says_what_was_run_without_secrets(
 def test_the_spec_names_the_commit_and_whether_it_was_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nanoeval_recorder._run_description import git_state
+    from nanoeval_recorder._description import git_state
 
     def git(*arguments: str) -> None:
         who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
@@ -496,7 +518,7 @@ def test_the_spec_names_the_commit_and_whether_it_was_changed(
 
 
 def test_odd_names_make_valid_file_names(tmp_path: Path) -> None:
-    from nanoeval_recorder._record_file import record_path
+    from nanoeval_recorder._files import record_path
 
     path = record_path(tmp_path, "id", "a/b c:é" + "x" * 500, compressed=False)
     assert path.parent == tmp_path

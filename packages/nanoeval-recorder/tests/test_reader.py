@@ -21,7 +21,7 @@ from nanoeval_recorder import (
     to_dataframe,
 )
 from nanoeval_recorder._file_recorder import FileRecorder
-from nanoeval_recorder.events import (
+from nanoeval_recorder.reading.events import (
     ErrorEvent,
     FinalReport,
     Match,
@@ -30,7 +30,7 @@ from nanoeval_recorder.events import (
     RunStarted,
     Sampling,
 )
-from nanoeval_recorder.outline import outlines
+from nanoeval_recorder.reading.outline import outlines
 
 from tests.support.recorder_driver import attempt, build, ids
 
@@ -94,7 +94,8 @@ def test_events_are_typed(name: str, tmp_path: Path) -> None:
     assert (match.correct, match.expected, match.picked) == (True, ["4", "four"], "4")
     assert match.prob_correct == 0.9
     assert isinstance(error, ErrorEvent)
-    assert (error.error_type, error.message) == ("KeyError", "'k'")
+    assert error.message == "'k'"
+    assert error.error_type == ("KeyError" if name == "evallib" else None)  # json has none
     assert isinstance(completed, Metrics)
     assert completed.completed
     assert completed.get("seconds") == 1.5

@@ -18,7 +18,8 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoeval_recorder._values import MAX_DEPTH, MAX_REPR, encode
+from nanoeval_core.json_values import MAX_DEPTH, MAX_REPR
+from nanoeval_recorder._encoding import encode
 
 Pair = namedtuple("Pair", "a b")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from nanoeval import run
 from nanoeval_recorder import evallib_recorder, read
-from nanoeval_recorder.events import Match
+from nanoeval_recorder.reading.events import Match
 from nanoeval_runner import _recording as recording
 from nanoeval_runner._queue import event_log
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import threading
@@ -16,8 +17,9 @@ import chz
 import pytest
 from nanoeval_core.errors import ConfigError, RolloutSystemError, StateError, TaskTimeoutError
 from nanoeval_core.eval import Eval
-from nanoeval_core.recorder import DummyRecorder, dummy_recorder
+from nanoeval_core.recorder import dummy_recorder
 from nanoeval_core.recorder_protocol import RecorderConfig
+from nanoeval_core.recording import AttemptRecorder, DummyRecorder, EventEncoder
 from nanoeval_core.run_context import get_run_context
 from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
@@ -551,12 +553,13 @@ def test_an_eval_at_its_limit_blocks_no_other() -> None:
 def test_a_recorder_that_fails_in_an_attempt_costs_no_result(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Torn(DummyRecorder):
-        def attempt(self, sample_id: str | None, group_id: str | None) -> Torn:
-            return Torn(self.run_spec, sample_id, group_id)
-
+    class TornAttempt(AttemptRecorder):
         def take(self, *, completed: bool) -> bytes:
             raise UnicodeError("cannot encode")
+
+    class Torn(DummyRecorder):
+        def encoder(self) -> EventEncoder:
+            return functools.partial(TornAttempt, self.run_spec, {}, None, (), frozenset())
 
     @chz.chz
     class TornConfig(RecorderConfig):

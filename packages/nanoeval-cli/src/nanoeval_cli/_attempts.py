@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nanoeval_core.words import Verdict, verdict
-from nanoeval_recorder.sample import Sample, samples
+from nanoeval_recorder.reading.sample import Sample, samples
 
 from nanoeval_cli._catalogue import RunInfo, record_path
 

@@ -13,7 +13,7 @@ from typing import Any
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.metrics.headline import Headline, headline
 from nanoeval_recorder.folder import records_folder
-from nanoeval_recorder.outline import Outline, outline_of, outlines
+from nanoeval_recorder.reading.outline import Outline, outline_of, outlines
 from nanoeval_runner.arguments import model_in
 from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateFile, record_of, state_files
 

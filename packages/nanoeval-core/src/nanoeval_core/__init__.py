@@ -3,12 +3,12 @@
 Layers, each importing only those above it:
 
     errors, task, usage, run_context       values
-    asyncio_utils, pickling, task_checks   small tools
-    recorder_protocol, recorder,
-    recorder_base, recorder_direct, recorder_capture,
-    recorder_replay                        where events go
+    asyncio_utils, json_values, pickling, task_checks     small tools
+    recorder_protocol, dialogues, recording,
+    recorder_registry, recorder_adapter    where events go
     eval, spec                             Eval, RunnerArgs, EvalSpec
-    library_config, metrics                hooks, statistics
+    library_config, recorder               hooks, the current recorder
+    metrics                                statistics
 
 Nothing here imports another package of nanoeval, or anything that runs one. The names below load
 what they need when first used (PEP 562): building a pydantic model alone costs more than importing
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from nanoeval_core.recorder import dummy_recorder as dummy_recorder
     from nanoeval_core.recorder import get_recorder as get_recorder
     from nanoeval_core.recorder import set_default_recorder as set_default_recorder
-    from nanoeval_core.recorder_base import BaseRecorder as BaseRecorder
     from nanoeval_core.recorder_protocol import RecorderConfig as RecorderConfig
     from nanoeval_core.recorder_protocol import RecorderProtocol as RecorderProtocol
+    from nanoeval_core.recording import BaseRecorder as BaseRecorder
     from nanoeval_core.spec import EvalSpec as EvalSpec
     from nanoeval_core.spec import RunnerArgs as RunnerArgs
     from nanoeval_core.task import Task as Task
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from nanoeval_core.usage import report_usage as report_usage
 
 _HOME = {
-    "BaseRecorder": "nanoeval_core.recorder_base",
+    "BaseRecorder": "nanoeval_core.recording",
     "BudgetExceeded": "nanoeval_core.errors",
     "ConfigError": "nanoeval_core.errors",
     "Eval": "nanoeval_core.eval",

@@ -10,7 +10,8 @@
     │   └── GraderError                    the grader failed, so the attempt has no score
     ├── SystemErrorsNotSupported           a metric was given results that hold system errors
     │                                      (also ValueError)
-    ├── RecorderError                      no recorder, or one that failed
+    ├── RecorderError                      a recorder's name is unknown, or a recorder failed
+    │   └── NoCurrentRecorderError         (also LookupError) no recorder is current
     ├── StateError                         a state file that cannot be used as it is
     └── BudgetExceeded                     a run reached its token or cost budget and stopped
     RunInterrupted (a KeyboardInterrupt)   a run was stopped by a signal and can be resumed
@@ -72,7 +73,11 @@ class SystemErrorsNotSupported(NanoevalError, ValueError):
 
 
 class RecorderError(NanoevalError):
-    """No recorder is current, a recorder's name is unknown, or a recorder failed."""
+    """A recorder's name is unknown, or a recorder failed."""
+
+
+class NoCurrentRecorderError(RecorderError, LookupError):
+    """No recorder is current, or no run is being set up."""
 
 
 class StateError(NanoevalError):

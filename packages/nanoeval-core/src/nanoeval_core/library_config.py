@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.recorder import DummyRecorderConfig, find_recorder
 from nanoeval_core.recorder_protocol import RecorderConfig, RecorderProtocol
+from nanoeval_core.recorder_registry import find_recorder
+from nanoeval_core.recording import DummyRecorderConfig
 
 ENV_NANOEVAL_LOG_ALL = "NANOEVAL_LOG_ALL"
 """Set to anything, it shows records of level INFO on the console."""
@@ -134,7 +135,7 @@ class LibraryConfig:
 
     def get_dummy_recorder(self, log: bool) -> RecorderConfig:
         """What `nanoeval.recorder.dummy_recorder(log)` gives: a recorder that keeps nothing."""
-        return DummyRecorderConfig()
+        return DummyRecorderConfig(log=log)
 
     def get_slack_tqdm(self, username: str | None) -> Any | None:
         """A progress bar class like tqdm to show beside the terminal's, or None for none.

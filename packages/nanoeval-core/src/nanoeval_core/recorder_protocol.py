@@ -1,27 +1,41 @@
 """What a recorder is, to those who write one.
 
 Implement `RecorderProtocol` (any class with these methods will do) and a `RecorderConfig` that
-builds it. That is enough: the runner collects what attempts record, and replays the calls of
-completed attempts onto your recorder in the driving process, on a thread of its own, so a slow or
+builds it. That is enough: the runner collects what attempts record, and repeats the calls of
+completed attempts on your recorder in the driver, on a thread of their own, so that a slow or
 failing recorder never holds up or loses results.
-
-A recorder that can encode its own events may also implement `TransactionalRecorder`: its events
-then travel with the result as bytes and are written exactly once, whatever dies and when.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import dataclasses
+import datetime
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import chz
 
-if TYPE_CHECKING:
-    from nanoeval_core.spec import EvalSpec
+from nanoeval_core.errors import NoCurrentRecorderError
+
+__all__ = [
+    "BasicRunSpec",
+    "RecorderConfig",
+    "RecorderProtocol",
+    "RunSpec",
+    "View",
+    "current_run_spec",
+    "new_run_spec",
+    "using_run_spec",
+    "utc_now",
+    "uuid",
+]
 
 View = Literal["run", "monitor"]
 
@@ -36,7 +50,7 @@ class RunSpec(Protocol):
     def run_set_id(self) -> str: ...
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass
 class BasicRunSpec:
     """The smallest useful `RunSpec`.
 
@@ -57,14 +71,9 @@ class BasicRunSpec:
 
 @runtime_checkable
 class RecorderProtocol(Protocol):
-    """Where an eval's events go.
+    """Where an eval's events go."""
 
-    `sample_id` is the task's `question_id`, `group_id` its `attempt.retry`. Inside
-    `Eval.evaluate`, `get_recorder()` returns a recorder bound to both.
-    """
-
-    @property
-    def run_spec(self) -> RunSpec: ...
+    run_spec: RunSpec
 
     def __enter__(self) -> Self: ...
 
@@ -75,14 +84,21 @@ class RecorderProtocol(Protocol):
         traceback: TracebackType | None,
     ) -> bool | None: ...
 
-    def current_sample_id(self) -> str | None: ...
+    def current_sample_id(self) -> str | None:
+        """The `question_id` of the attempt that is being recorded, None outside of attempts."""
+        ...
 
-    def current_group_id(self) -> str | None: ...
+    def current_group_id(self) -> str | None:
+        """The attempt and retry that are being recorded, as `attempt.retry`, or None."""
+        ...
 
     def as_default_recorder(
         self, sample_id: str, group_id: str, **extra: Any
     ) -> AbstractContextManager[Any]:
-        """Bind the ids and make this the recorder that `get_recorder()` returns."""
+        """Make `get_recorder()` return this recorder, bound to these ids, inside the `with`.
+
+        Fields in `extra` go with every event that is recorded inside.
+        """
         ...
 
     def record_match(
@@ -117,65 +133,71 @@ class RecorderProtocol(Protocol):
         ...
 
 
-class AttemptRecorder(RecorderProtocol, Protocol):
-    """What `get_recorder()` returns while one attempt runs: bound to it, collecting its events."""
-
-    def take(self, *, completed: bool) -> bytes:
-        """The attempt's events, encoded, and forget them.
-
-        Args:
-            completed: False when the attempt ended in a system error: nothing that looks like a
-                result (a match, …) may be among the bytes then.
-        """
-        ...
-
-
-class EventEncoder(Protocol):
-    """An executor's half of a `TransactionalRecorder`: picklable, holds no file or connection."""
-
-    def attempt(self, sample_id: str | None, group_id: str | None) -> AttemptRecorder:
-        """Collects the events of one attempt; of none, for what is recorded outside of them."""
-        ...
-
-
-@runtime_checkable
-class TransactionalRecorder(RecorderProtocol, Protocol):
-    """A recorder whose events are committed with the result they belong to.
-
-    Executors encode events with `encoder()`; the bytes are stored in the transaction that stores
-    the result; the driver passes them, in commit order and once, to `write_events`, then stores
-    `position()`. After a crash it calls `rewind` with the last stored position before it writes
-    again, and that must undo whatever was written after it.
-
-    A recorder whose writes take microseconds (to a local file, say) may have a class attribute
-    `writes_at_once = True`: events of tasks that ran in the driver itself are then written just
-    before the transaction that commits their results and their position, rather than stored in it
-    and written later; a transaction that fails is followed by `rewind`.
-    """
-
-    def encoder(self) -> EventEncoder: ...
-
-    def write_events(self, events: Sequence[bytes]) -> None:
-        """Write what `AttemptRecorder.take` returned. May block: it is called on a thread."""
-        ...
-
-    def position(self) -> str:
-        """An opaque text naming all that was written so far. The empty text means nothing was."""
-        ...
-
-    def rewind(self, position: str) -> None: ...
-
-
 @chz.chz
 class RecorderConfig(ABC):
     """How to build a recorder: what `RunnerArgs.recorder` takes."""
 
     @abstractmethod
-    async def factory(self, spec: EvalSpec, num_tasks: int) -> RecorderProtocol:
+    async def factory(self, spec: Any, num_tasks: int) -> RecorderProtocol:
         """Build the recorder of one run.
 
         Args:
-            spec: the run's spec; `spec.runner.run_set_id` is filled in, and
-                `current_run_spec()` gives the ids of the run being set up.
+            spec: the run's `EvalSpec`; `spec.runner.run_set_id` is filled in, and
+                `current_run_spec()` gives the ids of the run being set up. (The type is not
+                named here because `EvalSpec` is made of `RecorderConfig`.)
             num_tasks: how many tasks the run has.
         """
+
+    def _make_default_run_spec(self, spec: Any) -> BasicRunSpec:
+        """Return the ids of the run that is being set up; new ones outside of the runner.
+
+        Raises:
+            LookupError: no run is being set up, and the spec names no run set.
+        """
+        known = current_run_spec()
+        if known is not None:
+            return known
+        if spec.runner.run_set_id is None:
+            raise NoCurrentRecorderError(
+                "no run is being set up: pass the config as RunnerArgs.recorder, or set "
+                "RunnerArgs.run_set_id to build a recorder outside of nanoeval.run"
+            )
+        return new_run_spec(
+            run_set_id=spec.runner.run_set_id,
+            eval_name=spec.eval.get_name(),
+            model_name=spec.runner.model_name,
+        )
+
+
+_run_spec: ContextVar[BasicRunSpec | None] = ContextVar("nanoeval_run_spec", default=None)
+
+
+def current_run_spec() -> BasicRunSpec | None:
+    """Return the ids of the run whose recorder is being built, for `RecorderConfig.factory`."""
+    return _run_spec.get()
+
+
+@contextlib.contextmanager
+def using_run_spec(run_spec: BasicRunSpec) -> Iterator[None]:
+    """Make `run_spec` the one that `current_run_spec()` returns; the runner's to call."""
+    token = _run_spec.set(run_spec)
+    try:
+        yield
+    finally:
+        _run_spec.reset(token)
+
+
+def new_run_spec(*, run_set_id: str, eval_name: str, model_name: str | None = None) -> BasicRunSpec:
+    """Return a `BasicRunSpec` with a fresh `run_id`."""
+    return BasicRunSpec(uuid(), run_set_id, eval_name, model_name, created_at=utc_now())
+
+
+def uuid() -> str:
+    """Return a new id of 20 characters: sortable by time (UTC), unique by 40 random bits."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%y%m%d%H%M%S")
+    return stamp + base64.b32encode(secrets.token_bytes(5)).decode()
+
+
+def utc_now() -> str:
+    """Return the time as records have it: UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat()

@@ -11,8 +11,8 @@ import chz
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval
 from nanoeval_core.executors import IN_PROCESS, MULTIPROCESS, ExecutorByName, ExecutorConfig
-from nanoeval_core.recorder import RecorderByName
 from nanoeval_core.recorder_protocol import RecorderConfig
+from nanoeval_core.recorder_registry import RecorderByName
 
 log = logging.getLogger("nanoeval.spec")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nanoeval_core.metrics.outcomes import Outcome
-from nanoeval_recorder.events import ErrorEvent, Event, Match, Metrics, RawSample, Sampling
+from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Metrics, RawSample, Sampling
 
 from nanoeval_monitor._search_words import as_words
 from nanoeval_monitor._texts import as_text, head, number, whole

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import RecorderError
-from nanoeval_recorder.events import Event, FinalReport, RunStarted
-from nanoeval_recorder.reader import parse_event
+from nanoeval_recorder.reading.events import Event, FinalReport, RunStarted
+from nanoeval_recorder.reading.reader import parse_event
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._attempt_row import AttemptRow, attempt_row, search_text

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from nanoeval_core.errors import RecorderError
-from nanoeval_recorder.events import Event
-from nanoeval_recorder.reader import open_record, parse_event, record_parts
+from nanoeval_recorder.reading.events import Event
+from nanoeval_recorder.reading.reader import open_record, parse_event, record_parts
 
 _SPAN = struct.Struct("<HQI")
 FINGERPRINT = 64

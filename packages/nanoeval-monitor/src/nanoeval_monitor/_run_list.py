@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 from nanoeval_core.errors import NanoevalError
-from nanoeval_recorder.events import FinalReport, OtherEvent, RunStarted
-from nanoeval_recorder.reader import SUFFIXES, open_record, parse_event, record_parts
+from nanoeval_recorder.reading.events import FinalReport, OtherEvent, RunStarted
+from nanoeval_recorder.reading.reader import SUFFIXES, open_record, parse_event, record_parts
 
 from nanoeval_monitor._record_index import RecordIndex, index_stamp
 from nanoeval_monitor._run_summary import peek

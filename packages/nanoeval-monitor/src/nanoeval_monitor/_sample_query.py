@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_recorder.events import Event
+from nanoeval_recorder.reading.events import Event
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex

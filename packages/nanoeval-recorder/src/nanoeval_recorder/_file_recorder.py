@@ -1,87 +1,86 @@
-"""The driver's half of the recorders that write files: one file per run, one writer, no locks.
+"""The one place that writes records: a file per run, one writer, no locks between processes.
 
-Executors hand over encoded events with their results; this is the only place that writes them.
+Attempts hand over encoded events with their results; this appends them, names the position after
+them, and goes back to a position. A record is one file, or with rotation several parts
+`NAME.jsonl`, `NAME.0001.jsonl`, …, each of which starts with the header. Compressed, every batch is
+a zstd frame of its own, so that cutting the file at a position leaves a valid one.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 from nanoeval_core.errors import RecorderError
-from nanoeval_core.recorder_direct import DirectRecording
-from nanoeval_core.recorder_protocol import RunSpec, View
+from nanoeval_core.recorder_protocol import View
+from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_recorder._attempt import EventFormat
-from nanoeval_recorder._record_file import Position, RecordFile
+from nanoeval_recorder._encoding import encode
+from nanoeval_recorder._files import ZST_SUFFIX, existing_parts, part_path, zstd
 
-
-class SavedPosition(msgspec.Struct):
-    """What `position()` says: the file (it may be opened by another process, elsewhere), where
-    in it, and the number of the next event."""
-
-    path: str
-    part: int
-    offset: int
-    event_id: int
+MAX_PIECES = 1000  # of one system call; the usual limit is 1024
+MARK = 4096
+"""Bytes at the beginning and before a position by which a file is recognized."""
+FILE_SHA = len(b'{"type":"file","sha256":"')
 
 
-class FileRecorder(DirectRecording):
+class FileRecorder(TransactionalRecorder):
     """A `TransactionalRecorder` that writes JSON Lines. Use it inside `with recorder:`.
 
-    Args:
-        run_spec: the ids of the run.
-        path: the file; ends in `.jsonl` or `.jsonl.zst`.
-        rotate_bytes: start another file once one has this many bytes; None never does.
+    Formats subclass it and say what a line looks like.
+
+    Attributes:
+        path: the file that is written, or the first of its parts.
     """
 
     writes_at_once = True
+    path: Path
 
-    def __init__(self, run_spec: RunSpec, path: Path, *, rotate_bytes: int | None = None) -> None:
-        self._run_spec = run_spec
-        self._file = RecordFile(path.absolute(), header=self.header, rotate_bytes=rotate_bytes)
+    def _set_up(self, path: Path, rotate_bytes: int | None) -> None:
+        self.path = path.absolute()
+        self._rotate_bytes = rotate_bytes
+        self._compress = zstd().compress if path.name.endswith(ZST_SUFFIX) else None
         self._lock = threading.RLock()  # events come on a thread, the final report on another
+        self._fd: int | None = None
+        self._part = 0
+        self._offset = 0
+        self._stamp: tuple[int, ...] = ()  # what the file was like after our last write
+        self._marked = (-1, "")  # the last position that was asked for, and its mark
         self._event_id = 0
         self._needs_rewind = False
         self._final_line: bytes | None = None
-        self._before_final: tuple[Position, int] | None = None
-
-    @property
-    @abstractmethod
-    def format(self) -> EventFormat:
-        """How events look; what executors get."""
+        self._before_final: tuple[int, int, int] | None = None
+        self._kept_files: set[bytes] = set()
 
     @abstractmethod
     def header(self, part: int) -> bytes:
-        """The first line of part number `part`, with its newline."""
+        """Return the first line of part number `part`, with its newline."""
 
     @abstractmethod
     def number_lines(
         self, events: Sequence[bytes], first_id: int
     ) -> tuple[Sequence[bytes | memoryview], int]:
-        """The lines to write for what executors encoded, and the number of the event after."""
+        """Return the lines to write for encoded events, and the number of the event after."""
 
     @abstractmethod
     def final_line(self, final_report: Any) -> bytes:
-        """The last line of a finished run, with its newline."""
+        """Return the line of a final report, with its newline."""
 
-    @property
-    def path(self) -> Path:
-        """The file that is written, or the first of them."""
-        return self._file.path
+    def evalboard_url(self, view: View) -> str | None:
+        return self.path.as_uri() if view == "run" else None
 
-    @property
-    def run_spec(self) -> RunSpec:
-        return self._run_spec
+    # --- opening
 
     def __enter__(self) -> Self:
-        if not self._file.is_open:
-            self._needs_rewind = not self._file.open()
+        if self._fd is None:
+            self._needs_rewind = not self._open()
         return self
 
     def __exit__(
@@ -91,10 +90,44 @@ class FileRecorder(DirectRecording):
         traceback: TracebackType | None,
     ) -> None:
         with self._lock:
-            self._file.close()
+            self._close()
 
-    def encoder(self) -> EventFormat:
-        return self.format
+    def _open(self) -> bool:
+        """Open the first part; True if it is new (or empty), and then has its header by now."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._open_part(0)
+            if os.fstat(self._handle()).st_size:
+                return False
+            self._write([self.header(0)])
+        except OSError as error:
+            self._close()
+            raise RecorderError(
+                f"cannot write records to {self.path}: {error.strerror or error}. Set "
+                "NANOEVAL_LOG_DIR to a folder that can be written, or choose another recorder "
+                "with RunnerArgs.recorder"
+            ) from error
+        return True
+
+    def _open_part(self, part: int) -> None:
+        self._close()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._fd = os.open(part_path(self.path, part), flags, 0o644)
+        self._part, self._offset, self._marked = part, 0, (-1, "")
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+    def _handle(self) -> int:
+        if self._fd is None:
+            raise RecorderError(
+                f"the record {self.path} is not open: use the recorder inside `with recorder:`"
+            )
+        return self._fd
+
+    # --- writing
 
     def write_events(self, events: Sequence[bytes]) -> None:
         """Append what attempts took, all of it or nothing.
@@ -103,88 +136,223 @@ class FileRecorder(DirectRecording):
             RecorderError: it could not be written; `position()` is what it was.
         """
         with self._lock:
-            lines, next_id = self.number_lines(events, self._event_id)
+            lines, next_id = self.number_lines(
+                [self._without_kept_files(chunk) for chunk in events if chunk], self._event_id
+            )
             if not lines:
                 return
-            self._check_position_known()
             final = self._take_back_final()
-            self._file.append(lines)
+            self._append(lines)
             self._event_id = next_id
             if final is not None:
                 self._append_final(final)
 
+    def record_final_report(self, final_report: Any) -> None:
+        """Write the last line. Called again, it replaces the former one."""
+        with self._lock:
+            self._take_back_final()
+            self._append_final(self.final_line(final_report))
+
+    def _append_final(self, line: bytes) -> None:
+        before = self._part, self._offset, self._event_id
+        self._append([line])
+        self._final_line, self._before_final = line, before
+
+    def _take_back_final(self) -> bytes | None:
+        line, before = self._final_line, self._before_final
+        if before is not None:
+            self._check_unchanged()
+            self._cut(before[0], before[1])
+            self._event_id = before[2]
+        self._final_line = self._before_final = None
+        return line
+
+    def _append(self, pieces: Sequence[bytes | memoryview]) -> None:
+        self._check_unchanged()
+        try:
+            if self._rotate_bytes is not None and self._offset >= self._rotate_bytes:
+                self._start_part(self._part + 1)
+            self._write(pieces)
+        except OSError as error:
+            self._kept_files.clear()
+            raise RecorderError(
+                f"cannot write to the record {part_path(self.path, self._part)}: "
+                f"{error.strerror or error}. Results are safe in the state file; make room, then "
+                "resume the run to write what is missing"
+            ) from error
+
+    def _start_part(self, part: int) -> None:
+        before = self._part, self._offset
+        try:
+            self._open_part(part)
+            os.ftruncate(self._handle(), 0)
+            self._write([self.header(part)])
+        except OSError:
+            self._open_part(before[0])
+            self._offset = before[1]
+            raise
+
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        if self._compress is not None:
+            pieces = [self._compress(b"".join(pieces))]
+        fd, offset = self._handle(), self._offset
+        try:
+            for start in range(0, len(pieces), MAX_PIECES):
+                offset += _write_all(fd, pieces[start : start + MAX_PIECES], offset)
+        except OSError:
+            os.ftruncate(fd, self._offset)  # no torn line is left behind
+            raise
+        self._offset = offset
+        self._stamp = _stamp(os.fstat(fd))
+
+    def _without_kept_files(self, chunk: bytes) -> bytes:
+        """Return `chunk` without the files that are in the record by now: each is kept once."""
+        if FILE_LINE not in chunk:
+            return chunk
+        lines = []
+        for line in chunk.splitlines(keepends=True):
+            if line.startswith(FILE_LINE):
+                sha256 = line[FILE_SHA : FILE_SHA + 64]
+                if sha256 in self._kept_files:
+                    continue
+                self._kept_files.add(sha256)
+            lines.append(line)
+        return b"".join(lines)
+
+    # --- positions
+
     def position(self) -> str:
         with self._lock:
-            if not self._file.is_open or self._needs_rewind:
+            if self._fd is None or self._needs_rewind:
                 return ""
-            part, offset = self._file.position()
-            saved = SavedPosition(str(self._file.path), part, offset, self._event_id)
-            return msgspec.json.encode(saved).decode()
+            if self._marked[0] != self._offset:
+                self._marked = self._offset, _mark(self._fd, self._offset)
+            saved = {"path": str(self.path), "part": self._part, "offset": self._offset}
+            saved |= {"event_id": self._event_id, "mark": self._marked[1]}
+            return encode(saved).decode()
 
     def rewind(self, position: str) -> None:
-        """Cut the file back to `position`; to the empty one, start it afresh.
+        """Cut the record back to `position`; to the empty one, start it afresh.
 
         Raises:
             RecorderError: it is no position of this recorder, or the file is not as it was then.
         """
         with self._lock:
-            saved = self._parse(position) if position else None
-            if saved is not None:
-                self._follow(Path(saved.path))
-            target = Position(saved.part, saved.offset) if saved else Position(0, 0)
+            saved = _parse(position, type(self).__name__)
+            path = Path(saved["path"] or self.path)
+            if path != self.path and path.exists():
+                # The run was recorded there before; ours was made a moment ago, by __enter__.
+                if not self._needs_rewind:
+                    self.path.unlink(missing_ok=True)
+                self.path = path
             self._needs_rewind = True  # and still does, when this fails
-            self._file.rewind(target)
-            self._event_id = saved.event_id if saved else 0
+            self._check_is(saved["part"], saved["offset"], saved["mark"])
+            for part, other in existing_parts(self.path):
+                if part > saved["part"]:
+                    other.unlink()
+            self._close()  # what is open may be another file than the one of that name
+            self._cut(saved["part"], saved["offset"])
+            self._event_id = saved["event_id"]
             self._needs_rewind = False
             self._final_line = self._before_final = None
 
-    def _follow(self, path: Path) -> None:
-        """Go on in `path`, where the run was recorded before, when it is not where we would."""
-        if path == self._file.path or not path.exists():
-            return
-        if not self._needs_rewind:  # then ours was made a moment ago, by __enter__
-            self._file.path.unlink(missing_ok=True)
-        self._file.path = path
+    def _cut(self, part: int, offset: int) -> None:
+        if self._fd is None or part != self._part:
+            self._open_part(part)
+        os.ftruncate(self._handle(), offset)
+        self._offset = offset
+        self._kept_files.clear()
+        if offset:
+            self._stamp = _stamp(os.fstat(self._handle()))
+        else:
+            self._write([self.header(part)])
 
-    def _parse(self, position: str) -> SavedPosition:
-        try:
-            return msgspec.json.decode(position, type=SavedPosition)
-        except msgspec.MsgspecError as error:
-            raise RecorderError(
-                f"{position!r} is no position of a {type(self).__name__}: resume a run with the "
-                "recorder that it was started with"
-            ) from error
+    def _check_is(self, part: int, offset: int, mark: str) -> None:
+        """Raise `RecorderError` unless the file holds what was written before a position."""
+        path = part_path(self.path, part)
+        size = path.stat().st_size if path.exists() else -1
+        found = "is gone; it had"
+        if size >= offset:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if not mark or _mark(fd, offset) == mark:
+                    return
+            finally:
+                os.close(fd)
+            found = "has other content than the"
+        elif size >= 0:
+            found = f"has only {size} of"
+        raise RecorderError(
+            f"the record {path} {found} {offset} bytes that were written: it was moved, changed "
+            "or removed since. Put it back and resume again; the results are safe in the state "
+            "file"
+        )
 
-    def _check_position_known(self) -> None:
+    def _check_unchanged(self) -> None:
+        """Raise `RecorderError` if another hand replaced, cut or removed the file since."""
         if self._needs_rewind:
             raise RecorderError(
-                f"the record {self._file.path} exists already: call rewind() with the position "
+                f"the record {self.path} exists already: call rewind() with the position "
                 "to go on from ('' to start it afresh), or give the run another run_id"
             )
+        fd, path = self._handle(), part_path(self.path, self._part)
+        try:
+            stamp = _stamp(os.stat(path))
+        except OSError:
+            stamp = ()
+        if stamp == self._stamp:
+            return
+        marked_at, mark = self._marked
+        if stamp[:3] == self._stamp[:3] and (
+            marked_at != self._offset or mark == _mark(fd, self._offset)
+        ):
+            self._stamp = stamp  # touched, and nothing more
+            return
+        what = "was changed by another process" if stamp else "was removed"
+        raise RecorderError(
+            f"the record {path} {what} while the run goes on. Put it back and resume the run to "
+            "write what is missing; the results are safe in the state file"
+        )
 
-    def record_final_report(self, final_report: Any) -> None:
-        """Write the last line. Called again, it replaces the former one."""
-        with self._lock:
-            self._check_position_known()
-            self._take_back_final()
-            self._append_final(self.final_line(final_report))
 
-    def _append_final(self, line: bytes) -> None:
-        before = self._file.position(), self._event_id
-        self._file.append([line])
-        self._final_line, self._before_final = line, before
+FILE_LINE = b'{"type":"file","sha256":"'
+"""How the line of a file begins, in every format: the driver knows it without reading it."""
 
-    def _take_back_final(self) -> bytes | None:
-        line = self._final_line
-        if self._before_final is not None:
-            self._file.rewind(self._before_final[0])
-            self._event_id = self._before_final[1]
-        self._final_line = self._before_final = None
-        return line
 
-    def evalboard_url(self, view: View) -> str | None:
-        return self.urls.get(view)
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
-    @property
-    def urls(self) -> Mapping[str, str]:
-        return {"run": self._file.path.as_uri()}
+
+def _mark(fd: int, offset: int) -> str:
+    """Return a digest of the beginning of a file and of what is before `offset`."""
+    start = max(0, offset - MARK)
+    ends = os.pread(fd, min(MARK, offset), 0) + os.pread(fd, offset - start, start)
+    return hashlib.blake2b(ends, digest_size=8).hexdigest()
+
+
+def _parse(position: str, kind: str) -> dict[str, Any]:
+    none = {"path": "", "part": 0, "offset": 0, "event_id": 0, "mark": ""}
+    if not position:
+        return none
+    try:
+        saved = {**none, **msgspec.json.decode(position, type=dict[str, Any])}
+        types = [type(saved[name]) for name in none]
+    except msgspec.MsgspecError:
+        types = []
+    if types != [str, int, int, int, str]:
+        raise RecorderError(
+            f"{position!r} is no position of a {kind}: resume a run with the recorder that it was "
+            "started with"
+        )
+    return saved
+
+
+def _write_all(fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+    """Write `pieces` at `offset`, without copying them together, and give their size."""
+    size = sum(map(len, pieces))
+    written = os.pwritev(fd, pieces, offset)
+    if written < size:
+        rest = memoryview(b"".join(pieces))
+        while written < size:
+            written += os.pwrite(fd, rest[written:], offset + written)
+    return size

@@ -6,25 +6,25 @@ docs/records.md describes the fields.
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
-import msgspec
-from nanoeval_core.recorder import current_run_spec, new_run_spec
-from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, RunSpec
+from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
+from nanoeval_core.recording import EVENT_TYPES, AttemptEvent, recorded_form
 
-from nanoeval_recorder._attempt import BufferedAttempt
+from nanoeval_recorder._description import describe_run
+from nanoeval_recorder._encoding import encode
 from nanoeval_recorder._file_recorder import FileRecorder
-from nanoeval_recorder._record_file import record_path
-from nanoeval_recorder._run_description import describe_run
-from nanoeval_recorder._values import encode
+from nanoeval_recorder._files import record_path
 from nanoeval_recorder.folder import records_folder
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
+
+__all__ = ["EvallibRecorder", "EvallibRecorderConfig", "evallib_line", "evallib_recorder"]
 
 # What readers of the format go by; a field that a user binds beside them never takes their names.
 _RESERVED = frozenset(
@@ -33,50 +33,26 @@ _RESERVED = frozenset(
 )
 
 
-_UTC = datetime.UTC
-_now = datetime.datetime.now
-
-
-class _Event(msgspec.Struct, gc=False):
-    sample_id: str | None
-    type: str
-    data: Any
-    created_by: str
-    created_at: datetime.datetime
-    group_id: str | None
-
-
-class EvallibFormat:
-    """Encodes an event but for the beginning with its ids, which the driver puts in front."""
-
-    def __init__(self, run_spec: RunSpec, created_by: str, urls: Mapping[str, str]) -> None:
-        self.run_spec = run_spec
-        self.urls = urls
-        self.created_by = created_by
-
-    def attempt(self, sample_id: str | None, group_id: str | None) -> EvallibAttempt:
-        return EvallibAttempt(self, sample_id, group_id)
-
-
-class EvallibAttempt(BufferedAttempt):
-    """Collects an attempt's events as the format has them."""
-
-    __slots__ = ()
-    _format: EvallibFormat
-
-    def record_event(self, event_type: str, data: Any) -> None:
-        if event_type == "sample_completed":
-            data = {"completed": True, **data}
-        name = "metrics" if event_type == "sample_completed" else event_type
-        by = self._format.created_by
-        event: Any = _Event(self.sample_id, name, data, by, _now(_UTC), self.group_id)
-        if self.extra:
-            event = {**msgspec.structs.asdict(event), **_beside(self.extra)}
-        self.keep(event_type, event)
-
-
-def _beside(extra: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}_" if name in _RESERVED else name: value for name, value in extra.items()}
+def evallib_line(created_by: str, event: AttemptEvent) -> bytes:
+    """Return the line of an event, without the ids of run and event that the driver puts first."""
+    kind, data, sample_id, group_id, time, extra = event
+    data = recorded_form(kind, data)
+    if kind in EVENT_TYPES and kind != "extra" and type(data) is dict:
+        # An eval may record for another sample or group than the one that is current.
+        if "sample_id" in data:
+            sample_id = data.pop("sample_id")
+        if "group_id" in data:
+            group_id = data.pop("group_id")
+        if kind == "sample_completed":
+            kind, data = "metrics", {"completed": True, **data}
+    line: dict[str, Any] = {}
+    if kind == "file":
+        line = {"type": kind, "sha256": data.pop("sha256")}
+    line |= {"sample_id": sample_id, "type": kind, "data": data, "created_by": created_by}
+    line |= {"created_at": time, "group_id": group_id}
+    if extra:
+        line |= {f"{n}_" if n in _RESERVED else n: value for n, value in extra.items()}
+    return encode(line) + b"\n"
 
 
 class EvallibRecorder(FileRecorder):
@@ -97,14 +73,14 @@ class EvallibRecorder(FileRecorder):
         spec: Mapping[str, Any],
         rotate_bytes: int | None = None,
     ) -> None:
-        super().__init__(run_spec, path, rotate_bytes=rotate_bytes)
+        self.run_spec = run_spec
         self._spec = dict(spec)
-        self._format = EvallibFormat(run_spec, str(self._spec.get("created_by", "")), self.urls)
         self._prefix = b'{"run_id":' + encode(run_spec.run_id) + b',"event_id":'
+        self._set_up(path, rotate_bytes)
 
     @property
-    def format(self) -> EvallibFormat:
-        return self._format
+    def encode(self) -> Callable[[AttemptEvent], bytes]:
+        return functools.partial(evallib_line, str(self._spec.get("created_by", "")))
 
     def header(self, part: int) -> bytes:
         line = {"spec": self._spec}
@@ -131,8 +107,8 @@ class EvallibRecorder(FileRecorder):
 
 
 @chz.chz
-class FileRecorderConfig(RecorderConfig):
-    """Where and how a record is written; the formats are its subclasses."""
+class EvallibRecorderConfig(RecorderConfig):
+    """Builds `EvallibRecorder`s."""
 
     log_dir: str | None = chz.field(
         default=None,
@@ -147,37 +123,24 @@ class FileRecorderConfig(RecorderConfig):
 
     @chz.validate
     def _check(self) -> None:
-        if self.rotate_bytes is not None and not self.rotate_bytes > 0:
-            raise ValueError(f"rotate_bytes={self.rotate_bytes!r}: give a positive number, or None")
-
-    def path_of(self, run_spec: BasicRunSpec, eval_name: str) -> Path:
-        """The file of a run: the same whenever it is asked, so that a resumed run finds it."""
-        folder = records_folder(self.log_dir)
-        name = run_spec.eval_name or eval_name
-        return record_path(folder, run_spec.run_id, name, compressed=self.compression is not None)
-
-
-def run_spec_for(spec: EvalSpec) -> BasicRunSpec:
-    """The ids of the run that is being set up, or new ones outside of the runner."""
-    return current_run_spec() or new_run_spec(
-        run_set_id=spec.runner.run_set_id or "none",
-        eval_name=spec.eval.get_name(),
-        model_name=spec.runner.model_name,
-    )
-
-
-@chz.chz
-class EvallibRecorderConfig(FileRecorderConfig):
-    """Builds `EvallibRecorder`s."""
+        check_rotate_bytes(self.rotate_bytes)
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> EvallibRecorder:
-        run_spec = run_spec_for(spec)
-        return EvallibRecorder(
-            run_spec,
-            self.path_of(run_spec, spec.eval.get_name()),
-            spec=await describe_run(spec, run_spec, num_tasks),
-            rotate_bytes=self.rotate_bytes,
+        run_spec = self._make_default_run_spec(spec)
+        # The same file whenever it is asked for, so that a resumed run finds it.
+        path = record_path(
+            records_folder(self.log_dir),
+            run_spec.run_id,
+            run_spec.eval_name or spec.eval.get_name(),
+            compressed=self.compression is not None,
         )
+        description = await describe_run(spec, run_spec, num_tasks)
+        return EvallibRecorder(run_spec, path, spec=description, rotate_bytes=self.rotate_bytes)
+
+
+def check_rotate_bytes(value: int | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"rotate_bytes={value!r}: give a positive number, or None")
 
 
 def evallib_recorder(

@@ -13,7 +13,7 @@ import asyncio
 import dataclasses
 import importlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,19 @@ import msgspec
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.eval import Eval
 from nanoeval_core.recorder import set_default_recorder
-from nanoeval_core.recorder_base import as_list
-from nanoeval_core.recorder_capture import CallEncoder, CapturedAttempt, unpack_attempts
+from nanoeval_core.recorder_adapter import unfolded_events
 from nanoeval_core.recorder_protocol import BasicRunSpec
+from nanoeval_core.recording import (
+    AttemptRecorder,
+    load_events,
+    pickle_event,
+    recorded_form,
+)
 from nanoeval_core.task import Task
 from nanoeval_core.task_checks import check_tasks
 
+from nanoeval_recorder._encoding import encode
 from nanoeval_recorder._loop_thread import LoopThread, loop_thread
-from nanoeval_recorder._values import encode
 
 MAX_RETRIES = 16
 BACKOFF = 0.1  # seconds before the first retry; doubled at each further one, up to 5
@@ -133,10 +138,17 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
         return task, result
 
     async def _attempt(self, task: Task, recorder: Any) -> Any:
-        ids = BasicRunSpec(run_id=recorder.run_spec.run_id, run_set_id=recorder.run_spec.run_id)
-        encoder = CallEncoder(run_spec=ids, urls={}, extra_methods=frozenset())
+        run_id = recorder.run_spec.run_id
         group_id = f"{task.attempt_id}.{task.retry_idx}"
-        attempt = CapturedAttempt(encoder, task.question_id, group_id, {})
+        attempt = AttemptRecorder(
+            BasicRunSpec(run_id, run_id),
+            {},
+            pickle_event,
+            (),
+            frozenset(),
+            task.question_id,
+            group_id,
+        )
         result: Any
         try:
             with set_default_recorder(attempt):
@@ -206,25 +218,17 @@ def _json_like(value: Any) -> Any:
 
 def replay(events: bytes, recorder: Any, task: Task) -> None:
     """Tell evallib's recorder what an attempt recorded. The sample is the thread's current one."""
-    for attempt in unpack_attempts(events):
-        for method, arguments, keywords in attempt.calls:
-            event_type, data = _EVENTS[method](*arguments, **keywords)
+    for attempt in load_events([events]):
+        for event in unfolded_events(attempt):
+            event_type, data = event.type, recorded_form(event.type, event.data)
+            if event_type == "sample_completed":
+                event_type = "metrics"
+            elif event_type == "sampling" and isinstance(data.get("usage"), Mapping):
+                data["usage"], data["usage_details"] = _summable(data["usage"]), data["usage"]
             data = _json_like(data)
             if isinstance(data, dict):
                 data = {**data, "task": task.name}
             recorder.record_event(event_type, data)
-
-
-def _match(correct: Any, **fields: Any) -> tuple[str, Any]:
-    known = {"correct": bool(correct), "expected": fields.pop("expected", None)}
-    return "match", {**known, "picked": fields.pop("picked", None), **fields}
-
-
-def _sampling(prompt: Any, sampled: Any, **fields: Any) -> tuple[str, Any]:
-    fields.pop("extra_allowed_metadata_fields", None)
-    if isinstance(fields.get("usage"), Mapping):
-        fields["usage"], fields["usage_details"] = _summable(fields["usage"]), fields["usage"]
-    return "sampling", {"prompt": prompt, "sampled": as_list(sampled), **fields}
 
 
 def _summable(usage: Mapping[str, Any]) -> dict[str, float]:
@@ -233,17 +237,3 @@ def _summable(usage: Mapping[str, Any]) -> dict[str, float]:
     wanted = keys if keys & set(usage) else set(usage)
     counts = {key: usage.get(key) for key in wanted}
     return {key: n if isinstance(n, (int, float)) else 0 for key, n in sorted(counts.items())}
-
-
-def _error(msg: str, error: BaseException | None, **fields: Any) -> tuple[str, Any]:
-    kind = type(error).__name__ if error is not None else None
-    return "error", {"type": kind, "message": str(error or msg), "msg": msg, **fields}
-
-
-_EVENTS: dict[str, Callable[..., tuple[str, Any]]] = {
-    "record_match": _match,
-    "record_sampling": _sampling,
-    "record_sample_completed": lambda **fields: ("metrics", fields),
-    "record_error": _error,
-    "record_extra": lambda data: ("extra", data),
-}

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import chz
-from nanoeval_core.recorder import current_run_spec, set_default_recorder
-from nanoeval_core.recorder_direct import DirectRecording
-from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, RunSpec, View
+from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, RunSpec, current_run_spec
+from nanoeval_core.recording import AttemptEvent, TransactionalRecorder, recorder
 
-from nanoeval_recorder._values import encode
-from nanoeval_recorder.evallib import EvallibFormat
-from nanoeval_recorder.events import Event
-from nanoeval_recorder.reader import parse_event
+from nanoeval_recorder._encoding import encode
+from nanoeval_recorder.evallib import evallib_line
+from nanoeval_recorder.reading.events import Event
+from nanoeval_recorder.reading.reader import parse_event, unfolded
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
+
+__all__ = ["EventLog", "InMemoryRecorder", "InMemoryRecorderConfig", "in_memory_recorder"]
 
 
 class EventLog:
@@ -45,21 +47,20 @@ class EventLog:
         return EventLog.called, (self.key,)
 
 
-class InMemoryRecorder(DirectRecording):
+class InMemoryRecorder(TransactionalRecorder):
     """Keeps one run's events as `read` would give them. Nothing of it survives the process."""
 
     writes_at_once = True
 
     def __init__(self, run_spec: RunSpec, log: EventLog) -> None:
-        self._run_spec = run_spec
+        self.run_spec = run_spec
         self._log = log
         self._lock = threading.Lock()
-        self._format = EvallibFormat(run_spec, "", {})
         self._events = log.runs.setdefault(run_spec.run_id, [])
 
     @property
-    def run_spec(self) -> RunSpec:
-        return self._run_spec
+    def encode(self) -> Callable[[AttemptEvent], bytes]:
+        return functools.partial(evallib_line, "")
 
     @property
     def events(self) -> list[Event]:
@@ -67,16 +68,13 @@ class InMemoryRecorder(DirectRecording):
 
     @property
     def final_report(self) -> Any:
-        return self._log.final_reports.get(self._run_spec.run_id)
-
-    def encoder(self) -> EvallibFormat:
-        return self._format
+        return self._log.final_reports.get(self.run_spec.run_id)
 
     def write_events(self, events: Sequence[bytes]) -> None:
         with self._lock:
-            for line in b"".join(events).splitlines():
-                event = parse_event(line)
-                event.run_id, event.event_id = self._run_spec.run_id, len(self._events)
+            lines = (parse_event(line) for line in b"".join(events).splitlines())
+            for event in unfolded(lines):
+                event.run_id, event.event_id = self.run_spec.run_id, len(self._events)
                 self._events.append(event)
 
     def position(self) -> str:
@@ -88,10 +86,7 @@ class InMemoryRecorder(DirectRecording):
 
     def record_final_report(self, final_report: Any) -> None:
         line = b'{"final_report":' + encode(final_report) + b"}"
-        self._log.final_reports[self._run_spec.run_id] = parse_event(line).data
-
-    def evalboard_url(self, view: View) -> str | None:
-        return None
+        self._log.final_reports[self.run_spec.run_id] = parse_event(line).data
 
 
 @chz.chz
@@ -107,8 +102,9 @@ class InMemoryRecorderConfig(RecorderConfig):
     )
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> InMemoryRecorder:
-        ids = current_run_spec() or BasicRunSpec(run_id="in-memory", run_set_id="in-memory")
-        return InMemoryRecorder(ids, self.log)
+        return InMemoryRecorder(
+            current_run_spec() or BasicRunSpec("in-memory", "in-memory"), self.log
+        )
 
     @property
     def events(self) -> list[Event]:
@@ -121,13 +117,12 @@ class InMemoryRecorderConfig(RecorderConfig):
         return self.log.final_reports
 
     def __enter__(self) -> InMemoryRecorder:
-        ids = BasicRunSpec(run_id="in-memory", run_set_id="in-memory")
-        recorder = InMemoryRecorder(ids, self.log)
-        self.__dict__.setdefault("_current", []).append(set_default_recorder(recorder))
-        return recorder
+        made = InMemoryRecorder(BasicRunSpec("in-memory", "in-memory"), self.log)
+        self.__dict__.setdefault("_tokens", []).append(recorder.set(made))
+        return made
 
     def __exit__(self, *exc: object) -> None:
-        self.__dict__["_current"].pop().__exit__(*exc)
+        recorder.reset(self.__dict__["_tokens"].pop())
 
 
 def in_memory_recorder() -> InMemoryRecorderConfig:

@@ -47,10 +47,10 @@ except ImportError as error:
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder._record_file import split_name
-from nanoeval_recorder.events import ErrorEvent, Event, Match, Metrics, Sampling
-from nanoeval_recorder.run_report import Report, report
-from nanoeval_recorder.sample import Sample, samples
+from nanoeval_recorder._files import split_name
+from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Metrics, Sampling
+from nanoeval_recorder.reading.run_report import Report, report
+from nanoeval_recorder.reading.sample import Sample, samples
 
 SCORER = "match"
 

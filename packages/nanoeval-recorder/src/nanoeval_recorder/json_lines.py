@@ -5,118 +5,265 @@ docs/records.md describes the fields of each type.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+import fcntl
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
-from nanoeval_core.recorder_protocol import BasicRunSpec, RunSpec
+import msgspec
+from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
+from nanoeval_core.recording import AttemptEvent, as_bool, str_of
 
-from nanoeval_recorder._attempt import BufferedAttempt
+from nanoeval_recorder._description import describe_run
+from nanoeval_recorder._encoding import encode
 from nanoeval_recorder._file_recorder import FileRecorder
-from nanoeval_recorder._run_description import describe_run
-from nanoeval_recorder._values import encode
-from nanoeval_recorder.evallib import FileRecorderConfig, run_spec_for
+from nanoeval_recorder._files import SUFFIX, ZST_SUFFIX, split_name
+from nanoeval_recorder.evallib import check_rotate_bytes
+from nanoeval_recorder.folder import records_folder
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
 
-_RESERVED = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
+__all__ = ["JsonRecorder", "JsonRecorderConfig", "json_line", "json_recorder"]
+
+# What a line is, whatever an eval records; a recorded sample_id or group_id overrides the line's.
+_OWN = frozenset({"timestamp", "record_type"})
+_STARTED = b'"record_type":"run_started"'
 
 
-class JsonFormat:
-    """Encodes whole lines; the driver only writes them."""
-
-    def __init__(self, run_spec: RunSpec, urls: Mapping[str, str]) -> None:
-        self.run_spec = run_spec
-        self.urls = urls
-
-    def attempt(self, sample_id: str | None, group_id: str | None) -> JsonAttempt:
-        return JsonAttempt(self, sample_id, group_id)
-
-
-class JsonAttempt(BufferedAttempt):
-    """Collects an attempt's events as the format has them."""
-
-    __slots__ = ()
-
-    def record_event(self, event_type: str, data: Any) -> None:
-        fields = {"data": data} if event_type == "extra" else data
-        line = _line(event_type, self.sample_id, self.group_id)
-        if self.extra:
-            fields = {**self.extra, **fields}
-        if not _RESERVED.isdisjoint(fields):
-            fields = {f"{name}_" if name in _RESERVED else name: v for name, v in fields.items()}
-        line.update(fields)
-        self.keep(event_type, line)
-
-
-def _line(record_type: str, sample_id: str | None, group_id: str | None) -> dict[str, Any]:
-    return {
-        "timestamp": datetime.datetime.now(datetime.UTC),
-        "record_type": record_type,
-        "sample_id": sample_id,
-        "group_id": group_id,
-    }
+def json_line(event: AttemptEvent) -> bytes:
+    """Return the line of an event."""
+    kind, data, sample_id, group_id, time, extra = event
+    fields: dict[str, Any] = {"data": data}
+    if type(data) is dict:
+        if kind == "match":
+            correct = data.get("correct")
+            is_bool = correct is True or correct is False
+            fields = data if is_bool else {**data, "correct": as_bool(correct)}
+        elif kind == "sampling":
+            fields = {k: v for k, v in data.items() if k != "extra_allowed_metadata_fields"}
+        elif kind == "sample_completed":
+            fields = {"status": "completed", **data}
+        elif kind == "error":
+            msg, error = data.pop("msg", None), data.pop("error", None)
+            said = str_of(error) if error is not None else None
+            fields = {"message": msg, "error": said, **data}
+        elif kind == "file":
+            sha256 = data.pop("sha256")
+            fields = {"data": data}
+            file = {"type": "file", "sha256": sha256}
+            line = {**file, **_base(time, kind, sample_id, group_id), **fields}
+            return encode(line) + b"\n"
+    line = _base(time, kind, sample_id, group_id)
+    for more in (extra or {}), fields:
+        if "timestamp" in more or "record_type" in more:  # these two say what the line is
+            line |= {
+                f"{k}_" if k in ("timestamp", "record_type") else k: v for k, v in more.items()
+            }
+        else:
+            line |= more
+    return encode(line) + b"\n"
 
 
+def _base(
+    time: datetime.datetime, kind: str, sample_id: str | None, group_id: str | None
+) -> dict[str, Any]:
+    ids = {"sample_id": sample_id, "group_id": group_id}
+    return {"timestamp": time.isoformat(), "record_type": kind, **ids}
+
+
+@dataclasses.dataclass(eq=False)
 class JsonRecorder(FileRecorder):
-    """Writes one run in the json format. Made by `json_recorder().factory`.
+    """Appends one run in the json format to a file, which begins or goes on with `run_started`.
 
-    Args:
+    Two runs at the same time never share a file: the second takes `NAME.2.jsonl`.
+
+    Attributes:
         run_spec: the ids of the run.
-        path: the file, ending in `.jsonl` or `.jsonl.zst`.
-        spec: what the `run_started` line says of the run.
+        filename: the file, ending in `.jsonl` or `.jsonl.zst`.
+        sample_id: whose events those outside of attempts are.
+        group_id: the same for the group.
+        spec: what `run_started` says of the run beside its ids.
         rotate_bytes: start another file once one has this many bytes; None never does.
+        at_once: open the file now, and keep it open; else `with recorder:` opens and closes it.
     """
 
-    def __init__(
+    run_spec: RunSpec
+    filename: Path
+    sample_id: str | None = None
+    group_id: str | None = None
+    _: dataclasses.KW_ONLY
+    spec: Mapping[str, Any] | None = None
+    rotate_bytes: int | None = None
+    at_once: bool = True
+
+    def __post_init__(self) -> None:
+        self._set_up(Path(self.filename), self.rotate_bytes)
+        if self.at_once:
+            self._enter()
+            self._check_unchanged()
+
+    def __enter__(self) -> JsonRecorder:
+        if self._fd is None:
+            self._enter()
+        return self
+
+    def __exit__(
         self,
-        run_spec: RunSpec,
-        path: Path,
-        *,
-        spec: Mapping[str, Any] | None = None,
-        rotate_bytes: int | None = None,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        super().__init__(run_spec, path, rotate_bytes=rotate_bytes)
-        ids = {"run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
-        self._spec = {**(spec or {}), **ids}
-        self._format = JsonFormat(run_spec, self.urls)
+        if not self.at_once:
+            super().__exit__(exc_type, exc, traceback)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", None) is not None:
+            self._close()
+
+    def _enter(self) -> None:
+        first, number = self.path, 1
+        while True:
+            self._needs_rewind = not self._open()
+            if _locked(self._handle()):
+                return
+            self._close()
+            number += 1
+            stem, suffix = split_name(first)
+            self.path = first.with_name(f"{stem}.{number}{suffix}")
 
     @property
-    def format(self) -> JsonFormat:
-        return self._format
+    def encode(self) -> Callable[[AttemptEvent], bytes]:
+        return json_line
+
+    def current_sample_id(self) -> str | None:
+        return self.sample_id
+
+    def current_group_id(self) -> str | None:
+        return self.group_id
 
     def header(self, part: int) -> bytes:
-        line = {**_line("run_started", None, None), **self._spec}
+        ids = {"run_id": self.run_spec.run_id, "run_set_id": self.run_spec.run_set_id}
+        line = _base(datetime.datetime.now(datetime.UTC), "run_started", None, None)
+        line |= {"run_spec": ids, **(self.spec or {})}
         return encode({**line, "part": part} if part else line) + b"\n"
 
     def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[Sequence[bytes], int]:
         return [lines for lines in events if lines], first_id  # they have no numbers
 
     def final_line(self, final_report: Any) -> bytes:
-        ids = {"run_id": self.run_spec.run_id, "final_report": final_report}
-        return encode({**_line("final_report", None, None), **ids}) + b"\n"
+        line = _base(datetime.datetime.now(datetime.UTC), "final_report", None, None)
+        return encode({**line, "final_report": final_report}) + b"\n"
+
+    def record_final_report(self, final_report: Any) -> None:
+        """Write a line; that of a finished run replaces the one before, a partial one stays."""
+        if isinstance(final_report, Mapping) and final_report.get("partial"):
+            with self._lock:
+                self._append([self.final_line(final_report)])
+        else:
+            super().record_final_report(final_report)
+
+    # --- a file that holds other runs
+
+    def _check_unchanged(self) -> None:
+        if self._needs_rewind:  # this run is new, and goes on after the others
+            self._go_to_end()
+        super()._check_unchanged()
+
+    def rewind(self, position: str) -> None:
+        with self._lock:
+            if not position and self._needs_rewind:
+                start = self._own_start()
+                if start is None or self._others_after(start):
+                    self._go_to_end()
+                    return
+                self._cut(0, start)
+                self._needs_rewind = False
+                if start:
+                    self._write([self.header(0)])
+                return
+            super().rewind(position)
+
+    def _cut(self, part: int, offset: int) -> None:
+        if self._others_after(offset):
+            self._go_to_end()
+        else:
+            super()._cut(part, offset)
+
+    def _go_to_end(self) -> None:
+        if self._fd is None:
+            self._open_part(0)
+        self._offset = os.fstat(self._handle()).st_size
+        self._needs_rewind = False
+        self._write([self.header(self._part)])
+
+    def _own_start(self) -> int | None:
+        """Return where in the file this run begins."""
+        found = None
+        for offset, run_id in self._starts(0):
+            if run_id == self.run_spec.run_id and found is None:
+                found = offset
+        return found
+
+    def _others_after(self, offset: int) -> bool:
+        return any(run_id != self.run_spec.run_id for _, run_id in self._starts(offset))
+
+    def _starts(self, offset: int) -> list[tuple[int, Any]]:
+        """Return where runs begin from `offset` on, and their ids."""
+        if self._compress is not None or not self.path.exists():
+            return []
+        found = []
+        with self.path.open("rb") as lines:
+            lines.seek(offset)
+            for line in lines:
+                if _STARTED in line[:200]:
+                    try:
+                        ids = msgspec.json.decode(line).get("run_spec")
+                    except msgspec.MsgspecError:
+                        ids = None
+                    found.append((offset, ids.get("run_id") if isinstance(ids, dict) else None))
+                offset += len(line)
+        return found
+
+
+def _locked(fd: int) -> bool:
+    """Lock an open file for as long as it is open; False when another run has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 @chz.chz
-class JsonRecorderConfig(FileRecorderConfig):
+class JsonRecorderConfig(RecorderConfig):
     """Builds `JsonRecorder`s."""
 
-    def path_of(self, run_spec: BasicRunSpec, eval_name: str) -> Path:
-        # Beside the evallib record of the same run, when both are kept, not over it.
-        name = run_spec.eval_name or eval_name
-        return super().path_of(dataclasses.replace(run_spec, eval_name=f"{name}_json"), name)
+    filename: Path = chz.field(doc="The file; ending in .jsonl.zst, it is compressed.")
+    rotate_bytes: int | None = chz.field(
+        default=None, doc="Start another file once one has this many (compressed) bytes."
+    )
+
+    @chz.validate
+    def _check(self) -> None:
+        check_rotate_bytes(self.rotate_bytes)
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> JsonRecorder:
-        run_spec = run_spec_for(spec)
+        run_spec = self._make_default_run_spec(spec)
         return JsonRecorder(
             run_spec,
-            self.path_of(run_spec, spec.eval.get_name()),
+            Path(self.filename),
             spec=await describe_run(spec, run_spec, num_tasks),
             rotate_bytes=self.rotate_bytes,
+            at_once=False,
         )
 
 
@@ -126,5 +273,13 @@ def json_recorder(
     compression: Literal["zst"] | None = None,
     rotate_bytes: int | None = None,
 ) -> JsonRecorderConfig:
-    """Record runs as flat JSON Lines, one file per run in `log_dir` (else `NANOEVAL_LOG_DIR`)."""
-    return JsonRecorderConfig(log_dir=log_dir, compression=compression, rotate_bytes=rotate_bytes)
+    """Record runs as flat JSON Lines in `log_dir` (else `NANOEVAL_LOG_DIR`).
+
+    The file is called by the time of this call: `2026-11-27_T_15-06-40_UTC.jsonl`.
+    """
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d_T_%H-%M-%S_UTC")
+    suffix = ZST_SUFFIX if compression == "zst" else SUFFIX
+    folder = records_folder(log_dir)
+    with contextlib.suppress(OSError):  # told when the file is opened, with what to do about it
+        folder.mkdir(parents=True, exist_ok=True)
+    return JsonRecorderConfig(filename=folder / f"{stamp}{suffix}", rotate_bytes=rotate_bytes)

@@ -20,12 +20,11 @@ from urllib.parse import urlparse
 import chz
 import msgspec
 from nanoeval_core.errors import RecorderError
-from nanoeval_core.recorder_base import BaseRecorder
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec, View
+from nanoeval_core.recording import BaseRecorder
 
-from nanoeval_recorder._run_description import describe_run
-from nanoeval_recorder._values import encode
-from nanoeval_recorder.evallib import run_spec_for
+from nanoeval_recorder._description import describe_run
+from nanoeval_recorder._encoding import encode
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -57,7 +56,7 @@ class MLflowRecorder(BaseRecorder):
         experiment = (
             known.experiment_id if known else self._client.create_experiment(self._experiment)
         )
-        where = f"tags.`{RUN_TAG}` = '{self._run_spec.run_id}'"
+        where = f"tags.`{RUN_TAG}` = '{self.run_spec.run_id}'"
         earlier = self._client.search_runs([experiment], filter_string=where)
         if earlier:
             self._run = earlier[0]
@@ -73,8 +72,8 @@ class MLflowRecorder(BaseRecorder):
     def _tags(self) -> dict[str, str]:
         git = (self._spec.get("run_config") or {}).get("git") or {}
         tags = {
-            RUN_TAG: self._run_spec.run_id,
-            "nanoeval.run_set_id": self._run_spec.run_set_id,
+            RUN_TAG: self.run_spec.run_id,
+            "nanoeval.run_set_id": self.run_spec.run_set_id,
             "nanoeval.dirty": git.get("dirty"),
             "mlflow.source.git.commit": git.get("commit"),
             "mlflow.user": self._spec.get("created_by"),
@@ -172,7 +171,7 @@ class MLflowRecorderConfig(RecorderConfig):
     )
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> MLflowRecorder:
-        run_spec = run_spec_for(spec)
+        run_spec = self._make_default_run_spec(spec)
         described = await describe_run(spec, run_spec, num_tasks)
         experiment = self.experiment or described["eval_name"]
         return MLflowRecorder(run_spec, self._client(), experiment, described)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.eval import Eval
-from nanoeval_core.recorder_protocol import EventEncoder
+from nanoeval_core.recording import EventEncoder
 from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 

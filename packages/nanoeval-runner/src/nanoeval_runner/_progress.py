@@ -25,7 +25,7 @@ from nanoeval_runner.summary_text import summary_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nanoeval_core.recorder_protocol import TransactionalRecorder
+    from nanoeval_core.recording import TransactionalRecorder
 
     from nanoeval_runner._engine import Engine
     from nanoeval_runner._eval_run import EvalRun

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import anyio.to_thread
-from nanoeval_core.recorder_protocol import TransactionalRecorder
+from nanoeval_core.recording import TransactionalRecorder
 
 from nanoeval_runner._queue import event_log
 from nanoeval_runner._queue.exchange import exchange

@@ -25,12 +25,16 @@ from nanoeval_core.eval import check_complete
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recorder import (
     dummy_recorder,
-    new_run_spec,
     set_default_recorder,
+)
+from nanoeval_core.recorder_adapter import as_transactional
+from nanoeval_core.recorder_protocol import (
+    BasicRunSpec,
+    RecorderConfig,
+    new_run_spec,
     using_run_spec,
 )
-from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, TransactionalRecorder
-from nanoeval_core.recorder_replay import as_transactional
+from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
 from nanoeval_core.task_checks import check_tasks

@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 from nanoeval_core.errors import ConfigError
-from nanoeval_recorder.dataframe import COLUMNS, rows, to_dataframe
+from nanoeval_recorder.reading.dataframe import COLUMNS, rows, to_dataframe
 
 from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, subcommand

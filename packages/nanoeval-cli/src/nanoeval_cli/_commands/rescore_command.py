@@ -10,7 +10,7 @@ import chz
 import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.spec import EvalSpec
-from nanoeval_recorder.outline import outline_of
+from nanoeval_recorder.reading.outline import outline_of
 from nanoeval_runner import run as run_eval
 from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from nanoeval_recorder.sample import Sample
+from nanoeval_recorder.reading.sample import Sample
 
 from nanoeval_cli._attempts import counted, score_of, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from nanoeval_recorder.events import ErrorEvent
-from nanoeval_recorder.reader import read
+from nanoeval_recorder.reading.events import ErrorEvent
+from nanoeval_recorder.reading.reader import read
 from nanoeval_runner.formats import format_count, format_score, format_seconds
 from nanoeval_runner.results import metric_rows, problems
 from nanoeval_runner.run_log import log_file

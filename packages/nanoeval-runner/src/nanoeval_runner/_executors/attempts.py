@@ -9,8 +9,7 @@ import time
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
-from nanoeval_core.recorder import DummyRecorder
-from nanoeval_core.recorder_protocol import AttemptRecorder
+from nanoeval_core.recording import AttemptRecorder, DummyRecorder
 from nanoeval_core.task import Task
 
 from nanoeval_runner._queue.rows import Completion, Lease
@@ -65,10 +64,10 @@ class Attempt:
     def new_recorder(self) -> AttemptRecorder:
         """What the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            return self.open_eval.handle.encoder.attempt(self.task.question_id, self.group_id)
+            return self.open_eval.handle.encoder(self.task.question_id, self.group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
-            return DummyRecorder(None, self.task.question_id, self.group_id)
+            return DummyRecorder().encoder()(self.task.question_id, self.group_id)
 
     def events_of(self, recorder: AttemptRecorder, completion: Completion) -> bytes:
         """What the attempt recorded, as it is to be committed with `completion`."""

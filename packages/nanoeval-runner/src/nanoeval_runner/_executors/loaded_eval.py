@@ -7,7 +7,7 @@ import pickle
 from typing import Any, Self
 
 from nanoeval_core.eval import Eval
-from nanoeval_core.recorder_protocol import EventEncoder
+from nanoeval_core.recording import EventEncoder
 from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from nanoeval_core import pickling
 from nanoeval_core.errors import NotPicklableError, RolloutSystemError, TaskTimeoutError
-from nanoeval_core.recorder import bind_recorder
+from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.usage import UsageMeter, current_usage_meter
 
@@ -311,7 +311,7 @@ class ExecutorLoop:
             self._wake.set()  # there may be room for the next chunk
         recorder = attempt.new_recorder()
         meter = UsageMeter()
-        bind_recorder(recorder)
+        current_recorder.set(recorder)
         current_usage_meter.set(meter)
         if handle.runner.task_timeout is not None:
             self._arm(attempt, handle.runner.task_timeout)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from nanoeval_core.eval import Eval
-from nanoeval_core.recorder_protocol import EventEncoder
+from nanoeval_core.recording import EventEncoder
 from nanoeval_core.spec import RunnerArgs
 from nanoeval_core.task import Task
 

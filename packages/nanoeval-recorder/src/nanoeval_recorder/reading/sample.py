@@ -7,10 +7,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from nanoeval_recorder.events import ErrorEvent, Event, Match, RunStarted, Sampling
-from nanoeval_recorder.reader import read_record, record_files
+from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, RunStarted, Sampling
+from nanoeval_recorder.reading.reader import read_record, record_files
 
-_WINDOW = 200  # attempts after which one of ours is known to be over
+__all__ = ["Sample", "samples", "samples_of"]
+
+_WINDOW = 16  # attempts after which one of ours is known to be over
 
 
 @dataclasses.dataclass(slots=True)

@@ -7,30 +7,45 @@ compressed or not; ours, or written by the published `evals` package.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
+from nanoeval_core.dialogues import Turn, unfold
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder._decompression import DamagedRecord, open_decompressed
-from nanoeval_recorder._record_file import existing_parts, split_name
-from nanoeval_recorder.events import (
+from nanoeval_recorder._files import existing_parts, split_name
+from nanoeval_recorder.reading._open import open_record as open_record
+from nanoeval_recorder.reading.events import (
     CLASSES,
-    ErrorEvent,
     Event,
     FinalReport,
     Metrics,
     OtherEvent,
+    RecordedFile,
     RunStarted,
+    Sampling,
     TaggedEvent,
 )
 
-BUFFER = 1 << 20
+__all__ = [
+    "SUFFIXES",
+    "open_record",
+    "parse_event",
+    "read",
+    "read_record",
+    "record_files",
+    "record_parts",
+    "unfolded",
+]
+
 LONGEST_SPEC = 1 << 26
 """Bytes of a first line: what has a longer one is another kind of file."""
 SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".log")
+DIALOGUES = 64
+"""Samples and groups whose samplings are remembered: those of an attempt stand together."""
 
 _decode_event = msgspec.json.Decoder(TaggedEvent).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -38,10 +53,11 @@ _ENVELOPE = frozenset(
     {"run_id", "event_id", "sample_id", "group_id", "data", "type", "created_at", "created_by"}
 )
 _JSON_ENVELOPE = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
+_BOM = b"\xef\xbb\xbf"
 
 
 def read(path: str | Path) -> Iterator[Event]:
-    """The events of a record or of a folder of records, one after the other, as they are read.
+    """Yield the events of a record, or of a folder of records one after the other.
 
     A last line that was only half written (the writer died, or is writing) ends the file there.
 
@@ -54,7 +70,7 @@ def read(path: str | Path) -> Iterator[Event]:
 
 
 def record_files(path: str | Path) -> list[Path]:
-    """The records that `path` names: itself, or those in a folder (first parts only), sorted.
+    """Return the records that `path` names: itself, or those in a folder (first parts), sorted.
 
     What cannot be read in a folder (damaged, gone, a broken link) is no record.
     """
@@ -79,35 +95,33 @@ def _looks_like_record(file: Path) -> bool:
     try:
         with open_record(file) as lines:
             fields = _parse(lines.readline(LONGEST_SPEC))
-    except (OSError, ValueError, DamagedRecord):
+    except (OSError, ValueError, RecorderError):
         return False
     return isinstance(fields, dict) and _is_record_line(fields)
 
 
 def _is_record_line(fields: dict[str, Any]) -> bool:
-    return "spec" in fields or "record_type" in fields or "run_id" in fields
-
-
-def open_record(file: Path) -> BinaryIO:
-    """The bytes of a record, decompressed.
-
-    Raises:
-        DamagedRecord: while it is read: it cannot be decompressed.
-    """
-    if file.name.endswith((".zst", ".gz")):
-        return open_decompressed(file)
-    return file.open("rb", buffering=BUFFER)
+    return (
+        "spec" in fields
+        or "record_type" in fields
+        or "run_id" in fields
+        or ("final_report" in fields)
+    )
 
 
 def record_parts(file: Path) -> list[Path]:
-    """The files of the record whose first part is `file`, in order: one, unless it was rotated."""
+    """Return the files of the record whose first part is `file`: one, unless it was rotated."""
     return [part for _, part in existing_parts(file)] or [file]
 
 
 def read_record(file: Path) -> Iterator[Event]:
-    parts = existing_parts(file) or [(0, file)]
+    """Yield the events of the record that begins with `file`."""
+    return unfolded(_read_parts(file))
+
+
+def _read_parts(file: Path) -> Iterator[Event]:
     run_id: str | None = None
-    for part, part_file in parts:
+    for part, part_file in existing_parts(file) or [(0, file)]:
         for event in _read_file(part_file, run_id):
             run_id = event.run_id or run_id
             if not part or not isinstance(event, RunStarted):
@@ -120,7 +134,7 @@ def _read_file(file: Path, run_id: str | None) -> Iterator[Event]:
             try:
                 # The order matters for speed: nearly all lines are events of the evallib format.
                 event: Event = _decode_event(line)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                 if not line.strip():
                     continue
                 try:
@@ -133,12 +147,36 @@ def _read_file(file: Path, run_id: str | None) -> Iterator[Event]:
             yield event
 
 
+def unfolded(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield `events`, with what prompts of long dialogues repeat of earlier ones put back."""
+    dialogues: OrderedDict[Any, list[Turn]] = OrderedDict()
+    for event in events:
+        if type(event) is Sampling:
+            data = event.data
+            if type(data) is dict and type(data.get("prompt")) is list:
+                ids = event.run_id, event.sample_id, event.group_id
+                turns = dialogues.get(ids)
+                if turns is None:
+                    turns = dialogues[ids] = []
+                    if len(dialogues) > DIALOGUES:
+                        dialogues.popitem(last=False)
+                data["prompt"] = unfold(data["prompt"], data.get("sampled"), turns)
+        yield event
+
+
 def parse_event(line: bytes) -> Event:
-    """One line of either format."""
+    """Return the event that one line of either format holds.
+
+    Raises:
+        ValueError: the line is no JSON object.
+    """
     try:
         event: Event = _decode_event(line)
-    except msgspec.MsgspecError:
-        return _from_fields(_parse(line), None)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        fields = _parse(line)
+        if not isinstance(fields, dict):
+            raise ValueError(f"is no event: {line[:100]!r}") from None  # noqa: TRY004  a bad line
+        return _from_fields(fields, None)
     return event
 
 
@@ -157,9 +195,13 @@ def _other_line(line: bytes, run_id: str | None) -> Event:
 def _parse(line: bytes) -> Any:
     try:
         return _decode_any(line)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        pass
+    try:
         # Python's own reads what the published package may write: NaN, lone surrogates.
-        return json.loads(line)
+        return json.loads(line.removeprefix(_BOM).decode())
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def _from_fields(fields: dict[str, Any], run_id: str | None) -> Event:
@@ -168,45 +210,59 @@ def _from_fields(fields: dict[str, Any], run_id: str | None) -> Event:
     if "type" not in fields and "spec" in fields:
         spec = fields["spec"]
         ids = spec if isinstance(spec, dict) else {}
-        return RunStarted(run_id=ids.get("run_id"), data=spec, created_at=ids.get("created_at"))
+        return RunStarted(
+            run_id=_text(ids.get("run_id")), data=spec, created_at=_text(ids.get("created_at"))
+        )
     if "type" not in fields and "final_report" in fields:
-        return FinalReport(run_id=fields.get("run_id", run_id), data=fields["final_report"])
-    common: dict[str, Any] = {
-        "run_id": _text(fields.get("run_id", run_id)),
-        "event_id": fields.get("event_id"),
-        "sample_id": _text(fields.get("sample_id")),
-        "group_id": _text(fields.get("group_id")),
-        "data": fields.get("data"),
-        "created_at": fields.get("created_at"),
-        "created_by": fields.get("created_by"),
-        "extra": {k: v for k, v in fields.items() if k not in _ENVELOPE} or None,
-    }
+        return FinalReport(
+            run_id=_text(fields.get("run_id")) or run_id, data=fields["final_report"]
+        )
+    common = _common(fields, run_id)
+    common["data"] = fields.get("data")
+    common["created_at"] = _text(fields.get("created_at"))
+    common["extra"] = {k: v for k, v in fields.items() if k not in _ENVELOPE} or None
     return _make(str(fields.get("type")), common)
 
 
-def _from_json_format(fields: dict[str, Any], run_id: str | None) -> Event:
-    record_type = fields["record_type"]
-    own = {name: value for name, value in fields.items() if name not in _JSON_ENVELOPE}
-    # Any other line's `run_id` is a field that the user recorded.
-    says_run_id = record_type in ("run_started", "final_report")
-    common: dict[str, Any] = {
-        "run_id": own.get("run_id", run_id) if says_run_id else run_id,
-        "sample_id": fields.get("sample_id"),
-        "group_id": fields.get("group_id"),
-        "created_at": fields.get("timestamp"),
-        "data": own,
+def _common(fields: dict[str, Any], run_id: str | None) -> dict[str, Any]:
+    """The fields that both formats have, whatever type a file has them of."""
+    event_id = fields.get("event_id")
+    return {
+        "run_id": _text(fields.get("run_id", run_id)),
+        "event_id": event_id if type(event_id) is int else None,
+        "sample_id": _text(fields.get("sample_id")),
+        "group_id": _text(fields.get("group_id")),
+        "created_by": _text(fields.get("created_by")),
     }
+
+
+def _from_json_format(fields: dict[str, Any], run_id: str | None) -> Event:
+    record_type = str(fields["record_type"])
+    own = {name: value for name, value in fields.items() if name not in _JSON_ENVELOPE}
+    common = _common(fields, run_id)
+    # The file's run: any `run_id`, `event_id` or `created_by` in a line is a recorded field.
+    common |= {"run_id": run_id, "event_id": None, "created_by": None}
+    common |= {"created_at": _text(fields.get("timestamp")), "data": own}
     if record_type == "run_started":
-        return RunStarted(**common)
+        ids = own.get("run_spec")
+        own |= ids if isinstance(ids, dict) else {}
+        return RunStarted(**{**common, "run_id": _text(own.get("run_id"))})
     if record_type == "final_report":
-        return FinalReport(**{**common, "data": own.get("final_report")})
+        ours = _text(own.get("run_id")) or run_id
+        return FinalReport(**{**common, "run_id": ours, "data": own.get("final_report")})
+    if record_type == "file":
+        common["data"] = own.get("data")
+        return RecordedFile(**common, sha256=_text(own.get("sha256")))
     if record_type == "extra":
         extra = {name: value for name, value in own.items() if name != "data"} or None
         return CLASSES["extra"](**{**common, "data": own.get("data"), "extra": extra})
     if record_type == "sample_completed":
+        own = {name: value for name, value in own.items() if name != "status"}
         return Metrics(**{**common, "data": {"completed": True, **own}})
-    if record_type == "error" and "type_" not in own and "type" in own:
-        return ErrorEvent(**common)
+    if record_type == "error" and "error" in own:
+        msg, said = own.pop("message", None), own.pop("error")
+        told = {"type": own.pop("type", None), "message": msg if said is None else said}
+        common["data"] = {**told, "msg": msg, **own}
     return _make(record_type, common)
 
 

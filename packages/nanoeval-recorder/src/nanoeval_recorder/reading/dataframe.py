@@ -9,9 +9,11 @@ from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.events import Event, RunStarted
-from nanoeval_recorder.reader import read_record, record_files
-from nanoeval_recorder.sample import Sample, samples_of
+from nanoeval_recorder.reading.events import Event, RunStarted
+from nanoeval_recorder.reading.reader import read_record, record_files
+from nanoeval_recorder.reading.sample import Sample, samples_of
+
+__all__ = ["COLUMNS", "rows", "to_dataframe"]
 
 
 def to_dataframe(path: str | Path) -> Any:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chz
+from nanoeval_core.json_values import json_value
 from nanoeval_core.recorder_protocol import BasicRunSpec
 
 from nanoeval_recorder._redaction import Redactor
-from nanoeval_recorder._values import plain
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -61,7 +61,7 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
         "created_at": run_spec.created_at,
     }
     redactor = Redactor()
-    redacted: dict[str, Any] = redactor.value(plain(description))
+    redacted: dict[str, Any] = redactor.value(json_value(description))
     redacted["run_config"]["command"] = redactor.command(sys.argv)
     # Ours, and never altered: package names such as google-auth only look like secrets.
     redacted["run_config"]["packages"] = installed_packages()

@@ -5,9 +5,26 @@ The two formats and the files of the published `evals` package give the same cla
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
+
+__all__ = [
+    "CLASSES",
+    "ErrorEvent",
+    "Event",
+    "Extra",
+    "FinalReport",
+    "Match",
+    "Metrics",
+    "OtherEvent",
+    "RawSample",
+    "RecordedFile",
+    "RunStarted",
+    "Sampling",
+    "TaggedEvent",
+]
 
 
 class Event(msgspec.Struct, kw_only=True, tag_field="type", forbid_unknown_fields=True):
@@ -110,6 +127,23 @@ class RawSample(Event, tag="raw_sample"):
     """A sample as the `evals` package found it in its data."""
 
 
+class RecordedFile(Event, tag="file"):
+    """A large text or an image that was kept once, under the `sha256` that events refer to."""
+
+    sha256: str | None = None
+
+    @property
+    def content(self) -> bytes | str | None:
+        """What was kept; None where it cannot be read."""
+        text, coded = self.get("text"), self.get("base64")
+        if isinstance(text, str):
+            return text
+        try:
+            return base64.b64decode(coded, validate=True) if isinstance(coded, str) else None
+        except ValueError:
+            return None
+
+
 class OtherEvent(Event, tag="other"):
     """An event of a type that has no class here; `name` is that type."""
 
@@ -140,7 +174,10 @@ class RunStarted(Event, tag="spec"):
     @property
     def model(self) -> str | None:
         names = self.get("completion_fns")
-        return str(names[0]) if isinstance(names, list) and names else None
+        if isinstance(names, list) and names:
+            return str(names[0])
+        name = self.get("model_name")  # as the first releases of evals called it
+        return name if isinstance(name, str) else None
 
 
 class FinalReport(Event, tag="final_report"):
@@ -158,5 +195,6 @@ CLASSES: dict[str, type[Event]] = {
     "error": ErrorEvent,
     "extra": Extra,
     "raw_sample": RawSample,
+    "file": RecordedFile,
 }
-TaggedEvent = Match | Sampling | Metrics | ErrorEvent | Extra | RawSample
+TaggedEvent = Match | Sampling | Metrics | ErrorEvent | Extra | RawSample | RecordedFile

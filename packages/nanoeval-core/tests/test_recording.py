@@ -7,10 +7,10 @@ import pickle
 from typing import Any
 
 import pytest
-from nanoeval_core.recorder import get_recorder, using_run_spec
-from nanoeval_core.recorder_base import BaseRecorder
-from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderProtocol
-from nanoeval_core.recorder_replay import ReplayedRecorder
+from nanoeval_core.recorder import get_recorder
+from nanoeval_core.recorder_adapter import ThirdPartyRecorder
+from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderProtocol, using_run_spec
+from nanoeval_core.recording import BaseRecorder
 
 
 class Board(BaseRecorder):
@@ -84,9 +84,9 @@ def test_the_run_is_that_which_is_being_set_up() -> None:
 
 def test_what_attempts_record_arrives_in_the_driver_with_its_ids() -> None:
     board = Board()
-    recorder = ReplayedRecorder(board)
+    recorder = ThirdPartyRecorder(board)
     with recorder:
-        attempt = pickle.loads(pickle.dumps(recorder.encoder())).attempt("q", "1.0")
+        attempt = pickle.loads(pickle.dumps(recorder.encoder()))("q", "1.0")
         attempt.record_match(True, expected="A")
         attempt.record_event("screenshot", b"pixels")  # an event type of one's own
         recorder.write_events([attempt.take(completed=True)])

@@ -7,10 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from nanoeval_recorder._decompression import DamagedRecord
-from nanoeval_recorder._record_file import existing_parts, split_name
-from nanoeval_recorder.events import Event, FinalReport, RunStarted
-from nanoeval_recorder.reader import open_record, parse_event, record_files
+from nanoeval_recorder._files import existing_parts, split_name
+from nanoeval_recorder.reading._open import DamagedRecord
+from nanoeval_recorder.reading.events import Event, FinalReport, RunStarted
+from nanoeval_recorder.reading.reader import open_record, parse_event, record_files
+
+__all__ = ["Outline", "outline_of", "outlines"]
 
 TAIL = 1 << 16
 

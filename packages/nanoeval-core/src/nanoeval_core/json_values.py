@@ -1,6 +1,6 @@
-"""JSON for whatever a user records: one defined encoding for each kind of value.
+"""JSON for whatever an eval gives: one defined form for each kind of value.
 
-What JSON has is written as it is. Beyond that (docs/records.md has the table):
+What JSON has stays as it is. Beyond that (docs/records.md has the table):
 
     NaN, infinities                  null
     integers                         numbers of any size; beyond 4000 digits, hexadecimal text
@@ -16,52 +16,52 @@ What JSON has is written as it is. Beyond that (docs/records.md has the table):
     anything else                    its `repr`, cut at 10,000 characters
     cycles, nesting beyond 100       the texts "<cycle>" and "<nested too deep>"
 
-Encoding never raises an `Exception`, so recording cannot crash a task.
+Nothing here raises an `Exception`, so saying what happened cannot be what fails.
 """
 
 from __future__ import annotations
 
+import base64
 import collections
 import dataclasses
 import datetime
+import decimal
 import enum
+import math
 import os
+import uuid
 from collections.abc import KeysView, Mapping, Set, ValuesView
 from typing import Any
 
-import msgspec
+__all__ = ["MAX_DEPTH", "MAX_REPR", "json_value", "key_text", "to_json", "utf8"]
 
 MAX_REPR = 10_000
 MAX_DEPTH = 100
 _MAX_INT_BITS = 13_000  # about 4000 digits: Python reads no longer ones back
 
 
-def encode(value: Any) -> bytes:
-    """`value` as one line of UTF-8 JSON, a snapshot that shares nothing with it."""
-    try:
-        return _encoder.encode(value)
-    except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
-        return _encode_anything(value)
-
-
-def _encode_anything(value: Any) -> bytes:
-    try:
-        return _encoder.encode(plain(value))
-    except Exception as error:  # noqa: BLE001  recorded instead of the value
-        return _encoder.encode({"unencodable": _describe_failure(value, error)})
-
-
-def plain(value: Any) -> Any:
-    """`value` in terms of dict, list, str, bytes, int, float, bool and None only."""
+def json_value(value: Any) -> Any:
+    """Return `value` in terms of dict, list, str, int, finite float, bool and None only."""
     return _plain(value, 0, set())
+
+
+def utf8(text: str) -> str:
+    r"""Return `text` with lone surrogates written out as `\udXXX`: UTF-8 has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def _plain(value: Any, depth: int, parents: set[int]) -> Any:
     kind = type(value)
-    if value is None or kind in (bool, float, bytes):
+    if value is None or kind is bool:
         return value
     if kind is str:
-        return _utf8(value)
+        return utf8(value)
+    if kind is float:
+        return value if math.isfinite(value) else None
     if kind is int:
         return value if value.bit_length() <= _MAX_INT_BITS else hex(value)
     if depth >= MAX_DEPTH:
@@ -87,48 +87,35 @@ def _plain_parts(value: Any, depth: int, parents: set[int]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {f.name: _plain(getattr(value, f.name, None), depth, parents) for f in fields}
-    if isinstance(value, msgspec.Struct):
-        names = value.__struct_fields__
-        return {name: _plain(getattr(value, name), depth, parents) for name in names}
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
-    try:
-        # Only the part that cannot be encoded is written differently; this one may well be fine.
-        return msgspec.json.decode(_encoder.encode(value))
-    except Exception:  # noqa: BLE001  then it, or a part of it, is what cannot be encoded
-        return _plain(_to_json(value), depth, parents)
+    return _plain(to_json(value), depth, parents)
 
 
 def _key(key: Any) -> str:
     if type(key) is str:
-        return _utf8(key)
+        return utf8(key)
     try:
-        return _utf8(str(_to_json(key) if isinstance(key, str) else _key_text(key)))
+        return utf8(str(to_json(key) if isinstance(key, str) else key_text(key)))
     except Exception as error:  # noqa: BLE001  recorded instead of the key
         return _describe_failure(key, error)
 
 
-def _key_text(key: Any) -> str:
-    """The text of a dict's key that is no text, as `json` of the standard library has it."""
+def key_text(key: Any) -> str:
+    """Return the text of a dict's key that is no text, as `json` of the standard library does."""
     if key is None:
         return "null"
     if isinstance(key, bool):
         return "true" if key else "false"
     if isinstance(key, enum.Enum):
-        return _key_text(key.value)
+        return key_text(key.value)
     if isinstance(key, (int, float, str)):
         return str(key)
     if hasattr(key, "item") and hasattr(key, "dtype"):
-        return str(_to_json(key))
+        return str(to_json(key))
     return _repr(key)
 
 
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _to_json(value: Any) -> Any:
-    """One step from a value that msgspec does not know towards JSON. Never raises `Exception`."""
+def to_json(value: Any) -> Any:
+    """Take one step from a value that JSON does not have towards one that it has."""
     try:
         return _convert(value)
     except Exception as error:  # noqa: BLE001  recorded instead of the value
@@ -141,8 +128,9 @@ def _convert(value: Any) -> Any:
             return convert(value)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}:{value.__qualname__}"
-    if hasattr(value, "__chz_fields__"):
-        return {name: getattr(value, name) for name in value.__chz_fields__}
+    for names in ("__chz_fields__", "__struct_fields__"):  # chz and msgspec
+        if hasattr(value, names):
+            return {name: getattr(value, name) for name in getattr(value, names)}
     for method in ("model_dump", "tolist"):  # pydantic; numpy, torch, pandas
         if callable(getattr(value, method, None)):
             converted = getattr(value, method)()
@@ -150,10 +138,19 @@ def _convert(value: Any) -> Any:
     return _repr(value)
 
 
-def _hook(value: Any) -> Any:
-    if value is None or type(value) is bool:  # asked of keys only: msgspec knows them as values
-        return _key_text(value)
-    return _to_json(value)
+def _time(value: datetime.date | datetime.time) -> str:
+    text = value.isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+
+
+def _duration(value: datetime.timedelta) -> str:
+    """Return ISO 8601 with days and seconds, as `P1DT2.5S`."""
+    sign = "-" if value.days < 0 else ""
+    value = abs(value)
+    days = f"{value.days}D" if value.days else ""
+    seconds = f"{value.seconds}.{value.microseconds:06}".rstrip("0").rstrip(".")
+    timed = f"T{seconds}S" if value.seconds or value.microseconds else ""
+    return f"{sign}P{days}{timed}" if days or timed else "P0D"
 
 
 def _repr(value: Any) -> str:
@@ -169,19 +166,16 @@ def _describe_failure(value: Any, error: Exception) -> str:
 _BY_BASE: tuple[tuple[type | tuple[type, ...], Any], ...] = (
     (str, str.__str__),
     (bool, bool),
-    (type(None), _key_text),  # only ever asked of a key of a dict
+    (type(None), key_text),  # only ever asked of a key of a dict
     (int, lambda value: int.__add__(value, 0)),
     (float, float.__float__),
-    ((datetime.datetime, datetime.date, datetime.time), lambda value: value.isoformat()),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
+    ((datetime.datetime, datetime.date, datetime.time), _time),
+    (datetime.timedelta, _duration),
+    ((decimal.Decimal, uuid.UUID), str),
     (os.PathLike, lambda value: str(os.fspath(value))),
     (BaseException, lambda value: {"type": type(value).__name__, "message": str(value)}),
     (Mapping, dict),
     ((collections.deque, Set, KeysView, ValuesView), list),
     (tuple, _repr),  # only ever asked of a key of a dict
 )
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_hook)
-
-encode_fast = _encoder.encode
-"""The fast half of `encode`: it may raise."""

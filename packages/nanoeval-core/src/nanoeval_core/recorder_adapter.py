@@ -1,7 +1,7 @@
-"""Makes any recorder transactional: what attempts record is kept, and replayed in the driver.
+"""Feeds a third party's recorder from events: the calls of completed attempts, in the driver.
 
-A third-party recorder knows nothing of executors or crashes. Its methods are called in the
-driving process only, on one thread of their own, with what completed attempts recorded.
+Such a recorder knows nothing of executors or crashes. Its methods are called in the driver only,
+on one thread of their own.
 """
 
 from __future__ import annotations
@@ -9,31 +9,36 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import logging
 import pickle
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
 
+from nanoeval_core.dialogues import Turn, unfold
 from nanoeval_core.errors import RecorderError
-from nanoeval_core.recorder import set_default_recorder
-from nanoeval_core.recorder_capture import (
-    CallEncoder,
-    CapturedAttempt,
-    CapturedCalls,
-    unpack_attempts,
-)
-from nanoeval_core.recorder_direct import DirectRecording
-from nanoeval_core.recorder_protocol import (
-    BasicRunSpec,
-    RecorderProtocol,
-    RunSpec,
+from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderProtocol, RunSpec, View
+from nanoeval_core.recording import (
+    VIEWS,
+    AttemptEvent,
+    AttemptRecorder,
+    EventEncoder,
     TransactionalRecorder,
-    View,
+    load_events,
+    recorder,
 )
+
+__all__ = [
+    "STALL_TIMEOUT",
+    "ThirdPartyRecorder",
+    "as_transactional",
+    "send_event",
+    "unfolded_events",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +46,23 @@ STALL_TIMEOUT = 10.0  # seconds that one call of a third party's recorder may ta
 
 
 def as_transactional(recorder: RecorderProtocol) -> TransactionalRecorder:
-    """`recorder` itself where it is transactional, else wrapped in a `ReplayedRecorder`."""
+    """Return `recorder` itself where it is transactional, else a `ThirdPartyRecorder` of it."""
     if isinstance(recorder, TransactionalRecorder):
         return recorder
-    return ReplayedRecorder(recorder)
+    return ThirdPartyRecorder(recorder)
 
 
-class ReplayedRecorder(DirectRecording):
+class ThirdPartyRecorder(TransactionalRecorder):
     """A `TransactionalRecorder` around one that only implements `RecorderProtocol`.
 
     A call that raises is reported once, counted, and passed over. A call that takes longer than
     `stall_timeout`, or as long as that in calls that all raise (a server that is gone answers each
-    one with a timeout), is reported by a `RecorderError` and nothing is sent after it. Events are
-    replayed in commit order; after a crash of the driver the last batch may be replayed again,
-    since a recorder that cannot rewind cannot tell.
+    one with a timeout), is reported by a `RecorderError` and nothing is sent after it. After a
+    crash of the driver the last batch may be sent again, since a recorder that cannot go back
+    cannot tell.
 
     Args:
-        inner: the recorder to replay onto.
+        inner: the recorder that is called.
         stall_timeout: seconds that one of its methods may take.
         clock: in seconds; for tests.
     """
@@ -69,29 +74,22 @@ class ReplayedRecorder(DirectRecording):
         stall_timeout: float = STALL_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner = inner
-        self._thread = _CallThread(type(inner).__name__, stall_timeout)
+        self.run_spec = inner.run_spec
+        self.inner = inner
+        self._thread = CallThread(type(inner).__name__, stall_timeout)
         self._stall_timeout = stall_timeout
         self._clock = clock
         self._failures = 0
         self._seconds_failing = 0.0  # in the calls since the last one that did not raise
-        self._replayed = 0
-
-    @property
-    def inner(self) -> RecorderProtocol:
-        return self._inner
-
-    @property
-    def run_spec(self) -> RunSpec:
-        return self._inner.run_spec
+        self._written = 0
 
     def __enter__(self) -> Self:
         try:
-            self._thread.call(self._inner.__enter__)
+            self._thread.call(self.inner.__enter__)
         except Exception as error:
             self._thread.stop()
             raise RecorderError(
-                f"recorder {type(self._inner).__name__} cannot be entered: "
+                f"recorder {type(self.inner).__name__} cannot be entered: "
                 f"{type(error).__name__}: {error}. Mend it, or choose another with "
                 "RunnerArgs.recorder"
             ) from error
@@ -103,90 +101,86 @@ class ReplayedRecorder(DirectRecording):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._guarded("__exit__", lambda: self._inner.__exit__(exc_type, exc, traceback))
+        self._guarded("__exit__", lambda: self.inner.__exit__(exc_type, exc, traceback))
         self._thread.stop()
         if self._failures > 1:
             logger.error(
                 "recorder %s: %d calls failed in all; only the first was shown",
-                type(self._inner).__name__,
+                type(self.inner).__name__,
                 self._failures,
             )
 
-    def encoder(self) -> CallEncoder:
-        extra_methods = frozenset(
-            name
-            for name in dir(type(self._inner))
-            if name.startswith("record_") and not hasattr(CapturedAttempt, name)
-        )
-        return CallEncoder(
-            run_spec=_picklable_run_spec(self._inner.run_spec),
-            urls={view: self.evalboard_url(view) for view in ("run", "monitor")},
-            extra_methods=extra_methods,
-        )
+    def encoder(self) -> EventEncoder:
+        own = {name for name in dir(type(self.inner)) if name.startswith("record_")}
+        urls = {view: self.evalboard_url(view) for view in VIEWS}
+        methods = frozenset(own - set(dir(AttemptRecorder)))
+        spec = _picklable_run_spec(self.inner.run_spec)
+        return functools.partial(AttemptRecorder, spec, urls, self.encode, self.filters, methods)
 
     def write_events(self, events: Sequence[bytes]) -> None:
-        """Replay what attempts took.
+        """Call the recorder with what attempts took.
 
         Raises:
             RecorderError: a call hangs, or nothing but failing calls takes too long, now or
-                earlier; the rest was not replayed.
+                earlier; the rest was not sent.
         """
-        for chunk in events:
-            for attempt in unpack_attempts(chunk):
-                self._thread.call(functools.partial(self._replay, attempt))
-                if self._fails_too_long:
-                    self._thread.give_up(
-                        f"recorder {type(self._inner).__name__} has only failed, for "
-                        f"{self._seconds_failing:.0f} s. Nothing more is sent to it; results are "
-                        "not affected"
-                    )
-            self._replayed += 1
+        for attempt in load_events(events):
+            self._thread.call(functools.partial(self._send, attempt))
+            if self._fails_too_long:
+                self._thread.give_up(
+                    f"recorder {type(self.inner).__name__} has only failed, for "
+                    f"{self._seconds_failing:.0f} s. Nothing more is sent to it; results are "
+                    "not affected"
+                )
+            self._written += 1
 
     def position(self) -> str:
-        return str(self._replayed) if self._replayed else ""
+        return str(self._written) if self._written else ""
 
     def rewind(self, position: str) -> None:
-        """Only counts on from there: what a third party has received stays with it."""
-        self._replayed = int(position) if position.isdecimal() else 0
+        """Only count on from there: what a third party has received stays with it."""
+        self._written = int(position) if position.isdecimal() else 0
 
     @property
     def _fails_too_long(self) -> bool:
         return self._seconds_failing > self._stall_timeout
 
-    def _replay(self, attempt: CapturedCalls) -> None:
-        started = self._clock()
-        try:
-            with self._bound(attempt) as target:
-                for method, arguments, keywords in attempt.calls:
+    def _send(self, attempt: list[AttemptEvent]) -> None:
+        for (sample_id, group_id, extra), events in itertools.groupby(
+            unfolded_events(attempt),
+            key=lambda event: (event.sample_id, event.group_id, event.extra),
+        ):
+            with contextlib.ExitStack() as stack:
+                target: Any = self.inner
+                if sample_id is not None:
+                    try:
+                        context = self._bound(sample_id, group_id or "", dict(extra or {}))
+                        target = stack.enter_context(context)
+                    except Exception as error:  # noqa: BLE001  reported; the events go on unbound
+                        self._report("as_default_recorder", error)
+                for event in events:
                     if self._fails_too_long:
                         return
                     self._thread.progress()
-                    self._replay_call(target, method, arguments, keywords)
-        except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
-            self._seconds_failing += self._clock() - started
-            self._report("as_default_recorder", error)
+                    self._call(target, event)
 
     @contextlib.contextmanager
-    def _bound(self, attempt: CapturedCalls) -> Iterator[Any]:
-        if attempt.sample_id is None:
-            yield self._inner
-            return
-        group_id = attempt.group_id or ""
-        with set_default_recorder(None):
-            context = self._inner.as_default_recorder(attempt.sample_id, group_id, **attempt.extra)
-            with context as bound:
-                yield bound if hasattr(bound, "record_match") else self._inner
+    def _bound(self, sample_id: str, group_id: str, extra: dict[str, Any]) -> Iterator[Any]:
+        before = recorder.set(self.inner)
+        try:
+            with self.inner.as_default_recorder(sample_id, group_id, **extra) as bound:
+                yield bound if hasattr(bound, "record_match") else self.inner
+        finally:
+            recorder.reset(before)
 
-    def _replay_call(
-        self, target: Any, method: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> None:
+    def _call(self, target: Any, event: AttemptEvent) -> None:
         started = self._clock()
         try:
-            getattr(target, method)(*arguments, **keywords)
+            send_event(target, event)
             self._seconds_failing = 0.0
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
             self._seconds_failing += self._clock() - started
-            self._report(method, error)
+            self._report(METHODS.get(event.type, event.type), error)
 
     def _report(self, method: str, error: Exception) -> None:
         self._failures += 1
@@ -194,7 +188,7 @@ class ReplayedRecorder(DirectRecording):
             logger.error(
                 "recorder %s failed in %s: %s: %s. Results are not affected; its record is "
                 "incomplete",
-                type(self._inner).__name__,
+                type(self.inner).__name__,
                 method,
                 type(error).__name__,
                 error,
@@ -210,19 +204,67 @@ class ReplayedRecorder(DirectRecording):
             self._report(method, error)
 
     def record_final_report(self, final_report: Any) -> None:
-        self._guarded("record_final_report", lambda: self._inner.record_final_report(final_report))
+        self._guarded("record_final_report", lambda: self.inner.record_final_report(final_report))
 
     def evalboard_url(self, view: View) -> str | None:
         if self._thread.stalled:
             return None
         try:
-            return cast("str | None", self._thread.call(lambda: self._inner.evalboard_url(view)))
+            return cast("str | None", self._thread.call(lambda: self.inner.evalboard_url(view)))
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
             self._report("evalboard_url", error)
             return None
 
 
-class _CallThread:
+METHODS = {
+    "match": "record_match",
+    "sampling": "record_sampling",
+    "sample_completed": "record_sample_completed",
+    "error": "record_error",
+}
+
+
+def send_event(target: Any, event: AttemptEvent) -> None:
+    """Make the call of `target` that `event` was recorded by."""
+    data = event.data
+    if event.type in METHODS and isinstance(data, dict):
+        fields = dict(data)
+        given = [fields.pop(name, None) for name in POSITIONAL.get(event.type, ())]
+        for name in OPTIONAL if event.type == "match" else ():
+            if fields.get(name, ...) is None:
+                del fields[name]
+        getattr(target, METHODS[event.type])(*given, **fields)
+    elif event.type == "extra":
+        target.record_extra(data)
+    elif event.type.startswith("record_"):  # a method of its own
+        args, kwargs = data
+        getattr(target, event.type)(*args, **kwargs)
+    elif hasattr(target, "record_event"):
+        target.record_event(event.type, data)
+
+
+OPTIONAL = ("expected", "picked", "prob_correct")
+POSITIONAL = {
+    "match": ("correct",),
+    "sampling": ("prompt", "sampled"),
+    "error": ("msg", "error"),
+}
+
+
+def unfolded_events(events: Iterable[AttemptEvent]) -> Iterator[AttemptEvent]:
+    """Yield `events`, with what prompts of long dialogues repeat of earlier ones put back."""
+    turns: dict[Any, list[Turn]] = {}
+    for event in events:
+        data = event.data
+        if event.type == "sampling" and type(data) is dict and type(data.get("prompt")) is list:
+            ids = data.get("sample_id", event.sample_id), data.get("group_id", event.group_id)
+            whole = unfold(data["prompt"], data.get("sampled"), turns.setdefault(ids, []))
+            yield event._replace(data={**data, "prompt": whole})
+        else:
+            yield event
+
+
+class CallThread:
     """One daemon thread that makes calls one after the other; given up once a call stalls.
 
     A daemon: a third party's call that never returns must not keep the process alive.
@@ -244,7 +286,7 @@ class _CallThread:
         return bool(self._why_given_up)
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """What `function` returns or raises, from the thread.
+        """Return what `function` returns, or raise what it raises, from the thread.
 
         Raises:
             RecorderError: it makes no progress for `stall_timeout` seconds, or an earlier one
@@ -286,7 +328,7 @@ class _CallThread:
         raise RecorderError(why)
 
     def progress(self) -> None:
-        """Said by a call that consists of several: the next of them begins."""
+        """Tell that the next step of a call that consists of several begins."""
         self._progress += 1
 
     def stop(self) -> None:

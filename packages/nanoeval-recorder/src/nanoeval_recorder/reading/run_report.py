@@ -8,8 +8,10 @@ from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.events import ErrorEvent, Event, FinalReport, Match, RunStarted
-from nanoeval_recorder.reader import read, record_files
+from nanoeval_recorder.reading.events import ErrorEvent, Event, FinalReport, Match, RunStarted
+from nanoeval_recorder.reading.reader import read, record_files
+
+__all__ = ["Report", "report", "reports"]
 
 
 class Report(dict[str, Any]):
@@ -52,9 +54,11 @@ class Report(dict[str, Any]):
             self.spec = event.spec
             return
         if isinstance(event, FinalReport):
-            self.is_complete, self.final_report = True, event.data
+            report = event.data if isinstance(event.data, dict) else {}
+            self.is_complete = not report.get("partial")
+            self.final_report = event.data
             self.clear()
-            self.update(event.data if isinstance(event.data, dict) else {})
+            self.update(report)
             return
         self.events[event.type] += 1
         if isinstance(event, ErrorEvent):

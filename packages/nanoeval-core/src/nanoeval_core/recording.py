@@ -1,0 +1,567 @@
+"""How events are recorded: each `record_…` call is one event, whoever takes it.
+
+    record_match(…) ─▶ BaseRecorder.event(type, data)
+        in an attempt        AttemptRecorder: encoded at once, committed with the attempt's result
+        in the driver        TransactionalRecorder.write_events: what attempts took, once each
+
+A recorder of a third party, made from `BaseRecorder` or from nothing but the protocol, is fed from
+the same events by `nanoeval_core.recorder_adapter`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import functools
+import hashlib
+import io
+import logging
+import pickle
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import chz
+
+from nanoeval_core.dialogues import Turn, fold
+from nanoeval_core.errors import RolloutSystemError
+from nanoeval_core.recorder_protocol import (
+    BasicRunSpec,
+    RecorderConfig,
+    RecorderProtocol,
+    RunSpec,
+    View,
+    current_run_spec,
+)
+
+__all__ = [
+    "EVENT_TYPES",
+    "VIEWS",
+    "AttemptEvent",
+    "AttemptRecorder",
+    "BaseRecorder",
+    "DummyRecorder",
+    "DummyRecorderConfig",
+    "EventEncoder",
+    "Filter",
+    "TransactionalRecorder",
+    "dropped_types",
+    "load_events",
+    "pickle_event",
+    "recorded_form",
+    "recorder",
+]
+
+logger = logging.getLogger("nanoeval.recorder")
+
+VIEWS: tuple[View, ...] = ("run", "monitor")
+EVENT_TYPES = ("match", "sampling", "sample_completed", "error", "extra")
+"""What attempts record. A run's `final_report` is the runner's to write."""
+RESULT_TYPES = frozenset({"match", "sample_completed", "record_match"})
+"""What says how an attempt went: never kept of an attempt that did not count."""
+
+recorder: ContextVar[RecorderProtocol] = ContextVar("nanoeval_recorder")
+"""The current recorder."""
+
+# Whose events a `BaseRecorder` gets, in the context that records them.
+_ids: ContextVar[tuple[str, str] | tuple[None, None]] = ContextVar("ids", default=(None, None))
+
+_UTC = datetime.UTC
+_now = datetime.datetime.now
+
+Filter = tuple[frozenset[str], int]
+"""AttemptEvent types to leave out, save for one question in so many (0: for all questions)."""
+
+
+class AttemptEvent(NamedTuple):
+    """One thing that was recorded.
+
+    Attributes:
+        type: one of `EVENT_TYPES`, `file`, or a recorder's own.
+        data: what was given, by the parameters of the `record_…` call; for `extra`, the data.
+        sample_id: the task's `question_id`, or what the eval bound in its place.
+        group_id: `attempt.retry`, or what the eval bound in its place.
+        time: UTC.
+        extra: the further fields that `as_default_recorder` bound.
+    """
+
+    type: str
+    data: Any
+    sample_id: str | None
+    group_id: str | None
+    time: datetime.datetime
+    extra: Mapping[str, Any] | None = None
+
+
+class BaseRecorder(RecorderProtocol, ABC):
+    """A recorder of your own: implement `record_event`, and `evalboard_url` if it has a page.
+
+    The runner calls it in the driver only, on one thread, with the events of completed attempts.
+    `current_sample_id()` and `current_group_id()` say whose event it is.
+
+    Args:
+        run_spec: the run's ids; by default those of the run whose recorder is being built.
+    """
+
+    def __init__(self, run_spec: RunSpec | None = None) -> None:
+        self.run_spec = run_spec or current_run_spec() or BasicRunSpec("none", "none")
+
+    @abstractmethod
+    def record_event(self, event_type: str, data: Any) -> None:
+        """Take one event.
+
+        Args:
+            event_type: `match`, `sampling`, `sample_completed`, `error`, `extra`, `final_report`,
+                `file`.
+            data: what was recorded: a dict by field name, except for `extra` and `final_report`,
+                which are whatever the eval gave.
+        """
+
+    def event(self, event_type: str, data: Any) -> None:
+        """Take what a `record_…` call was given."""
+        self.record_event(event_type, recorded_form(event_type, data))
+
+    def record_match(
+        self,
+        correct: bool,
+        *,
+        expected: Any = None,
+        picked: Any = None,
+        prob_correct: float | None = None,
+        **extra: Any,
+    ) -> None:
+        data = {"correct": correct, "expected": expected, "picked": picked}
+        data["prob_correct"] = prob_correct
+        self.event("match", {**data, **extra} if extra else data)
+
+    def record_sampling(
+        self,
+        prompt: Any,
+        sampled: Any,
+        *,
+        extra_allowed_metadata_fields: list[str] | None = None,
+        **extra: Any,
+    ) -> None:
+        """Record what a model was asked and what it replied, one text or a list of them.
+
+        Nothing is filtered: `extra_allowed_metadata_fields` is accepted and has no effect here.
+        """
+        data = {"prompt": prompt, "sampled": sampled}
+        if extra_allowed_metadata_fields is not None:
+            data["extra_allowed_metadata_fields"] = extra_allowed_metadata_fields
+        self.event("sampling", {**data, **extra} if extra else data)
+
+    def record_sample_completed(self, **extra: Any) -> None:
+        self.event("sample_completed", extra)
+
+    def record_error(self, msg: str, error: Exception | None, **kwargs: Any) -> None:
+        self.event("error", {"msg": msg, "error": error, **kwargs})
+
+    def record_extra(self, data: Any) -> None:
+        self.event("extra", data)
+
+    def record_final_report(self, final_report: Any) -> None:
+        self.event("final_report", final_report)
+
+    def record_file(self, content: bytes | str, media_type: str = "text/plain") -> dict[str, Any]:
+        """Keep a large text, an image, … once in the record, and return what to call it there."""
+        is_text = isinstance(content, str)
+        raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        name = {"sha256": hashlib.sha256(raw).hexdigest(), "media_type": media_type}
+        reference: dict[str, Any] = {**name, "bytes": len(raw)}
+        kept = content if is_text else base64.b64encode(raw).decode()
+        self.event("file", {**reference, "text" if is_text else "base64": kept})
+        return reference
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return None
+
+    def current_sample_id(self) -> str | None:
+        return _ids.get()[0]
+
+    def current_group_id(self) -> str | None:
+        return _ids.get()[1]
+
+    @contextlib.contextmanager
+    def as_default_recorder(self, sample_id: str, group_id: str, **extra: Any) -> Iterator[Any]:
+        ids = _ids.set((sample_id, group_id))
+        current = recorder.set(self)
+        try:
+            yield self
+        finally:
+            recorder.reset(current)
+            _ids.reset(ids)
+
+    def evalboard_url(self, view: View) -> str | None:
+        return None
+
+
+class AttemptRecorder(BaseRecorder):
+    """What `get_recorder()` returns while an attempt runs: encodes and collects its events.
+
+    Made by `TransactionalRecorder.encoder()`; picklable things only reach an executor.
+
+    Args:
+        run_spec: the run's ids.
+        urls: `evalboard_url` by view.
+        encode: gives the bytes of an event, never raising `Exception`; None keeps no events.
+        filters: what to leave out.
+        methods: further methods, called `record_…`, that the run's recorder has.
+        sample_id: the task's `question_id`; None for what is recorded outside of attempts.
+        group_id: `attempt.retry`.
+    """
+
+    def __init__(
+        self,
+        run_spec: RunSpec,
+        urls: Mapping[View, str | None],
+        encode: Callable[[AttemptEvent], bytes] | None,
+        filters: Sequence[Filter],
+        methods: frozenset[str],
+        sample_id: str | None,
+        group_id: str | None,
+    ) -> None:
+        self.run_spec = run_spec
+        self._urls = urls
+        self._encode = encode
+        self._dropped = dropped_types(filters, sample_id) if filters else frozenset()
+        self._methods = methods
+        self._sample_id = sample_id
+        self._group_id = group_id
+        self._extra: Mapping[str, Any] | None = None
+        self._lines: list[tuple[str, bytes]] = []
+        # By ids: what is bound to other ids inside the attempt shares it.
+        self._dialogues: dict[tuple[Any, Any], list[Turn]] | None = None
+        self._files: set[str] = set()
+
+    def event(self, event_type: str, data: Any) -> None:
+        encode = self._encode
+        if encode is None or event_type in self._dropped:
+            return
+        if event_type == "file":
+            if data["sha256"] in self._files:
+                return
+            self._files.add(data["sha256"])
+        elif event_type == "sampling" and type(data) is dict and type(data.get("prompt")) is list:
+            data = {**data, "prompt": self._folded(data)}
+        event = AttemptEvent(
+            event_type, data, self._sample_id, self._group_id, _now(_UTC), self._extra
+        )
+        self._lines.append((event_type, encode(event)))
+
+    def record_event(self, event_type: str, data: Any) -> None:
+        """Record an event of a type of one's own."""
+        self.event(event_type, dict(data) if type(data) is dict else data)
+
+    def record_final_report(self, final_report: Any) -> None:
+        """Record it as an extra event: the final report of a run is the runner's to write."""
+        self.event("extra", {"final_report": final_report})
+
+    def _folded(self, data: dict[str, Any]) -> list[Any]:
+        if self._dialogues is None:
+            self._dialogues = {}
+        ids = data.get("sample_id", self._sample_id), data.get("group_id", self._group_id)
+        turns = self._dialogues.setdefault(ids, [])
+        before = len(turns)
+        try:
+            return fold(data["prompt"], data.get("sampled"), turns)
+        except Exception:  # noqa: BLE001  what cannot even be compared is recorded whole
+            turns[before:] = [([], [], [])]
+            prompt: list[Any] = data["prompt"]
+            return prompt
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """A recorder's own `record_…` methods are events like those of the protocol."""
+        if name.startswith("record_") and name in self._methods:
+            return lambda *args, **kwargs: self.event(name, (args, kwargs))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def current_sample_id(self) -> str | None:
+        return self._sample_id
+
+    def current_group_id(self) -> str | None:
+        return self._group_id
+
+    @contextlib.contextmanager
+    def as_default_recorder(
+        self, sample_id: str, group_id: str, **extra: Any
+    ) -> Iterator[AttemptRecorder]:
+        """Record under other ids inside the `with`; the events stay part of this attempt."""
+        if self._dialogues is None:
+            self._dialogues = {}
+        bound = AttemptRecorder.__new__(AttemptRecorder)
+        bound.__dict__.update(self.__dict__, _sample_id=sample_id, _group_id=group_id)
+        bound._extra = {**(self._extra or {}), **extra} or None
+        token = recorder.set(bound)
+        try:
+            yield bound
+        finally:
+            recorder.reset(token)
+
+    def evalboard_url(self, view: View) -> str | None:
+        return self._urls.get(view)
+
+    def take(self, *, completed: bool) -> bytes:
+        """Return the attempt's events, encoded, and forget them.
+
+        Args:
+            completed: False when the attempt ended in a system error: nothing that looks like a
+                result (a match, …) is among the bytes then.
+        """
+        if completed:
+            taken = b"".join([line for _, line in self._lines])
+        else:
+            taken = b"".join([line for kind, line in self._lines if kind not in RESULT_TYPES])
+        self._lines.clear()  # in place: what is bound to other ids shares them
+        return taken
+
+
+EventEncoder = Callable[[str | None, str | None], AttemptRecorder]
+"""Makes the recorder of an attempt of its sample and group id; picklable, for executors."""
+
+
+class TransactionalRecorder(BaseRecorder):
+    """A recorder whose events are committed with the result that they belong to.
+
+    Attempts encode their events with what `encoder()` returns; the bytes are stored in the
+    transaction that stores the result; the driver passes them, in the order of commits and once,
+    to `write_events`, then stores `position()`. After a crash it calls `rewind` with the last
+    stored position before it writes again, and that must undo whatever was written after it.
+
+    Attributes:
+        writes_at_once: whether a write takes microseconds (to a local file, say). Events of tasks
+            that ran in the driver are then written just before the transaction that commits their
+            results and their position; a transaction that fails is followed by `rewind`.
+        filters: what attempts leave out.
+    """
+
+    writes_at_once = False
+    filters: tuple[Filter, ...] = ()
+
+    @property
+    def encode(self) -> Callable[[AttemptEvent], bytes] | None:
+        """What gives the bytes of an event in an executor: picklable. None keeps no events."""
+        return pickle_event
+
+    def encoder(self) -> EventEncoder:
+        """Return what executors make the recorders of attempts with."""
+        urls = {view: self.evalboard_url(view) for view in VIEWS}
+        return functools.partial(
+            AttemptRecorder, self.run_spec, urls, self.encode, self.filters, frozenset[str]()
+        )
+
+    @abstractmethod
+    def write_events(self, events: Sequence[bytes]) -> None:
+        """Write what `AttemptRecorder.take` returned. May block: it is called on a thread."""
+
+    @abstractmethod
+    def position(self) -> str:
+        """Name all that was written so far by an opaque text. Empty: nothing was."""
+
+    @abstractmethod
+    def rewind(self, position: str) -> None:
+        """Undo what was written after `position`."""
+
+    @abstractmethod
+    def record_final_report(self, final_report: Any) -> None:
+        """Write what the run came to; called again, it replaces the former report."""
+
+    def event(self, event_type: str, data: Any) -> None:
+        """Record outside of the runner's attempts: written when it returns."""
+        attempt = self.encoder()(self.current_sample_id(), self.current_group_id())
+        attempt.event(event_type, data)
+        self.write_events([attempt.take(completed=True)])
+
+    def record_event(self, event_type: str, data: Any) -> None:
+        self.event(event_type, data)
+
+    def current_sample_id(self) -> str | None:
+        return None
+
+    def current_group_id(self) -> str | None:
+        return None
+
+    @contextlib.contextmanager
+    def as_default_recorder(self, sample_id: str, group_id: str, **extra: Any) -> Iterator[Any]:
+        """Record an attempt outside of the runner: written when the `with` block ends."""
+        attempt = self.encoder()(sample_id, group_id)
+        completed = True
+        try:
+            with attempt.as_default_recorder(sample_id, group_id, **extra) as bound:
+                yield bound
+        except RolloutSystemError:
+            completed = False
+            raise
+        finally:
+            self.write_events([attempt.take(completed=completed)])
+
+
+class DummyRecorder(TransactionalRecorder):
+    """Keeps nothing; with `log`, samplings are logged at INFO."""
+
+    writes_at_once = True
+
+    def __init__(self, run_spec: RunSpec | None = None, *, log: bool = False) -> None:
+        self.run_spec = run_spec or current_run_spec() or BasicRunSpec("dummy", "dummy")
+        self.log = log
+
+    @property
+    def encode(self) -> Callable[[AttemptEvent], bytes] | None:
+        return _log_sampling if self.log else None
+
+    def write_events(self, events: Sequence[bytes]) -> None:
+        pass
+
+    def position(self) -> str:
+        return ""
+
+    def rewind(self, position: str) -> None:
+        pass
+
+    def record_final_report(self, final_report: Any) -> None:
+        pass
+
+
+def _log_sampling(event: AttemptEvent) -> bytes:
+    if event.type == "sampling":
+        logger.info("sampling: %s", event.data)
+    return b""
+
+
+@chz.chz
+class DummyRecorderConfig(RecorderConfig):
+    """Records nothing. As a context manager it makes a dummy recorder current."""
+
+    log: bool = chz.field(default=False, doc="Log samplings at INFO.")
+
+    async def factory(self, spec: Any, num_tasks: int) -> DummyRecorder:
+        return DummyRecorder(log=self.log)
+
+    def __enter__(self) -> AttemptRecorder:
+        current = DummyRecorder(log=self.log).encoder()(None, None)
+        self.__dict__.setdefault("_tokens", []).append(recorder.set(current))
+        return current
+
+    def __exit__(self, *exc: object) -> None:
+        recorder.reset(self.__dict__["_tokens"].pop())
+
+
+# --- what events look like
+
+
+def recorded_form(event_type: str, data: Any) -> Any:
+    """Return the `data` of an event as records have it, in the evallib format's terms.
+
+    `data` is what a `record_…` call was given; a dict of its fields is changed in place.
+    """
+    if type(data) is not dict:
+        return data
+    if event_type == "match":
+        correct = data.get("correct")
+        if correct is not True and correct is not False:
+            data["correct"] = as_bool(correct)
+        if data.get("prob_correct") is None:
+            data.pop("prob_correct", None)
+    elif event_type == "sampling":
+        if type(data.get("sampled")) is not list:
+            data["sampled"] = as_list(data.get("sampled"))
+        data.pop("extra_allowed_metadata_fields", None)
+    elif event_type == "error":
+        msg, error = data.pop("msg", None), data.pop("error", None)
+        kind = type(error).__name__ if error is not None else None
+        message = str_of(error) if error is not None else msg
+        return {"type": kind, "message": message, "msg": msg, **data}
+    return data
+
+
+def str_of(error: Any) -> str:
+    """Return what an error says. Never raises `Exception`."""
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001  said instead of the message
+        return f"<{type(error).__name__} whose str() raises {type(failure).__name__}>"
+
+
+def as_bool(value: Any) -> Any:
+    """Return `value` as a bool (numpy's too), or itself when it has no truth value."""
+    try:
+        return bool(value) if value == value else value  # NaN is not true
+    except Exception:  # noqa: BLE001  an array, say: recorded as it is rather than guessed
+        return value
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return `value` as the list of replies that a sampling has. Never raises `Exception`."""
+    if value is None:
+        return []
+    try:
+        if isinstance(value, list):
+            return value
+        return list(value) if isinstance(value, tuple) else [value]
+    except Exception:  # noqa: BLE001  not even asking is safe: recorded as one value
+        return [value]
+
+
+# --- filters
+
+
+def dropped_types(filters: Iterable[Filter], sample_id: str | None) -> frozenset[str]:
+    """Return the event types that `filters` leave out for a question: the same in every run."""
+    name = (sample_id or "").encode("utf-8", "backslashreplace")
+    dropped = [types for types, n in filters if not (n and zlib.crc32(name) % n == 0)]
+    return frozenset().union(*dropped)
+
+
+# --- events as pickles, for recorders that cannot encode on their own
+
+
+def pickle_event(event: AttemptEvent) -> bytes:
+    """Return a snapshot of `event`; parts that cannot be pickled become their `repr`."""
+    try:
+        pickled = pickle.dumps(tuple(event), pickle.HIGHEST_PROTOCOL)
+        pickle.loads(pickled)
+    except Exception:  # noqa: BLE001  the slow path has an answer for whatever is wrong
+        return pickle.dumps(_picklable(tuple(event)), pickle.HIGHEST_PROTOCOL)
+    return pickled
+
+
+def load_events(events: Sequence[bytes]) -> Iterator[list[AttemptEvent]]:
+    """Yield the events of each attempt, from what `pickle_event` gave."""
+    for chunk in filter(None, events):
+        stream, attempt = io.BytesIO(chunk), []
+        while stream.tell() < len(chunk):
+            attempt.append(AttemptEvent(*pickle.load(stream)))
+        yield attempt
+
+
+def _picklable(value: Any, depth: int = 0) -> Any:
+    if depth < 50 and type(value) in (tuple, list, set, frozenset):
+        return type(value)(_picklable(part, depth + 1) for part in list(value))
+    if depth < 50 and type(value) is dict:
+        return {_picklable(k, depth + 1): _picklable(v, depth + 1) for k, v in list(value.items())}
+    try:
+        pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    except Exception:  # noqa: BLE001  its text stands for it
+        if isinstance(value, BaseException):
+            return RuntimeError(f"{type(value).__name__}: {_text(value)}")
+        return _text(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  said instead of the value
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"

@@ -1,0 +1,1 @@
+from nanoeval_core.json_values import *

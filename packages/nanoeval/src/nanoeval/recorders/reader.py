@@ -1,1 +1,0 @@
-from nanoeval_recorder.reader import *
