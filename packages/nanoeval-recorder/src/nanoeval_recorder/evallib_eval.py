@@ -39,6 +39,8 @@ from nanoeval_core.task_checks import check_tasks
 from nanoeval_recorder._encoding import encode
 from nanoeval_recorder._loop_thread import LoopThread, loop_thread
 
+__all__ = ["EvallibEval", "EvallibSample", "complete", "current_sample"]
+
 MAX_RETRIES = 16
 BACKOFF = 0.1  # seconds before the first retry; doubled at each further one, up to 5
 

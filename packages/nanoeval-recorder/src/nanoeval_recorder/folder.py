@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+__all__ = ["records_folder"]
+
 
 def records_folder(configured: str | None = None) -> Path:
     """`configured`, else `NANOEVAL_LOG_DIR`, else the platform's folder for a user's state."""

@@ -50,7 +50,9 @@ from nanoeval_core.errors import RecorderError
 from nanoeval_recorder._files import split_name
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Metrics, Sampling
 from nanoeval_recorder.reading.run_report import Report, report
-from nanoeval_recorder.reading.sample import Sample, samples
+from nanoeval_recorder.reading.sample import RecordedSample, samples
+
+__all__ = ["inspect_log", "write_inspect_log"]
 
 SCORER = "match"
 
@@ -88,12 +90,12 @@ def inspect_log(of_run: Report) -> EvalLog:
     )
 
 
-Attempt = tuple[Sample, list[Sample]]
+Attempt = tuple[RecordedSample, list[RecordedSample]]
 """The retry of an attempt that counts, and those before it."""
 
 
-def _last_retries(found: Iterable[Sample]) -> Iterator[Attempt]:
-    by_attempt: dict[tuple[str, int], list[Sample]] = {}
+def _last_retries(found: Iterable[RecordedSample]) -> Iterator[Attempt]:
+    by_attempt: dict[tuple[str, int], list[RecordedSample]] = {}
     for sample in found:
         by_attempt.setdefault((sample.sample_id, sample.attempt), []).append(sample)
     for retries in by_attempt.values():
@@ -167,7 +169,7 @@ def _stats(attempts: list[Attempt], of_run: Report, model: str) -> EvalStats:
     )
 
 
-def _usage(attempt: Sample) -> ModelUsage:
+def _usage(attempt: RecordedSample) -> ModelUsage:
     total = ModelUsage()
     for sampling in attempt.samplings:
         usage = sampling.get("usage")
@@ -179,7 +181,7 @@ def _usage(attempt: Sample) -> ModelUsage:
     return total
 
 
-def _sample(attempt: Sample, retries: list[Sample], model: str) -> EvalSample:
+def _sample(attempt: RecordedSample, retries: list[RecordedSample], model: str) -> EvalSample:
     last = attempt.samplings[-1] if attempt.samplings else None
     asked = _messages(last.prompt) if last is not None else []
     reply = _text(last.sampled[0]) if last is not None and last.sampled else ""
@@ -217,7 +219,7 @@ def _scores(match: Match | None) -> dict[str, Score] | None:
     }
 
 
-def _metadata(attempt: Sample, retries: list[Sample]) -> dict[str, Any]:
+def _metadata(attempt: RecordedSample, retries: list[RecordedSample]) -> dict[str, Any]:
     metrics = [event.data for event in attempt.events if isinstance(event, Metrics)]
     found: dict[str, Any] = {"metrics": metrics} if metrics else {}
     if attempt.retry:

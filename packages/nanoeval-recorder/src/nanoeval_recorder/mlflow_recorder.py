@@ -29,6 +29,8 @@ from nanoeval_recorder._encoding import encode
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
 
+__all__ = ["MLflowRecorder", "MLflowRecorderConfig", "mlflow_recorder"]
+
 MATCHES_A_POINT = 100  # matches between two points of the running accuracy
 MAX_PARAM = 500  # characters of a parameter: what file stores and servers both take
 RUN_TAG = "nanoeval.run_id"

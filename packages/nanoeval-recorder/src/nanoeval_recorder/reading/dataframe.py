@@ -11,7 +11,7 @@ from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder.reading.events import Event, RunStarted
 from nanoeval_recorder.reading.reader import read_record, record_files
-from nanoeval_recorder.reading.sample import Sample, samples_of
+from nanoeval_recorder.reading.sample import RecordedSample, samples_of
 
 __all__ = ["COLUMNS", "rows", "to_dataframe"]
 
@@ -69,7 +69,7 @@ def _note_spec(events: Iterator[Event], noted: dict[str, Any]) -> Iterator[Event
         yield event
 
 
-def _row(sample: Sample) -> dict[str, Any]:
+def _row(sample: RecordedSample) -> dict[str, Any]:
     match = sample.match
     samplings = sample.samplings
     last = samplings[-1] if samplings else None

@@ -10,13 +10,13 @@ from pathlib import Path
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, RunStarted, Sampling
 from nanoeval_recorder.reading.reader import read_record, record_files
 
-__all__ = ["Sample", "samples", "samples_of"]
+__all__ = ["RecordedSample", "samples", "samples_of"]
 
 _WINDOW = 16  # attempts after which one of ours is known to be over
 
 
 @dataclasses.dataclass(slots=True)
-class Sample:
+class RecordedSample:
     """One attempt: all events recorded under its ids.
 
     Attributes:
@@ -68,7 +68,7 @@ class Sample:
         return [event for event in self.events if isinstance(event, ErrorEvent)]
 
 
-def samples(path: str | Path) -> Iterator[Sample]:
+def samples(path: str | Path) -> Iterator[RecordedSample]:
     """The attempts in a record or a folder of records, each with its events.
 
     In order of their first events. Records of ours are read with flat memory; those of other
@@ -81,12 +81,12 @@ def samples(path: str | Path) -> Iterator[Sample]:
 Key = tuple[str | None, str, str | None]
 
 
-def samples_of(events: Iterator[Event]) -> Iterator[Sample]:
+def samples_of(events: Iterator[Event]) -> Iterator[RecordedSample]:
     """The attempts in the events of one record, as `samples` gives them."""
     window: int | None = None
     # Ordered: the oldest goes in constant time, which a dict's does not.
-    current: OrderedDict[Key, Sample] = OrderedDict()
-    last = Sample(None, "", None, [])
+    current: OrderedDict[Key, RecordedSample] = OrderedDict()
+    last = RecordedSample(None, "", None, [])
     for event in events:
         sample_id, group_id = event.sample_id, event.group_id
         if sample_id is None:
@@ -107,7 +107,7 @@ def samples_of(events: Iterator[Event]) -> Iterator[Sample]:
             last = found
             last.events.append(event)
             continue
-        last = current[key] = Sample(event.run_id, sample_id, group_id, [event])
+        last = current[key] = RecordedSample(event.run_id, sample_id, group_id, [event])
         if window is not None and len(current) > window:
             yield current.popitem(last=False)[1]
     yield from current.values()
