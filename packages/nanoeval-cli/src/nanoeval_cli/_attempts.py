@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nanoeval_core.words import Verdict, verdict
-from nanoeval_recorder.reading.sample import Sample, samples
+from nanoeval_recorder.reading.sample import RecordedSample, samples
 
 from nanoeval_cli._catalogue import RunInfo, record_path
 
 
-def counted(path: Path) -> Iterator[Sample]:
+def counted(path: Path) -> Iterator[RecordedSample]:
     """The attempts that have a match, or whose last retry failed, in the order of the record."""
-    last: dict[tuple[str, int], Sample] = {}
+    last: dict[tuple[str, int], RecordedSample] = {}
     for sample in samples(path):
         key = (sample.sample_id, sample.attempt)
         known = last.get(key)
@@ -22,7 +22,7 @@ def counted(path: Path) -> Iterator[Sample]:
     yield from last.values()
 
 
-def score_of(sample: Sample) -> float | None:
+def score_of(sample: RecordedSample) -> float | None:
     """What an attempt scored: a match's `score` where there is one, else 1 or 0."""
     match = sample.match
     if match is None:
@@ -33,7 +33,7 @@ def score_of(sample: Sample) -> float | None:
     return None if match.correct is None else float(match.correct)
 
 
-def verdict_of(sample: Sample) -> Verdict:
+def verdict_of(sample: RecordedSample) -> Verdict:
     match = sample.match
     data = match.data if match is not None and isinstance(match.data, dict) else None
     return verdict(data, errors=len(sample.errors))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from nanoeval_recorder.reading.sample import Sample
+from nanoeval_recorder.reading.sample import RecordedSample
 
 from nanoeval_cli._attempts import counted, score_of, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path
@@ -69,11 +69,11 @@ def command(
     return 0
 
 
-def _all_text(sample: Sample) -> str:
+def _all_text(sample: RecordedSample) -> str:
     return "\n".join(f"{s.prompt}\n{s.sampled}" for s in sample.samplings)
 
 
-def _as_dict(sample: Sample) -> dict[str, Any]:
+def _as_dict(sample: RecordedSample) -> dict[str, Any]:
     match = sample.match
     return {
         "question_id": sample.sample_id,
@@ -88,7 +88,7 @@ def _as_dict(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _shown(sample: Sample) -> Iterator[str]:
+def _shown(sample: RecordedSample) -> Iterator[str]:
     match = sample.match
     parts = [sample.sample_id, f"attempt {sample.attempt}", verdict_of(sample)]
     if match is not None:
