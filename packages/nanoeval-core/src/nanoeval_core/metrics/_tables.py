@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from nanoeval_core.errors import SystemErrorsNotSupported
+from nanoeval_core.errors import ConfigError, SystemErrorsNotSupported
 from nanoeval_core.metrics._frames import read_columns
 from nanoeval_core.metrics.breakdown import breakdown
 from nanoeval_core.metrics.outcomes import Outcome, describe_system_errors
@@ -129,6 +129,12 @@ def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> list[Row]:
     columns = read_columns(
         samples_df, name="samples_df", required=tuple(required), optional=optional
     )
+    for instance in columns["instance"]:
+        if isinstance(instance, str) and ":" in instance:
+            raise ConfigError(
+                f"samples_df: instance {instance!r} contains ':', which code that reads these "
+                "metrics takes for a separator: use another character, such as '-'"
+            )
     empty = [None] * len(columns["instance"])
     for label in optional:
         columns.setdefault(label, empty)

@@ -56,8 +56,7 @@ def compute_default_metrics(
         ValueError: a column or an answer group's correctness is missing or contradictory.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows, _ = _tables.read_grouped(samples_df, answer_group_correctness_df, by)
-    _check_instances(row["instance"] for row in rows)
+    _tables.read_grouped(samples_df, answer_group_correctness_df, by)
     metrics = get_library_config().compute_default_metrics(samples_df, answer_group_correctness_df)
     if by:
         own = _tables.metrics_of_tables(samples_df, answer_group_correctness_df, by=by)
@@ -85,7 +84,6 @@ def compute_default_metrics_on_correctness_without_answer_groups(
     rows = _tables.read_correctness(correctness_df, by)
     if not rows:
         return {}
-    _check_instances(row["instance"] for row in rows)
     own = _tables.metrics_of_correctness(rows, by)
     if not _team_has_its_own():
         return own
@@ -234,15 +232,6 @@ def compute_metrics_with_system_errors(
 def _team_has_its_own() -> bool:
     own = type(get_library_config()).compute_default_metrics
     return own is not LibraryConfig.compute_default_metrics
-
-
-def _check_instances(instances: Any) -> None:
-    for instance in instances:
-        if isinstance(instance, str) and ":" in instance:
-            raise ConfigError(
-                f"instance {instance!r} contains ':', which separates instance and answer group "
-                "downstream: use another character, such as '-'"
-            )
 
 
 __all__ = [
