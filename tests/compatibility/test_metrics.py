@@ -1,4 +1,4 @@
-"""`nanoeval.metrics.standard` and `.agents`: names, shapes and numbers that evals in use rely on."""
+"""`nanoeval.metrics.standard` and `.agents`: names, shapes and numbers."""
 
 from __future__ import annotations
 
