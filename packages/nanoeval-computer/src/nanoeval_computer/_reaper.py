@@ -27,6 +27,9 @@ from typing import Any
 
 HOST = "nanoeval.host"
 OWNER = "nanoeval.owner"
+KEPT = "kept"
+"""The owner of what is to stay until somebody removes it."""
+
 LATE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.25
 _KINDS = {"container": "containers", "network": "networks", "volume": "volumes"}
@@ -54,6 +57,13 @@ def owner_of(pid: int) -> str | None:
         if not start:
             return None
     return f"{pid}:{start}:{boot}".replace(" ", "_")
+
+
+def owner_of_this_process() -> str:
+    """Return what tells this process from any other, ever."""
+    owner = owner_of(os.getpid())
+    assert owner is not None  # noqa: S101  it runs
+    return owner
 
 
 def _output(*command: str) -> str:
@@ -118,7 +128,11 @@ class EngineAPI:
 
     def remove_dead(self) -> list[str]:
         """Remove what processes of this host that run no more have left, and return its names."""
-        dead = [(kind, name) for kind, name, owner in self.owned() if not is_alive(owner)]
+        dead = [
+            (kind, name)
+            for kind, name, owner in self.owned()
+            if owner != KEPT and not is_alive(owner)
+        ]
         return [name for kind, name in dead if self.remove(kind, name)]
 
 

@@ -192,7 +192,7 @@ class Machine(ComputerInterface):
                 shell = self._idle.pop() if self._idle else await self._open_shell()
             except OSError as error:
                 said = str(error)
-                break
+                continue
             cookie = self._new_cookie()
             ended, timed_out = Ended(None, started=False), False
             heard = _Heard(sink)
@@ -237,7 +237,12 @@ class Machine(ComputerInterface):
         return output
 
     async def _open_shell(self) -> Shell:
-        return Shell(await self._spawn(["bash", "--norc", "--noprofile", "-c", self._serve]))
+        # The script comes first on stdin, so that it does not fill the machine's list of processes.
+        read_script = "IFS= read -r -d '' script; eval \"$script\""
+        process = await self._spawn(["bash", "--norc", "--noprofile", "-c", read_script])
+        with contextlib.suppress(OSError):  # what is gone already says why where it is read
+            await process.write(self._serve.encode() + b"\0")
+        return Shell(process)
 
     def _new_cookie(self) -> str:
         return secrets.token_hex(16)
