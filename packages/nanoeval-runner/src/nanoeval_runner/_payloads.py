@@ -8,6 +8,7 @@ much as pickling its fields.
 from __future__ import annotations
 
 import copyreg
+import functools
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -75,12 +76,19 @@ def _prefix(cls: type[Task], state: dict[str, Any]) -> bytes:
     return _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
 
 
+@functools.lru_cache(maxsize=16)
+def _common(pickled: bytes) -> tuple[type[Task], dict[str, Any]]:
+    loaded: tuple[type[Task], dict[str, Any]] = pickle.loads(pickled)
+    return loaded
+
+
 def load_task(payload: bytes, retry_idx: int) -> Task:
     """Return the task that `dump_tasks` was given, as its retry `retry_idx`."""
     if payload.startswith(_IN_TWO):
         begin = len(_IN_TWO) + _LENGTH
         end = begin + int.from_bytes(payload[len(_IN_TWO) : begin])
-        cls, state = pickle.loads(payload[begin:end])
+        cls, common = _common(payload[begin:end])
+        state = {k: None if part is None else part.copy() for k, part in common.items()}
         task = cls.__new__(cls)
         task.__setstate__({**state, "__dict__": pickle.loads(payload[end:])})
     else:

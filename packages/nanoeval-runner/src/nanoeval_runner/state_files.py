@@ -18,12 +18,13 @@ from typing import Self
 
 from nanoeval_core.errors import ConfigError, StateError
 
-from nanoeval_runner._queue import sql, transactions
+from nanoeval_runner._queue import backup, sql, transactions
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import (
     SUFFIX,
     backup_location,
     check_owner,
+    files_of,
     on_memory_file_system,
     state_dir,
     state_file,
@@ -43,9 +44,11 @@ __all__ = [
     "connect",
     "files_of",
     "is_being_run",
+    "leftovers",
     "on_memory_file_system",
     "read_state_file",
     "record_of",
+    "remove_backup",
     "remove_state",
     "set_concurrency",
     "state_dir",
@@ -176,13 +179,16 @@ def set_concurrency(path: Path, eval_id: int | None, limit: int | None) -> None:
 
     Raises:
         ConfigError: the limit is not a positive number.
-        StateError: the file is not the user's own.
+        StateError: the file is not the user's own, gone, or cannot be written.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit}: give a positive number, or none")
-    check_owner(path)
-    with contextlib.closing(connect(path)) as connection:
-        transactions.set_concurrency(connection, eval_id, limit)
+    try:
+        check_owner(path)
+        with contextlib.closing(connect(path)) as connection:
+            transactions.set_concurrency(connection, eval_id, limit)
+    except (sqlite3.Error, OSError) as error:
+        raise StateError(f"state file {path} cannot be written: {error}") from error
 
 
 def state_files() -> Iterator[StateFile | StateError]:
@@ -209,13 +215,6 @@ def is_being_run(path: Path) -> bool:
     return False
 
 
-def files_of(path: Path) -> list[Path]:
-    """The state file and what lies beside it for the same run set."""
-    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
-    beside += [path.with_suffix(suffix) for suffix in (".lock", ".shared")]
-    return [file for file in [path, *beside] if file.exists()]
-
-
 def remove_state(path: Path) -> None:
     """Remove a run set's state.
 
@@ -238,6 +237,30 @@ def backups() -> list[Path]:
         return []
     found = Path(location).expanduser().glob(f"*{SUFFIX}")
     return sorted(found, key=lambda path: -path.stat().st_mtime)
+
+
+def leftovers() -> list[Path]:
+    """Return what killed runs left: by state files that are gone, and half-written backups."""
+    folder = state_dir()
+    of_state = {part for path in state_paths(folder) for part in files_of(path)}
+    found = []
+    for path in sorted(folder.iterdir()):
+        base = folder / path.name.removesuffix("-wal").removesuffix("-shm")
+        base = base.with_suffix(SUFFIX)
+        if path not in of_state and path in files_of(base) and not is_being_run(base):
+            found.append(path)
+    location = backup_location()
+    if "://" not in location:
+        for path in sorted(Path(location).expanduser().glob(f".*{SUFFIX}{backup.PART}*")):
+            run_set_id = path.name[1:].partition(SUFFIX)[0]
+            if not is_being_run(folder / f"{run_set_id}{SUFFIX}"):
+                found.append(path)
+    return found
+
+
+def remove_backup(path: Path) -> None:
+    """Remove one of `backups()`, and what a killed run left of a later one."""
+    backup.remove(path)
 
 
 def record_of(row: EvalRow) -> Path | None:

@@ -18,9 +18,9 @@ from nanoeval_runner.state_files import (
     StateFile,
     backup_location,
     backups,
-    files_of,
-    is_being_run,
+    leftovers,
     record_of,
+    remove_backup,
     remove_state,
     state_dir,
     state_files,
@@ -32,7 +32,6 @@ from nanoeval_cli._output import note, short_path, write, write_json, write_tabl
 DAY = 86_400
 LOGS_KEPT = 30 * DAY
 """Logs are kept for a month: they tell why a run of last week was slow."""
-_PARTS = (".lock", ".shared", ".restoring")
 
 
 class Removable(NamedTuple):
@@ -87,6 +86,8 @@ def command(
     for path, what in found:
         if what == "state":
             remove_state(path)
+        elif what == "backup":
+            remove_backup(path)
         elif path.is_dir():
             shutil.rmtree(path)
         else:
@@ -129,29 +130,13 @@ def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iter
     for path in sorted(log_file("any").parent.glob("*.log")):
         if path.stem not in kept and path.stat().st_mtime < min(before, time.time() - LOGS_KEPT):
             yield Removable(path, "log")
-    yield from _left_over()
+    for path in leftovers():
+        yield Removable(path, "left over")
 
 
 def _has_no_record(file: StateFile) -> bool:
     records = [record_of(row) for row in file.evals]
     return any(path is None or not path.exists() for path in records)
-
-
-def _left_over() -> Iterator[Removable]:
-    """What is left of run sets whose state file is gone, and of killed writers of backups."""
-    folder = state_dir()
-    of_state = {part for path in folder.glob("*.db") for part in files_of(path)}
-    for path in sorted(folder.iterdir()):
-        is_part = path.suffix in _PARTS or path.name.endswith((".db-wal", ".db-shm"))
-        owner = path.with_name(path.name.removesuffix("-wal").removesuffix("-shm"))
-        if is_part and path not in of_state and not is_being_run(owner.with_suffix(".db")):
-            yield Removable(path, "left over")
-    location = backup_location()
-    if "://" not in location:
-        for path in sorted(Path(location).expanduser().glob(".*.db.*")):
-            pid = path.suffix.removeprefix(".")
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-                yield Removable(path, "left over")
 
 
 def _clean_containers(*, dry_run: bool) -> None:

@@ -1,4 +1,4 @@
-"""Durable copies of the state file: sqlite's online backup, written aside and renamed."""
+"""Durable copies of the state file: sqlite's online backup, written to a temporary name."""
 
 from __future__ import annotations
 
@@ -7,23 +7,34 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
-from nanoeval_core.errors import ConfigError
+from nanoeval_core.errors import ConfigError, StateError
 
 from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.event_segments import fill_in, kept
-from nanoeval_runner._queue.paths import SUFFIX, backup_location, private_folder, shared_dir
+from nanoeval_runner._queue.paths import (
+    RESTORING,
+    SUFFIX,
+    UPLOADING,
+    backup_location,
+    check_owner,
+    create_private,
+    private_folder,
+    shared_dir,
+)
 
 log = logging.getLogger("nanoeval.runner")
 
 SYNC_AFTER = 5.0
 """Runs shorter than this many seconds are not worth waiting for the disk."""
+
+PART = ".part"
+"""Of a copy that is being written."""
 
 PAGES_A_STEP = 4096
 """Pages copied before the write lock is let go: 16 MiB, some milliseconds."""
@@ -65,31 +76,38 @@ class Backup:
 
 
 def copy(path: Path, location: str, *, sync: bool) -> None:
-    """Copy the state file at `path` to `location`, a folder or an fsspec URL."""
+    """Copy the state file at `path` to `location`, a folder or an fsspec URL.
+
+    What a killed run left half-written is overwritten by the next copy of the same run set.
+    """
     if "://" in location:
-        with tempfile.TemporaryDirectory(prefix="nanoeval-") as folder:
-            aside = Path(folder) / path.name
-            _copy_database(path, aside)
-            _upload(aside, f"{location.rstrip('/')}/{path.name}")
+        part = path.with_suffix(UPLOADING)
+        try:
+            _copy_database(path, part)
+            _upload(part, f"{location.rstrip('/')}/{path.name}")
+        finally:
+            part.unlink(missing_ok=True)
         return
-    folder_path = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
-    aside = folder_path / f".{path.name}.{os.getpid()}"
+    folder = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
+    part = folder / f".{path.name}{PART}"
     try:
-        _copy_database(path, aside)
+        _copy_database(path, part)
         if sync:
-            with aside.open("rb") as file:
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
-        os.replace(aside, folder_path / path.name)
+        os.replace(part, folder / path.name)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
-def _copy_database(path: Path, aside: Path) -> None:
-    os.close(os.open(aside, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600))
+def _copy_database(path: Path, part: Path) -> None:
+    for leftover in (part, part.with_name(f"{part.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    create_private(part)
     folder = shared_dir(path)
     with (
         contextlib.closing(connect(path)) as source,
-        contextlib.closing(sqlite3.connect(aside)) as target,
+        contextlib.closing(sqlite3.connect(part)) as target,
         kept(folder),
     ):
         target.execute(sql.NO_SYNC)
@@ -100,19 +118,36 @@ def _copy_database(path: Path, aside: Path) -> None:
 
 
 def restore(run_set_id: str, path: Path) -> bool:
-    """Copy the backup of `run_set_id` to `path`. False when there is none."""
+    """Copy the backup of `run_set_id` to `path`. False when there is none.
+
+    Raises:
+        StateError: another user owns it: what is in it gets unpickled.
+    """
     location = backup_location()
     name = f"{run_set_id}{SUFFIX}"
-    if "://" in location:
-        return _download(f"{location.rstrip('/')}/{name}", path)
-    source = Path(location).expanduser() / name
-    if not source.exists():
-        return False
-    aside = path.with_suffix(".restoring")
-    shutil.copyfile(source, aside)
-    aside.chmod(0o600)
-    os.replace(aside, path)
+    part = path.with_suffix(RESTORING)
+    try:
+        if "://" in location:
+            if not _download(f"{location.rstrip('/')}/{name}", part):
+                return False
+        else:
+            source = Path(location).expanduser() / name
+            if not source.exists():
+                return False
+            check_owner(source)
+            create_private(part)
+            shutil.copyfile(source, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return True
+
+
+def remove(path: Path) -> None:
+    """Remove a backup in a local folder, and what a killed run left of a later one."""
+    part = path.with_name(f".{path.name}{PART}")
+    for file in (path, part, part.with_name(f"{part.name}-journal")):
+        file.unlink(missing_ok=True)
 
 
 def _fsspec() -> object:
@@ -133,10 +168,18 @@ def _upload(source: Path, url: str) -> None:
     fs.mv(f"{target}.part", target)
 
 
-def _download(url: str, path: Path) -> bool:
+def _download(url: str, part: Path) -> bool:
     fs, source = _fsspec().core.url_to_fs(url)  # type: ignore[attr-defined]
     if not fs.exists(source):
         return False
-    fs.get_file(source, str(path))
-    path.chmod(0o600)
+    owner = fs.info(source).get(
+        "uid"
+    )  # local file systems say so; access to a store is its owner's
+    if owner not in (None, os.getuid()):
+        raise StateError(
+            f"backup {url!r} belongs to user {owner}, not to you (user {os.getuid()}): state files "
+            "hold pickles, and are only read by the user who wrote them"
+        )
+    create_private(part)
+    fs.get_file(source, str(part))
     return True

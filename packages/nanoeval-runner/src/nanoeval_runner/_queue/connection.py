@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiosqlite
 
 from nanoeval_runner._queue import sql
-from nanoeval_runner._queue.paths import on_memory_file_system
+from nanoeval_runner._queue.paths import on_memory_file_system, open_private
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,11 +33,33 @@ class QueueConnection(sqlite3.Connection):
 
     turn_file: int | None = None
 
+    def open_turn(self, path: Path) -> None:
+        """Open the lock file by the state file at `path`."""
+        self.turn_file = open_private(path.with_suffix(".turn"))
+        _turns.add(self)
+
     def close(self) -> None:
         if self.turn_file is not None:
             os.close(self.turn_file)
             self.turn_file = None
         super().close()
+
+
+_turns: weakref.WeakSet[QueueConnection] = weakref.WeakSet()
+
+
+def _close_turns() -> None:
+    """In a process that was just forked: let go of what its parent may have locked.
+
+    The two share the lock: a child that lives on when its parent is killed would hold up everybody.
+    """
+    for connection in list(_turns):
+        if connection.turn_file is not None:
+            os.close(connection.turn_file)
+            connection.turn_file = None
+
+
+os.register_at_fork(after_in_child=_close_turns)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -57,7 +80,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     if read_only:
         return connection
     try:
-        connection.turn_file = os.open(path.with_suffix(".turn"), os.O_CREAT | os.O_RDWR, 0o600)
+        connection.open_turn(path)
         for setting in sql.SETTINGS:
             connection.execute(setting)
         connection.execute(sql.NO_SYNC if on_memory_file_system(path) else sql.SYNC_WAL)

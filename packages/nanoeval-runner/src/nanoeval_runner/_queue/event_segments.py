@@ -21,7 +21,7 @@ from pathlib import Path
 from nanoeval_core.errors import StateError
 
 from nanoeval_runner._queue import sql
-from nanoeval_runner._queue.paths import on_memory_file_system, shared_dir
+from nanoeval_runner._queue.paths import on_memory_file_system, open_private, shared_dir
 
 SMALLEST = 16_384
 """Bytes: shorter events cost least in the state file."""
@@ -71,7 +71,7 @@ class SegmentWriter:
         self.close()
         self._number += 1
         path = self._folder / self._name()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = open_private(path)
         self._end = os.fstat(self._file).st_size
 
 
@@ -155,7 +155,7 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _lock_file(folder: Path) -> Iterator[int]:
-    file = os.open(folder / "events.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = open_private(folder / "events.lock")
     try:
         yield file
     finally:

@@ -284,7 +284,7 @@ def _claim(
     ready = set(request.ready_evals)
     rows = connection.execute(sql.RUNNING_EVALS).fetchall()
     for eval_id, queued, leased, limit, pool, draining in rows:
-        if pool == request.pool:
+        if pool == request.pool and (queued or leased):
             running[eval_id] = limit
             if queued and eval_id in ready and not draining:
                 # No claim takes more than its part of what is left: the last tasks of an eval

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,13 +13,31 @@ from nanoeval_core.library_config import get_library_config
 
 SUFFIX = ".db"
 
+RESTORING = ".restoring"
+"""Of a backup that is being copied to where the state file belongs."""
+
+UPLOADING = ".uploading"
+"""Of a copy on its way to a URL."""
+
 
 def user_state_dir() -> Path:
-    """The platform's folder for state that outlives a reboot, ours within it."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "nanoeval"
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "nanoeval"
+    """Return the platform's folder for state that outlives a reboot, ours within it.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
+    import platformdirs  # noqa: PLC0415  a run without a backup or a log asks for none
+
+    try:
+        folder = platformdirs.user_state_path("nanoeval", appauthor=False)
+    except RuntimeError:  # of some versions; others leave the `~` where it is
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise ConfigError(
+            f"user {os.getuid()} has no home folder (HOME is not set, and the system knows of "
+            "none): set HOME or XDG_STATE_HOME to a folder that can be written"
+        )
+    return folder
 
 
 def state_dir() -> Path:
@@ -50,9 +68,14 @@ def backup_location() -> str:
 
 
 def private_folder(folder: Path, *, setting: str) -> Path:
-    """Create `folder` for its owner alone, or check that an existing one is ours and writable."""
+    """Create `folder` for its owner alone, or check that an existing one is ours and writable.
+
+    Raises:
+        ConfigError: it cannot be created or written; names the setting that chooses another.
+        StateError: another user owns it.
+    """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(folder)
         check_owner(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
@@ -64,9 +87,28 @@ def private_folder(folder: Path, *, setting: str) -> Path:
     return folder
 
 
+def _make_private(folder: Path) -> None:
+    """Create a folder and those above it that are missing, each 0700 whatever the umask."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another run makes it at the same time
+            one.mkdir(mode=0o700)
+            one.chmod(0o700)
+
+
+def open_private(path: Path, flags: int = 0) -> int:
+    """Open a file for reading and writing, created 0600 whatever the umask; return its number."""
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o600)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    os.fchmod(number, 0o600)
+    return number
+
+
 def create_private(path: Path) -> None:
     """Create an empty file that only its owner can read, unless it exists."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    os.close(open_private(path))
 
 
 def check_owner(path: Path) -> None:
@@ -97,8 +139,16 @@ def state_paths(folder: Path | None = None) -> list[Path]:
 def shared_dir(database: Path) -> Path:
     """The folder beside a state file where solvers of all its executors meet."""
     folder = database.with_suffix(".shared")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    _make_private(folder)
     return folder
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the state file at `path` and what lies by it for the same run set."""
+    named = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    others = (".lock", ".turn", ".shared", RESTORING, UPLOADING)
+    named += [path.with_suffix(suffix) for suffix in others]
+    return [file for file in [path, *named] if file.exists()]
 
 
 def on_memory_file_system(path: Path) -> bool:
