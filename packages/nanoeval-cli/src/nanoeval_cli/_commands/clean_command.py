@@ -83,21 +83,25 @@ def command(
     if not yes and not _confirmed(len(found)):
         note("Nothing was removed.")
         return 0
-    for path, what in found:
-        if what == "state":
-            remove_state(path)
-        elif what == "backup":
-            remove_backup(path)
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for one in found:
+        _remove(one)
     for folder in _folders():
         with contextlib.suppress(OSError):  # something is left in it
             folder.rmdir()
     kinds = Counter(what for _, what in found)
     note(f"Removed {', '.join(f'{number} × {what}' for what, number in kinds.items())}.")
     return 0
+
+
+def _remove(one: Removable) -> None:
+    if one.what == "state":
+        remove_state(one.path)
+    elif one.what == "backup":
+        remove_backup(one.path)
+    elif one.path.is_dir():
+        shutil.rmtree(one.path)
+    else:
+        one.path.unlink(missing_ok=True)
 
 
 def _folders() -> list[Path]:
