@@ -299,8 +299,8 @@ def test_a_local_machine_leaves_nothing_behind() -> None:
 
     folder, pid = asyncio.run(go())
     assert not folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    with contextlib.suppress(FileNotFoundError):  # a zombie at most, until its parent looks
+        assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_kernel_runs_inside_without_a_network() -> None:
