@@ -1,4 +1,4 @@
-"""Endpoints with limits, and a client that drives them as the gate does, in simulated time."""
+"""Endpoints with limits, and a client that drives them as the limiter does, in simulated time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from nanoeval_solvers._api.adaptive import SIZE, Controller
+from nanoeval_solvers._api.limit_rule import AdaptiveLimit
 
 
 class Bucket:
@@ -88,8 +88,8 @@ class Simulation:
         self.changes = sorted((changes or {}).items())
         self.retry_after = retry_after
         self.dice = random.Random(1)
-        self.controller = Controller([0.0] * SIZE)
-        self.controller.begin(1000.0)
+        self.adaptive = AdaptiveLimit()
+        self.adaptive.begin(1000.0)
         self.outcomes: list[tuple[float, bool]] = []
 
     def run(self, seconds: float) -> None:
@@ -104,9 +104,9 @@ class Simulation:
                 self.limit.rate = self.changes.pop(0)[1]
             if now >= tick:
                 waiting = self.concurrency - in_flight - backing_off
-                self.controller.grow(now, in_flight=in_flight, waiting=waiting)
+                self.adaptive.advance(now, in_flight=in_flight, waiting=waiting)
                 tick = now + TICK
-            limits = self.controller.limits(now)
+            limits = self.adaptive.limits(now)
             burst = 1.0 + limits.rate * 0.03
             credit = (
                 burst
@@ -139,9 +139,9 @@ class Simulation:
                 in_flight -= 1
                 if kind == "served":
                     at_server -= 1
-                    self.controller.succeeded(now, 1, latency=now - sent)
+                    self.adaptive.succeeded(now, 1, latency=now - sent)
                 else:
-                    self.controller.refused(
+                    self.adaptive.refused(
                         now, sent_at=sent, in_flight=in_flight, retry_after=self.retry_after
                     )
                     backing_off += 1

@@ -234,11 +234,13 @@ def test_what_was_cut_off_is_not_executed(model_server: ModelServer, api: API) -
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-@pytest.mark.parametrize("said", ["", "I think it is 5."])
+@pytest.mark.parametrize("text", ["", "I think it is 5."])
 def test_a_model_that_calls_nothing_is_nudged_and_then_left(
-    model_server: ModelServer, api: API, said: str
+    model_server: ModelServer, api: API, text: str
 ) -> None:
     called = Scripted(tool_calls=(("add", {"a": 1}),))
+    tokens = {"completion_tokens": 9, "output_tokens": 9}
+    said = Scripted(text=text, usage=tokens)
     dialogue, _ = talk(model_server, [said, called, said, said], api, turns=4, nudges=1)
     assert dialogue.ended == "no_call"
     assert model_server.requests[1].prompt == "Call one of the tools to go on."

@@ -7,6 +7,7 @@
     │   └── NotPicklableError              something cannot travel to an executor or a file
     ├── RolloutSystemError                 the system failed, not the model: the task is retried
     │   ├── TaskTimeoutError               an attempt outlived `RunnerArgs.task_timeout`
+    │   ├── RequestRejectedError           an endpoint rejects this request: not retried
     │   └── GraderError                    the grader failed, so the attempt has no score
     ├── SystemErrorsNotSupported           a metric was given results that hold system errors
     │                                      (also ValueError)
@@ -21,7 +22,7 @@ All of them survive pickling: they cross process boundaries.
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 from chz.blueprint import ConstructionException
 
@@ -52,7 +53,13 @@ class RolloutSystemError(NanoevalError):
     Raise it from `Eval.evaluate` when an attempt says nothing about the model (an API outage, a
     crashed sandbox). The task is retried up to `RunnerArgs.max_retries` times; if every attempt
     fails, the last error is the task's result and is kept out of the score.
+
+    Attributes:
+        retryable: whether another attempt may fare better. A subclass sets it to False when not:
+            then the error is the task's result at once.
     """
+
+    retryable: ClassVar[bool] = True
 
 
 RetryableSystemError = RolloutSystemError
@@ -62,6 +69,12 @@ RetryableSystemError = RolloutSystemError
 @final
 class TaskTimeoutError(RolloutSystemError):
     """An attempt ran longer than `RunnerArgs.task_timeout` seconds."""
+
+
+class RequestRejectedError(RolloutSystemError):
+    """An endpoint rejects this request each time, and serves others: the task is not retried."""
+
+    retryable = False
 
 
 class GraderError(RolloutSystemError):
@@ -110,6 +123,7 @@ __all__ = [
     "NanoevalError",
     "NotPicklableError",
     "RecorderError",
+    "RequestRejectedError",
     "RetryableSystemError",
     "RolloutSystemError",
     "RunInterrupted",

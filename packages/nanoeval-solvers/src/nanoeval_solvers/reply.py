@@ -9,9 +9,9 @@ from nanoeval_core.usage import Usage
 
 __all__ = ["Problem", "Reply", "TokenLogprobs", "ToolCall"]
 
-Problem = Literal["context_length", "content_policy"]
-"""Why an endpoint gave no reply: the prompt is longer than the model's context, or its content is
-refused."""
+Problem = Literal["context_length", "content_policy", "empty"]
+"""Why an endpoint gave no reply: the prompt is longer than the model's context, its content is
+refused, or nothing was said, twice."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -54,7 +54,8 @@ class Reply:
     Attributes:
         text: the reply; for a refusal, what the endpoint said instead.
         finish_reason: as the endpoint names it, such as `stop` or `length`.
-        problem: `context_length` or `content_policy` when the endpoint refused to reply.
+        problem: `context_length` or `content_policy` when the endpoint refused to reply, `empty`
+            when it said nothing at all.
         model: the model that replied, by its own account.
         usage: tokens of the call, and what it took.
         logprobs: of each token, when they were asked for and given.
@@ -87,4 +88,13 @@ class Reply:
         return (self.finish_reason or "").lower() in _CUT_OFF
 
 
-_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+_CUT_OFF = frozenset(
+    {
+        "length",
+        "max_tokens",
+        "max_output_tokens",
+        "model_length",
+        "model_context_window_exceeded",
+        "token_limit",
+    }
+)

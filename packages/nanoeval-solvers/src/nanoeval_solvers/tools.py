@@ -256,7 +256,7 @@ class Dialogue:
             Exception: whatever a tool raised that is no `ToolError`.
         """
         self.turns += 1
-        if reply.problem is not None:
+        if reply.problem in ("content_policy", "context_length"):
             self.ended = "refused" if reply.problem == "content_policy" else "context_length"
             return ()
         message, calls = self._with_own_ids(reply)

@@ -354,7 +354,7 @@ class ExecutorLoop:
         runner = attempt.open_eval.handle.runner
         delay = retry_delay(
             attempt.lease.retry_idx,
-            max_retries=runner.max_retries,
+            max_retries=runner.max_retries if error.retryable else 0,
             backoff=runner.retry_backoff,
             rng=attempt.open_eval.rng,
         )

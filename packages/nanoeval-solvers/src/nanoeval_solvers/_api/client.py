@@ -1,7 +1,7 @@
 """One client per endpoint and process, and what it does for a call.
 
-A call waits at the endpoint's gate, is sent over the direct transport, and is sent again when it
-failed for a reason that may pass. `_Clients` owns the clients.
+A call waits for its turn at the endpoint's limiter, is sent, and is sent again when it failed for a
+reason that may pass. `_Clients` owns the clients.
 """
 
 from __future__ import annotations
@@ -11,66 +11,111 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib
+import logging
 import math
 import os
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.errors import ConfigError, RequestRejectedError, RolloutSystemError
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.run_context import get_run_context
 from nanoeval_core.usage import Usage, report_usage
 
-from nanoeval_solvers import api_model
-from nanoeval_solvers._api import wire as _wire
+from nanoeval_solvers._api import wire
+from nanoeval_solvers._api.address import kept_address
 from nanoeval_solvers._api.cache import ReplyCache, key_of
-from nanoeval_solvers._api.failures import Failure, Kind, delay_before, failure_of, rate_headers
-from nanoeval_solvers._api.gate import Gate
-from nanoeval_solvers._api.meeting import Meeting
-from nanoeval_solvers._api.prepared import shared_template
-from nanoeval_solvers._api.transport import (
-    ConnectionFailedError,
-    HTTPReply,
-    Line,
-    Template,
-    Transport,
+from nanoeval_solvers._api.failures import (
+    LONGEST_WAIT,
+    Failure,
+    Kind,
+    delay_before,
+    failure_of,
+    rate_headers,
+    status_in,
 )
+from nanoeval_solvers._api.http1 import ConnectionFailedError, HTTPReply
+from nanoeval_solvers._api.limiter import Limiter, SharedFile
+from nanoeval_solvers._api.model_fields import ModelFields, check_key, check_url
+from nanoeval_solvers._api.transport import Address, Line
 from nanoeval_solvers.reply import Problem, Reply
 
 if TYPE_CHECKING:
     from nanoeval_solvers._api.sdk import SDK
-    from nanoeval_solvers.api_model import APIModel
+
+log = logging.getLogger("nanoeval.api")
 
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
+_SHARE_JUDGED_FROM = 100  # calls: `fail_on_error` as a share says nothing about fewer
 
 
 class _Lane:
-    """What calls to one model of an endpoint share: its gate, its cache, and how it is reached."""
+    """What calls to one model of an endpoint share: limiter, cache, connections, and what is known.
 
-    def __init__(self, model: APIModel, line: Line) -> None:
+    Attributes:
+        answered: the endpoint answered at all.
+        served: it served a call.
+        asking: calls that were sent and have no outcome yet, pauses between retries included.
+        rejected: requests that it always refuses.
+        on_trial: it rejected requests and served none so far: those that were sent decide whether
+            it is the requests' fault or the arguments', and no others start.
+        closed: why no call will ever work.
+        failing: calls that failed since the last that was served.
+    """
+
+    def __init__(self, model: ModelFields, line: Line, gauges: MutableMapping[str, Any]) -> None:
         self.line = line
-        self.gate = _gate_of(model, line)
+        self.old_lines: list[Line] = []
+        self.gauges = gauges
+        self.limiter = _limiter_of(model, line, gauges)
         self.cache = _cache_of(model)
-        self.answered = False
-        self.served = False  # with success
+        self.stream = model.stream
         self.renewing = asyncio.Lock()
-        self.closed_for_good: Failure | None = None
+        self.answered = False
+        self.served = False
+        self.asking = 0
+        self.rejected = 0
+        self.on_trial = False
+        self.decided = asyncio.Event()
+        self.closed: Failure | None = None
+        self.failing = 0
+        self.replies = self.thoughts_only = 0
 
     async def close(self) -> None:
-        self.gate.close()
+        self.limiter.close()
+        for line in (self.line, *self.old_lines):
+            await line.close()
         if self.cache is not None:
             await self.cache.close()
 
-    @property
-    def never_answered(self) -> bool:
-        """Whether the endpoint is not known to exist, by any process of the run."""
-        controller = self.gate.controller
-        return not (self.answered or controller.successes or controller.refusals)
+    def decide(self) -> None:
+        """End the trial, now that a call was served or that none can be."""
+        self.on_trial = False
+        self.decided.set()
+        self.decided = asyncio.Event()
+
+    def tell_failure(self, failure: Failure) -> None:
+        """Say why nothing moves, for the display to show where nothing does."""
+        self.failing += 1
+        asked = failure.retry_after or 0.0
+        if 10.0 < asked <= LONGEST_WAIT:
+            until = time.strftime("%H:%M", time.localtime(time.time() + asked))
+            self.gauges["api"] = f"the endpoint asks to wait until {until}"
+        else:
+            words = " ".join(failure.words.split())[:200].rstrip(".")
+            status = "" if failure.status is None else f"HTTP status {failure.status}: "
+            times = f", repeated {self.failing} times" if self.failing > 1 else ""
+            self.gauges["api"] = f"calls to {self.line.address.url} fail: {status}{words}{times}"
+
+    def tell_success(self) -> None:
+        if self.failing:
+            self.failing = 0
+            self.gauges.pop("api", None)
 
 
 class Client:
@@ -81,15 +126,14 @@ class Client:
         loop: the event loop that it belongs to.
     """
 
-    def __init__(self, model: APIModel) -> None:
+    def __init__(self, model: ModelFields) -> None:
         self.users = 0
         self.loop = asyncio.get_running_loop()  # held, so that its id is not another's
         self._url = model.endpoint_url
-        api_model.check_url(self._url, "$OPENAI_BASE_URL")
-        self._key = model.api_key()
+        check_url(self._url, "$OPENAI_BASE_URL")
+        self._key = _key_of(model)
         self._sdk: SDK | None = None
-        self._outdated: list[SDK] = []
-        self._transport = Transport(self._url)
+        self._old_sdks: list[SDK] = []
         self._lanes: dict[tuple[Any, ...], _Lane] = {}
         self._preparing = asyncio.Lock()
         self._dice = random.Random()
@@ -97,38 +141,57 @@ class Client:
     async def close(self) -> None:
         for lane in self._lanes.values():
             await lane.close()
-        await self._transport.close()
-        for sdk in (*self._outdated, self._sdk):
+        for sdk in (*self._old_sdks, self._sdk):
             if sdk is not None:
                 await sdk.close()
 
-    async def lane(self, model: APIModel) -> _Lane:
-        lane = self._lanes.get(model.lane_id())
-        if lane is not None:
-            return lane
+    async def ask(self, model: ModelFields, request: dict[str, Any], *, sample: str) -> Reply:
+        """The reply to one request; see `APIModel.ask`."""
+        lane = self._lanes.get(model.lane_id()) or await self._open_lane(model)
+        if lane.cache is None:
+            return (await self._send(model, lane, request))[0]
+        key = key_of(lane.line.address.url, wire.encode(request), sample)
+        stored = await lane.cache.get(key)
+        if stored is not None:
+            reply = _read(model, HTTPReply(stored[0], {}, stored[1]))
+            if isinstance(reply, Reply):
+                report_usage(Usage(cache_hits=1))
+                return dataclasses.replace(reply, cached=True, usage=Usage(cache_hits=1))
+        reply, http = await self._send(model, lane, request)
+        await lane.cache.put(key, http.status, http.body)
+        return reply
+
+    # How calls are addressed.
+
+    async def _open_lane(self, model: ModelFields) -> _Lane:
         async with self._preparing:
             if model.lane_id() not in self._lanes:
-                template = await self._template(model)
-                line = self._transport.line(template, timeout=model.timeout)
-                self._lanes[model.lane_id()] = _Lane(model, line)
+                if model.client_id:
+                    address = await self._ask_sdk(model)
+                else:
+                    address = await kept_address(
+                        self._url + wire.PATHS[model.api],
+                        model=model.model,
+                        key=self._key,
+                        prepare=lambda: self._ask_sdk(model),
+                    )
+                context = get_run_context()
+                gauges: Any = {} if context is None else context.gauges
+                line = Line(address, timeout=model.timeout)
+                self._lanes[model.lane_id()] = _Lane(model, line, gauges)
             return self._lanes[model.lane_id()]
 
-    async def _template(self, model: APIModel) -> Template:
-        context = get_run_context()
-        if context is None or model.client_id:
-            return await self._prepare(model)
-        return await shared_template(
-            Path(context.shared_dir),
-            url=self._url + _wire.PATHS[model.api],
-            model=model.model,
-            key=self._key,
-            prepare=lambda: self._prepare(model),
-        )
+    async def _ask_sdk(self, model: ModelFields) -> Address:
+        return await (await self._open_sdk(model)).address(wire.PATHS[model.api], model.model)
 
-    async def _prepare(self, model: APIModel) -> Template:
-        return await (await self._open_sdk(model)).template(_wire.PATHS[model.api], model.model)
+    async def _open_sdk(self, model: ModelFields) -> SDK:
+        if self._sdk is None:
+            # On a thread: it takes a second, in which the event loop has other work.
+            module = await asyncio.to_thread(importlib.import_module, "nanoeval_solvers._api.sdk")
+            self._sdk = self._sdk or module.SDK(model, self._key)
+        return self._sdk
 
-    async def _renewed(self, model: APIModel, lane: _Lane, refused: Line) -> bool:
+    async def _renewed(self, model: ModelFields, lane: _Lane, refused: Line) -> bool:
         """Whether there are other credentials now than those that `refused` was sent with.
 
         Tokens expire and keys are rotated: then the SDK, or `APIModel.api_key`, has new ones.
@@ -136,113 +199,112 @@ class Client:
         if not lane.served:
             return False  # what never worked is wrong, not outdated
         async with lane.renewing:
-            if lane.closed_for_good is not None:
+            if lane.closed is not None:
                 return False
             if lane.line is not refused:
                 return True  # another call has just fetched them
-            key = model.api_key()
+            key = _key_of(model)
             if key != self._key:
-                self._outdated += [] if self._sdk is None else [self._sdk]
+                self._old_sdks += [] if self._sdk is None else [self._sdk]
                 self._key, self._sdk = key, None
-            template = await self._prepare(model)
-            if template.credentials == refused.credentials:
+            address = await self._ask_sdk(model)
+            if address.credentials == refused.address.credentials:
                 return False
-            lane.line = self._transport.line(template, timeout=model.timeout)
+            lane.old_lines.append(lane.line)
+            lane.line = Line(address, timeout=model.timeout)
             return True
 
-    async def _open_sdk(self, model: APIModel) -> SDK:
-        if self._sdk is None:
-            # On a thread: it takes a second, in which the event loop has other work.
-            module = await asyncio.to_thread(importlib.import_module, "nanoeval_solvers._api.sdk")
-            self._sdk = self._sdk or module.SDK(model)
-        return self._sdk
+    # What happens to a call.
 
-    async def ask(
-        self,
-        model: APIModel,
-        request: Mapping[str, Any],
-        *,
-        sample: str,
-    ) -> Reply:
-        """The reply to one request; see `APIModel.ask`."""
-        lane = await self.lane(model)
-        body = _wire.encode(request)
-        if lane.cache is None:
-            return (await self._send(model, lane, body))[0]
-        key = key_of(lane.line.url, body, sample)
-        stored = await lane.cache.get(key)
-        if stored is not None:
-            reply = _read(model, HTTPReply(stored[0], {}, stored[1]))
-            if isinstance(reply, Reply):
-                report_usage(Usage(cache_hits=1))
-                return dataclasses.replace(reply, cached=True, usage=Usage(cache_hits=1))
-        reply, http = await self._send(model, lane, body)
-        await lane.cache.put(key, http.status, http.body)
-        return reply
-
-    async def _send(self, model: APIModel, lane: _Lane, body: bytes) -> tuple[Reply, HTTPReply]:
+    async def _send(
+        self, model: ModelFields, lane: _Lane, request: dict[str, Any]
+    ) -> tuple[Reply, HTTPReply]:
         """A reply that is a result, however many calls it takes."""
+        body = wire.encode(_streaming(model, request) if lane.stream else request)
         started = time.monotonic()
         retries = 0
-        renewed = False
-        while True:
-            line = lane.line
-            outcome, http = await self._call(model, lane, body)
-            if isinstance(outcome, Reply):
-                usage = outcome.usage
-                usage.retries = retries
-                usage.cost = model.cost(usage)
-                report_usage(usage)
-                return dataclasses.replace(outcome, limit=lane.gate.window), http
-            if outcome.status == 401 and not renewed and await self._renewed(model, lane, line):
-                renewed = True
+        once: set[str] = set()  # what is tried again once, whatever `max_retries` says
+        sent_at = await self._first_turn(lane)
+        lane.asking += 1
+        try:
+            while True:
+                line = lane.line
+                outcome, http = await self._call(model, lane, body, sent_at)
+                if isinstance(outcome, Reply):
+                    if outcome.problem == "empty" and "empty" not in once:
+                        failure = Failure(kind=Kind.TRANSIENT, words="an empty reply", status=200)
+                        once.add("empty")
+                        delay = 0.0
+                    else:
+                        return self._concluded(model, lane, outcome, retries), http
+                else:
+                    failure = outcome
+                    delay = delay_before(retries + 1, failure, self._dice)
+                    if failure.kind is Kind.STREAM_ONLY and not lane.stream:
+                        lane.stream = True
+                    if failure.kind is Kind.STREAM_ONLY and "stream" not in once:
+                        once.add("stream")
+                        body = wire.encode(_streaming(model, request))
+                        delay = 0.0
+                    elif (
+                        failure.status == 401
+                        and "key" not in once
+                        and await self._renewed(model, lane, line)
+                    ):
+                        once.add("key")
+                        delay = 0.0
+                    elif (failure.retry_after or 0.0) > model.retry_seconds and delay > 30.0:
+                        # Longer than a call is repeated for: the endpoint asked for it by name.
+                        started += delay
+                    else:
+                        await self._give_up(model, lane, failure, retries, started, delay)
                 retries += 1
-                _record_retry(model, outcome, retries, 0.0)
-                continue
-            fatal = outcome.kind is Kind.FATAL or (
-                outcome.unreachable and retries == _TRIES_TO_CONNECT and lane.never_answered
-            )
-            if fatal:
-                if outcome.status != 400:  # which may be this one request's fault
-                    lane.closed_for_good = outcome
-                raise self._fatal(model, outcome) from await self._sdk_error(model, outcome)
-            retries += 1
-            delay = delay_before(retries, outcome, self._dice)
-            if retries > model.max_retries or (
-                time.monotonic() - started + delay > model.retry_seconds
-            ):
-                report_usage(Usage(requests=1, retries=retries - 1))
-                raise self._exhausted(model, outcome, retries) from await self._sdk_error(
-                    model, outcome
-                )
-            _record_retry(model, outcome, retries, delay)
-            await asyncio.sleep(delay)
+                _record_retry(model, failure, retries, delay)
+                if delay:
+                    await asyncio.sleep(delay)
+                sent_at = await lane.limiter.enter()
+        finally:
+            lane.asking -= 1
+            if lane.on_trial and lane.asking == 0:
+                lane.decide()
+
+    async def _first_turn(self, lane: _Lane) -> float:
+        """When a new call may start: not while earlier ones decide whether any works."""
+        while True:
+            while lane.on_trial:
+                await lane.decided.wait()
+            sent_at = await lane.limiter.enter()
+            if not lane.on_trial:
+                return sent_at
+            lane.limiter.leave()
 
     async def _call(
-        self, model: APIModel, lane: _Lane, body: bytes
+        self, model: ModelFields, lane: _Lane, body: bytes, sent_at: float
     ) -> tuple[Reply | Failure, HTTPReply]:
-        """One call, from the gate and back."""
-        gate = lane.gate
-        sent_at = await gate.enter()
+        """One call, after `limiter.enter`."""
+        limiter = lane.limiter
+        http = HTTPReply(0, {}, b"")
         try:
             if lane.renewing.locked():  # the old credentials would be refused
                 async with lane.renewing:
                     sent_at = time.monotonic()
-            if lane.closed_for_good is not None:
-                return lane.closed_for_good, HTTPReply(0, {}, b"")
+            if lane.closed is not None:
+                return lane.closed, http
             http = await lane.line.post(body)
             lane.answered = True
             outcome = _read(model, http)
-            told = rate_headers(http.headers)
+            told = rate_headers(http.headers, now=time.time())
             if told is not None:
-                gate.headers(limit=told[0], remaining=told[1], reset=told[2])
+                limiter.told(limit=told[0], remaining=told[1], reset=told[2])
             if isinstance(outcome, Reply):
                 latency = time.monotonic() - sent_at
-                gate.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
+                limiter.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
                 lane.served = True
+                lane.tell_success()
+                if lane.on_trial:
+                    lane.decide()
                 return outcome, http
         except ConnectionFailedError as error:
-            http = HTTPReply(0, {}, b"")
             outcome = Failure(
                 kind=Kind.TRANSIENT,
                 words=str(error),
@@ -250,24 +312,107 @@ class Client:
                 unreachable=error.unreachable,
             )
         finally:
-            gate.leave()
+            limiter.leave()
         if outcome.kind is Kind.OVERLOADED or outcome.timed_out:
-            gate.refused(sent_at=sent_at, severe=outcome.timed_out, retry_after=outcome.retry_after)
-        return dataclasses.replace(outcome, words=self._redacted(outcome.words)), http
+            limiter.refused(sent_at=sent_at, retry_after=outcome.retry_after)
+        outcome = dataclasses.replace(outcome, words=self._redacted(outcome.words))
+        if outcome.kind in (Kind.OVERLOADED, Kind.TRANSIENT):
+            lane.tell_failure(outcome)
+        return outcome, http
+
+    def _concluded(self, model: ModelFields, lane: _Lane, reply: Reply, retries: int) -> Reply:
+        """The reply with all that the call took, which is reported."""
+        lane.replies += 1
+        if reply.reasoning and not reply.text.strip() and not reply.tool_calls:
+            lane.thoughts_only += 1
+            if lane.thoughts_only == 10 and lane.thoughts_only * 2 > lane.replies:
+                log.warning(
+                    "%d of %d replies of model %r hold their text in the reasoning and no answer: "
+                    "raise max_tokens, or lower reasoning_effort",
+                    lane.thoughts_only,
+                    lane.replies,
+                    model.model,
+                )
+        usage = reply.usage
+        usage.retries = retries
+        usage.cost = model.cost(usage)
+        report_usage(usage)
+        return dataclasses.replace(reply, limit=lane.limiter.window)
+
+    async def _give_up(
+        self,
+        model: ModelFields,
+        lane: _Lane,
+        failure: Failure,
+        retries: int,
+        started: float,
+        delay: float,
+    ) -> None:
+        """Raise what a failure means for the task or the run, unless it is to be tried again."""
+        never_answered = not (lane.answered or lane.limiter.successes or lane.limiter.refusals)
+        rejected = failure.kind in (Kind.REJECTED, Kind.STREAM_ONLY)
+        if failure.kind is Kind.FATAL or (
+            failure.unreachable and retries == _TRIES_TO_CONNECT and never_answered
+        ):
+            lane.closed = failure
+        elif rejected and lane.closed is None:
+            await self._judge(model, lane, failure)
+        if lane.closed is not None:
+            raise self._fatal(model, lane.closed) from await self._sdk_error(model, lane.closed)
+        if rejected:
+            report_usage(Usage(requests=1, retries=retries))
+            raise RequestRejectedError(
+                f"{self._url} rejected a request to model {model.model!r} with HTTP status "
+                f"{failure.status}: {failure.words}"
+            ) from await self._sdk_error(model, failure)
+        calls = retries + 1
+        waited = time.monotonic() - started + delay
+        if calls > model.max_retries or waited > model.retry_seconds:
+            report_usage(Usage(requests=1, retries=retries))
+            status = "" if failure.status is None else f"HTTP status {failure.status}: "
+            cause = await self._sdk_error(model, failure)
+            raise RolloutSystemError(
+                f"{self._url} failed {calls} calls in a row to model {model.model!r}, the last "
+                f"with {status}{failure.words}"
+            ) from cause
+
+    async def _judge(self, model: ModelFields, lane: _Lane, failure: Failure) -> None:
+        """Set `lane.closed` when a rejected request ends the run."""
+        lane.rejected += 1
+        if model.fail_on_error is not None:
+            ended = lane.rejected + lane.replies
+            share = lane.rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
+            counted = lane.rejected if model.fail_on_error >= 1 else share
+            if counted >= model.fail_on_error:
+                lane.closed = failure
+            return
+        if lane.served or lane.limiter.successes:
+            return
+        lane.on_trial = True
+        lane.asking -= 1
+        try:
+            if lane.asking:
+                await lane.decided.wait()
+            if not (lane.served or lane.limiter.successes):
+                lane.closed = lane.closed or failure
+            if lane.on_trial:
+                lane.decide()
+        finally:
+            lane.asking += 1
 
     def _redacted(self, words: str) -> str:
         return words.replace(self._key, "[key]") if len(self._key) > 4 else words
 
-    async def _sdk_error(self, model: APIModel, failure: Failure) -> Exception | None:
-        """The SDK's exception for `failure`, for who looks at the cause."""
+    async def _sdk_error(self, model: ModelFields, failure: Failure) -> Exception | None:
+        """The SDK's exception for `failure`, to be chained as `__cause__`."""
         if failure.status is None or failure.status < 400:
             return None
-        body = _wire.encode({"error": {"message": failure.words}})
+        body = wire.encode({"error": {"message": failure.words}})
         sdk = await self._open_sdk(model)
         error: Exception = await sdk.error_of(failure.status, body)
         return error
 
-    def _fatal(self, model: APIModel, failure: Failure) -> ConfigError:
+    def _fatal(self, model: ModelFields, failure: Failure) -> ConfigError:
         if failure.status is None:
             return ConfigError(
                 f"{self._url} cannot be reached: {failure.words.rstrip('.')}. To go on, check "
@@ -277,6 +422,7 @@ class Client:
         hint = {
             **dict.fromkeys((301, 302, 303, 307, 308), moved),
             401: f"check the key in the environment variable {model.api_key_env}",
+            402: "check the account's plan and billing",
             403: f"check what the key in the environment variable {model.api_key_env} may use",
             404: "check `model` and `base_url`: the address usually ends in /v1",
             429: "check the account's plan and billing",
@@ -286,22 +432,29 @@ class Client:
             f"{failure.status}: {failure.words.rstrip('.')}. To go on, {hint}"
         )
 
-    def _exhausted(self, model: APIModel, failure: Failure, calls: int) -> RolloutSystemError:
-        status = "" if failure.status is None else f"HTTP status {failure.status}: "
-        return RolloutSystemError(
-            f"{self._url} failed {calls} calls in a row to model {model.model!r}, the last with "
-            f"{status}{failure.words}"
-        )
+
+def _key_of(model: ModelFields) -> str:
+    key = model.api_key()
+    check_key(key, f"{type(model).__name__}.api_key()")
+    return key
 
 
-def _read(model: APIModel, http: HTTPReply) -> Reply | Failure:
+def _streaming(model: ModelFields, request: dict[str, Any]) -> dict[str, Any]:
+    usage = {"stream_options": {"include_usage": True}} if model.api == "chat" else {}
+    return {**request, "stream": True, **usage}
+
+
+def _read(model: ModelFields, http: HTTPReply) -> Reply | Failure:
     """What an HTTP reply is: a reply of the model, a refusal that is a result, or a failure."""
-    if 200 <= http.status < 300:
+    status, headers, body = http
+    if 200 <= status < 300:
         try:
-            return _wire.decode(model.api, http.body)
-        except _wire.MalformedReplyError as error:
-            return Failure(kind=Kind.TRANSIENT, words=str(error), status=http.status)
-    failure = failure_of(http.status, http.headers, http.body, now=time.time())
+            return wire.decode(model.api, body)
+        except wire.MalformedReplyError as error:
+            return Failure(kind=Kind.TRANSIENT, words=str(error), status=status)
+        except wire.FailedReplyError as error:
+            status, body = status_in(error.body), error.body
+    failure = failure_of(status, headers, body, now=time.time())
     if failure.kind not in (Kind.CONTEXT_LENGTH, Kind.CONTENT_POLICY):
         return failure
     problem: Problem = "context_length" if failure.kind is Kind.CONTEXT_LENGTH else "content_policy"
@@ -314,7 +467,7 @@ def _read(model: APIModel, http: HTTPReply) -> Reply | Failure:
     )
 
 
-def _record_retry(model: APIModel, failure: Failure, retry: int, delay: float) -> None:
+def _record_retry(model: ModelFields, failure: Failure, retry: int, delay: float) -> None:
     get_recorder().record_extra(
         {
             "retry": retry,
@@ -326,20 +479,20 @@ def _record_retry(model: APIModel, failure: Failure, retry: int, delay: float) -
     )
 
 
-def _gate_of(model: APIModel, line: Line) -> Gate:
+def _limiter_of(model: ModelFields, line: Line, gauges: MutableMapping[str, Any]) -> Limiter:
     context = get_run_context()
     path = None
     if context is not None:
-        url = line.url if model.client_id else model.endpoint_url
+        url = line.address.url if model.client_id else model.endpoint_url
         name = hashlib.sha256(f"{url} {model.model}".encode()).hexdigest()[:16]
         path = Path(context.shared_dir) / f"api-limits-{name}"
-    return Gate(
-        Meeting(path),
+    return Limiter(
+        SharedFile(path),
         most=min(float(model.max_concurrency or math.inf), _connections_possible()),
         per_minute=model.requests_per_minute,
         tokens_per_minute=model.tokens_per_minute,
         guessed_tokens=float(model.max_tokens or 1000),
-        gauges=None if context is None else context.gauges,
+        gauges=gauges,
     )
 
 
@@ -354,7 +507,7 @@ def _connections_possible() -> float:
     return math.inf if soft == resource.RLIM_INFINITY else float(max(1, soft - _SPARE_FILES))
 
 
-def _cache_of(model: APIModel) -> ReplyCache | None:
+def _cache_of(model: ModelFields) -> ReplyCache | None:
     if model.cache is None:
         return None
     if model.cache != "run_set":
@@ -370,8 +523,8 @@ class _Clients:
 
 
 @contextlib.asynccontextmanager
-async def open_client(model: APIModel) -> AsyncIterator[Client]:
-    """The client of the endpoint of `model`, shared with whoever has it open in this event loop.
+async def open_client(model: ModelFields) -> AsyncIterator[Client]:
+    """The client of the endpoint of `model`, shared by all that have it open in this event loop.
 
     Raises:
         ConfigError: there is no key, or the client cannot be built.

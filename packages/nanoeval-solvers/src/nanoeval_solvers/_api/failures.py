@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import email.utils
 import json
 import random
 import re
@@ -17,8 +15,10 @@ class Kind(Enum):
     """What to do about a failed call."""
 
     FATAL = auto()  # it will never work: the run ends
+    REJECTED = auto()  # this request will never work: its task fails, unless all are rejected
     CONTEXT_LENGTH = auto()  # a result: the prompt is too long for the model
     CONTENT_POLICY = auto()  # a result: the endpoint refuses the content
+    STREAM_ONLY = auto()  # ask for a stream
     OVERLOADED = auto()  # try again, and ask for less
     TRANSIENT = auto()  # try again
 
@@ -44,24 +44,73 @@ class Failure:
     unreachable: bool = False
 
 
-_CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
+_CONTEXT_CODES = frozenset(
+    {"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"}
+)
+# As OpenAI, vLLM, SGLang, llama.cpp, TGI, TensorRT-LLM, Gemini, Anthropic, Mistral, Groq, Cohere,
+# DashScope, Moonshot and others put it.
 _CONTEXT_WORDS = re.compile(
-    r"context (?:length|size|window)|maximum (?:context|sequence|prompt|input) length|"
-    r"max_model_len|exceed\w* (?:the )?(?:available )?context|prompt is too long|"
-    r"too many (?:input |prompt )?tokens|input is too long",
-    re.IGNORECASE,
+    r"context (?:length|size|window)|context limit|model token limit|"
+    r"maximum (?:context|sequence|prompt|input|model) length|max_(?:model|seq|input)_len|"
+    r"exceed\w* (?:the )?(?:available )?context|prompt (?:is )?too long|input is too long|"
+    r"too many (?:input |prompt )?tokens|range of input length|"
+    r"input token count\W.{0,40}exceeds|prompt length\b.{0,40}(?:exceed|longer)|"
+    r"`?inputs`? (?:tokens \+|must have less than)|reduce the length of the (?:messages|prompt)|"
+    r"longer than the maximum model",
+    re.IGNORECASE | re.DOTALL,
+)
+_LIMIT = r"[`'\"]?max_(?:completion_|output_|new_)?tokens[`'\"]?"
+# The argument itself is beyond what the model can write: wrong for every prompt.
+_ARGUMENT_WORDS = re.compile(
+    rf"{_LIMIT}\D{{0,60}}(?:is too large|too large:|must be (?:at most|less than|between|in)|"
+    rf"should be (?:in|between|less)|is greater than|exceeds the (?:maximum|limit))|"
+    rf"range of {_LIMIT}|invalid {_LIMIT}|{_LIMIT}: \d+ > \d+",
+    re.IGNORECASE | re.DOTALL,
+)
+_TOO_LARGE_FOR_PROMPT = re.compile(
+    r"too large: (?P<asked>\d+).*?context length is (?P<context>\d+)", re.IGNORECASE | re.DOTALL
 )
 _POLICY_CODES = frozenset(
-    {"content_filter", "content_policy_violation", "invalid_prompt", "moderation_blocked"}
+    {
+        "content_filter",
+        "content_policy_violation",
+        "invalid_prompt",
+        "moderation_blocked",
+        "data_inspection_failed",
+        "datainspectionfailed",
+        "responsibleaipolicyviolation",
+        "1301",  # Zhipu
+    }
 )
 _POLICY_WORDS = re.compile(
-    r"content (?:management )?(?:policy|filter)|usage polic|safety (?:system|polic)|"
-    r"flagged as potentially violating|moderation",
+    r"content (?:management )?(?:policy|filter)|usage polic|safety (?:system|polic|filter)|"
+    r"flagged as potentially violating|moderation|inappropriate content|content exists risk|"
+    r"considered high risk|prohibited_content|block_?reason|new_sensitive|guardrail",
+    re.IGNORECASE,
+)
+_STREAM_WORDS = re.compile(
+    r"only support\w* (?:the )?stream|stream\W{0,3} must be (?:set to )?true|"
+    r"enable the stream|requires? (?:the )?stream",
     re.IGNORECASE,
 )
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
-_OVERLOADED = frozenset({429, 503, 529})
-_TRANSIENT = frozenset({404, 408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524})
+_TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNORECASE)
+# Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
+_OVERLOADED = frozenset({420, 423, 424, 429, 498, 499, 503, 529})
+_TRANSIENT = frozenset({408, 409, 425})
+_FATAL = frozenset({401, 402, 407})
+# What errors within a reply of status 200 are, by their type or code.
+_STATUS_OF = {
+    "rate_limit": 429,
+    "overloaded": 529,
+    "insufficient_quota": 429,
+    "invalid_request": 400,
+    "invalid_prompt": 400,
+    "authentication": 401,
+    "permission": 403,
+    "not_found": 404,
+    "timeout": 504,
+}
 
 
 def failure_of(
@@ -79,28 +128,47 @@ def failure_of(
         kind=_kind(status, codes, words),
         words=words,
         status=status,
-        retry_after=retry_after(headers, now=now),
+        retry_after=retry_after(headers, status=status, now=now),
     )
 
 
+def status_in(body: bytes) -> int:
+    """The status that an error within a reply of status 200 stands for."""
+    _, codes = said(body)
+    for code in codes:
+        if code.isdigit() and 400 <= int(code) < 600:
+            return int(code)
+    for name, status in _STATUS_OF.items():
+        if any(name in code for code in codes):
+            return status
+    return 500
+
+
 def _kind(status: int, codes: frozenset[str], words: str) -> Kind:
-    if status in (400, 413, 422):
-        if codes & _CONTEXT_CODES or (_CONTEXT_WORDS.search(words) is not None):
-            return Kind.CONTEXT_LENGTH
-        if codes & _POLICY_CODES or _POLICY_WORDS.search(words):
-            return Kind.CONTENT_POLICY
+    if codes & _QUOTA_CODES or status in _FATAL or 300 <= status < 400:
         return Kind.FATAL
-    if codes & _POLICY_CODES and status == 403:
-        return Kind.CONTENT_POLICY
-    if codes & _QUOTA_CODES:
-        return Kind.FATAL
+    if status in (400, 403, 413, 422) or (status == 500 and codes & _CONTEXT_CODES):
+        return _refusal(status, codes, words)
+    if status == 429 and (_TOO_LARGE_WORDS.search(words) or codes & {"request_too_large"}):
+        return Kind.REJECTED
     if status in _OVERLOADED:
         return Kind.OVERLOADED
-    if status == 404:
-        return Kind.FATAL
     if status in _TRANSIENT or status >= 500:
         return Kind.TRANSIENT
-    return Kind.FATAL
+    return Kind.REJECTED
+
+
+def _refusal(status: int, codes: frozenset[str], words: str) -> Kind:
+    """What an endpoint means that refuses a request for what is in it."""
+    too_large = _TOO_LARGE_FOR_PROMPT.search(words)
+    fits = too_large is not None and int(too_large["asked"]) < int(too_large["context"])
+    if not fits and _ARGUMENT_WORDS.search(words):
+        return Kind.FATAL
+    if codes & _CONTEXT_CODES or (status != 403 and _CONTEXT_WORDS.search(words)):
+        return Kind.CONTEXT_LENGTH
+    if codes & _POLICY_CODES or _POLICY_WORDS.search(words):
+        return Kind.CONTENT_POLICY
+    return Kind.STREAM_ONLY if _STREAM_WORDS.search(words) else Kind.REJECTED
 
 
 def said(body: bytes) -> tuple[str, frozenset[str]]:
@@ -115,30 +183,38 @@ def said(body: bytes) -> tuple[str, frozenset[str]]:
     if not isinstance(error, dict):
         return str(error)[:500], frozenset()
     inner = error.get("innererror")
-    codes = [error.get("code"), error.get("type")]
+    codes = [error.get("code"), error.get("type"), error.get("status")]
     codes += [inner.get("code")] if isinstance(inner, dict) else []
     message = error.get("message") or error.get("detail") or content
     return str(message)[:2000], frozenset(str(code).lower() for code in codes if code is not None)
 
 
-def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+def retry_after(
+    headers: Mapping[str, str], *, status: int = 429, now: float | None = None
+) -> float | None:
     """Seconds that the headers ask to wait, never negative; None when they ask for nothing."""
     precise = _number(headers.get("retry-after-ms", ""))
     if precise is not None:
         return max(0.0, precise / 1000)
     asked = headers.get("retry-after")
+    here = _time_of(headers.get("date", ""))
+    here = now if here is None else here  # the endpoint's clock, where it is told, not ours
     if asked is None:
-        return None
-    seconds = seconds_of(asked)
+        # Without it, what an endpoint says of a limit that is used up.
+        limit = rate_headers(headers, now=now) if status == 429 else None
+        return limit[2] if limit is not None and limit[1] <= 0 else None
+    seconds = seconds_of(asked, now=here)
     if seconds is None:
-        then, base = _time_of(asked), _time_of(headers.get("date", ""))
-        base = now if base is None else base  # the endpoint's clock, where it is told, not ours
-        seconds = None if then is None or base is None else then - base
+        then = _time_of(asked)
+        seconds = None if then is None or here is None else then - here
     return None if seconds is None else max(0.0, seconds)
 
 
 def _time_of(date: str) -> float | None:
     """An HTTP date, in seconds since 1970."""
+    import datetime  # noqa: PLC0415  on the path of failures only
+    import email.utils  # noqa: PLC0415
+
     try:
         found = email.utils.parsedate_to_datetime(date)
     except (ValueError, OverflowError):
@@ -159,32 +235,44 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def seconds_of(text: str) -> float | None:
-    """A duration such as `6m0s`, `120ms` or `1.5`, in seconds."""
+def seconds_of(text: str, *, now: float | None = None) -> float | None:
+    """A duration such as `6m0s`, `120ms` or `1.5`, in seconds.
+
+    Args:
+        now: seconds since 1970: then a number of that size is a time, in seconds or milliseconds.
+    """
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text.strip():
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    return _number(text)
+    number = _number(text)
+    if number is None or now is None or number < now / 2:
+        return number
+    return (number / 1000 if number > now * 500 else number) - now
 
 
-def rate_headers(headers: Mapping[str, str]) -> tuple[float, float, float] | None:
-    """`(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, when given."""
-    remaining = headers.get("x-ratelimit-remaining-requests")
+def rate_headers(
+    headers: Mapping[str, str], *, now: float | None = None
+) -> tuple[float, float, float] | None:
+    """`(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, or of
+    `x-ratelimit-*`, when given."""
+    end = "-requests" if "x-ratelimit-remaining-requests" in headers else ""
+    remaining = headers.get(f"x-ratelimit-remaining{end}")
     if remaining is None:
         return None
     numbers = (
-        _number(headers.get("x-ratelimit-limit-requests", "")),
+        _number(headers.get(f"x-ratelimit-limit{end}", "")),
         _number(remaining),
-        seconds_of(headers.get("x-ratelimit-reset-requests", "")),
+        seconds_of(headers.get(f"x-ratelimit-reset{end}", ""), now=now),
     )
     limit, left, reset = numbers
     if limit is None or left is None or reset is None:
         return None
-    return limit, left, reset
+    return limit, left, max(0.0, reset)
 
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
+LONGEST_WAIT = 86_400.0  # seconds: a day; what asks for more is no number of seconds
 
 
 def delay_before(
@@ -197,4 +285,5 @@ def delay_before(
     come back together.
     """
     backoff = dice.uniform(0, min(LONGEST_DELAY, first * 2.0 ** (retry - 1)))
-    return backoff + (failure.retry_after or 0.0)
+    asked = failure.retry_after or 0.0
+    return backoff + (asked if asked <= LONGEST_WAIT else 0.0)

@@ -1,43 +1,34 @@
-"""Calls over a direct transport: the SDK prepared them once (`_sdk`), aiohttp sends them."""
+"""Calls to one endpoint: the address says where to and with which headers.
+
+A plain `http` or `https` endpoint is reached by our own connections (`http1`), one behind a proxy
+by `aiohttp`. Both give the same replies and the same failures.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import ssl
-import urllib.request
+import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+from nanoeval_core.errors import ConfigError
+
+from nanoeval_solvers._api.http1 import ConnectionFailedError, ConnectionPool, Deadline, HTTPReply
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _CONNECT_TIMEOUT = 15.0  # seconds
-_KEEPALIVE = 60.0  # seconds
-
-
-class HTTPReply(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class ConnectionFailedError(Exception):
-    """There was no whole reply; the message says why."""
-
-    def __init__(self, words: str, *, timed_out: bool = False, unreachable: bool = False) -> None:
-        super().__init__(words)
-        self.timed_out = timed_out
-        self.unreachable = unreachable
-
-
+_LARGEST_FIELD = 2**20  # bytes: there are endpoints that send headers of 9,000
 SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 
 
-class Template(NamedTuple):
-    """What the SDK sends with each call to one path."""
+class Address(NamedTuple):
+    """Where calls of one kind go, and the headers that go with them."""
 
     url: str
     headers: Mapping[str, str]
@@ -52,70 +43,113 @@ class Template(NamedTuple):
         )
 
 
-class Transport:
-    """A pool of connections to one endpoint, as large as its gate lets it grow."""
-
-    def __init__(self, url: str) -> None:
-        self._connector = aiohttp.TCPConnector(
-            limit=0,  # the gate limits calls, and so connections
-            ttl_dns_cache=None,
-            keepalive_timeout=_KEEPALIVE,
-            ssl=ssl.create_default_context() if url.startswith("https:") else True,
-        )
-        self._sessions: list[aiohttp.ClientSession] = []
-
-    def line(self, template: Template, *, timeout: float) -> Line:
-        """Where requests like `template` go, each for `timeout` seconds at most."""
-        # A session's own headers are prepared once, those of a call each time.
-        session = aiohttp.ClientSession(
-            connector=self._connector,
-            connector_owner=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=template.headers,
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT),
-            proxy=_proxy_for(template.url),
-        )
-        self._sessions.append(session)
-        return Line(session, template, timeout)
-
-    async def close(self) -> None:
-        for session in self._sessions:
-            await session.close()
-        await self._connector.close()
-
-
 class Line:
-    """Sends requests of one kind over a transport's connections.
+    """Sends requests to one address.
 
     Attributes:
-        url: where to.
-        credentials: what they authenticate with.
+        address: where to.
+        timeout: seconds that a call may take.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, template: Template, timeout: float) -> None:
-        self.url = template.url
-        self.credentials = template.credentials
-        self._session = session
-        self._url = URL(template.url, encoded=True)
-        self._timeout = timeout
+    def __init__(self, address: Address, *, timeout: float) -> None:
+        self.address = address
+        self.timeout = timeout
+        for name, value in address.headers.items():
+            if {"\r", "\n"} & {*name, *value}:
+                raise ConfigError(f"header {name!r} holds a line break: it cannot be sent")
+        proxy = proxy_for(address.url)
+        self._secrets = [(one, one.encode("utf-8", "replace")) for one in address.credentials]
+        self._connections: ConnectionPool | _Proxied
+        if proxy is not None:
+            self._connections = _Proxied(address, proxy)
+            self._head = b""
+            return
+        self._connections = ConnectionPool(address.url)
+        parts = urlsplit(address.url)
+        target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}"]
+        lines += [f"{name}: {value}" for name, value in address.headers.items()]
+        self._head = "\r\n".join([*lines, "Content-Length: "]).encode("utf-8")
 
     async def post(self, body: bytes) -> HTTPReply:
-        """Send `body`, and give the whole reply.
+        """Send `body`, and return the whole reply, without the credentials.
 
         Raises:
             ConnectionFailedError: there was none.
         """
+        request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body) if self._head else body
+        reply = await self._connections.post(request, self.timeout)
+        # Only what is long enough to be none by chance: a key `EMPTY` is also a word of a reply.
+        shortest = 5 if reply.status >= 400 else 16
+        for secret, encoded in self._secrets:
+            if len(secret) >= shortest and encoded in reply.body:
+                reply = reply._replace(body=reply.body.replace(encoded, b"[key]"))
+        return reply
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+
+class _Proxied:
+    """Connections through a proxy."""
+
+    def __init__(self, address: Address, proxy: str) -> None:
+        self._address = address
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, body: bytes, seconds: float) -> HTTPReply:
+        import aiohttp  # noqa: PLC0415  heavy, for what goes through a proxy only
+        from yarl import URL  # noqa: PLC0415
+
+        if self._session is None:
+            tls = ssl.create_default_context() if self._address.url.startswith("https:") else True
+            self._session = aiohttp.ClientSession(
+                # The limiter limits calls, and so connections.
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60.0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._address.headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT),
+                proxy=self._proxy,
+                max_line_size=_LARGEST_FIELD,
+                max_field_size=_LARGEST_FIELD,
+            )
+        url = URL(self._address.url, encoded=True)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            task.cancel()
+
+        deadline = Deadline(seconds, expire)
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
-                body = await response.read()
-                return HTTPReply(response.status, response.headers, self._redacted(response, body))
+            async with self._session.post(url, data=body, allow_redirects=False) as response:
+                whole = await response.read()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return HTTPReply(response.status, headers, whole)
+        except asyncio.CancelledError:
+            if not expired or task.uncancel() > 0:
+                raise
+            raise ConnectionFailedError(f"no reply within {seconds:g} s", timed_out=True) from None
+        except aiohttp.ClientProxyConnectionError as error:
+            raise ConnectionFailedError(
+                f"the proxy {shown(self._proxy)} cannot be reached: {error.os_error}",
+                unreachable=True,
+            ) from None
+        except aiohttp.ClientHttpProxyError as error:
+            raise ConnectionFailedError(
+                f"the proxy {shown(self._proxy)} refused with HTTP status {error.status}",
+                unreachable=True,
+            ) from None
         except aiohttp.ConnectionTimeoutError:
             raise ConnectionFailedError(
-                f"cannot connect within {_CONNECT_TIMEOUT:g} s", timed_out=True, unreachable=True
-            ) from None
-        except TimeoutError:
-            raise ConnectionFailedError(
-                f"no reply within {self._timeout:g} s", timed_out=True
+                f"cannot connect through the proxy {shown(self._proxy)} within "
+                f"{_CONNECT_TIMEOUT:g} s",
+                timed_out=True,
+                unreachable=True,
             ) from None
         except aiohttp.ClientConnectorError as error:
             raise ConnectionFailedError(
@@ -126,22 +160,44 @@ class Line:
         except (aiohttp.ClientError, OSError) as error:
             words = str(error) or type(error).__name__
             raise ConnectionFailedError(f"the connection failed: {words}") from None
+        finally:
+            deadline.stop()
 
-    def _redacted(self, response: aiohttp.ClientResponse, body: bytes) -> bytes:
-        """`body` without the credentials, before any of it is cut, recorded or cached.
-
-        Only what is long enough to be none by chance: a key `EMPTY` is also a word of a reply.
-        """
-        shortest = 5 if response.status >= 400 else 16
-        for secret in self.credentials:
-            if len(secret) >= shortest:
-                body = body.replace(secret.encode("utf-8", "replace"), b"[key]")
-        return body
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`: looked up once, not at every call."""
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`, as curl and others read it.
+
+    Raises:
+        ConfigError: it is one that we cannot use.
+    """
+    if sys.platform != "darwin" and not any(n.lower().endswith("_proxy") for n in os.environ):
+        return None  # without what the import costs
+    import urllib.request  # noqa: PLC0415  as said
+
     parts = urlsplit(url)
     if parts.hostname is None or urllib.request.proxy_bypass(parts.hostname):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxies = urllib.request.getproxies()
+    name = next((one for one in (parts.scheme, "all") if proxies.get(one)), None)
+    if name is None:
+        return None
+    proxy = proxies[name]
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if not proxy.lower().startswith(("http://", "https://")):
+        raise ConfigError(
+            f"the environment variable {name.upper()}_PROXY names the proxy {shown(proxy)}: only "
+            "http and https proxies are supported. Name one of those, or list the endpoint's host "
+            "in NO_PROXY"
+        )
+    return proxy
+
+
+def shown(url: str) -> str:
+    """A proxy's URL without its user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

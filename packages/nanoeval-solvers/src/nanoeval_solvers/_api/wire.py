@@ -1,15 +1,20 @@
 """Requests and replies of the chat completions and responses APIs, as bytes. Pure.
 
 Replies are decoded by msgspec into what is looked at and nothing else: the SDK's response models
-cost more than the rest of a call. `Reply.raw` has the bytes.
+cost more than the rest of a call. Where that strict reading fails, there is one lenient reading.
+`Reply.raw` has the bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from nanoeval_core.usage import Usage
@@ -36,6 +41,18 @@ class MalformedReplyError(ValueError):
     """A reply of success that is not what the API promises."""
 
 
+class FailedReplyError(ValueError):
+    """A reply of success that says it failed.
+
+    Attributes:
+        body: of the error, as a reply of that status would hold it.
+    """
+
+    def __init__(self, error: Any) -> None:
+        super().__init__("the reply holds an error")
+        self.body = json.dumps({"error": error}).encode()
+
+
 # What is read of replies. Numbers of tokens are floats: some endpoints write 3.0.
 
 
@@ -53,12 +70,12 @@ class _ChatUsage(msgspec.Struct):
 
 class _TopLogprob(msgspec.Struct):
     token: str
-    logprob: float
+    logprob: float = -math.inf
 
 
 class _TokenLogprob(msgspec.Struct):
     token: str
-    logprob: float
+    logprob: float = -math.inf
     top_logprobs: list[_TopLogprob] | None = None
 
 
@@ -113,12 +130,14 @@ class _ChatMessage(msgspec.Struct):
 
 class _ChatChoice(msgspec.Struct):
     message: _ChatMessage | None = None
+    text: str | None = None  # where there is no message
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
 
 class _Chat(msgspec.Struct):
     choices: list[_ChatChoice]
+    error: Any = None
     model: str | None = None
     usage: _ChatUsage | None = None
 
@@ -156,6 +175,7 @@ class _Responses(msgspec.Struct):
     model: str | None = None
     status: str | None = None
     incomplete_details: _Incomplete | None = None
+    error: Any = None
     usage: _ResponsesUsage | None = None
 
 
@@ -273,25 +293,205 @@ def _without(message: Message, *fields: str) -> Message:
 
 
 def decode(api: API, raw: bytes) -> Reply:
-    """The reply in the body of a successful call.
+    """The reply in the body of a successful call, whole or streamed.
 
     Raises:
+        FailedReplyError: it says that it failed.
         MalformedReplyError: it is no reply.
     """
     try:
-        return _chat_reply(_decode_chat(raw), raw) if api == "chat" else _responses_reply(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        start = " ".join(raw[:200].decode("utf-8", "replace").split())
-        raise MalformedReplyError(f"the reply is malformed ({error}): {start!r}") from None
+        if api == "chat":
+            return _chat_reply(_decode_chat(raw), raw)
+        return _responses_reply(_decode_responses(raw), raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return _decode_leniently(api, raw)
+
+
+def _decode_leniently(api: API, raw: bytes) -> Reply:
+    """The second reading: each field that can be read, without those that cannot.
+
+    It takes what Python's JSON takes (NaN, bytes that are no UTF-8, a byte order mark) and streams.
+    """
+    try:
+        text = raw.decode("utf-8-sig", "replace")
+        if text.lstrip()[:1] in ("{", "["):
+            content = _without_surrogates(json.loads(text))
+        else:
+            content = _streamed(api, text)
+        if isinstance(content, list) and len(content) == 1:
+            content = content[0]
+        if not isinstance(content, dict):
+            raise MalformedReplyError(_malformed("it is no object", raw))
+        if not content.get("choices") and not content.get("output"):
+            error = content.get("error")
+            if error is None and "message" in content and "code" in content:
+                error = content  # DashScope and others put it at the top
+            if error:
+                raise FailedReplyError(error)
+        if api == "chat":
+            return _chat_reply(_leniently(_Chat, content), raw)
+        return _responses_reply(_leniently(_Responses, content), raw)
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, FailedReplyError | MalformedReplyError):
+            raise
+        raise MalformedReplyError(_malformed(str(error), raw)) from None
+
+
+def _malformed(why: str, raw: bytes) -> str:
+    start = " ".join(raw[:200].decode("utf-8", "replace").split())
+    return f"the reply is malformed ({why[:200]}): {start!r}"
+
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+def _leniently(kind: type[_Struct], content: Mapping[str, Any]) -> _Struct:
+    """A struct of the fields that can be read; the others have their defaults.
+
+    Raises:
+        MsgspecError: a field that is needed cannot be read.
+    """
+    found = {
+        field.name: value
+        for field in msgspec.structs.fields(kind)
+        if field.name in content
+        and (value := _value(field.type, content[field.name])) is not msgspec.UNSET
+    }
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in found:
+            raise msgspec.ValidationError(f"it has no {field.name}")
+    return kind(**found)
+
+
+def _value(kind: Any, content: Any) -> Any:
+    """`content` as `kind`, or UNSET."""
+    for one in get_args(kind) if isinstance(kind, UnionType) else (kind,):
+        if isinstance(content, dict) and isinstance(one, type) and issubclass(one, msgspec.Struct):
+            with contextlib.suppress(msgspec.MsgspecError):
+                return _leniently(one, content)
+        elif isinstance(content, list) and get_origin(one) is list:
+            items = [_value(get_args(one)[0], item) for item in content]
+            return [item for item in items if item is not msgspec.UNSET]
+        else:
+            with contextlib.suppress(msgspec.MsgspecError):
+                return msgspec.convert(content, one, strict=False)
+    return msgspec.UNSET
+
+
+def _without_surrogates(value: Any) -> Any:
+    """`value` with each lone surrogate, which no file can hold, replaced."""
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _without_surrogates(one) for name, one in value.items()}
+    return value
+
+
+# Streams.
+
+
+def _streamed(api: API, text: str) -> Any:
+    """The whole reply that a stream of events makes up."""
+    events: list[dict[str, Any]] = []
+    ended = False
+    for block in re.split(r"\r?\n\r?\n", text):
+        data = "\n".join(
+            line[5:].removeprefix(" ") for line in block.splitlines() if line.startswith("data:")
+        )
+        if data.strip() == "[DONE]":
+            ended = True
+        elif data.strip():
+            event = _without_surrogates(json.loads(data))
+            if isinstance(event, dict):
+                events.append(event)
+    if not events:
+        raise MalformedReplyError(_malformed("it is neither JSON nor a stream", text.encode()))
+    for event in events:
+        if event.get("error") and not event.get("choices"):
+            raise FailedReplyError(event["error"])
+    return _streamed_response(events) if api == "responses" else _streamed_chat(events, ended)
+
+
+def _streamed_response(events: list[dict[str, Any]]) -> Any:
+    for event in reversed(events):
+        if event.get("type") == "error":
+            raise FailedReplyError(event)
+        if event.get("type") in ("response.completed", "response.incomplete", "response.failed"):
+            return event.get("response")
+    raise MalformedReplyError("the stream ended before the response was completed")
+
+
+def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
+    message: dict[str, Any] = {}
+    calls: dict[Any, dict[str, Any]] = {}
+    whole: dict[str, Any] = {"finish_reason": None, "message": message}
+    logprobs: list[Any] = []
+    top: dict[str, Any] = {"choices": [whole]}
+    for event in events:
+        top |= {name: event[name] for name in ("model", "usage", "error") if event.get(name)}
+        for choice in (event.get("choices") or [])[:1]:
+            whole["finish_reason"] = choice.get("finish_reason") or whole["finish_reason"]
+            logprobs += (choice.get("logprobs") or {}).get("content") or []
+            delta = choice.get("delta") or choice.get("message") or {}
+            for name in ("content", "refusal", "reasoning_content", "reasoning"):
+                if isinstance(delta.get(name), str):
+                    message[name] = message.get(name, "") + delta[name]
+            message.setdefault("reasoning_details", []).extend(delta.get("reasoning_details") or [])
+            for part in delta.get("tool_calls") or []:
+                # Without an index, a new id is a new call.
+                index = part.get("index", part.get("id") or next(reversed(calls), 0))
+                call = calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
+                if part.get("id"):
+                    call["id"] = part["id"]
+                if part.get("extra_content"):
+                    call["extra_content"] = part["extra_content"]
+                function = part.get("function") or {}
+                call["function"]["name"] += function.get("name") or ""
+                call["function"]["arguments"] += function.get("arguments") or ""
+    if not message.pop("reasoning_details", None):
+        message.pop("reasoning_details", None)
+    if calls:
+        message["tool_calls"] = list(calls.values())
+    if logprobs:
+        whole["logprobs"] = {"content": logprobs}
+    if not ended and whole["finish_reason"] is None:
+        raise MalformedReplyError("the stream ended before the reply did")
+    return top
+
+
+# Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
+_REFUSED = re.compile(
+    r"content.?filter|safety|refus|sensitive|prohibited|blocklist|recitation|spii|guardrail|"
+    r"moderation|content.?policy",
+    re.IGNORECASE,
+)
+_BROKE_OFF = re.compile(
+    r"error|abort|cancel|insufficient_system_resource|timeout|timed_out", re.IGNORECASE
+)
+
+
+def _check_finished(reason: str | None, text: str) -> None:
+    """Raise FailedReplyError when the endpoint broke off: half a text is no answer."""
+    if reason is not None and _BROKE_OFF.search(reason):
+        words = f"the reply broke off with finish_reason {reason!r} after {len(text)} characters"
+        raise FailedReplyError({"message": words, "type": "server_error"})
 
 
 def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
     if not chat.choices:
+        if chat.error:
+            raise FailedReplyError(chat.error)
         raise MalformedReplyError("the reply has no choices")
     choice = chat.choices[0]
-    message = choice.message or _ChatMessage()
+    message = choice.message or _ChatMessage(content=choice.text)
     text = message.text
-    refused = choice.finish_reason == "content_filter" or (message.refusal and not text)
+    _check_finished(choice.finish_reason, text)
+    filtered = choice.finish_reason is not None and _REFUSED.search(choice.finish_reason)
+    refused = filtered or (message.refusal and not text)
     usage = Usage(requests=1)
     if chat.usage is not None:
         count(usage, chat.usage.prompt_tokens, chat.usage.completion_tokens)
@@ -318,7 +518,7 @@ def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
     return Reply(
         text=text,
         finish_reason=choice.finish_reason,
-        problem="content_policy" if refused else None,
+        problem="content_policy" if refused else _empty(text, calls or message.thoughts or logprobs, usage),
         model=chat.model,
         usage=usage,
         logprobs=_logprobs(logprobs),
@@ -329,8 +529,7 @@ def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
     )
 
 
-def _responses_reply(raw: bytes) -> Reply:
-    response = _decode_responses(raw)
+def _responses_reply(response: _Responses, raw: bytes) -> Reply:
     parts = [
         part for item in response.output if item.type == "message" for part in item.content or ()
     ]
@@ -345,6 +544,9 @@ def _responses_reply(raw: bytes) -> Reply:
     ]
     called = [item for item in response.output if item.type == "function_call"]
     reason = response.incomplete_details.reason if response.incomplete_details else None
+    if response.status == "failed" or (response.error and not (parts or called)):
+        raise FailedReplyError(response.error or {"message": "the response failed"})
+    _check_finished(response.status, text)
     if not (parts or called) and reason is None and response.status not in ("completed", None):
         raise MalformedReplyError(f"the response has status {response.status!r} and no text")
     usage = Usage(requests=1)
@@ -352,7 +554,7 @@ def _responses_reply(raw: bytes) -> Reply:
         count(usage, response.usage.input_tokens, response.usage.output_tokens)
         details(usage, response.usage.input_tokens_details, response.usage.output_tokens_details)
     calls = _tool_calls([(one.call_id, one.name, one.arguments) for one in called], raw)
-    refused = reason == "content_filter" or (refusal and not text)
+    refused = (reason is not None and _REFUSED.search(reason)) or (refusal and not text)
     text = text or refusal
     finished = "tool_calls" if calls else "stop"
     back: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
@@ -362,7 +564,7 @@ def _responses_reply(raw: bytes) -> Reply:
     return Reply(
         text=text,
         finish_reason=reason or (finished if response.status == "completed" else response.status),
-        problem="content_policy" if refused else None,
+        problem="content_policy" if refused else _empty(text, calls or thoughts, usage),
         model=response.model,
         usage=usage,
         logprobs=_logprobs(parts[0].logprobs if parts else None),
@@ -371,6 +573,12 @@ def _responses_reply(raw: bytes) -> Reply:
         message=back,
         raw=raw,
     )
+
+
+def _empty(text: str, others: object, usage: Usage) -> Literal["empty"] | None:
+    """Whether the endpoint said nothing at all, and spent nothing on it."""
+    said = text.strip() or others or usage.completion_tokens
+    return None if said else "empty"
 
 
 def _output_back(

@@ -1,4 +1,4 @@
-"""The gate of an endpoint, with a clock that the test sets."""
+"""The limiter of an endpoint, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from nanoeval_solvers._api.gate import Gate
-from nanoeval_solvers._api.meeting import Meeting
+from nanoeval_solvers._api.limiter import Limiter, SharedFile
 
 
 class Clock:
@@ -20,22 +19,22 @@ class Clock:
 
 
 class Door:
-    """A gate, and callers that wait at it."""
+    """A limiter, and callers that wait for their turn."""
 
     def __init__(self, **limits: Any) -> None:
         self.clock = Clock()
         self.gauges: dict[str, float] = {}
-        self.gate = Gate(Meeting(), clock=self.clock, gauges=self.gauges, **limits)
+        self.limiter = Limiter(SharedFile(), clock=self.clock, gauges=self.gauges, **limits)
         self.callers: list[asyncio.Task[float]] = []
 
     async def call(self, number: int) -> None:
-        self.callers += [asyncio.create_task(self.gate.enter()) for _ in range(number)]
+        self.callers += [asyncio.create_task(self.limiter.enter()) for _ in range(number)]
         await self.settle()
 
     async def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds / 0.02)):
             self.clock.now += 0.02
-            self.gate._on_timer()
+            self.limiter._on_timer()
             await self.settle()
 
     async def settle(self) -> None:
@@ -50,7 +49,7 @@ class Door:
         for caller in self.callers:
             caller.cancel()
         await asyncio.gather(*self.callers, return_exceptions=True)
-        self.gate.close()
+        self.limiter.close()
 
 
 def at_a(limits: dict[str, Any], script: Callable[[Door], Coroutine[Any, Any, None]]) -> None:
@@ -69,7 +68,7 @@ def test_no_more_than_the_most_are_in_flight() -> None:
         await door.call(20)
         await door.pass_time(1)
         assert door.started == 3
-        door.gate.leave()
+        door.limiter.leave()
         await door.settle()
         assert door.started == 4
         assert door.gauges["api_concurrency_limit"] == 3
@@ -99,8 +98,8 @@ def test_tokens_per_call_are_learned() -> None:
         await door.call(1)
         for _ in range(400):
             await door.call(1)
-            door.gate.succeeded(latency=0.1, tokens=100)
-            door.gate.leave()
+            door.limiter.succeeded(latency=0.1, tokens=100)
+            door.limiter.leave()
             await door.pass_time(0.1)
         before = door.started
         await door.call(300)
@@ -116,7 +115,7 @@ def test_a_call_that_is_cancelled_leaves_its_turn_to_another() -> None:
         assert door.started == 1
         door.callers[1].cancel()
         await door.settle()
-        door.gate.leave()
+        door.limiter.leave()
         await door.pass_time(0.1)
         assert door.callers[2].done()
 
@@ -129,9 +128,9 @@ def test_a_refusal_makes_others_wait() -> None:
         await door.pass_time(1)
         started = door.started
         assert started > 200
-        door.gate.refused(sent_at=door.clock.now)
+        door.limiter.refused(sent_at=door.clock.now)
         for _ in range(started - 20):
-            door.gate.leave()
+            door.limiter.leave()
         await door.settle()
         assert door.started < started + 20
         assert door.gauges["api_calls_per_second_limit"] > 0

@@ -6,12 +6,11 @@ import math
 import random
 
 import pytest
-from nanoeval_solvers._api.adaptive import (
+from nanoeval_solvers._api.limit_rule import (
     FIRST_WINDOW,
     LONGEST_PAUSE,
-    SIZE,
     SMALLEST_RATE,
-    Controller,
+    AdaptiveLimit,
 )
 
 from tests.support.endpoint_simulation import (
@@ -78,22 +77,22 @@ def test_without_a_limit_all_callers_get_through() -> None:
 
 
 class Scripted:
-    """A controller and its clock."""
+    """An adaptive limit and its clock."""
 
     def __init__(self) -> None:
-        self.controller = Controller([0.0] * SIZE)
-        self.controller.begin(1000.0)
+        self.limit = AdaptiveLimit()
+        self.limit.begin(1000.0)
         self.now = 1000.0
-        self.controller.grow(self.now, in_flight=0, waiting=100)
+        self.limit.advance(self.now, in_flight=0, waiting=100)
 
     def pass_time(self, seconds: float, *, in_flight: int = 0, waiting: int = 100) -> None:
         end = self.now + seconds
         while self.now < end:
             self.now += 0.02
-            self.controller.grow(self.now, in_flight=in_flight, waiting=waiting)
+            self.limit.advance(self.now, in_flight=in_flight, waiting=waiting)
 
     def refuse(self, *, sent: float = 0.0, retry_after: float | None = None) -> bool:
-        return self.controller.refused(
+        return self.limit.refused(
             self.now, sent_at=self.now - sent, in_flight=10, retry_after=retry_after
         )
 
@@ -102,10 +101,10 @@ def test_refusals_of_one_round_trip_cut_once() -> None:
     scripted = Scripted()
     scripted.pass_time(1)
     assert scripted.refuse()
-    before = scripted.controller.limits(scripted.now)
+    before = scripted.limit.limits(scripted.now)
     scripted.pass_time(0.2)
     assert not scripted.refuse(sent=0.5)  # it was sent before the cut
-    after = scripted.controller.limits(scripted.now)
+    after = scripted.limit.limits(scripted.now)
     assert after.rate >= before.rate
     assert scripted.refuse()
 
@@ -113,10 +112,10 @@ def test_refusals_of_one_round_trip_cut_once() -> None:
 def test_retry_after_does_not_pause_others_while_calls_are_served() -> None:
     scripted = Scripted()
     for _ in range(20):
-        scripted.controller.succeeded(scripted.now, 1, latency=0.1)
+        scripted.limit.succeeded(scripted.now, 1, latency=0.1)
         scripted.refuse(retry_after=5)
         scripted.pass_time(0.1)
-    assert scripted.controller.limits(scripted.now).paused_until <= scripted.now
+    assert scripted.limit.limits(scripted.now).paused_until <= scripted.now
 
 
 def test_retry_after_pauses_everyone_when_nothing_is_served() -> None:
@@ -124,24 +123,24 @@ def test_retry_after_pauses_everyone_when_nothing_is_served() -> None:
     scripted.pass_time(1)
     for _ in range(3):
         scripted.refuse(retry_after=5)
-    limits = scripted.controller.limits(scripted.now)
+    limits = scripted.limit.limits(scripted.now)
     assert limits.paused_until == scripted.now + 5
     for _ in range(50):  # what was in flight comes back: the pause does not grow
         scripted.refuse(sent=1, retry_after=5)
-    assert scripted.controller.limits(scripted.now).paused_until == limits.paused_until
+    assert scripted.limit.limits(scripted.now).paused_until == limits.paused_until
 
 
-def test_no_header_freezes_the_controller() -> None:
+def test_no_header_freezes_the_limit() -> None:
     scripted = Scripted()
     scripted.pass_time(1)
     for _ in range(3):
         scripted.refuse(retry_after=1e9)
-    limits = scripted.controller.limits(scripted.now)
+    limits = scripted.limit.limits(scripted.now)
     assert limits.paused_until <= scripted.now + LONGEST_PAUSE
     for _ in range(1000):
         scripted.pass_time(0.2)
         scripted.refuse()
-    limits = scripted.controller.limits(scripted.now)
+    limits = scripted.limit.limits(scripted.now)
     assert limits.rate >= SMALLEST_RATE
     assert limits.window >= 1
 
@@ -150,21 +149,21 @@ def test_an_idle_limit_does_not_grow() -> None:
     scripted = Scripted()
     scripted.pass_time(1)
     scripted.refuse()
-    before = scripted.controller.limits(scripted.now)
+    before = scripted.limit.limits(scripted.now)
     scripted.pass_time(60, waiting=0)
-    after = scripted.controller.limits(scripted.now)
+    after = scripted.limit.limits(scripted.now)
     assert (after.window, after.rate) == (before.window, before.rate)
 
 
 def test_what_the_endpoint_says_of_its_limit_is_kept_to() -> None:
     scripted = Scripted()
     scripted.pass_time(6)
-    scripted.controller.headers(scripted.now, limit=600, remaining=300, reset=30)
-    assert scripted.controller.limits(scripted.now).rate == math.inf
-    scripted.controller.headers(scripted.now, limit=600, remaining=0, reset=60)
-    assert scripted.controller.limits(scripted.now).rate == 10
+    scripted.limit.told(scripted.now, limit=600, remaining=300, reset=30)
+    assert scripted.limit.limits(scripted.now).rate == math.inf
+    scripted.limit.told(scripted.now, limit=600, remaining=0, reset=60)
+    assert scripted.limit.limits(scripted.now).rate == 10
     scripted.pass_time(61)
-    assert scripted.controller.limits(scripted.now).rate == math.inf
+    assert scripted.limit.limits(scripted.now).rate == math.inf
 
 
 def test_the_window_does_not_open_while_latency_rises() -> None:
@@ -172,9 +171,9 @@ def test_the_window_does_not_open_while_latency_rises() -> None:
     for name, latency in (("holds", lambda calls: 0.5), ("rises", lambda calls: 0.5 + calls / 100)):
         scripted = Scripted()
         for calls in range(0, 1000, 50):
-            scripted.pass_time(0.04, in_flight=int(scripted.controller.limits(0).window))
-            scripted.controller.succeeded(scripted.now, 50, latency=latency(calls))
-        windows[name] = scripted.controller.limits(scripted.now).window
+            scripted.pass_time(0.04, in_flight=int(scripted.limit.limits(0).window))
+            scripted.limit.succeeded(scripted.now, 50, latency=latency(calls))
+        windows[name] = scripted.limit.limits(scripted.now).window
     assert windows["holds"] >= FIRST_WINDOW + 1500
     assert 0 <= windows["rises"] - FIRST_WINDOW < (windows["holds"] - FIRST_WINDOW) / 2
 
@@ -185,8 +184,8 @@ def test_what_was_found_long_ago_is_forgotten(later: float) -> None:
     scripted = Scripted()
     scripted.pass_time(1)
     scripted.refuse()
-    scripted.controller.begin(scripted.now + 10)
-    assert scripted.controller.rate_is_known
-    scripted.controller.begin(scripted.now + later)
-    assert not scripted.controller.rate_is_known
-    assert scripted.controller.limits(scripted.now + later).window == FIRST_WINDOW
+    scripted.limit.begin(scripted.now + 10)
+    assert scripted.limit.is_known
+    scripted.limit.begin(scripted.now + later)
+    assert not scripted.limit.is_known
+    assert scripted.limit.limits(scripted.now + later).window == FIRST_WINDOW

@@ -10,23 +10,24 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoeval_solvers._api.meeting import PRESENCE, Meeting, _deal
+from nanoeval_solvers._api.limiter import PRESENCE, SharedFile, deal
 
 
-def attend(meeting: Meeting, now: float, *, waiting: int, in_flight: int = 0) -> int:
-    with meeting.exclusive() as mine:
-        assert mine
-        return meeting.attend(now, in_flight=in_flight, waiting=waiting, window=10).window
+def attend(file: SharedFile, now: float, *, waiting: int, in_flight: int = 0) -> int:
+    with file.exclusive() as shared:
+        assert shared is not None
+        share = shared.attend(file.name, now, in_flight=in_flight, waiting=waiting, window=10)
+        return share.window
 
 
 def test_a_process_alone_gets_everything(tmp_path: Path) -> None:
-    meeting = Meeting(tmp_path / "limits")
-    assert attend(meeting, 0.0, waiting=100) == 10
-    meeting.close()
+    file = SharedFile(tmp_path / "limits")
+    assert attend(file, 0.0, waiting=100) == 10
+    file.close()
 
 
 def test_shares_follow_demand_and_never_add_up_to_more(tmp_path: Path) -> None:
-    one, two = Meeting(tmp_path / "limits"), Meeting(tmp_path / "limits")
+    one, two = SharedFile(tmp_path / "limits"), SharedFile(tmp_path / "limits")
     assert attend(one, 0.0, waiting=100) == 10
     assert attend(two, 0.0, waiting=100) == 0  # all of it is in use
     assert attend(one, 0.1, waiting=93, in_flight=7) == 7  # it cannot give back what is in flight
@@ -44,11 +45,11 @@ def test_who_is_killed_is_forgotten_and_locks_nothing(tmp_path: Path) -> None:
     script = f"""
 import sys, time
 from pathlib import Path
-from nanoeval_solvers._api.meeting import Meeting
-meeting = Meeting(Path({str(path)!r}))
-with meeting.exclusive() as mine:
-    assert mine
-    meeting.attend(100.0, in_flight=8, waiting=0, window=10)
+from nanoeval_solvers._api.limiter import SharedFile
+file = SharedFile(Path({str(path)!r}))
+with file.exclusive() as shared:
+    shared.attend(file.name, 100.0, in_flight=8, waiting=0, window=10)
+with file.exclusive() as shared:
     print("in", flush=True)
     sys.stdin.read()
 """
@@ -62,29 +63,29 @@ with meeting.exclusive() as mine:
     process.wait()
     process.stdin.close()
     process.stdout.close()
-    meeting = Meeting(path)
-    assert attend(meeting, 101.0, waiting=50) == 0
-    assert attend(meeting, 101.0 + PRESENCE, waiting=50) == 10
-    meeting.close()
+    file = SharedFile(path)
+    assert attend(file, 101.0, waiting=50) == 0
+    assert attend(file, 101.0 + PRESENCE, waiting=50) == 10
+    file.close()
 
 
 def test_a_lock_held_by_another_does_not_block(tmp_path: Path) -> None:
-    one, two = Meeting(tmp_path / "limits"), Meeting(tmp_path / "limits")
+    one, two = SharedFile(tmp_path / "limits"), SharedFile(tmp_path / "limits")
     with one.exclusive() as mine:
-        assert mine
+        assert mine is not None
         with two.exclusive() as also:
-            assert not also
+            assert also is None
     with two.exclusive() as mine:
-        assert mine
+        assert mine is not None
     one.close()
     two.close()
 
 
 def test_what_is_left_by_others_can_be_used_by_a_newcomer(tmp_path: Path) -> None:
-    one = Meeting(tmp_path / "limits")
+    one = SharedFile(tmp_path / "limits")
     attend(one, 0.0, waiting=10)
     one.close()
-    two = Meeting(tmp_path / "limits")
+    two = SharedFile(tmp_path / "limits")
     assert attend(two, 0.0, waiting=10) == 10
     two.close()
 
@@ -96,7 +97,7 @@ def test_what_is_left_by_others_can_be_used_by_a_newcomer(tmp_path: Path) -> Non
 )
 def test_what_is_dealt_is_the_window(window: float, demand: list[int], turn: int) -> None:
     floats = [float(one) for one in demand]
-    dealt = [_deal(window, floats, mine, turn=turn) for mine in range(len(demand))]
+    dealt = [deal(window, floats, mine, turn=turn) for mine in range(len(demand))]
     if sum(demand) and len(demand) > 1:
         assert sum(dealt) == int(window)
         assert all(not got or wanted for got, wanted in zip(dealt, demand, strict=True))

@@ -1,0 +1,98 @@
+"""Where calls go and with which headers, kept per user so that a run need not load the SDK.
+
+The SDK decides it, and loading the SDK takes longer than all that is ours of a short run. What it
+decided is kept in the user's cache folder under everything that it depends on: the SDK's version,
+the endpoint, the model, and the variables that the SDK reads. The key is never kept. A client that
+`make_client` makes of its own is asked each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from nanoeval_solvers._api.transport import Address
+
+_KEY = "{key}"
+_AUTHORIZATION = "authorization"
+
+
+def folder() -> Path | None:
+    """Where addresses are kept; None where this user has no such place."""
+    import platformdirs  # noqa: PLC0415  on the path of calls only
+
+    found = platformdirs.user_cache_path("nanoeval") / "addresses"
+    try:
+        found.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        return None
+    return found if os.access(found, os.W_OK) else None
+
+
+async def kept_address(
+    url: str, *, model: str, key: str, prepare: Callable[[], Awaitable[Address]]
+) -> Address:
+    """What was kept for calls to `url`, or what `prepare` finds, which is kept then."""
+    place = folder()
+    if place is None or os.environ.get("OPENAI_CUSTOM_HEADERS"):  # which may hold secrets
+        return await prepare()
+    said = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
+    read = {name: value for name, value in sorted(said.items()) if "KEY" not in name}
+    read.pop("OPENAI_WEBHOOK_SECRET", None)
+    system = [sys.version, platform.platform()]  # the SDK's headers tell both
+    parts = json.dumps([version("openai"), system, url, model, read]).encode()
+    path = place / f"{hashlib.sha256(parts).hexdigest()[:32]}.json"
+    kept = _kept(path, key)
+    if kept is not None:
+        return kept
+    # The executors of a run start together: one asks the SDK, the others wait for what it found.
+    async with _alone(place / "lock"):
+        kept = _kept(path, key)
+        if kept is not None:
+            return kept
+        address = await prepare()
+        keyless = dict(address.headers)
+        if keyless.get(_AUTHORIZATION) == f"Bearer {key}":
+            keyless[_AUTHORIZATION] = f"Bearer {_KEY}"
+            whole = path.with_suffix(f".{os.getpid()}")
+            whole.touch(0o600)
+            whole.write_text(json.dumps([address.url, keyless]), encoding="utf-8")
+            whole.rename(path)
+        return address
+
+
+def _kept(path: Path, key: str) -> Address | None:
+    try:
+        url, headers = json.loads(path.read_text("utf-8"))
+        return Address(str(url), {**headers, _AUTHORIZATION: f"Bearer {key}"})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        path.unlink(missing_ok=True)  # not ours, or damaged: it is made again
+        return None
+
+
+@contextlib.asynccontextmanager
+async def _alone(path: Path) -> AsyncIterator[None]:
+    """Hold the lock of `path`: a killed process gives it back."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    locked = asyncio.get_running_loop().run_in_executor(None, fcntl.flock, file, fcntl.LOCK_EX)
+    try:
+        await asyncio.shield(locked)
+    except asyncio.CancelledError:
+        # The thread still waits with the file: it must not find another one under its number.
+        locked.add_done_callback(lambda _: os.close(file))
+        raise
+    try:
+        yield
+    finally:
+        os.close(file)
