@@ -115,6 +115,7 @@ def _problems(
     problems = Counter(answer.problem for _, answer in results)
     return {
         "num_unparsable": problems["unparsable"],
+        "num_empty": problems["empty"],
         "num_context_length": problems["context_length"],
         "num_content_policy": problems["content_policy"],
         "num_truncated": sum(answer.truncated for _, answer in results),

@@ -42,7 +42,7 @@ from nanoeval_solvers._replies.letters import letter_of, letters_for
 if TYPE_CHECKING:
     from nanoeval_core.metrics.outcomes import Outcome
 
-Problem = Literal["unparsable", "context_length", "content_policy"]
+Problem = Literal["unparsable", "empty", "context_length", "content_policy"]
 """Why there is no answer: a reply that names no choice, a prompt longer than the model's context,
 or a refusal by the endpoint's content policy."""
 
@@ -193,7 +193,7 @@ def outcome_of_answer(problem: Problem | None, correct: bool | None) -> Outcome 
     from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415  not needed to define evals
 
     if problem is not None:
-        return Outcome.UNPARSABLE if problem == "unparsable" else Outcome.REFUSED
+        return Outcome.UNPARSABLE if problem in ("unparsable", "empty") else Outcome.REFUSED
     return None if correct is None else Outcome.CORRECT if correct else Outcome.INCORRECT
 
 

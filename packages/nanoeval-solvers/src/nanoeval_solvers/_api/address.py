@@ -22,6 +22,7 @@ from pathlib import Path
 
 from nanoeval_solvers._api.transport import Address
 
+_KEPT = 64  # files
 _KEY = "{key}"
 _AUTHORIZATION = "authorization"
 
@@ -30,7 +31,9 @@ def folder() -> Path | None:
     """Where addresses are kept; None where this user has no such place."""
     import platformdirs  # noqa: PLC0415  on the path of calls only
 
-    found = platformdirs.user_cache_path("nanoeval") / "addresses"
+    named = os.environ.get("NANOEVAL_CACHE_DIR")
+    found = Path(named) if named else platformdirs.user_cache_path("nanoeval")
+    found /= "addresses"
     try:
         found.mkdir(parents=True, exist_ok=True, mode=0o700)
     except (OSError, RuntimeError):  # no home, or one that cannot be written
@@ -67,7 +70,13 @@ async def kept_address(
             whole.touch(0o600)
             whole.write_text(json.dumps([address.url, keyless]), encoding="utf-8")
             whole.rename(path)
+            for old in sorted(place.glob("*.json"), key=_used_at)[:-_KEPT]:
+                old.unlink(missing_ok=True)  # local servers have another port each time
         return address
+
+
+def _used_at(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _kept(path: Path, key: str) -> Address | None:

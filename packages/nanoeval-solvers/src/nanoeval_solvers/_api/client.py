@@ -68,7 +68,9 @@ class _Lane:
         failing: calls that failed since the last that was served.
     """
 
-    def __init__(self, model: ModelFields, line: Line, gauges: MutableMapping[str, Any]) -> None:
+    def __init__(
+        self, model: ModelFields, line: Line, gauges: MutableMapping[str, float | str]
+    ) -> None:
         self.line = line
         self.old_lines: list[Line] = []
         self.gauges = gauges
@@ -176,7 +178,7 @@ class Client:
                         prepare=lambda: self._ask_sdk(model),
                     )
                 context = get_run_context()
-                gauges: Any = {} if context is None else context.gauges
+                gauges: dict[str, float | str] = {} if context is None else context.gauges
                 line = Line(address, timeout=model.timeout)
                 self._lanes[model.lane_id()] = _Lane(model, line, gauges)
             return self._lanes[model.lane_id()]
@@ -479,7 +481,9 @@ def _record_retry(model: ModelFields, failure: Failure, retry: int, delay: float
     )
 
 
-def _limiter_of(model: ModelFields, line: Line, gauges: MutableMapping[str, Any]) -> Limiter:
+def _limiter_of(
+    model: ModelFields, line: Line, gauges: MutableMapping[str, float | str]
+) -> Limiter:
     context = get_run_context()
     path = None
     if context is not None:

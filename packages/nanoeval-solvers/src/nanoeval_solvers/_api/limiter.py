@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -178,7 +178,6 @@ class Limiter:
 
     Attributes:
         in_flight: calls of this process.
-        held: nothing starts while this is set, whatever the limits allow.
         successes, refusals: of all processes of the run.
 
     Args:
@@ -198,7 +197,7 @@ class Limiter:
         per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         guessed_tokens: float = 1000.0,
-        gauges: MutableMapping[str, Any] | None = None,
+        gauges: MutableMapping[str, float | str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = file
@@ -206,10 +205,9 @@ class Limiter:
         self._per_minute = per_minute
         self._tokens_per_minute = tokens_per_minute
         self._guessed_tokens = guessed_tokens
-        self._gauges: MutableMapping[str, Any] = gauges if gauges is not None else {}
+        self._gauges: MutableMapping[str, float | str] = {} if gauges is None else gauges
         self._clock = clock
         self.in_flight = 0
-        self.held = False
         self.successes = self.refusals = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         # What happened since the shared numbers were last seen.
@@ -277,10 +275,6 @@ class Limiter:
         if self._waiting:
             self._let_in(now)
 
-    def let_in(self) -> None:
-        """Start what may start, after `held` was taken back."""
-        self._let_in(self._clock())
-
     def succeeded(self, *, latency: float, tokens: int) -> None:
         """The call that is about to leave was served."""
         self._served += 1
@@ -301,7 +295,7 @@ class Limiter:
         self._credit -= 1.0
 
     def _may_start(self, now: float) -> bool:
-        if self.held or self.in_flight >= self._share.window or now < self._limits.paused_until:
+        if self.in_flight >= self._share.window or now < self._limits.paused_until:
             return False
         if self._rate == math.inf:
             self._credit = 1.0
@@ -326,7 +320,7 @@ class Limiter:
             return 1.0  # a sign of life for the others
         if now < self._limits.paused_until:
             return min(self._limits.paused_until - now, 1.0)
-        if self.in_flight < self._share.window and 0 < self._rate < math.inf and not self.held:
+        if self.in_flight < self._share.window and 0 < self._rate < math.inf:
             return min(max((1.0 - self._credit) / self._rate, 0.001), 0.25)
         return 0.1 if self._share.alone else _SYNC_INTERVAL
 

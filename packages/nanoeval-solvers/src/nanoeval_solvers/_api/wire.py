@@ -518,7 +518,9 @@ def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
     return Reply(
         text=text,
         finish_reason=choice.finish_reason,
-        problem="content_policy" if refused else _empty(text, calls or message.thoughts or logprobs, usage),
+        problem="content_policy"
+        if refused
+        else _empty(text, calls or message.thoughts or logprobs, usage),
         model=chat.model,
         usage=usage,
         logprobs=_logprobs(logprobs),
