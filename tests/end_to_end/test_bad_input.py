@@ -245,10 +245,6 @@ POOL = "experimental_use_multiprocessing=True, num_processes=1"
     [
         ("[]", ["eval 'words'", "returned no tasks"]),
         ("None", ["eval 'words'", "must return a sequence of Task"]),
-        (
-            '[Word(question_id="a"), Word(question_id="a")]',
-            ["get_tasks()[1] has the id of get_tasks()[0]", "question_id='a'"],
-        ),
         ('[Word(question_id="a/b")]', ["'a/b' contains '/'", "use another character"]),
         ('["a"]', ["get_tasks()[0] is a str"]),
         (
@@ -259,6 +255,13 @@ POOL = "experimental_use_multiprocessing=True, num_processes=1"
 )
 def test_tasks_that_cannot_be_queued(tmp_path: Path, tasks: str, expected: list[str]) -> None:
     check(run_eval(tmp_path, tasks), *expected)
+
+
+def test_tasks_with_the_id_of_an_earlier_one_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    done = run_eval(tmp_path, '[Word(question_id="a"), Word(question_id="a")]')
+    assert done.returncode == 0, done.stderr
+    assert "1 of the 2 tasks" in done.stderr
+    assert "[1] has the id of [0] (question_id='a'" in done.stderr
 
 
 @pytest.mark.parametrize("runner", ["", POOL], ids=["in process", "pool"])

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from nanoeval_core.errors import TaskError
 from nanoeval_core.task import Task, TTask
 
+log = logging.getLogger("nanoeval.tasks")
+
 
 def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
-    """`tasks` as a list, each known to be a `Task` with an id of its own.
+    """Return `tasks` as a list, each known to be a `Task` with an id of its own.
+
+    Of those that share an id the first counts; a warning names some.
 
     Raises:
-        TaskError: there are none, one is not a `Task`, or two share an id.
+        TaskError: there are none, or one is not a `Task`.
     """
     if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
         raise TaskError(
             f"eval {eval_name!r}: get_tasks() must return a sequence of Task, "
             f"got {type(tasks).__name__}"
         )
-    checked = list(tasks)
-    if not checked:
+    listed = list(tasks)
+    if not listed:
         raise TaskError(
             f"eval {eval_name!r}: get_tasks() returned no tasks, so there is nothing to run: "
             "check its data and filters"
         )
     seen: dict[tuple[str, int], int] = {}
-    for index, task in enumerate(checked):
+    checked: list[TTask] = []
+    repeated: list[str] = []
+    for index, task in enumerate(listed):
         if not isinstance(task, Task):
             raise TaskError(
                 f"eval {eval_name!r}: get_tasks()[{index}] is a {type(task).__name__}: "
@@ -38,12 +45,24 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
                 "contains '/': use another character, such as '-'"
             )
         first = seen.setdefault((task.question_id, task.attempt_id), index)
-        if first != index:
-            raise TaskError(
-                f"eval {eval_name!r}: get_tasks()[{index}] has the id of get_tasks()[{first}]: "
-                f"question_id={task.question_id!r}, attempt_id={task.attempt_id}. Give repeated "
-                "attempts at a question different attempt_ids, and other questions other ids"
+        if first == index:
+            checked.append(task)
+        else:
+            repeated.append(
+                f"[{index}] has the id of [{first}] (question_id={task.question_id!r}, "
+                f"attempt_id={task.attempt_id})"
             )
+    if repeated:
+        log.warning(
+            "eval %r: %d of the %d tasks of get_tasks() have the id of an earlier one and are left "
+            "out: %s%s. Give repeated attempts at a question different attempt_ids, and other "
+            "questions other ids",
+            eval_name,
+            len(repeated),
+            len(listed),
+            ", ".join(repeated[:3]),
+            ", …" if len(repeated) > 3 else "",
+        )
     return checked
 
 
