@@ -185,9 +185,7 @@ CLASS_NAMES = {
     "_Loader": "runner",
     "_Member": "runner",
 }
-PRIVATE_NAMES = {
-    "nanoeval_runner._queue.connection: _conn": "queue",
-}
+PRIVATE_NAMES: dict[str, str] = {}
 WITHOUT_ALL = {
     "nanoeval_cli": "cli",
     "nanoeval_computer": "computer",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -294,3 +295,39 @@ def test_a_forked_child_does_not_keep_the_turn_of_its_dead_parent(
     os.kill(forked, 0)  # it lives
     with (folders / "state/set.turn").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# --- texts that no file can hold
+
+HALF = "a\ud800b"
+
+
+@chz.chz
+class Named(Eval[Task, bool]):
+    name: str = "named"
+    question: str = "q"
+
+    def get_name(self) -> str:
+        return self.name
+
+    async def get_tasks(self) -> list[Task]:
+        return [Task.model_construct(question_id=self.question, attempt_id=1, retry_idx=0)]
+
+    async def evaluate(self, task: Task) -> bool:
+        raise AssertionError("it was refused")
+
+
+@pytest.mark.parametrize(
+    ("eval", "runner", "field"),
+    [
+        (Named(name=HALF), {}, "name"),
+        (Named(question=HALF), {}, "question_id"),
+        (Named(), {"model_name": HALF}, "runner.model_name"),
+    ],
+)
+def test_half_a_character_is_refused_by_its_field(
+    eval: Named, runner: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(field)) as refused:
+        asyncio.run(run(EvalSpec(eval=eval, runner=RunnerArgs(**runner))))
+    assert "surrogate" in str(refused.value)

@@ -18,6 +18,7 @@ from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.task import Task
 
 from nanoeval_runner._failures import load_failure
+from nanoeval_runner._queue.rows import check_text
 
 _IN_TWO = b"2"  # a plain pickle begins with another byte
 _LENGTH = 4
@@ -33,6 +34,7 @@ def dump_tasks(
 
     Raises:
         NotPicklableError: names eval, task and field.
+        ConfigError: an id holds half a character.
     """
     rows = []
     cls: type[Task] | None = None
@@ -55,6 +57,7 @@ def dump_tasks(
         if payload is None:
             what = f"task {task.name!r} of eval {eval_name!r}"
             payload = pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
+        check_text(task.question_id, f"question_id of a task of eval {eval_name!r}")
         rows.append((task.question_id, task.attempt_id, payload))
     return rows
 

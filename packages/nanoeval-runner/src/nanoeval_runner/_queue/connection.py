@@ -95,13 +95,14 @@ class TransactionThread(aiosqlite.Connection):
 
     aiosqlite's public methods run one statement each, and a hop costs more than a statement; and
     its thread would keep the interpreter of an interrupted run alive. This is the one place that
-    uses names of aiosqlite which are not public: `_execute` and `_conn`, on which its public
-    methods are built, and `_thread`. `test_aiosqlite_versions.py` holds them with the oldest and
-    the newest version that pyproject.toml allows.
+    uses names of aiosqlite which are not public: `_execute`, on which its public methods are built,
+    and `_thread`. `test_aiosqlite_versions.py` holds them with the oldest and the newest version
+    that pyproject.toml allows.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(lambda: connection, iter_chunk_size=64)
+        self._state = connection
         self._thread.daemon = True
 
     async def call(
@@ -111,7 +112,7 @@ class TransactionThread(aiosqlite.Connection):
         **kwargs: P.kwargs,
     ) -> T:
         """Run `function(connection, *args, **kwargs)` on the connection's thread."""
-        result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        result: T = await self._execute(function, self._state, *args, **kwargs)  # type: ignore[no-untyped-call]
         return result
 
 

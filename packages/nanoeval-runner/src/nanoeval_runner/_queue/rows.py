@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from nanoeval_core.errors import RolloutSystemError
+from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.usage import Usage
 
 Outcome = Literal["done", "error", "fatal", "released"]
@@ -128,6 +128,19 @@ class NewEval:
     spec: bytes | None
     encoder: bytes | None
 
+    def __post_init__(self) -> None:
+        check_text(self.name, "the eval's name (get_name)")
+        check_text(self.model_name or "", "runner.model_name")
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise `ConfigError` for a text that no encoding of Unicode has, which no file could hold."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(
+            f"{what} holds half a character (a lone surrogate): {text!a}. Decode the bytes "
+            "it was read from as what they are, or with errors='replace'"
+        )
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class EvalRow:
@@ -202,15 +215,6 @@ class ResultBatch:
     seq: int
     eval_id: int
     results: list[StoredTask]
-
-
-@dataclasses.dataclass(slots=True)
-class TaskTimes:
-    """How long some tasks of an eval took, and some others have been running, in seconds."""
-
-    eval_id: int
-    finished: list[float] = dataclasses.field(default_factory=list)
-    ages: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True, frozen=True)

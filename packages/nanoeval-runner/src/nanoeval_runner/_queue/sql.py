@@ -366,16 +366,7 @@ FROM json_each(?) AS asked
 CROSS JOIN result ON result.task_id = asked.value
 CROSS JOIN task_data AS data ON data.id = result.task_id
 """
-# How long some tasks took, for forecasts. Ids are dense, so that they can be drawn at random.
 LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
-TIMES_BY_ID = """
-SELECT data.eval_id, leased_at, finished_at
-FROM json_each(?) AS asked
-CROSS JOIN result ON result.task_id = asked.value
-CROSS JOIN task_data AS data ON data.id = result.task_id
-"""
-# A scan of what is leased, which is as much as runs.
-LEASED_SINCE = "SELECT eval_id, leased_at, unfinished FROM lease_span LIMIT ?"
 
 # --- logs: what the driver has yet to see
 

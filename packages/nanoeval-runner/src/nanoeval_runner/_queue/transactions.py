@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import pickle
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
 from nanoeval_runner._queue.connection import in_chunks
 from nanoeval_runner._queue.connection import transaction as transaction
-from nanoeval_runner._queue.exchange import Clock, LeaseSpan, unfinished_in
+from nanoeval_runner._queue.exchange import LeaseSpan, unfinished_in
 from nanoeval_runner._queue.exchange import exchange as exchange
 from nanoeval_runner._queue.rows import (
     EvalRow,
@@ -32,7 +31,6 @@ from nanoeval_runner._queue.rows import (
     NewEval,
     ResultBatch,
     StoredTask,
-    TaskTimes,
 )
 from nanoeval_runner._queue.states import (
     LEASE_SECONDS,
@@ -265,23 +263,6 @@ def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[
         connection.executemany(sql.DELETE_REQUEUED, gone)
         connection.executemany(sql.DELETE_TASK, gone)
         connection.execute(sql.COUNT_DROPPED, {"count": len(gone), "id": eval_id})
-
-
-def sample_times(
-    connection: sqlite3.Connection, count: int, seed: int, now: Clock = time.time
-) -> list[TaskTimes]:
-    """The times of up to `count` tasks drawn at random, and of up to `count` of those in flight."""
-    (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
-    ids: Sequence[int] = range(1, last + 1)
-    if last > count:
-        ids = random.Random(seed).sample(ids, count)
-    found: dict[int, TaskTimes] = {}
-    for eval_id, start, end in connection.execute(sql.TIMES_BY_ID, (json.dumps(list(ids)),)):
-        found.setdefault(eval_id, TaskTimes(eval_id)).finished.append(max(0.0, end - start))
-    for eval_id, start, unfinished in connection.execute(sql.LEASED_SINCE, (count,)):
-        ages = [max(0.0, now() - start)] * min(unfinished, count)
-        found.setdefault(eval_id, TaskTimes(eval_id)).ages.extend(ages)
-    return list(found.values())
 
 
 def in_turn(
