@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import subprocess
+import sys
 from abc import ABC
 from typing import Any
 
@@ -153,3 +155,23 @@ def test_a_jupyter_task_needs_a_kernel_and_valid_cells() -> None:
         asyncio.run(jupyter_task().grade(FakeComputer(), RuntimeConfig()))
     with pytest.raises(ValidationError, match="no valid IPython code"):
         jupyter_task(setup_cell="def (")
+
+
+def test_dumps_and_pickles_hold_the_published_paths() -> None:
+    from nanoeval.solvers.computer_tasks.demo._demo_task import DemoTask
+
+    dump = DemoTask().model_dump()
+    assert dump["__module_name__"] == "nanoeval.solvers.computer_tasks.demo._demo_task"
+    assert ComputerTask.deserialize(dump) == DemoTask()
+    grade = Grade(score=1, grader_log="")
+    pickled = pickle.dumps(grade)
+    assert b"nanoeval.solvers.computer_tasks.task" in pickled
+    assert pickle.loads(pickled) == grade
+
+
+def test_pickles_made_without_the_meta_package_are_read_with_it() -> None:
+    make = "import pickle, sys; from nanoeval_computer.task import Grade; "
+    make += "sys.stdout.buffer.write(pickle.dumps(Grade(score=1, grader_log='')))"
+    pickled = subprocess.run([sys.executable, "-c", make], capture_output=True, check=True).stdout
+    assert b"nanoeval_computer.task" in pickled
+    assert pickle.loads(pickled) == Grade(score=1, grader_log="")

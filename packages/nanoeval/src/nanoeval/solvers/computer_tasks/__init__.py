@@ -1,4 +1,32 @@
+"""Computer tasks: interfaces, runtimes, agents.
+
+Classes of the published interface bear the module paths of it: dumps of tasks and pickles of
+results hold those paths, and are read by either package.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING
+
+_PUBLISHED = {
+    "_serializable_base_model": "serialization:SerializableBaseModel",
+    "_versioning": "serialization:VersionedModel",
+    "code_execution_interface": "code_execution_interface",
+    "demo._demo_task": "demo.task:DemoTask",
+    "limits": "limits",
+    "pausable_timer": "pausable_timer",
+    "simple_solver": "simple_solver",
+    "solver": "solver",
+    "steps": "steps",
+    "task": "task",
+}
+
+for _path, _home in _PUBLISHED.items():
+    _name, _, _only = _home.partition(":")
+    _module = import_module(f"nanoeval_computer.{_name}")
+    for _class in vars(_module).values():
+        if isinstance(_class, type) and _class.__module__ == _module.__name__:
+            if _class.__name__ == (_only or _class.__name__):
+                _class.__module__ = f"{__name__}.{_path}"
 
 if not TYPE_CHECKING:
     from nanoeval._lazy import submodules
