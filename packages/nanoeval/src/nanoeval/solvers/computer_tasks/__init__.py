@@ -23,10 +23,10 @@ _PUBLISHED = {
 for _path, _home in _PUBLISHED.items():
     _name, _, _only = _home.partition(":")
     _module = import_module(f"nanoeval_computer.{_name}")
-    for _class in vars(_module).values():
-        if isinstance(_class, type) and _class.__module__ == _module.__name__:
-            if _class.__name__ == (_only or _class.__name__):
-                _class.__module__ = f"{__name__}.{_path}"
+    for _value in vars(_module).values():
+        _is_its_own = isinstance(_value, type) and _value.__module__ == _module.__name__
+        if _is_its_own and _only in ("", _value.__name__):
+            _value.__module__ = f"{__name__}.{_path}"
 
 if not TYPE_CHECKING:
     from nanoeval._lazy import submodules
