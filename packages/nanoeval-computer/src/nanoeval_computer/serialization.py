@@ -17,7 +17,22 @@ __all__ = [
     "Migration",
     "SerializableBaseModel",
     "VersionedModel",
+    "bear_published_paths",
 ]
+
+_PUBLISHED = {
+    "_serializable_base_model": "serialization:SerializableBaseModel",
+    "_versioning": "serialization:VersionedModel",
+    "code_execution_interface": "code_execution_interface",
+    "demo._demo_task": "demo.task:DemoTask",
+    "limits": "limits",
+    "pausable_timer": "pausable_timer",
+    "simple_solver": "simple_solver",
+    "solver": "solver",
+    "steps": "steps",
+    "task": "task",
+}
+"""Module of the published interface → ours, and the one class of it where that is not all."""
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -94,3 +109,18 @@ class VersionedModel(BaseModel):
             version += 1
             data["schema_version"] = version
         return data
+
+
+def bear_published_paths(package: str) -> None:
+    """Have the classes of the published interface bear its module paths, below `package`.
+
+    Dumps of tasks and pickles of results hold the module of a class: with these paths, what one
+    of the two packages has written the other one reads. The package that has the paths calls it.
+    """
+    for path, home in _PUBLISHED.items():
+        name, _, only = home.partition(":")
+        module = importlib.import_module(f"nanoeval_computer.{name}")
+        for value in vars(module).values():
+            is_its_own = isinstance(value, type) and value.__module__ == module.__name__
+            if is_its_own and only in ("", value.__name__):
+                value.__module__ = f"{package}.{path}"
