@@ -63,7 +63,7 @@ def attempt(
 ) -> bytes:
     """What an executor sends for one attempt that does `record(get_recorder())`."""
     encoder = pickle.loads(pickle.dumps(recorder.encoder()))
-    bound = encoder(sample_id, group_id)
+    bound = encoder.attempt(sample_id, group_id)
     with set_default_recorder(bound):
         record(get_recorder())
     taken: bytes = bound.take(completed=completed)

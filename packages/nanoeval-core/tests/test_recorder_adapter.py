@@ -82,7 +82,7 @@ class Board:
 
 
 def taken(recorder: TransactionalRecorder, *, completed: bool = True, sample: str = "q") -> bytes:
-    attempt = pickle.loads(pickle.dumps(recorder.encoder()))(sample, "1.0")
+    attempt = pickle.loads(pickle.dumps(recorder.encoder())).attempt(sample, "1.0")
     attempt.record_sampling("p", "s", model="m")
     attempt.record_match(True, expected="a")
     attempt.record_sample_completed(n=1)
@@ -100,7 +100,7 @@ def test_others_are_wrapped_and_keep_the_protocol() -> None:
     wrapped = as_transactional(Board())
     assert isinstance(wrapped, ThirdPartyRecorder)
     assert isinstance(wrapped, TransactionalRecorder)
-    assert isinstance(wrapped.encoder()("q", "1.0"), RecorderProtocol)
+    assert isinstance(wrapped.encoder().attempt("q", "1.0"), RecorderProtocol)
 
 
 def test_calls_are_replayed_under_their_ids_on_one_other_thread() -> None:
@@ -132,7 +132,7 @@ def test_an_attempt_that_did_not_count_replays_no_results() -> None:
 def test_a_recorders_own_methods_are_captured_too() -> None:
     board = Board()
     with as_transactional(board) as recorder:
-        attempt: Any = recorder.encoder()("q", "1.0")
+        attempt: Any = recorder.encoder().attempt("q", "1.0")
         attempt.record_screenshot(b"png")
         with pytest.raises(AttributeError, match="record_video"):
             attempt.record_video(b"mp4")
@@ -152,7 +152,7 @@ def test_what_was_recorded_is_a_snapshot_whatever_it_is() -> None:
     data = {"list": [1]}
     board = Board()
     with as_transactional(board) as recorder:
-        attempt = recorder.encoder()("q", "1.0")
+        attempt = recorder.encoder().attempt("q", "1.0")
         attempt.record_extra(data)
         data["list"].append(2)
         attempt.record_extra({"local": [Local()], "lock": 1})
@@ -166,7 +166,7 @@ def test_what_was_recorded_is_a_snapshot_whatever_it_is() -> None:
 def test_nested_ids_reach_the_recorder() -> None:
     board = Board()
     with as_transactional(board) as recorder:
-        attempt = recorder.encoder()("q", "1.0")
+        attempt = recorder.encoder().attempt("q", "1.0")
         attempt.record_extra(1)
         with attempt.as_default_recorder("inner", "2.0"):
             get_recorder().record_extra(2)
@@ -181,7 +181,7 @@ def test_nested_ids_reach_the_recorder() -> None:
 
 def test_urls_reach_executors() -> None:
     with as_transactional(Board()) as recorder:
-        attempt = recorder.encoder()("q", "1.0")
+        attempt = recorder.encoder().attempt("q", "1.0")
         assert attempt.evalboard_url("monitor") == "https://boards.example/monitor"
 
 
@@ -299,5 +299,5 @@ def test_ids_that_cannot_travel_are_reduced_to_what_can() -> None:
     board.run_spec = copy.copy(board.run_spec)
     object.__setattr__(board.run_spec, "connection", threading.Lock())
     with as_transactional(board) as recorder:
-        attempt = pickle.loads(pickle.dumps(recorder.encoder()))("q", "1.0")
+        attempt = pickle.loads(pickle.dumps(recorder.encoder())).attempt("q", "1.0")
     assert (attempt.run_spec.run_id, attempt.run_spec.run_set_id) == ("r", "s")

@@ -86,7 +86,7 @@ def test_what_attempts_record_arrives_in_the_driver_with_its_ids() -> None:
     board = Board()
     recorder = ThirdPartyRecorder(board)
     with recorder:
-        attempt = pickle.loads(pickle.dumps(recorder.encoder()))("q", "1.0")
+        attempt = pickle.loads(pickle.dumps(recorder.encoder())).attempt("q", "1.0")
         attempt.record_match(True, expected="A")
         attempt.record_event("screenshot", b"pixels")  # an event type of one's own
         recorder.write_events([attempt.take(completed=True)])

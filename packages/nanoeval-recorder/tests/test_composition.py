@@ -85,7 +85,7 @@ def test_tee_writes_to_each(tmp_path: Path) -> None:
     )  # fmt: skip
     with build(config) as recorder:
         assert isinstance(recorder, TransactionalRecorder)
-        assert isinstance(recorder.encoder()("q", "1.0"), RecorderProtocol)
+        assert isinstance(recorder.encoder().attempt("q", "1.0"), RecorderProtocol)
         recorder.write_events([attempt(recorder, record_all), b""])
         recorder.record_final_report({"n": 1})
         url = recorder.evalboard_url("run")

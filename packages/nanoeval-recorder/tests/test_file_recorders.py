@@ -49,7 +49,7 @@ def test_they_are_found_by_name() -> None:
 def test_they_are_transactional_recorders(name: str, tmp_path: Path) -> None:
     recorder = open_recorder(name, tmp_path)
     assert isinstance(recorder, TransactionalRecorder)
-    assert isinstance(recorder.encoder()("q", "1.0"), RecorderProtocol)
+    assert isinstance(recorder.encoder().attempt("q", "1.0"), RecorderProtocol)
 
 
 def test_evallib_lines_are_what_readers_of_the_format_need(tmp_path: Path) -> None:

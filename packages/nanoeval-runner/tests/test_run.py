@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import logging
 import threading
@@ -557,9 +556,13 @@ def test_a_recorder_that_fails_in_an_attempt_costs_no_result(
         def take(self, *, completed: bool) -> bytes:
             raise UnicodeError("cannot encode")
 
+    class TornEncoder(EventEncoder):
+        def attempt(self, sample_id: str | None, group_id: str | None) -> AttemptRecorder:
+            return TornAttempt(self, sample_id, group_id)
+
     class Torn(DummyRecorder):
         def encoder(self) -> EventEncoder:
-            return functools.partial(TornAttempt, self.run_spec, {}, None, (), frozenset())
+            return TornEncoder(self.run_spec, {}, None)
 
     @chz.chz
     class TornConfig(RecorderConfig):

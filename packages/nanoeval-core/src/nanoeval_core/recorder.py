@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from nanoeval_core.errors import NoCurrentRecorderError
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recorder_protocol import RecorderConfig, RecorderProtocol
-from nanoeval_core.recording import BaseRecorder, recorder
+from nanoeval_core.recording import BaseRecorder, file_reference, recorder
 
 __all__ = [
     "BaseRecorder",
@@ -71,17 +70,13 @@ def dummy_recorder(log: bool = True) -> Any:
     return get_library_config().get_dummy_recorder(log)
 
 
-def record_file(content: bytes | str, media_type: str = "text/plain") -> dict[str, Any]:
+def record_file(content: bytes | str, media_type: str = "text/plain") -> str:
     """Keep a large text or an image once in the record, and return the reference to it.
 
-    Record the reference in place of the content. A recorder that keeps no files gets none.
-
-    Returns:
-        `sha256`, `media_type` and the number of `bytes`.
+    Record the reference, `sha256:…`, in place of the content. A recorder that keeps no files gets
+    none.
     """
     current = get_recorder()
     if isinstance(current, BaseRecorder):
         return current.record_file(content, media_type)
-    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    digest = hashlib.sha256(raw).hexdigest()
-    return {"sha256": digest, "media_type": media_type, "bytes": len(raw)}
+    return file_reference(content)

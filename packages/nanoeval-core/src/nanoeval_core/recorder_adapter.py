@@ -115,7 +115,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
         urls = {view: self.evalboard_url(view) for view in VIEWS}
         methods = frozenset(own - set(dir(AttemptRecorder)))
         spec = _picklable_run_spec(self.inner.run_spec)
-        return functools.partial(AttemptRecorder, spec, urls, self.encode, self.filters, methods)
+        return EventEncoder(spec, urls, self.encode, self.filters, methods)
 
     def write_events(self, events: Sequence[bytes]) -> None:
         """Call the recorder with what attempts took.

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import datetime
-import functools
 import hashlib
 import io
 import logging
@@ -46,10 +46,12 @@ __all__ = [
     "BaseRecorder",
     "DummyRecorder",
     "DummyRecorderConfig",
+    "Encode",
     "EventEncoder",
     "Filter",
     "TransactionalRecorder",
     "dropped_types",
+    "file_reference",
     "load_events",
     "pickle_event",
     "recorded_form",
@@ -75,6 +77,11 @@ _now = datetime.datetime.now
 
 Filter = tuple[frozenset[str], int]
 """AttemptEvent types to leave out, save for one question in so many (0: for all questions)."""
+
+
+Encode = Callable[..., bytes]
+"""Gives the bytes of an event from its fields, in the order of `AttemptEvent`. Never raises
+`Exception`."""
 
 
 class AttemptEvent(NamedTuple):
@@ -134,8 +141,12 @@ class BaseRecorder(RecorderProtocol, ABC):
         prob_correct: float | None = None,
         **extra: Any,
     ) -> None:
-        data = {"correct": correct, "expected": expected, "picked": picked}
-        data["prob_correct"] = prob_correct
+        data = {
+            "correct": correct,
+            "expected": expected,
+            "picked": picked,
+            "prob_correct": prob_correct,
+        }
         self.event("match", {**data, **extra} if extra else data)
 
     def record_sampling(
@@ -167,15 +178,16 @@ class BaseRecorder(RecorderProtocol, ABC):
     def record_final_report(self, final_report: Any) -> None:
         self.event("final_report", final_report)
 
-    def record_file(self, content: bytes | str, media_type: str = "text/plain") -> dict[str, Any]:
-        """Keep a large text, an image, … once in the record, and return what to call it there."""
-        is_text = isinstance(content, str)
-        raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        name = {"sha256": hashlib.sha256(raw).hexdigest(), "media_type": media_type}
-        reference: dict[str, Any] = {**name, "bytes": len(raw)}
-        kept = content if is_text else base64.b64encode(raw).decode()
-        self.event("file", {**reference, "text" if is_text else "base64": kept})
-        return reference
+    def record_file(self, content: bytes | str, media_type: str = "text/plain") -> str:
+        """Keep a large text, an image, … once in the record; return the reference to it."""
+        name = file_reference(content)
+        data: dict[str, Any] = {"sha256": name.removeprefix("sha256:"), "media_type": media_type}
+        if isinstance(content, str):
+            data["text"] = content
+        else:
+            data["base64"] = base64.b64encode(content).decode()
+        self.event("file", data)
+        return name
 
     def __enter__(self) -> Self:
         return self
@@ -209,57 +221,40 @@ class BaseRecorder(RecorderProtocol, ABC):
 
 
 class AttemptRecorder(BaseRecorder):
-    """What `get_recorder()` returns while an attempt runs: encodes and collects its events.
+    """What `get_recorder()` returns while an attempt runs: encodes and collects its events."""
 
-    Made by `TransactionalRecorder.encoder()`; picklable things only reach an executor.
+    _extra: Mapping[str, Any] | None = None
+    _dropped: frozenset[str] = frozenset()
+    # By ids: what is bound to other ids inside the attempt shares them.
+    _dialogues: dict[tuple[Any, Any], list[Turn]] | None = None
+    _files: set[str] | None = None
 
-    Args:
-        run_spec: the run's ids.
-        urls: `evalboard_url` by view.
-        encode: gives the bytes of an event, never raising `Exception`; None keeps no events.
-        filters: what to leave out.
-        methods: further methods, called `record_…`, that the run's recorder has.
-        sample_id: the task's `question_id`; None for what is recorded outside of attempts.
-        group_id: `attempt.retry`.
-    """
-
-    def __init__(
-        self,
-        run_spec: RunSpec,
-        urls: Mapping[View, str | None],
-        encode: Callable[[AttemptEvent], bytes] | None,
-        filters: Sequence[Filter],
-        methods: frozenset[str],
-        sample_id: str | None,
-        group_id: str | None,
-    ) -> None:
-        self.run_spec = run_spec
-        self._urls = urls
-        self._encode = encode
-        self._dropped = dropped_types(filters, sample_id) if filters else frozenset()
-        self._methods = methods
+    def __init__(self, encoder: EventEncoder, sample_id: str | None, group_id: str | None) -> None:
+        self.run_spec = encoder.run_spec
+        self._encoder = encoder
+        self._encode = encoder.encode
         self._sample_id = sample_id
         self._group_id = group_id
-        self._extra: Mapping[str, Any] | None = None
         self._lines: list[tuple[str, bytes]] = []
-        # By ids: what is bound to other ids inside the attempt shares it.
-        self._dialogues: dict[tuple[Any, Any], list[Turn]] | None = None
-        self._files: set[str] = set()
+        if encoder.filters:
+            self._dropped = dropped_types(encoder.filters, sample_id)
 
     def event(self, event_type: str, data: Any) -> None:
         encode = self._encode
         if encode is None or event_type in self._dropped:
             return
-        if event_type == "file":
+        if event_type == "sampling":
+            if type(data) is dict and type(data.get("prompt")) is list:
+                data = {**data, "prompt": self._folded(data)}
+        elif event_type == "file":
+            if self._files is None:
+                self._files = set()
             if data["sha256"] in self._files:
                 return
             self._files.add(data["sha256"])
-        elif event_type == "sampling" and type(data) is dict and type(data.get("prompt")) is list:
-            data = {**data, "prompt": self._folded(data)}
-        event = AttemptEvent(
-            event_type, data, self._sample_id, self._group_id, _now(_UTC), self._extra
-        )
-        self._lines.append((event_type, encode(event)))
+        sample_id, group_id = self._sample_id, self._group_id
+        line = encode(event_type, data, sample_id, group_id, _now(_UTC), self._extra)
+        self._lines.append((event_type, line))
 
     def record_event(self, event_type: str, data: Any) -> None:
         """Record an event of a type of one's own."""
@@ -284,7 +279,7 @@ class AttemptRecorder(BaseRecorder):
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """A recorder's own `record_…` methods are events like those of the protocol."""
-        if name.startswith("record_") and name in self._methods:
+        if name.startswith("record_") and name in self._encoder.methods:
             return lambda *args, **kwargs: self.event(name, (args, kwargs))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -299,9 +294,9 @@ class AttemptRecorder(BaseRecorder):
         self, sample_id: str, group_id: str, **extra: Any
     ) -> Iterator[AttemptRecorder]:
         """Record under other ids inside the `with`; the events stay part of this attempt."""
-        if self._dialogues is None:
-            self._dialogues = {}
-        bound = AttemptRecorder.__new__(AttemptRecorder)
+        self._dialogues = self._dialogues or {}
+        self._files = self._files or set()
+        bound = type(self)(self._encoder, sample_id, group_id)
         bound.__dict__.update(self.__dict__, _sample_id=sample_id, _group_id=group_id)
         bound._extra = {**(self._extra or {}), **extra} or None
         token = recorder.set(bound)
@@ -311,7 +306,7 @@ class AttemptRecorder(BaseRecorder):
             recorder.reset(token)
 
     def evalboard_url(self, view: View) -> str | None:
-        return self._urls.get(view)
+        return self._encoder.urls.get(view)
 
     def take(self, *, completed: bool) -> bytes:
         """Return the attempt's events, encoded, and forget them.
@@ -320,6 +315,8 @@ class AttemptRecorder(BaseRecorder):
             completed: False when the attempt ended in a system error: nothing that looks like a
                 result (a match, …) is among the bytes then.
         """
+        if not self._lines:
+            return b""
         if completed:
             taken = b"".join([line for _, line in self._lines])
         else:
@@ -328,8 +325,30 @@ class AttemptRecorder(BaseRecorder):
         return taken
 
 
-EventEncoder = Callable[[str | None, str | None], AttemptRecorder]
-"""Makes the recorder of an attempt of its sample and group id; picklable, for executors."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventEncoder:
+    """An executor's half of a run's recorder; picklable, it holds no file or connection.
+
+    Attributes:
+        run_spec: the run's ids.
+        urls: `evalboard_url` by view.
+        encode: gives the bytes of an event; None keeps no events.
+        filters: what to leave out.
+        methods: further methods, called `record_…`, that the run's recorder has.
+        records_completion: whether `record_sample_completed()` without fields says something
+            that the match does not.
+    """
+
+    run_spec: RunSpec
+    urls: Mapping[View, str | None]
+    encode: Encode | None
+    filters: Sequence[Filter] = ()
+    methods: frozenset[str] = frozenset()
+    records_completion: bool = True
+
+    def attempt(self, sample_id: str | None, group_id: str | None) -> AttemptRecorder:
+        """Return the recorder of one attempt; of no sample for what is recorded outside of them."""
+        return AttemptRecorder(self, sample_id, group_id)
 
 
 class TransactionalRecorder(BaseRecorder):
@@ -345,21 +364,26 @@ class TransactionalRecorder(BaseRecorder):
             that ran in the driver are then written just before the transaction that commits their
             results and their position; a transaction that fails is followed by `rewind`.
         filters: what attempts leave out.
+        records_completion: as `EventEncoder` has it.
     """
 
     writes_at_once = False
     filters: tuple[Filter, ...] = ()
+    records_completion = True
 
     @property
-    def encode(self) -> Callable[[AttemptEvent], bytes] | None:
+    def encode(self) -> Encode | None:
         """What gives the bytes of an event in an executor: picklable. None keeps no events."""
         return pickle_event
 
     def encoder(self) -> EventEncoder:
         """Return what executors make the recorders of attempts with."""
-        urls = {view: self.evalboard_url(view) for view in VIEWS}
-        return functools.partial(
-            AttemptRecorder, self.run_spec, urls, self.encode, self.filters, frozenset[str]()
+        return EventEncoder(
+            self.run_spec,
+            {view: self.evalboard_url(view) for view in VIEWS},
+            self.encode,
+            self.filters,
+            records_completion=self.records_completion,
         )
 
     @abstractmethod
@@ -380,7 +404,7 @@ class TransactionalRecorder(BaseRecorder):
 
     def event(self, event_type: str, data: Any) -> None:
         """Record outside of the runner's attempts: written when it returns."""
-        attempt = self.encoder()(self.current_sample_id(), self.current_group_id())
+        attempt = self.encoder().attempt(self.current_sample_id(), self.current_group_id())
         attempt.event(event_type, data)
         self.write_events([attempt.take(completed=True)])
 
@@ -396,7 +420,7 @@ class TransactionalRecorder(BaseRecorder):
     @contextlib.contextmanager
     def as_default_recorder(self, sample_id: str, group_id: str, **extra: Any) -> Iterator[Any]:
         """Record an attempt outside of the runner: written when the `with` block ends."""
-        attempt = self.encoder()(sample_id, group_id)
+        attempt = self.encoder().attempt(sample_id, group_id)
         completed = True
         try:
             with attempt.as_default_recorder(sample_id, group_id, **extra) as bound:
@@ -412,13 +436,14 @@ class DummyRecorder(TransactionalRecorder):
     """Keeps nothing; with `log`, samplings are logged at INFO."""
 
     writes_at_once = True
+    records_completion = False
 
     def __init__(self, run_spec: RunSpec | None = None, *, log: bool = False) -> None:
         self.run_spec = run_spec or current_run_spec() or BasicRunSpec("dummy", "dummy")
         self.log = log
 
     @property
-    def encode(self) -> Callable[[AttemptEvent], bytes] | None:
+    def encode(self) -> Encode | None:
         return _log_sampling if self.log else None
 
     def write_events(self, events: Sequence[bytes]) -> None:
@@ -434,9 +459,9 @@ class DummyRecorder(TransactionalRecorder):
         pass
 
 
-def _log_sampling(event: AttemptEvent) -> bytes:
-    if event.type == "sampling":
-        logger.info("sampling: %s", event.data)
+def _log_sampling(event_type: str, data: Any, *_: object) -> bytes:
+    if event_type == "sampling":
+        logger.info("sampling: %s", data)
     return b""
 
 
@@ -450,7 +475,7 @@ class DummyRecorderConfig(RecorderConfig):
         return DummyRecorder(log=self.log)
 
     def __enter__(self) -> AttemptRecorder:
-        current = DummyRecorder(log=self.log).encoder()(None, None)
+        current = DummyRecorder(log=self.log).encoder().attempt(None, None)
         self.__dict__.setdefault("_tokens", []).append(recorder.set(current))
         return current
 
@@ -461,6 +486,12 @@ class DummyRecorderConfig(RecorderConfig):
 # --- what events look like
 
 
+def file_reference(content: bytes | str) -> str:
+    """Return what a kept file is called in the events that refer to it: `sha256:…`."""
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
 def recorded_form(event_type: str, data: Any) -> Any:
     """Return the `data` of an event as records have it, in the evallib format's terms.
 
@@ -469,15 +500,15 @@ def recorded_form(event_type: str, data: Any) -> Any:
     if type(data) is not dict:
         return data
     if event_type == "match":
-        correct = data.get("correct")
-        if correct is not True and correct is not False:
+        if "correct" in data and (correct := data["correct"]) is not True and correct is not False:
             data["correct"] = as_bool(correct)
-        if data.get("prob_correct") is None:
-            data.pop("prob_correct", None)
+        if "prob_correct" in data and data["prob_correct"] is None:
+            del data["prob_correct"]
     elif event_type == "sampling":
-        if type(data.get("sampled")) is not list:
-            data["sampled"] = as_list(data.get("sampled"))
-        data.pop("extra_allowed_metadata_fields", None)
+        if "sampled" in data and type(sampled := data["sampled"]) is not list:
+            data["sampled"] = [sampled] if type(sampled) is str else as_list(sampled)
+        if "extra_allowed_metadata_fields" in data:
+            del data["extra_allowed_metadata_fields"]
     elif event_type == "error":
         msg, error = data.pop("msg", None), data.pop("error", None)
         kind = type(error).__name__ if error is not None else None
@@ -527,13 +558,13 @@ def dropped_types(filters: Iterable[Filter], sample_id: str | None) -> frozenset
 # --- events as pickles, for recorders that cannot encode on their own
 
 
-def pickle_event(event: AttemptEvent) -> bytes:
-    """Return a snapshot of `event`; parts that cannot be pickled become their `repr`."""
+def pickle_event(*fields: Any) -> bytes:
+    """Return a snapshot of an event; parts that cannot be pickled become their `repr`."""
     try:
-        pickled = pickle.dumps(tuple(event), pickle.HIGHEST_PROTOCOL)
+        pickled = pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
         pickle.loads(pickled)
     except Exception:  # noqa: BLE001  the slow path has an answer for whatever is wrong
-        return pickle.dumps(_picklable(tuple(event)), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(_picklable(fields), pickle.HIGHEST_PROTOCOL)
     return pickled
 
 

@@ -23,3 +23,6 @@ def _hook(value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_hook)
+
+encode_fast = _encoder.encode
+"""The fast half of `encode`: it may raise."""

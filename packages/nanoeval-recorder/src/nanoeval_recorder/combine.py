@@ -81,7 +81,7 @@ class TeeRecorder(TransactionalRecorder):
                 chunks.append(
                     b"".join(
                         # A branch may change the fields of what it encodes.
-                        encode(e._replace(data=dict(e.data)) if type(e.data) is dict else e)
+                        encode(e.type, dict(e.data) if type(e.data) is dict else e.data, *e[2:])
                         for e in attempt
                         if e.type not in dropped
                     )

@@ -6,17 +6,18 @@ docs/records.md describes the fields.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
+import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
-from nanoeval_core.recording import EVENT_TYPES, AttemptEvent, recorded_form
+from nanoeval_core.recording import Encode, recorded_form
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._encoding import encode
+from nanoeval_recorder._encoding import encode, encode_fast
 from nanoeval_recorder._file_recorder import FileRecorder
 from nanoeval_recorder._files import record_path
 from nanoeval_recorder.folder import records_folder
@@ -32,12 +33,30 @@ _RESERVED = frozenset(
     | {"group_id", "spec", "final_report"}
 )
 
+_WITH_IDS = frozenset({"match", "sampling", "sample_completed", "error"})
 
-def evallib_line(created_by: str, event: AttemptEvent) -> bytes:
-    """Return the line of an event, without the ids of run and event that the driver puts first."""
-    kind, data, sample_id, group_id, time, extra = event
+
+class EvallibLine(msgspec.Struct, gc=False):
+    """A line but for `run_id`, `event_id` and `created_by`, which the driver puts first."""
+
+    sample_id: str | None
+    type: str
+    data: Any
+    created_at: datetime.datetime
+    group_id: str | None
+
+
+def evallib_line(
+    kind: str,
+    data: Any,
+    sample_id: str | None,
+    group_id: str | None,
+    time: datetime.datetime,
+    extra: Mapping[str, Any] | None,
+) -> bytes:
+    """Return the `EvallibLine` of an event, encoded."""
     data = recorded_form(kind, data)
-    if kind in EVENT_TYPES and kind != "extra" and type(data) is dict:
+    if kind in _WITH_IDS and type(data) is dict:
         # An eval may record for another sample or group than the one that is current.
         if "sample_id" in data:
             sample_id = data.pop("sample_id")
@@ -45,14 +64,17 @@ def evallib_line(created_by: str, event: AttemptEvent) -> bytes:
             group_id = data.pop("group_id")
         if kind == "sample_completed":
             kind, data = "metrics", {"completed": True, **data}
-    line: dict[str, Any] = {}
+    line: Any = EvallibLine(sample_id, kind, data, time, group_id)
     if kind == "file":
-        line = {"type": kind, "sha256": data.pop("sha256")}
-    line |= {"sample_id": sample_id, "type": kind, "data": data, "created_by": created_by}
-    line |= {"created_at": time, "group_id": group_id}
+        first = {"type": kind, "sha256": data.pop("sha256")}
+        line = {**first, **msgspec.structs.asdict(line)}
     if extra:
+        line = msgspec.structs.asdict(line)
         line |= {f"{n}_" if n in _RESERVED else n: value for n, value in extra.items()}
-    return encode(line) + b"\n"
+    try:
+        return encode_fast(line) + b"\n"
+    except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
+        return encode(line) + b"\n"
 
 
 class EvallibRecorder(FileRecorder):
@@ -65,6 +87,8 @@ class EvallibRecorder(FileRecorder):
         rotate_bytes: start another file once one has this many bytes; None never does.
     """
 
+    records_completion = False
+
     def __init__(
         self,
         run_spec: RunSpec,
@@ -76,11 +100,12 @@ class EvallibRecorder(FileRecorder):
         self.run_spec = run_spec
         self._spec = dict(spec)
         self._prefix = b'{"run_id":' + encode(run_spec.run_id) + b',"event_id":'
+        self._created_by = b',"created_by":' + encode(self._spec.get("created_by", "")) + b","
         self._set_up(path, rotate_bytes)
 
     @property
-    def encode(self) -> Callable[[AttemptEvent], bytes]:
-        return functools.partial(evallib_line, str(self._spec.get("created_by", "")))
+    def encode(self) -> Encode:
+        return evallib_line
 
     def header(self, part: int) -> bytes:
         line = {"spec": self._spec}
@@ -90,13 +115,13 @@ class EvallibRecorder(FileRecorder):
         self, events: Sequence[bytes], first_id: int
     ) -> tuple[Sequence[bytes | memoryview], int]:
         # This and the write are all that the driver does for an event: lines are not even copied.
-        prefix, number = self._prefix, first_id
+        prefix, created_by, number = self._prefix, self._created_by, first_id
         pieces: list[bytes | memoryview] = []
         for chunk in events:
             view = memoryview(chunk)
             start, end = 0, chunk.find(b"\n") + 1
             while end:
-                pieces += (b"%b%d," % (prefix, number), view[start + 1 : end])
+                pieces += (b"%b%d%b" % (prefix, number, created_by), view[start + 1 : end])
                 number += 1
                 start, end = end, chunk.find(b"\n", end) + 1
         return pieces, number

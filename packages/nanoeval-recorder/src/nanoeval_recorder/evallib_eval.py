@@ -28,7 +28,7 @@ from nanoeval_core.recorder import set_default_recorder
 from nanoeval_core.recorder_adapter import unfolded_events
 from nanoeval_core.recorder_protocol import BasicRunSpec
 from nanoeval_core.recording import (
-    AttemptRecorder,
+    EventEncoder,
     load_events,
     pickle_event,
     recorded_form,
@@ -142,15 +142,8 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
     async def _attempt(self, task: Task, recorder: Any) -> Any:
         run_id = recorder.run_spec.run_id
         group_id = f"{task.attempt_id}.{task.retry_idx}"
-        attempt = AttemptRecorder(
-            BasicRunSpec(run_id, run_id),
-            {},
-            pickle_event,
-            (),
-            frozenset(),
-            task.question_id,
-            group_id,
-        )
+        encoder = EventEncoder(BasicRunSpec(run_id, run_id), {}, pickle_event)
+        attempt = encoder.attempt(task.question_id, group_id)
         result: Any
         try:
             with set_default_recorder(attempt):

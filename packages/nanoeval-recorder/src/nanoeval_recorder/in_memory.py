@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import chz
 from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, RunSpec, current_run_spec
-from nanoeval_core.recording import AttemptEvent, TransactionalRecorder, recorder
+from nanoeval_core.recording import Encode, TransactionalRecorder, recorder
 
 from nanoeval_recorder._encoding import encode
 from nanoeval_recorder.evallib import evallib_line
@@ -51,6 +50,7 @@ class InMemoryRecorder(TransactionalRecorder):
     """Keeps one run's events as `read` would give them. Nothing of it survives the process."""
 
     writes_at_once = True
+    records_completion = False
 
     def __init__(self, run_spec: RunSpec, log: EventLog) -> None:
         self.run_spec = run_spec
@@ -59,8 +59,8 @@ class InMemoryRecorder(TransactionalRecorder):
         self._events = log.runs.setdefault(run_spec.run_id, [])
 
     @property
-    def encode(self) -> Callable[[AttemptEvent], bytes]:
-        return functools.partial(evallib_line, "")
+    def encode(self) -> Encode:
+        return evallib_line
 
     @property
     def events(self) -> list[Event]:

@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import chz
 import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
-from nanoeval_core.recording import AttemptEvent, as_bool, str_of
+from nanoeval_core.recording import Encode, as_bool, str_of
 
 from nanoeval_recorder._description import describe_run
 from nanoeval_recorder._encoding import encode
@@ -37,9 +37,15 @@ _OWN = frozenset({"timestamp", "record_type"})
 _STARTED = b'"record_type":"run_started"'
 
 
-def json_line(event: AttemptEvent) -> bytes:
+def json_line(
+    kind: str,
+    data: Any,
+    sample_id: str | None,
+    group_id: str | None,
+    time: datetime.datetime,
+    extra: Mapping[str, Any] | None,
+) -> bytes:
     """Return the line of an event."""
-    kind, data, sample_id, group_id, time, extra = event
     fields: dict[str, Any] = {"data": data}
     if type(data) is dict:
         if kind == "match":
@@ -139,7 +145,7 @@ class JsonRecorder(FileRecorder):
             self.path = first.with_name(f"{stem}.{number}{suffix}")
 
     @property
-    def encode(self) -> Callable[[AttemptEvent], bytes]:
+    def encode(self) -> Encode:
         return json_line
 
     def current_sample_id(self) -> str | None:

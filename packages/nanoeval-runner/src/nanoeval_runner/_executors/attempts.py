@@ -64,10 +64,10 @@ class Attempt:
     def new_recorder(self) -> AttemptRecorder:
         """What the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            return self.open_eval.handle.encoder(self.task.question_id, self.group_id)
+            return self.open_eval.handle.encoder.attempt(self.task.question_id, self.group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
-            return DummyRecorder().encoder()(self.task.question_id, self.group_id)
+            return DummyRecorder().encoder().attempt(self.task.question_id, self.group_id)
 
     def events_of(self, recorder: AttemptRecorder, completion: Completion) -> bytes:
         """What the attempt recorded, as it is to be committed with `completion`."""
