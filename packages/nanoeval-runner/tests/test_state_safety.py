@@ -316,6 +316,9 @@ class Named(Eval[Task, bool]):
     async def evaluate(self, task: Task) -> bool:
         raise AssertionError("it was refused")
 
+    async def get_summary(self, results: list[tuple[Task, bool]]) -> dict[str, Any]:
+        return {}
+
 
 @pytest.mark.parametrize(
     ("eval", "runner", "field"),
