@@ -12,14 +12,21 @@ from nanoeval_cli._catalogue import RunInfo, record_path
 
 
 def counted(path: Path) -> Iterator[RecordedSample]:
-    """The attempts that have a match, or whose last retry failed, in the order of the record."""
-    last: dict[tuple[str, int], RecordedSample] = {}
+    """The attempts that have a match, or whose last retry failed, as they are read.
+
+    Those that failed come last: only at the end is it known that no retry follows.
+    """
+    failed: dict[tuple[str, int], RecordedSample] = {}
     for sample in samples(path):
         key = (sample.sample_id, sample.attempt)
-        known = last.get(key)
-        if known is None or sample.retry >= known.retry:
-            last[key] = sample
-    yield from last.values()
+        if sample.errors and sample.match is None:
+            known = failed.get(key)
+            if known is None or sample.retry >= known.retry:
+                failed[key] = sample
+        else:
+            failed.pop(key, None)
+            yield sample
+    yield from failed.values()
 
 
 def score_of(sample: RecordedSample) -> float | None:

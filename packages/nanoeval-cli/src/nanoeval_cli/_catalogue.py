@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import calendar
+import contextlib
 import dataclasses
 import datetime
+import heapq
+import itertools
 import json
+import math
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nanoeval_core.errors import ConfigError, StateError
+from nanoeval_core.errors import ConfigError, RecorderError, StateError
 from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_core.spec import check_run_set_id
+from nanoeval_core.words import RunState, run_state
 from nanoeval_recorder.folder import records_folder
-from nanoeval_recorder.reading.outline import Outline, outline_of, outlines
+from nanoeval_recorder.reading.outline import Outline, outline_of
+from nanoeval_recorder.reading.reader import SUFFIXES
 from nanoeval_runner.arguments import model_in
-from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateFile, record_of, state_files
+from nanoeval_runner.state_files import (
+    SUFFIX,
+    EvalRow,
+    ExecutorRow,
+    StateFile,
+    read_state_file,
+    record_of,
+    state_dir,
+    state_file,
+)
+
+RUNS_LISTED = 8
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,12 +44,13 @@ class RunInfo:
     """One run of one eval, as far as it is known.
 
     Attributes:
-        state: `running`, `done`, `failed`, `stopped` or `died`; `unfinished` for a record without
-            an end whose state file is gone.
+        state: a word of `nanoeval_core.words`. A record without an end whose state file is gone
+            is of a run that died.
         created_at: seconds since the epoch.
         seconds: how long it ran; None where that is not known.
         summary: its summary; a partial one while it runs; empty without one.
         record: where its record is.
+        part_of: the sweep that it is a cell of, or the run whose replies it scores.
         state_file: its run set, while that has state.
     """
 
@@ -36,7 +58,7 @@ class RunInfo:
     run_set_id: str
     eval: str
     model: str
-    state: str
+    state: RunState
     created_at: float
     seconds: float | None = None
     done: int | None = None
@@ -47,6 +69,7 @@ class RunInfo:
     cost: float = 0.0
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     record: Path | None = None
+    part_of: str = ""
     state_file: StateFile | None = None
     row: EvalRow | None = None
 
@@ -85,65 +108,156 @@ class RunInfo:
 
 
 def all_runs(newest: int | None = None) -> tuple[list[RunInfo], list[StateError]]:
-    """Every run, newest first, and what is wrong with state files that cannot be read."""
+    """Return the newest runs (by default all) and what is wrong with unreadable state files."""
     problems: list[StateError] = []
-    runs: dict[str, RunInfo] = {}
-    for found in state_files():
-        if isinstance(found, StateError):
-            problems.append(found)
-        else:
-            runs |= {run.run_id: run for run in _of_state_file(found)}
-    folder = records_folder()
-    for outline in outlines(folder) if folder.is_dir() else []:
-        run = runs.get(outline.run_id)
-        if run is None:
-            runs[outline.run_id] = _of_record(outline)
-        else:
-            _add_record(run, outline)
-    return sorted(runs.values(), key=lambda run: -run.created_at), problems
+    return list(itertools.islice(runs_newest_first(problems), newest)), problems
 
 
-def _of_state_file(file: StateFile) -> Iterator[RunInfo]:
-    for row in file.evals:
-        state = file.state_of(row)
-        seconds = row.elapsed
-        if state == "running":  # the file has it from the first second on
-            seconds = seconds or time.time() - max(row.created_at, _started(file))
-        elif not seconds:
-            seconds = max(0.0, file.modified_at - row.created_at)
-        summary = json.loads(row.summary) if row.summary else {}
-        record = record_of(row)
-        yield RunInfo(
-            run_id=row.run_id,
-            run_set_id=file.run_set_id,
-            eval=row.name,
-            model=row.model_name or model_in(row.arguments) or "",
-            state=state,
-            created_at=row.created_at,
-            seconds=seconds,
-            done=row.done + row.failed,
-            # A retried task has a row for each attempt; `total` counts it once.
-            total=row.total,
-            errors=row.failed,
-            retries=row.retries,
-            tokens=row.usage.total_tokens,
-            cost=row.cost,
-            summary=summary,
-            record=record if record is not None and record.exists() else None,
-            state_file=file,
-            row=row,
-        )
+def runs_newest_first(problems: list[StateError] | None = None) -> Iterator[RunInfo]:
+    """Yield every run, newest first, reading state files and records as they are asked for.
+
+    Names and times of files say in which order, so the first twenty of ten thousand cost twenty.
+
+    Args:
+        problems: takes what is wrong with state files that cannot be read.
+    """
+    states, records = sorted(_state_files()), sorted(_record_files())  # the newest last
+    found: list[tuple[float, int, Callable[[], RunInfo]]] = []  # a heap of what is not yet yielded
+    seen: set[str] = set()
+    number = itertools.count()
+    while states or records or found:
+        state_bound = states[-1][0] if states else -math.inf
+        record_bound = records[-1][0] if records else -math.inf
+        if found and -found[0][0] >= max(state_bound, record_bound):
+            yield heapq.heappop(found)[2]()
+            continue
+        if state_bound >= record_bound:
+            runs = _in_state_file(states.pop()[1], [] if problems is None else problems)
+        else:
+            runs = _in_record(records.pop()[1], seen)
+        for run_id, created_at, make in runs:
+            if run_id not in seen:
+                seen.add(run_id)
+                heapq.heappush(found, (-created_at, next(number), make))
+
+
+def _state_files() -> Iterator[tuple[float, Path]]:
+    """The state files, each with a time before which its runs were created."""
+    entries = {entry.name: entry for entry in os.scandir(state_dir())}
+    for name, entry in entries.items():
+        if name.endswith(SUFFIX):
+            written = [entry, entries.get(f"{name}-wal", entry)]
+            yield max(one.stat().st_mtime for one in written), Path(entry.path)
+
+
+def _record_files() -> Iterator[tuple[float, Path]]:
+    """What may be a record, each with a time before which its run was created."""
+    waiting = [str(records_folder())]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:  # none yet, or gone
+            continue
+        names = {entry.name for entry in entries}
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif entry.name.endswith(SUFFIXES) and not _is_later_part(entry.name, names):
+                bound = _time_in(entry.name) or entry.stat(follow_symlinks=False).st_mtime
+                yield bound, Path(entry.path)
+
+
+def _is_later_part(name: str, names: set[str]) -> bool:
+    """Whether a file goes on with a rotated record: `x.0001.jsonl` with `x.jsonl`."""
+    stem, number, suffix = [*name.split(".", 2), "", ""][:3]
+    return number.isdecimal() and len(number) >= 4 and f"{stem}.{suffix}" in names
+
+
+def _time_in(name: str) -> float | None:
+    """The end of the second in which a run began, by the run id that its record is named for."""
+    try:
+        return calendar.timegm(time.strptime(name[:12], "%y%m%d%H%M%S")) + 1.0
+    except ValueError:
+        return None
+
+
+Found = tuple[str, float, Callable[[], RunInfo]]
+"""A run's id, when it was created, and what reads the rest."""
+
+
+def _in_state_file(path: Path, problems: list[StateError]) -> list[Found]:
+    try:
+        file = read_state_file(path)
+    except StateError as error:
+        problems.append(error)
+        return []
+    except FileNotFoundError:  # cleaned up meanwhile
+        return []
+    return [(row.run_id, row.created_at, partial(_of_row, file, row)) for row in file.evals]
+
+
+def _in_record(path: Path, seen: Container[str]) -> list[Found]:
+    outline = None if path.name.partition("_")[0] in seen else _outline(path)
+    if outline is None:
+        return []
+    run = _of_record(outline)
+    return [(run.run_id, run.created_at, lambda: run)]
+
+
+def _outline(path: Path) -> Outline | None:
+    try:
+        return outline_of(path)
+    except (OSError, RecorderError):  # gone since, or damaged
+        return None
+
+
+def _of_row(file: StateFile, row: EvalRow) -> RunInfo:
+    state = run_state(row.state, is_running=file.is_running)
+    seconds = row.elapsed
+    if state == "running":  # the file has it from the first second on
+        seconds = seconds or time.time() - max(row.created_at, _started(file))
+    elif not seconds:
+        seconds = max(0.0, file.modified_at - row.created_at)
+    summary = json.loads(row.summary) if row.summary else {}
+    record = record_of(row)
+    outline = _outline(record) if record is not None and record.exists() else None
+    return RunInfo(
+        run_id=row.run_id,
+        run_set_id=file.run_set_id,
+        eval=row.name,
+        model=row.model_name or model_in(row.arguments) or _model(outline),
+        state=state,
+        created_at=row.created_at,
+        seconds=seconds,
+        done=row.done + row.failed,
+        # A retried task has a row for each attempt; `total` counts it once.
+        total=row.total,
+        errors=row.failed,
+        retries=row.retries,
+        tokens=row.usage.total_tokens,
+        cost=row.cost,
+        summary=summary,
+        record=None if outline is None else record,
+        part_of=_part_of(outline),
+        state_file=file,
+        row=row,
+    )
 
 
 def _started(file: StateFile) -> float:
     return max((executor.started_at for executor in file.executors), default=0.0)
 
 
-def _add_record(run: RunInfo, outline: Outline) -> None:
-    run.record = run.record or outline.path
-    model = outline.started.model
-    if not run.model and model and model != "unknown":
-        run.model = model
+def _model(outline: Outline | None) -> str:
+    return ((outline.started.model if outline is not None else None) or "").replace("unknown", "")
+
+
+def _part_of(outline: Outline | None) -> str:
+    """The set that a run says it belongs to: a sweep, or the run whose replies it scores."""
+    config = outline.started.spec.get("run_config") if outline is not None else None
+    runner = config.get("runner") if isinstance(config, dict) else None
+    arguments = runner.get("args") if isinstance(runner, dict) else None
+    return str(arguments.get("eval_set_name") or "") if isinstance(arguments, dict) else ""
 
 
 def _of_record(outline: Outline) -> RunInfo:
@@ -157,7 +271,7 @@ def _of_record(outline: Outline) -> RunInfo:
         run_id=outline.run_id,
         run_set_id=started.run_set_id or "",
         eval=started.eval_name or outline.path.stem,
-        model=(started.model or "").replace("unknown", ""),
+        model=_model(outline),
         state="done" if outline.final_report is not None else "died",
         created_at=created,
         seconds=max(0.0, outline.modified_at - created),
@@ -168,6 +282,7 @@ def _of_record(outline: Outline) -> RunInfo:
         cost=usage.get("cost", 0.0) if usage else 0.0,
         summary=report,
         record=outline.path,
+        part_of=_part_of(outline),
     )
 
 
@@ -188,25 +303,68 @@ def find_run(name: str | None) -> RunInfo:
     """
     if name is not None and ("/" in name or name.endswith((".jsonl", ".zst", ".gz"))):
         return _run_at(Path(name).expanduser())
-    runs, _ = all_runs()
-    if not runs:
-        raise ConfigError(
-            f"no run is known: no state file, and no record in {records_folder()}. Run an eval "
-            "first, set NANOEVAL_LOG_DIR to where its records are, or name a record's path"
-        )
     if name in (None, "last"):
-        return runs[0]
-    for field in ("run_id", "run_set_id", "eval"):
-        for run in runs:
-            if getattr(run, field) == name:
-                return run
-    begins = [run for run in runs if run.run_id.startswith(str(name))]
-    if len(begins) == 1:
-        return begins[0]
-    shown = begins or runs
-    listed = "".join(f"\n  {run.run_id}  {run.eval}  {run.model}" for run in shown[:8])
-    what = "several runs begin with" if begins else "there is no run"
-    raise ConfigError(f"{what} {name!r}. {'They are' if begins else 'The newest'}:{listed}")
+        newest = next(runs_newest_first(), None)
+        if newest is None:
+            raise _no_runs()
+        return newest
+    name = str(name)
+    found = _by_file_name(name) or _by_reading(name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"several runs begin with {name!r}. They are:{_listed(found)}")
+    newest_runs, _ = all_runs(RUNS_LISTED)
+    if not newest_runs:
+        raise _no_runs()
+    raise ConfigError(f"there is no run {name!r}. The newest:{_listed(newest_runs)}")
+
+
+def _by_reading(name: str) -> list[RunInfo]:
+    """The newest run of the eval `name`, or those without a record whose ids begin like that."""
+    begins = []
+    for run in runs_newest_first():
+        if name in (run.run_id, run.run_set_id, run.eval):
+            return [run]
+        if run.run_id.startswith(name):
+            begins.append(run)
+    return begins
+
+
+def _by_file_name(name: str) -> list[RunInfo]:
+    """The runs that files are named for: the run set `name`, else run ids that begin like that."""
+    with contextlib.suppress(ConfigError):
+        check_run_set_id(name)
+        path = state_file(name)
+        if path.exists():
+            runs = sorted(_in_state_file(path, []), key=lambda found: -found[1])
+            return [make() for _, _, make in runs[:1]]
+    begin = [path for _, path in _record_files() if path.name.startswith(name)]
+    exact = [path for path in begin if path.name.partition("_")[0] == name]
+    outlines = [_outline(path) for path in (exact or begin)[:RUNS_LISTED]]
+    return [_with_state(outline) for outline in outlines if outline is not None]
+
+
+def _with_state(outline: Outline) -> RunInfo:
+    """A run with what its state file says of it, where that is still there."""
+    run = _of_record(outline)
+    path = state_file(run.run_set_id) if run.run_set_id else None
+    if path is not None and path.exists():
+        runs = _in_state_file(path, [])
+        same = (make() for run_id, _, make in runs if run_id == run.run_id)
+        return next(same, run)
+    return run
+
+
+def _no_runs() -> ConfigError:
+    return ConfigError(
+        f"no run is known: no state file, and no record in {records_folder()}. Run an eval "
+        "first, set NANOEVAL_LOG_DIR to where its records are, or name a record's path"
+    )
+
+
+def _listed(runs: Sequence[RunInfo]) -> str:
+    return "".join(f"\n  {run.run_id}  {run.eval}  {run.model}" for run in runs[:RUNS_LISTED])
 
 
 def _run_at(path: Path) -> RunInfo:

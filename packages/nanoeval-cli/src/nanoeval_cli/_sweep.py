@@ -224,7 +224,11 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
         run_set_id = ledger.run_set_of(cell.key)
         if run_set_id is None or not _was_begun(cell, run_set_id):
             run_set_id = fresh
-        runner = chz.replace(cell.spec.runner, run_set_id=run_set_id)
+        runner = chz.replace(
+            cell.spec.runner,
+            run_set_id=run_set_id,
+            eval_set_name=cell.spec.runner.eval_set_name or f"sweep {name}",
+        )
         cell.spec = chz.replace(cell.spec, runner=runner)
         ledger.note(cell, state="started", run_set_id=run_set_id)
     async with asyncio.TaskGroup() as group:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import socket
 from collections.abc import Sequence
 from typing import get_args
 
 import click
+from nanoeval_core.errors import StateError
 from nanoeval_core.words import RunState
 from nanoeval_runner.formats import format_count, format_score, format_seconds
 
-from nanoeval_cli._catalogue import RunInfo, all_runs
+from nanoeval_cli._catalogue import RunInfo, runs_newest_first
 from nanoeval_cli._command import json_option, positive, subcommand
 from nanoeval_cli._output import note, short_path, write, write_json, write_table
 
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
-HEADER = ("run", "started", "eval", "model", "state", *NUMBERS, "hosts", "record")
-OPTIONAL = ("record", "hosts", "errors", "started", "tokens", "model", "cost", "time")
+HEADER = ("run", "started", "eval", "model", "of", "state", *NUMBERS, "hosts", "record")
+OPTIONAL = ("record", "hosts", "errors", "started", "of", "tokens", "model", "cost", "time")
 """What goes first where there is little room; `nanoeval show` has it."""
 HOSTS_NAMED = 2
 
@@ -36,14 +38,16 @@ HOSTS_NAMED = 2
 def command(eval: str | None, limit: int, show_all: bool, state: str | None, as_json: bool) -> int:
     """List runs, newest first; with EVAL, those whose eval or model has that in it."""
     wanted = (eval or "").lower()
-    runs, problems = all_runs()
+    problems: list[StateError] = []
+    matching = (
+        run
+        for run in runs_newest_first(problems)
+        if wanted in f"{run.eval} {run.model} {run.part_of}".lower() and state in (None, run.state)
+    )
+    shown = list(matching if show_all else itertools.islice(matching, limit))
+    has_more = next(matching, None) is not None
     for problem in problems:
         note(f"warning: {problem}")
-    if wanted:
-        runs = [run for run in runs if wanted in f"{run.eval} {run.model}".lower()]
-    if state:
-        runs = [run for run in runs if run.state == state]
-    shown = runs if show_all else runs[:limit]
     if as_json:
         write_json([run.as_dict() for run in shown])
         return 0
@@ -52,8 +56,8 @@ def command(eval: str | None, limit: int, show_all: bool, state: str | None, as_
         return 0
     rows = [_row(run) for run in shown]
     left_out = write_table(HEADER, rows, right=NUMBERS, optional=OPTIONAL)
-    if len(shown) < len(runs):
-        write(f"and {len(runs) - len(shown)} older ones: nanoeval ls --all")
+    if has_more:
+        write(f"and older ones: nanoeval ls --all, or -n {2 * limit}")
     if "record" in left_out:
         folders = dict.fromkeys(short_path(run.record.parent) for run in shown if run.record)
         write(f"records: {', '.join(folders)}; `nanoeval show RUN` names all there is of a run")
@@ -71,6 +75,7 @@ def _row(run: RunInfo) -> list[str]:
         started.strftime("%b %d %H:%M"),
         run.eval,
         run.model,
+        run.part_of,
         run.state,
         format_score(score.value, score.stderr) if score else "",
         tasks,

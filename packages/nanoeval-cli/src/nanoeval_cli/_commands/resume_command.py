@@ -6,16 +6,18 @@ import asyncio
 import sys
 
 import click
+from nanoeval_core.words import run_state
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
 from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
-from nanoeval_runner.state_files import backups, state_files
+from nanoeval_runner.state_files import backups, state_file, state_files
 
-from nanoeval_cli._catalogue import all_runs
+from nanoeval_cli._catalogue import runs_newest_first
 from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
 from nanoeval_cli._output import note, write, write_json, write_table
 
+UNFINISHED = ("stopped", "died", "failed")
 HEADER = ("run set", "evals", "state", "tasks", "time")
 
 
@@ -57,14 +59,15 @@ def command(
 
 def _run_set_of(name: str) -> str:
     """The run set that `name` is, or that the run `name` is of."""
-    runs, _ = all_runs()
     if name == "last":
-        unfinished = [run for run in runs if run.state in ("stopped", "died", "failed")]
-        return unfinished[0].run_set_id if unfinished else name
-    for run in runs:
-        if run.state_file is not None and name in (run.run_id, run.run_set_id):
-            return run.run_set_id
-    return name
+        unfinished = (run for run in runs_newest_first() if run.state in UNFINISHED)
+        found = next(unfinished, None)
+        return name if found is None else found.run_set_id
+    if state_file(name).exists():
+        return name
+    same = (run for run in runs_newest_first() if name in (run.run_id, run.run_set_id))
+    found = next((run for run in same if run.state_file is not None), None)
+    return name if found is None else found.run_set_id
 
 
 def _list(*, as_json: bool) -> int:
@@ -81,7 +84,11 @@ def _list(*, as_json: bool) -> int:
             sum(r.done + r.failed for r in found.evals),
             sum(r.total for r in found.evals),
         )
-        states = dict.fromkeys(found.state_of(row) for row in found.evals if row.state != "done")
+        states = dict.fromkeys(
+            run_state(row.state, is_running=found.is_running)
+            for row in found.evals
+            if row.state != "done"
+        )
         names = ", ".join(dict.fromkeys(row.name for row in found.evals))
         elapsed = format_seconds(sum(row.elapsed for row in found.evals))
         rows.append([found.run_set_id, names, ", ".join(states), f"{done:,}/{total:,}", elapsed])
