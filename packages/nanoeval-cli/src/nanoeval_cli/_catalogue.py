@@ -147,7 +147,8 @@ def _state_files() -> Iterator[tuple[float, Path]]:
     for name, entry in entries.items():
         if name.endswith(SUFFIX):
             written = [entry, entries.get(f"{name}-wal", entry)]
-            yield max(one.stat().st_mtime for one in written), Path(entry.path)
+            # A second more, as for records: what the state says of a run comes first.
+            yield max(one.stat().st_mtime for one in written) + 1.0, Path(entry.path)
 
 
 def _record_files() -> Iterator[tuple[float, Path]]:
