@@ -88,6 +88,22 @@ def test_perfect_scores_are_not_certain() -> None:
         assert 0.85 < estimate.low < 0.9
 
 
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_asking_more_never_widens_the_interval_of_all_right_questions(score: float) -> None:
+    def width(scores: dict[Any, list[float]], clusters: dict[Any, Any] | None = None) -> float:
+        found = clustered_mean(scores, clusters=clusters)
+        assert found.low is not None
+        assert found.high is not None
+        return found.high - found.low
+
+    asked = {i: [score] for i in range(10)}
+    assert width({i: [score] * 5 for i in range(10)}) <= width(asked)
+    assert width({i: [score] for i in range(11)}) < width(asked)
+    passages = {i: i for i in range(10)}
+    more = asked | {10 + i: [score] for i in range(90)}  # of a passage that is there already
+    assert width(more, passages | {10 + i: 0 for i in range(90)}) <= width(asked, passages)
+
+
 def test_scores_without_bounds_that_do_not_differ_have_no_interval() -> None:
     estimate = clustered_mean({"a": [3.7], "b": [3.7]})
     assert estimate.mean == 3.7

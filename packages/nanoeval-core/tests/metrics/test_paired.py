@@ -76,6 +76,42 @@ def test_equal_runs_are_not_known_to_be_equal() -> None:
     assert comparison.exact_p_value == 1.0
 
 
+def test_unanimous_flips_are_as_sure_as_their_number() -> None:
+    comparison = compare(*_pair(20, 0, 0))
+    assert comparison.low == pytest.approx(0.6777, abs=1e-4)  # Wilson's, of 20 of 20
+    assert comparison.high == 1.0
+    assert comparison.p_value is not None
+    assert comparison.p_value >= comparison.exact_p_value == pytest.approx(2 / 2**20)
+    assert comparison.p_value < 1e-4
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("chance", [0.9, 0.98])
+def test_intervals_of_nearly_unanimous_flips_hold_the_truth(chance: float, attempts: int) -> None:
+    rng = random.Random(f"{chance} {attempts}")
+    covered = 0
+    for _ in range(300):
+        flips = {i: [float(rng.random() < chance)] * attempts for i in range(20)}
+        found = compare({i: [0.0] * attempts for i in range(20)}, flips)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= chance <= found.high
+    assert covered / 300 > 0.94
+
+
+@given(wins=st.integers(0, 12), losses=st.integers(0, 12), ties=st.integers(0, 40))
+def test_interval_and_p_value_say_the_same(wins: int, losses: int, ties: int) -> None:
+    if wins + losses + ties < 2:
+        return
+    comparison = compare(*_pair(wins, losses, ties))
+    assert comparison.low is not None
+    assert comparison.high is not None
+    assert comparison.p_value is not None
+    assert comparison.p_value >= comparison.exact_p_value
+    if comparison.p_value > 0.05:
+        assert comparison.low <= 0.0 <= comparison.high
+
+
 def test_clusters_make_a_difference_less_sure() -> None:
     a, b = _pair(40, 10, 50)
     passages = {question: int(question[1:]) // 10 for question in a}

@@ -82,6 +82,11 @@ def test_the_questions_asked_for_do_show_the_difference() -> None:
     assert 0.74 < found / 400 < 0.86
 
 
+def test_no_power_is_claimed_where_nothing_shows_how_scores_vary() -> None:
+    assert describe_power(clustered_mean({i: [1] for i in range(30)}), None) == {}
+    assert describe_power(clustered_mean({i: [0.1] * 3 for i in range(30)}), None) == {}
+
+
 def test_power_needs_a_standard_error() -> None:
     assert describe_power(clustered_mean({"a": [1]}), None) == {}
     with pytest.raises(ValueError, match="difference=0"):

@@ -10,7 +10,7 @@
     pass_at_k, at_k, consensus             several attempts at a question
     calibration                            probabilities
     paired, many_runs, verdict             runs against each other
-    cluster_variance, student_t, compensated_sum   what these are made of
+    cluster_variance, _student_t           what these are made of
 
 Import modules from here by name; none imports anything heavy.
 """

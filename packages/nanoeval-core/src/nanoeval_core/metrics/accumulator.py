@@ -18,8 +18,9 @@ from nanoeval_core.metrics.variance_split import VarianceSplit, describe_power
 class Accumulator:
     """Accuracy and what stands beside it, kept up to date result by result.
 
-    Adding a result takes constant time. A summary takes a time that depends on how many different
-    (attempts, correct attempts) and cluster sizes occur, not on how many questions there are.
+    Adding a result takes constant time. A summary of right and wrong attempts at independent
+    questions takes a time that depends on how many different (attempts, correct attempts) occur,
+    not on how many questions there are; other scores are summed up question by question.
 
         totals = Accumulator()
         totals.add("question-1", True)

@@ -185,24 +185,38 @@ def estimate_mean(
 def _interval(
     mean: float, spread: Spread, sizes: Sequence[ClusterSize], *, bounded: bool, confidence: float
 ) -> Interval | None:
-    only_rounding = spread.adjusted_variance <= (1e-14 * mean) ** 2
-    if not bounded:
-        if only_rounding:
-            return None
-        return t_interval(
-            mean, math.sqrt(spread.adjusted_variance), df=spread.df, confidence=confidence
-        )
-    if only_rounding:
+    if bounded:
+        effective_n, df = independent_outcomes(mean, spread, sizes)
+        return effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
+    if spread.adjusted_variance <= (1e-14 * mean) ** 2:
+        return None
+    return t_interval(
+        mean, math.sqrt(spread.adjusted_variance), df=spread.df, confidence=confidence
+    )
+
+
+def independent_outcomes(
+    mean: float, spread: Spread, sizes: Sequence[ClusterSize]
+) -> tuple[float, float]:
+    """How many independent yes/no outcomes questions with scores in [0, 1] count for.
+
+    Returns:
+        that number, and the degrees of freedom of the variance it was made of: infinite where
+        none was estimated.
+    """
+    if not 0.0 < mean < 1.0:
+        # Each cluster is one more that was all right (all wrong), whatever its size: asking more
+        # questions, or more often, never makes that less.
+        return sum(group.number for group in sizes), math.inf
+    if spread.adjusted_variance <= (1e-14 * mean) ** 2:
         # All clusters alike, so nothing shows how they vary: each counts as one outcome.
-        effective_n = 1.0 / spread.cluster_share
-    else:
-        mixed = sum(group.mixed for group in sizes)
-        all_or_nothing = mean * (1.0 - mean) * spread.cluster_share
-        variance = (mixed * spread.adjusted_variance + ALL_OR_NOTHING_WEIGHT * all_or_nothing) / (
-            mixed + ALL_OR_NOTHING_WEIGHT
-        )
-        effective_n = mean * (1.0 - mean) / variance
-    return effective_wilson_interval(mean, effective_n, df=spread.df, confidence=confidence)
+        return 1.0 / spread.cluster_share, math.inf
+    mixed = sum(group.mixed for group in sizes)
+    all_or_nothing = mean * (1.0 - mean) * spread.cluster_share
+    variance = (mixed * spread.adjusted_variance + ALL_OR_NOTHING_WEIGHT * all_or_nothing) / (
+        mixed + ALL_OR_NOTHING_WEIGHT
+    )
+    return mean * (1.0 - mean) / variance, spread.df
 
 
 def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
@@ -228,6 +242,7 @@ __all__ = [
     "MeanEstimate",
     "clustered_mean",
     "estimate_mean",
+    "independent_outcomes",
     "no_estimate",
     "question_means",
 ]

@@ -72,48 +72,45 @@ def _consensus(
     if abstentions == 0 and all(right for _, right in groups):
         return Consensus(1.0, 0)
     largest = min(k, max(count for count, _ in groups))
-    if n * k * k * (1.0 + math.log(largest)) > _EXACT_STEPS:
+    winners = Counter(count for count, right in groups if right)
+    if len(winners) * n * k * k * (1.0 + math.log(largest)) > _EXACT_STEPS:
         return _sampled(groups, abstentions, k, seed)
-    ways: Counter[int] = Counter()
-    for votes in range(1, largest + 1):
-        ways.update(_ways_to_win(groups, abstentions, k, votes))
+    ways: Counter[int] = Counter()  # subsets in which a given correct group wins, by groups tied
+    for count, alike in winners.items():
+        rivals = [rival for rival, _ in groups]
+        rivals.remove(count)
+        for votes in range(1, min(k, count) + 1):
+            given = alike * math.comb(count, votes)
+            for tied, number in _rivals(rivals, abstentions, k - votes, votes).items():
+                ways[1 + tied] += given * number
     # Whole numbers until here: Python divides them exactly however large they are.
     shares = (number / (tied * math.comb(n, k)) for tied, number in ways.items())
     return Consensus(min(1.0, math.fsum(shares)), 0)
 
 
-def _ways_to_win(
-    groups: tuple[tuple[int, bool], ...], abstentions: int, k: int, votes: int
-) -> dict[int, int]:
-    """For each t, the correct winners with `votes` votes in a t-way tie, over all `k`-subsets.
+def _rivals(counts: Sequence[int], abstentions: int, places: int, votes: int) -> dict[int, int]:
+    """In how many ways the rivals of a winner take the places that it leaves, by rivals tied.
 
-    Groups too small to reach `votes` can vote as they like, so they and the abstentions are one
-    binomial. The rest are added one by one to two tables over (attempts used, groups at `votes`):
-    the number of subsets, and the number of correct groups at `votes` summed over them.
+    Args:
+        counts: attempts of each rival group.
+        abstentions: attempts without an answer, which take places too.
+        places: how many there are to take.
+        votes: of the winner; a rival with as many is tied, none has more.
     """
-    free = abstentions + sum(count for count, _ in groups if count < votes)
-    subsets: dict[tuple[int, int], int] = {(0, 0): 1}
-    rights: dict[tuple[int, int], int] = {}
-    for count, right in groups:
-        if count < votes:
-            continue
-        next_subsets: dict[tuple[int, int], int] = {}
-        next_rights: dict[tuple[int, int], int] = {}
-        choices = [math.comb(count, take) for take in range(votes + 1)]
-        for (used, tied), number in subsets.items():
-            rights_here = rights.get((used, tied), 0)
-            for take in range(min(votes, k - used) + 1):
-                wins = take == votes
-                key = (used + take, tied + wins)
-                added = number * choices[take]
-                next_subsets[key] = next_subsets.get(key, 0) + added
-                gained = rights_here * choices[take] + (added if wins and right else 0)
-                if gained:
-                    next_rights[key] = next_rights.get(key, 0) + gained
-        subsets, rights = next_subsets, next_rights
-    ways: dict[int, int] = {}
-    for (used, tied), number in rights.items():
-        ways[tied] = ways.get(tied, 0) + number * math.comb(free, k - used)
+    table = Counter({(0, 0): 1})  # (places taken, rivals tied) → ways
+    for count in counts:
+        if count >= votes:
+            following: Counter[tuple[int, int]] = Counter()
+            for (taken, tied), number in table.items():
+                for take in range(min(votes, places - taken) + 1):
+                    key = taken + take, tied + (take == votes)
+                    following[key] += number * math.comb(count, take)
+            table = following
+    # Groups that cannot reach `votes` take the places left as they like, like abstentions.
+    free = abstentions + sum(count for count in counts if count < votes)
+    ways: Counter[int] = Counter()
+    for (taken, tied), number in table.items():
+        ways[tied] += number * math.comb(free, places - taken)
     return ways
 
 

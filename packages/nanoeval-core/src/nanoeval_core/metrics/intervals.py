@@ -45,10 +45,10 @@ def effective_wilson_interval(
     Args:
         mean: of the scores.
         effective_n: mean(1-mean) / (variance of the mean), positive.
-        df: degrees of freedom of that variance.
+        df: degrees of freedom of that variance; infinite when none was estimated.
         confidence: the share of such intervals that should cover the truth.
     """
-    quantile = t_quantile(0.5 + confidence / 2.0, df)
+    quantile = two_sided_z(confidence) if math.isinf(df) else t_quantile(0.5 + confidence / 2, df)
     return Interval(*_score_interval(mean, effective_n, quantile), "wilson-effective-n")
 
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence, Sized
+from statistics import NormalDist
 from typing import Any, NamedTuple, SupportsFloat
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics._student_t import regularized_incomplete_beta, t_sf, two_sided_z
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
-from nanoeval_core.metrics.clustered_mean import MeanEstimate, clustered_mean
-from nanoeval_core.metrics.intervals import t_interval
+from nanoeval_core.metrics.clustered_mean import (
+    MeanEstimate,
+    clustered_mean,
+    independent_outcomes,
+)
+from nanoeval_core.metrics.intervals import effective_wilson_interval, t_interval
 
 Scores = Mapping[Any, "Sequence[float] | float"]
 """A run: question id → the scores of its attempts (or the score, if there is one attempt)."""
@@ -27,6 +32,10 @@ When hardly any questions differ, the variance of the difference is known badly;
 at all, and then it is half a question that differs by 1. For scores in [0, 1], whose scale is
 known. See the simulations of `docs/statistics.md`.
 """
+
+
+FEW_MIXED = 10
+"""With fewer clusters that did not flip as a whole, the score interval counts too."""
 
 
 class Change(NamedTuple):
@@ -48,7 +57,9 @@ class Comparison:
         stderr: its standard error, clustered as the runs' are; None with fewer than 2 clusters.
         low: lower end of its interval; None where the data support none.
         high: upper end.
-        p_value: two-sided, of no difference, from the same t as the interval.
+        p_value: two-sided, of no difference, from the same statistic as the interval; with one
+            right or wrong attempt each not less than `exact_p_value`. The interval excludes 0 only
+            where it is below 1 - confidence.
         confidence: of the interval.
         n: questions.
         num_clusters: independent groups of questions; `n` without clusters.
@@ -130,6 +141,7 @@ def compare(
     ]
     flat = [score for run in (scores_a, scores_b) for one in run.values() for score in one]
     single = len(flat) == 2 * len(changes) and set(flat) <= {0.0, 1.0}
+    counted = _wins_and_losses(changes)
     return Comparison(
         a=a,
         b=b,
@@ -137,9 +149,10 @@ def compare(
             {change.question_id: change.mean_b - change.mean_a for change in changes},
             clusters,
             in_unit_interval=all(0.0 <= score <= 1.0 for score in flat),
+            least_p=counted["exact_p_value"] if single and clusters is None else 0.0,
             confidence=confidence,
         ),
-        **_wins_and_losses(changes),
+        **counted,
         confidence=confidence,
         n=a.n,
         num_clusters=a.num_clusters,
@@ -181,8 +194,18 @@ def _difference(
     clusters: Mapping[Any, Hashable] | None,
     *,
     in_unit_interval: bool,
+    least_p: float,
     confidence: float,
 ) -> dict[str, Any]:
+    """The difference with its error, interval and p-value.
+
+    Args:
+        differences: of each question's means.
+        clusters: as `compare` has them.
+        in_unit_interval: whether scores are known to be in [0, 1].
+        least_p: what the p-value is at least.
+        confidence: of the interval.
+    """
     n = len(differences)
     mean = math.fsum(differences.values()) / n
     found: dict[str, Any] = {
@@ -207,9 +230,45 @@ def _difference(
     interval = t_interval(mean, math.sqrt(variance), df=spread.df, confidence=confidence)
     p_value = 2.0 * t_sf(abs(mean) / math.sqrt(variance), spread.df)
     low, high = interval.low, interval.high
-    if in_unit_interval:  # no difference can be larger
-        low, high = max(-1.0, low), min(1.0, high)
-    return {**found, "low": low, "high": high, "p_value": min(1.0, p_value)}
+    if in_unit_interval:
+        scored = _score_interval(differences, clusters, confidence)
+        if scored is not None:
+            low, high = min(low, scored.low), max(high, scored.high)
+            p_value = max(p_value, scored.p_value)
+        low, high = max(-1.0, low), min(1.0, high)  # no difference can be larger
+    p_value = min(1.0, max(p_value, least_p))
+    if p_value > 1.0 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return {**found, "low": low, "high": high, "p_value": p_value}
+
+
+class _Scored(NamedTuple):
+    low: float
+    high: float
+    p_value: float
+
+
+def _score_interval(
+    differences: Mapping[Any, float],
+    clusters: Mapping[Any, Hashable] | None,
+    confidence: float,
+) -> _Scored | None:
+    """The score interval of nearly unanimous flips; None where clusters differ enough without it.
+
+    Differences of scores in [0, 1], moved into [0, 1], are scores of a run in which nearly all is
+    right (or wrong): few clusters show how they vary, and Wilson's interval at the number of
+    outcomes they count for takes the place of one at the estimated variance.
+    """
+    moved = {question: (difference + 1.0) / 2.0 for question, difference in differences.items()}
+    sizes = cluster_sizes(moved, clusters)
+    if sum(group.mixed for group in sizes) >= FEW_MIXED:
+        return None
+    mean = math.fsum(moved.values()) / len(moved)
+    effective_n, df = independent_outcomes(mean, spread_of_mean(sizes, len(moved)), sizes)
+    interval = effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
+    deviation = abs(2.0 * mean - 1.0) * math.sqrt(effective_n)  # from ½, in its standard errors
+    tail = NormalDist().cdf(-deviation) if math.isinf(df) else t_sf(deviation, df)
+    return _Scored(2.0 * interval.low - 1.0, 2.0 * interval.high - 1.0, 2.0 * tail)
 
 
 def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
@@ -251,4 +310,12 @@ def _size_of_change(change: Change) -> float:
     return -abs(change.mean_b - change.mean_a)
 
 
-__all__ = ["DISAGREEMENT_WEIGHT", "Change", "Comparison", "Scores", "compare", "sign_test"]
+__all__ = [
+    "DISAGREEMENT_WEIGHT",
+    "FEW_MIXED",
+    "Change",
+    "Comparison",
+    "Scores",
+    "compare",
+    "sign_test",
+]

@@ -114,12 +114,16 @@ def describe_power(
 ) -> dict[str, Any]:
     """What would make `estimate` surer, as summary entries; empty without a standard error.
 
+    It is empty too where that is 0: nothing shows how scores vary.
+
     `questions_to_halve_stderr`, `attempts_to_halve_stderr` (absent when no number of attempts
     would, or when attempts are not repeated), `questions_for_{points}_points` (to see a difference
     of so many points of 100 between two such runs at the estimate's confidence, with power 80 %
     and without pairing) and `text`, which says it in words.
     """
-    if estimate.stderr is None:
+    if estimate.mean is None or estimate.stderr is None:
+        return {}
+    if estimate.stderr <= 1e-14 * abs(estimate.mean):  # 0, but for rounding
         return {}
     needed = questions_for_difference(
         2.0 * estimate.n * estimate.stderr**2, points / 100.0, confidence=estimate.confidence
