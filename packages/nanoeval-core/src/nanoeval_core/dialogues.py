@@ -21,7 +21,7 @@ from typing import Any
 __all__ = ["FOLD_FROM", "Turn", "fold", "unfold"]
 
 FOLD_FROM = 10_000
-"""Characters that a prompt must repeat before it is folded: shorter ones stay readable by all."""
+"""Characters of a prompt that is folded: shorter ones stay readable by all."""
 LONG_REPLY = 1_000
 NEAR = 8
 """How many samplings back a repetition is looked for: dialogues of an attempt may alternate."""
@@ -45,8 +45,10 @@ def fold(prompt: list[Any], replies: Any, turns: list[Turn]) -> list[Any]:
             break
         lengths.append((lengths[-1] if lengths else 0) + size[0])
     turns.append((messages, lengths, list(replies) if type(replies) is list else [replies]))
+    if not lengths or lengths[-1] < FOLD_FROM:
+        return prompt
     if not same or lengths[same - 1] < FOLD_FROM:
-        back = same = 0
+        same = 0
     rest = [_refer(message, turns) for message in prompt[same:]]
     return [{"repeats": {"back": back, "messages": same}}, *rest] if same else rest
 

@@ -244,7 +244,8 @@ class AttemptRecorder(BaseRecorder):
         if encode is None or event_type in self._dropped:
             return
         if event_type == "sampling":
-            if type(data) is dict and type(data.get("prompt")) is list:
+            folds = self._encoder.folds_dialogues
+            if folds and type(data) is dict and type(data.get("prompt")) is list:
                 data = {**data, "prompt": self._folded(data)}
         elif event_type == "file":
             if self._files is None:
@@ -337,6 +338,7 @@ class EventEncoder:
         methods: further methods, called `record_…`, that the run's recorder has.
         records_completion: whether `record_sample_completed()` without fields says something
             that the match does not.
+        folds_dialogues: whether prompts refer to what they repeat (`nanoeval_core.dialogues`).
     """
 
     run_spec: RunSpec
@@ -345,6 +347,7 @@ class EventEncoder:
     filters: Sequence[Filter] = ()
     methods: frozenset[str] = frozenset()
     records_completion: bool = True
+    folds_dialogues: bool = True
 
     def attempt(self, sample_id: str | None, group_id: str | None) -> AttemptRecorder:
         """Return the recorder of one attempt; of no sample for what is recorded outside of them."""
@@ -364,12 +367,13 @@ class TransactionalRecorder(BaseRecorder):
             that ran in the driver are then written just before the transaction that commits their
             results and their position; a transaction that fails is followed by `rewind`.
         filters: what attempts leave out.
-        records_completion: as `EventEncoder` has it.
+        records_completion: as `EventEncoder` has it, and so `folds_dialogues`.
     """
 
     writes_at_once = False
     filters: tuple[Filter, ...] = ()
     records_completion = True
+    folds_dialogues = True
 
     @property
     def encode(self) -> Encode | None:
@@ -384,6 +388,7 @@ class TransactionalRecorder(BaseRecorder):
             self.encode,
             self.filters,
             records_completion=self.records_completion,
+            folds_dialogues=self.folds_dialogues,
         )
 
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import chz
 import msgspec
 from nanoeval_core.errors import RecorderError
-from nanoeval_core.recorder_adapter import as_transactional
+from nanoeval_core.recorder_adapter import as_transactional, unfolded_events
 from nanoeval_core.recorder_protocol import RecorderConfig, View
 from nanoeval_core.recorder_registry import RecorderByName
 from nanoeval_core.recording import (
@@ -82,7 +82,7 @@ class TeeRecorder(TransactionalRecorder):
                     b"".join(
                         # A branch may change the fields of what it encodes.
                         encode(e.type, dict(e.data) if type(e.data) is dict else e.data, *e[2:])
-                        for e in attempt
+                        for e in (attempt if branch.folds_dialogues else unfolded_events(attempt))
                         if e.type not in dropped
                     )
                 )

@@ -100,6 +100,8 @@ class JsonRecorder(FileRecorder):
         at_once: open the file now, and keep it open; else `with recorder:` opens and closes it.
     """
 
+    folds_dialogues = False  # prompts are as they were given
+
     run_spec: RunSpec
     filename: Path
     sample_id: str | None = None

@@ -1,0 +1,62 @@
+"""Recording stays one model: its classes are counted, and the counts only shrink."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.contract.workspace import ROOT
+
+WRITING = {
+    "nanoeval-core/src/nanoeval_core": [
+        "recorder", "recorder_protocol", "recording", "recorder_adapter", "recorder_registry",
+        "dialogues", "json_values",
+    ],
+    "nanoeval-recorder/src/nanoeval_recorder": [
+        "_encoding", "_file_recorder", "_files", "evallib", "json_lines", "combine", "in_memory",
+    ],
+}  # fmt: skip
+FROM_RECORD_MATCH_TO_THE_FILE = 18
+"""Of at most 20. Configs build a recorder before there is an event, so they are counted apart."""
+ALL = 26
+
+
+def recording_classes() -> list[ast.ClassDef]:
+    files = [
+        ROOT / "packages" / folder / f"{name}.py"
+        for folder, names in WRITING.items()
+        for name in names
+    ]
+    return [
+        node
+        for file in files
+        for node in ast.walk(ast.parse(Path(file).read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+
+
+def is_config(node: ast.ClassDef) -> bool:
+    return node.name.endswith("Config") or node.name == "RecorderByName"
+
+
+def test_the_classes_of_recording_only_shrink() -> None:
+    found = recording_classes()
+    path = [node.name for node in found if not is_config(node)]
+    assert len(path) <= FROM_RECORD_MATCH_TO_THE_FILE <= 20, path
+    assert len(found) <= ALL
+
+
+def test_each_record_method_is_written_once() -> None:
+    """In the base class; besides it only where a final report is not an event like others."""
+    methods = [
+        (node.name, item.name)
+        for node in recording_classes()
+        for item in node.body
+        if isinstance(item, ast.FunctionDef)
+        and item.name
+        in {"record_match", "record_sampling", "record_sample_completed"}
+        | {"record_error", "record_extra"}
+        and node.name != "RecorderProtocol"
+    ]
+    assert {owner for owner, _ in methods} == {"BaseRecorder"}
+    assert len(methods) == 5
