@@ -1,16 +1,21 @@
 """What the engine costs, as ratios against bare loops measured in the same run.
 
-    .venv/bin/hatch run bench    all rows, and the table in README.md made anew
-    python benchmarks/engine.py NAME ...      some rows
+    hatch run bench                      all rows, and the table in docs/performance.md made new
+    python benchmarks/engine.py NAME ... some rows
+    python benchmarks/engine.py --small  all rows with few tasks: whether they run, not how fast
 
 Each figure is the median of at least five runs, the two sides taken in turn, so that a machine
-whose speed drifts slows both.
+whose speed drifts slows both. The bare loop runs with Python's own garbage collection, and where a
+row says so with the threshold that ours has too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import gc
+import operator
 import os
 import platform
 import re
@@ -19,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +34,27 @@ sys.path.insert(0, str(ROOT))
 from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder  # noqa: E402
 from nanoeval_core.recorder_registry import find_recorder  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
-from nanoeval_runner._exit_stack import global_exit_stack  # noqa: E402
+from nanoeval_runner.setup import global_exit_stack  # noqa: E402
 
 from benchmarks.noop_eval import CONCURRENCY, BenchEval, bare_loop, compute, tasks  # noqa: E402
 
-RUNS = 5
+GC_ALLOCATIONS = 50_000
+"""The threshold of a run of the command: objects made, less those freed, between collections."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """How much is measured: everything, or a hundredth of it once."""
+
+    small: bool = False
+
+    @property
+    def runs(self) -> int:
+        return 1 if self.small else 5
+
+    def of(self, n: int) -> int:
+        """Return how many of `n` tasks are run."""
+        return max(8, n // 100) if self.small else n
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +70,10 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        good = (lambda bound: self.ratio >= bound) if self.higher else (lambda b: self.ratio <= b)
-        return "aim" if good(self.aim) else "must" if good(self.must) else "MISSED"
+        reaches = operator.ge if self.higher else operator.le
+        if reaches(self.ratio, self.aim):
+            return "aim"
+        return "must" if reaches(self.ratio, self.must) else "MISSED"
 
 
 def spec(eval: BenchEval, **runner: Any) -> EvalSpec:
@@ -62,48 +85,108 @@ async def no_op(task: object) -> bool:
     return True
 
 
-async def seconds(work: Callable[[], Awaitable[Any]]) -> float:
-    start = time.perf_counter()
+@contextlib.contextmanager
+def collecting_rarely() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(GC_ALLOCATIONS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@dataclasses.dataclass(frozen=True)
+class Took:
+    """Seconds that passed, and seconds of this process's processor time."""
+
+    wall: float
+    cpu: float
+
+
+async def timed(work: Callable[[], Awaitable[Any]]) -> Took:
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
     await work()
-    return time.perf_counter() - start
+    return Took(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-async def in_turn(
-    ours: Callable[[], Awaitable[Any]], theirs: Callable[[], Awaitable[Any]], runs: int = RUNS
-) -> tuple[float, float]:
-    """The median seconds of both, run alternately after one warm-up each."""
-    await ours()
-    await theirs()
-    pairs = [(await seconds(ours), await seconds(theirs)) for _ in range(runs)]
-    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+async def in_turn(*sides: Callable[[], Awaitable[Any]], runs: int) -> list[Took]:
+    """Return the medians of each side, run alternately after one warm-up each."""
+    for work in sides:
+        await work()
+    took = [[await timed(work) for work in sides] for _ in range(runs)]
+    return [
+        Took(statistics.median(t.wall for t in side), statistics.median(t.cpu for t in side))
+        for side in zip(*took, strict=True)
+    ]
 
 
 # --- rows
 
 
-async def no_op_tasks() -> Figure:
-    n = 10_000
+async def _no_op(bench: Bench, n: int, runs: int) -> tuple[Took, Took, Took]:
+    """`n` no-op tasks: ours, the bare loop, and the bare loop collecting rarely. So do we."""
+    n = bench.of(n)
     eval = BenchEval(n=n)
-    ours, bare = await in_turn(
-        lambda: run(spec(eval)), lambda: bare_loop(tasks.get(n), no_op, CONCURRENCY)
-    )
+
+    async def ours() -> None:
+        with collecting_rarely():
+            await run(spec(eval, should_backup=False))
+
+    async def bare() -> None:
+        await bare_loop(tasks.get(n), no_op, CONCURRENCY)
+
+    async def tuned() -> None:
+        with collecting_rarely():
+            await bare()
+
+    a, b, c = await in_turn(ours, bare, tuned, runs=runs)
+    return a, b, c
+
+
+def _throughput(work: str, n: int, ours: Took, bare: Took, must: float, aim: float) -> Figure:
     return Figure(
-        "10,000 no-op tasks, in-process, dummy recorder: throughput against the bare loop's",
-        bare / ours, 0.30, 0.50, True, f"{n / ours:,.0f} against {n / bare:,.0f} tasks/s",
+        work, bare.wall / ours.wall, must, aim, True,
+        f"{n / ours.wall:,.0f} against {n / bare.wall:,.0f} tasks/s; processor time "
+        f"{ours.cpu / n * 1e6:.1f} against {bare.cpu / n * 1e6:.1f} µs: {bare.cpu / ours.cpu:.2f}",
     )  # fmt: skip
 
 
-async def recorded_tasks() -> Figure:
-    n = 10_000
+async def no_op_tasks(bench: Bench) -> tuple[Figure, ...]:
+    n = bench.of(10_000)
+    ours, bare, tuned = await _no_op(bench, 10_000, bench.runs)
+    what = "10,000 no-op tasks, in-process, dummy recorder: throughput against the bare loop's"
+    return (
+        _throughput(what, n, ours, bare, 0.6, 0.72),
+        _throughput("the same against the bare loop collecting rarely", n, ours, tuned, 0.5, 0.72),
+    )
+
+
+async def no_op_tasks_200k(bench: Bench) -> tuple[Figure, ...]:
+    n = bench.of(200_000)
+    ours, bare, tuned = await _no_op(bench, 200_000, bench.runs)
+    what = "200,000 no-op tasks: throughput against the bare loop's, collecting rarely like ours"
+    return (
+        _throughput(what, n, ours, tuned, 0.7, 0.95),
+        _throughput("the same against the bare loop as Python runs it", n, ours, bare, 0.7, 0.95),
+    )
+
+
+async def recorded_tasks(bench: Bench) -> Figure:
+    n = bench.of(10_000)
     eval = BenchEval(n=n, record=True)
     recorder = find_recorder("evallib")()
-    ours, bare = await in_turn(
-        lambda: run(spec(eval, recorder=recorder)),
-        lambda: bare_loop(tasks.get(n), no_op, CONCURRENCY),
+
+    async def ours() -> None:
+        with collecting_rarely():
+            await run(spec(eval, recorder=recorder, should_backup=False))
+
+    recorded, bare = await in_turn(
+        ours, lambda: bare_loop(tasks.get(n), no_op, CONCURRENCY), runs=bench.runs
     )
-    return Figure(
-        "the same with the default recorder, one match a task",
-        bare / ours, 0.20, 0.35, True, f"{n / ours:,.0f} against {n / bare:,.0f} tasks/s",
+    return _throughput(
+        "10,000 tasks, default recorder, one match each: throughput against the bare loop's",
+        n, recorded, bare, 0.20, 0.35,
     )  # fmt: skip
 
 
@@ -116,17 +199,18 @@ def _cost(n: int) -> dict[str, float]:
     return {"seconds": float(took), "bytes": float(memory)}
 
 
-async def _many(n: int, runs: int) -> tuple[Figure, Figure]:
+async def _many(bench: Bench, n: int, runs: int) -> tuple[Figure, Figure]:
+    few, n = bench.of(10_000), bench.of(n)
     small, large = [], []
     for _ in range(runs):
-        small.append(_cost(10_000))
+        small.append(_cost(few))
         large.append(_cost(n))
-    per_small = statistics.median(c["seconds"] for c in small) / 10_000
+    per_small = statistics.median(c["seconds"] for c in small) / few
     per_large = statistics.median(c["seconds"] for c in large) / n
     memory = statistics.median(c["bytes"] for c in large)
     return (
         Figure(
-            f"{n:,} no-op tasks: cost per task against that at 10,000",
+            f"{n:,} no-op tasks: cost per task against that at {few:,}",
             per_large / per_small, 1.3, 1.1, False,
             f"{per_large * 1e6:.1f} against {per_small * 1e6:.1f} µs",
         ),
@@ -137,24 +221,50 @@ async def _many(n: int, runs: int) -> tuple[Figure, Figure]:
     )  # fmt: skip
 
 
-async def tasks_200k() -> tuple[Figure, Figure]:
-    return await _many(200_000, RUNS)
+async def cost_at_200k(bench: Bench) -> tuple[Figure, Figure]:
+    return await _many(bench, 200_000, bench.runs)
 
 
-async def tasks_1m() -> tuple[Figure, Figure]:
-    return await _many(1_000_000, 1)
+async def cost_at_1m(bench: Bench) -> tuple[Figure, Figure]:
+    return await _many(bench, 1_000_000, 1)
 
 
-async def small_run() -> Figure:
+async def small_run(bench: Bench) -> Figure:
     eval = BenchEval(n=12)
 
     async def python() -> None:
         await (await asyncio.create_subprocess_exec(sys.executable, "-c", "pass")).wait()
 
-    ours, bare = await in_turn(lambda: run(spec(eval)), python, runs=15)
+    ours, bare = await in_turn(lambda: run(spec(eval)), python, runs=3 * bench.runs)
     return Figure(
         "12 no-op tasks, `run` called in a started process: wall time against `python -c pass`",
-        ours / bare, 3.0, 1.5, False, f"{ours * 1e3:.1f} against {bare * 1e3:.1f} ms",
+        ours.wall / bare.wall, 3.0, 1.5, False,
+        f"{ours.wall * 1e3:.1f} against {bare.wall * 1e3:.1f} ms",
+    )  # fmt: skip
+
+
+def _first(code: str) -> float:
+    """Return the seconds of a process that runs `code`."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
+    return time.perf_counter() - start
+
+
+async def first_run(bench: Bench) -> Figure:
+    """A script that runs one small eval, its imports included."""
+    ours = (
+        "import asyncio; from benchmarks.noop_eval import BenchEval; "
+        "from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder; "
+        "from nanoeval_runner import run; runner = RunnerArgs(recorder=dummy_recorder()); "
+        "asyncio.run(run(EvalSpec(eval=BenchEval(n=12), runner=runner)))"
+    )
+    bare = "import asyncio, sqlite3, benchmarks.noop_eval"
+    pairs = [(_first(ours), _first(bare)) for _ in range(bench.runs)]
+    theirs = statistics.median(b for _, b in pairs)
+    return Figure(
+        "a script with 12 no-op tasks, imports included: against importing core, asyncio, sqlite3",
+        statistics.median(a for a, _ in pairs) / theirs, 2.0, 1.5, False,
+        f"{statistics.median(a for a, _ in pairs):.2f} against {theirs:.2f} s",
     )  # fmt: skip
 
 
@@ -173,46 +283,50 @@ def _import_runner() -> None:
     import nanoeval_runner  # noqa: F401, PLC0415  what is measured
 
 
-async def cold_pool() -> Figure:
+async def cold_pool(bench: Bench) -> Figure:
     eval = BenchEval(n=100)
     runner: dict[str, Any] = {"experimental_use_multiprocessing": True, "num_processes": 2}
 
     async def spawns() -> None:
         await asyncio.to_thread(_spawn_two)
 
-    ours, bare = await in_turn(lambda: run(spec(eval, **runner)), spawns)
+    ours, bare = await in_turn(lambda: run(spec(eval, **runner)), spawns, runs=bench.runs)
     return Figure(
         "100 no-op tasks on a cold pool of 2 processes: wall time against two bare spawns",
-        ours / bare, 2.5, 1.5, False, f"{ours * 1e3:.0f} against {bare * 1e3:.0f} ms",
+        ours.wall / bare.wall, 2.5, 1.5, False,
+        f"{ours.wall * 1e3:.0f} against {bare.wall * 1e3:.0f} ms",
     )  # fmt: skip
 
 
-async def _waiting(n: int, concurrency: int) -> tuple[float, float]:
+async def _waiting(bench: Bench, n: int, concurrency: int) -> list[Took]:
+    n, concurrency = bench.of(n), bench.of(concurrency)
+    each = 0.01 if bench.small else 1.0
+
     async def wait(task: object) -> bool:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(each)
         return True
 
-    eval = BenchEval(n=n, wait=1.0)
+    eval = BenchEval(n=n, wait=each)
     return await in_turn(
         lambda: run(spec(eval, concurrency=concurrency)),
         lambda: bare_loop(tasks.get(n), wait, concurrency),
-        runs=5 if n == concurrency else 3,
+        runs=bench.runs if n == concurrency else min(3, bench.runs),
     )
 
 
-async def waiting_at_once() -> Figure:
-    ours, bare = await _waiting(4096, 4096)
+async def waiting_at_once(bench: Bench) -> Figure:
+    ours, bare = await _waiting(bench, 4096, 4096)
     return Figure(
         "4,096 tasks that wait 1 s, concurrency 4,096: wall time against the bare loop's",
-        ours / bare, 1.25, 1.1, False, f"{ours:.2f} against {bare:.2f} s",
+        ours.wall / bare.wall, 1.25, 1.1, False, f"{ours.wall:.2f} against {bare.wall:.2f} s",
     )  # fmt: skip
 
 
-async def waiting_in_turn() -> Figure:
-    ours, bare = await _waiting(8192, 512)
+async def waiting_in_turn(bench: Bench) -> Figure:
+    ours, bare = await _waiting(bench, 8192, 512)
     return Figure(
         "8,192 tasks that wait 1 s, concurrency 512: throughput against the bare loop's",
-        bare / ours, 0.95, 0.98, True, f"{ours:.2f} against {bare:.2f} s",
+        bare.wall / ours.wall, 0.95, 0.98, True, f"{ours.wall:.2f} against {bare.wall:.2f} s",
     )  # fmt: skip
 
 
@@ -221,8 +335,8 @@ def _compute_many(n: int, each: float) -> None:
         compute(each)
 
 
-async def computing() -> Figure:
-    n, each = 400, 0.02
+async def computing(bench: Bench) -> Figure:
+    n, each = bench.of(400), 0.02
     eval = BenchEval(n=n, compute=each)
     runner: dict[str, Any] = {"experimental_use_multiprocessing": True, "num_processes": 2}
 
@@ -235,44 +349,46 @@ async def computing() -> Figure:
         for process in both:
             await process.wait()
 
-    ours, bare = await in_turn(lambda: run(spec(eval, **runner)), two)
+    ours, bare = await in_turn(lambda: run(spec(eval, **runner)), two, runs=bench.runs)
     return Figure(
         "400 tasks of 20 ms CPU on 2 processes, pool start included: against two bare processes",
-        bare / ours, 0.85, 0.93, True, f"{ours:.2f} against {bare:.2f} s",
+        bare.wall / ours.wall, 0.85, 0.93, True, f"{ours.wall:.2f} against {bare.wall:.2f} s",
     )  # fmt: skip
 
 
-async def _pool_up(processes: int) -> Figure:
-    n = 20_000
+async def _pool_up(bench: Bench, processes: int, must: float) -> Figure:
+    n = bench.of(20_000)
     runner = {"experimental_use_multiprocessing": True, "num_processes": processes}
     async with global_exit_stack:
         ours, alone = await in_turn(
-            lambda: run(spec(BenchEval(n=n), **runner)), lambda: run(spec(BenchEval(n=n)))
+            lambda: run(spec(BenchEval(n=n), **runner)),
+            lambda: run(spec(BenchEval(n=n))),
+            runs=bench.runs,
         )
     return Figure(
         f"20,000 no-op tasks, {processes} processes on one file, pool up: against in-process",
-        alone / ours, 0.7, 1.2, True, f"{n / ours:,.0f} against {n / alone:,.0f} tasks/s",
+        alone.wall / ours.wall, must, 1.2, True,
+        f"{n / ours.wall:,.0f} against {n / alone.wall:,.0f} tasks/s",
     )  # fmt: skip
 
 
-async def pool_of_2() -> Figure:
-    return await _pool_up(2)
+async def pool_of_2(bench: Bench) -> Figure:
+    return await _pool_up(bench, 2, 1.0)
 
 
-async def pool_of_8() -> Figure:
-    return await _pool_up(8)
+async def pool_of_8(bench: Bench) -> Figure:
+    return await _pool_up(bench, 8, 0.7)
 
 
-async def resuming() -> Figure:
+async def resuming(bench: Bench) -> Figure:
     imports, first = [], []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        subprocess.run(  # noqa: ASYNC221  nothing else is on this loop
-            [sys.executable, "-c", "import nanoeval_runner"], check=True
-        )
-        imports.append(time.perf_counter() - start)
-        out = subprocess.run(  # noqa: ASYNC221
-            [sys.executable, __file__, "--resume"], capture_output=True, text=True, check=True
+    for _ in range(bench.runs):
+        imports.append(_first("import nanoeval_runner"))
+        out = subprocess.run(  # noqa: ASYNC221  nothing else is on this loop
+            [sys.executable, __file__, "--resume", str(bench.of(100_000))],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         first.append(float(out.stdout.split()[-1]))
     ours, bare = statistics.median(first), statistics.median(imports)
@@ -282,12 +398,14 @@ async def resuming() -> Figure:
     )  # fmt: skip
 
 
-ROWS: dict[str, Callable[[], Awaitable[Any]]] = {
+ROWS: dict[str, Callable[[Bench], Awaitable[Figure | tuple[Figure, ...]]]] = {
     "no_op_tasks": no_op_tasks,
+    "no_op_tasks_200k": no_op_tasks_200k,
     "recorded_tasks": recorded_tasks,
-    "tasks_200k": tasks_200k,
-    "tasks_1m": tasks_1m,
+    "cost_at_200k": cost_at_200k,
+    "cost_at_1m": cost_at_1m,
     "small_run": small_run,
+    "first_run": first_run,
     "cold_pool": cold_pool,
     "waiting_at_once": waiting_at_once,
     "waiting_in_turn": waiting_in_turn,
@@ -312,15 +430,16 @@ def measure_cost(n: int) -> None:
     tasks.get(n)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    summary = asyncio.run(run(spec(BenchEval(n=n), should_backup=False)))
+    with collecting_rarely():
+        summary = asyncio.run(run(spec(BenchEval(n=n), should_backup=False)))
     took = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     state = Path(os.environ["NANOEVAL_STATE_DIR"]) / f"{summary['run_set_id']}.db"
     print(took, ((peak - before) * 1024 + state.stat().st_size) / n)
 
 
-def measure_resume() -> None:
-    """Print the seconds from calling `run` on a file of 99,000 results until a task runs."""
+def measure_resume(n: int) -> None:
+    """Print the seconds from calling `run` on a file with 99 % of `n` results until a task runs."""
     import sqlite3  # noqa: PLC0415
 
     first: list[float] = []
@@ -336,12 +455,14 @@ def measure_resume() -> None:
             return True
 
     name = f"resume-{os.getpid()}"
-    marked = spec(Marked(n=100_000), run_set_id=name, should_backup=False)
+    marked = spec(Marked(n=n), run_set_id=name, should_backup=False)
     asyncio.run(run(marked))
     path = Path(os.environ["NANOEVAL_STATE_DIR"]) / f"{name}.db"
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE task SET state = 'queued', result = NULL WHERE id > 99000")
-    connection.execute("UPDATE eval SET state = 'stopped', done = 99000, queued = 1000")
+    done = n * 99 // 100
+    connection.execute("DELETE FROM result WHERE task_id > ?", (done,))
+    connection.execute("INSERT INTO queue_span VALUES (1, ?, ?)", (done + 1, n))
+    connection.execute("UPDATE eval SET state = 'stopped', done = ?, queued = ?", (done, n - done))
     connection.commit()
     connection.close()
     first.clear()
@@ -383,44 +504,49 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(lines)
 
 
-def write_readme(text: str) -> None:
-    """Replace what stands between the markers in README.md."""
-    readme = ROOT / "README.md"
+def write_page(text: str) -> None:
+    """Replace what stands between the marks in docs/performance.md."""
+    page = ROOT / "docs/performance.md"
     begin, end = "<!-- engine figures -->", "<!-- /engine figures -->"
-    content = readme.read_text(encoding="utf-8")
-    if begin in content:
-        head, rest = content.split(begin)
-        tail = rest.split(end)[1]
-        readme.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
+    head, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
-async def main(names: list[str]) -> list[Figure]:
+async def measure(names: list[str], bench: Bench) -> list[Figure]:
     figures: list[Figure] = []
     for name in names or list(ROWS):
-        measured = await ROWS[name]()
+        measured = await ROWS[name](bench)
         for figure in measured if isinstance(measured, tuple) else (measured,):
-            print(f"{figure.verdict:>6}  {figure.ratio:6.2f}  {figure.work}  ({figure.detail})")
+            verdict = "small" if bench.small else figure.verdict
+            print(f"{verdict:>6}  {figure.ratio:6.2f}  {figure.work}  ({figure.detail})")
             sys.stdout.flush()
             figures.append(figure)
     return figures
+
+
+def main(arguments: list[str]) -> int:
+    bench = Bench(small="--small" in arguments)
+    names = [name for name in arguments if name != "--small"]
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(dir=memory) as state,
+        tempfile.TemporaryDirectory() as other,
+    ):
+        os.environ["NANOEVAL_STATE_DIR"] = state
+        os.environ["NANOEVAL_BACKUP_DIR"] = f"{other}/backups"
+        os.environ["NANOEVAL_LOG_DIR"] = f"{other}/records"
+        found = asyncio.run(measure(names, bench))
+    if bench.small:
+        return 0
+    if not names:
+        write_page(table(found))
+    return int(any(f.verdict == "MISSED" for f in found))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--cost"]:
         measure_cost(int(sys.argv[2]))
     elif sys.argv[1:2] == ["--resume"]:
-        measure_resume()
+        measure_resume(int(sys.argv[2]))
     else:
-        with (
-            tempfile.TemporaryDirectory(
-                dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-            ) as state,
-            tempfile.TemporaryDirectory() as other,
-        ):
-            os.environ["NANOEVAL_STATE_DIR"] = state
-            os.environ["NANOEVAL_BACKUP_DIR"] = f"{other}/backups"
-            os.environ["NANOEVAL_LOG_DIR"] = f"{other}/records"
-            found = asyncio.run(main(sys.argv[1:]))
-        if not sys.argv[1:]:
-            write_readme(table(found))
-        sys.exit(any(f.verdict == "MISSED" for f in found))
+        sys.exit(main(sys.argv[1:]))
