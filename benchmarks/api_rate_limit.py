@@ -1,6 +1,6 @@
 """How closely a solver follows an endpoint that serves 100 calls a second and refuses the rest.
 
-    python benchmarks/api_rate_limit.py [--rate 100] [--seconds 30] [--processes 1]
+    python benchmarks/api_rate_limit.py [--rate 100] [--seconds 30] [--processes 1] [--small]
 
 The endpoint is local, in a process of its own, and takes 500 ms a call; 1,000 calls wait at any
 time. Printed per 5 seconds: calls served per second, and the share that was refused. With several
@@ -66,8 +66,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--concurrency", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="whether it runs, not how well")
     parser.add_argument("--worker", nargs=2, metavar=("URL", "FOLDER"))
     args = parser.parse_args()
+    if args.small:
+        args.seconds, args.concurrency = STEP, 50
     if args.worker:
         asyncio.run(drive(args.worker[0], args.concurrency, args.seconds, args.worker[1]))
         return

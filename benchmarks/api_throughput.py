@@ -1,6 +1,6 @@
 """What a solver gets out of an endpoint, as ratios to bare loops doing the same calls.
 
-    python benchmarks/api_throughput.py [--calls 4000] [--concurrency 1000]
+    python benchmarks/api_throughput.py [--calls 4000] [--concurrency 1000] [--small]
 
 The endpoint is local, in a process of its own, and takes 500 ms a call. The bare loops are a
 semaphore around `AsyncOpenAI().chat.completions.create` (the SDK's default client, on fewer calls:
@@ -130,8 +130,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--concurrency", type=int, default=1000)
     parser.add_argument("--sdk-calls", type=int, default=1000)
+    parser.add_argument("--small", action="store_true", help="whether it runs, not how fast")
     parser.add_argument("--worker")
     args = parser.parse_args()
+    if args.small:
+        args.calls, args.concurrency, args.sdk_calls = 40, 20, 20
     if args.worker:
         size = (args.calls, args.concurrency)
         print(asyncio.run(solver(args.worker, *size, start=wait_for_start)))

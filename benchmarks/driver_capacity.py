@@ -1,6 +1,6 @@
 """How many results a second one driver takes from executors elsewhere.
 
-    python benchmarks/driver_capacity.py [EXECUTORS] [TASKS]
+    python benchmarks/driver_capacity.py [EXECUTORS] [TASKS] [--small]
 
 The executors are simulated: coroutines in this process that answer each lease at once, with
 messages pickled as real ones are. Queue, results, progress and wake-ups are the real ones, so the
@@ -189,5 +189,6 @@ async def main(executors: int, n: int) -> None:
 
 
 if __name__ == "__main__":
-    given = [int(argument) for argument in sys.argv[1:]]
-    asyncio.run(main(*(given + [1000, 40_000][len(given) :])))
+    given = [int(argument) for argument in sys.argv[1:] if argument != "--small"]
+    default = [16, 640] if "--small" in sys.argv else [1000, 40_000]
+    asyncio.run(main(*(given + default[len(given) :])))

@@ -1,6 +1,6 @@
 """Import cost, of whole processes, as a ratio to `import chz, pydantic` in the same run.
 
-python benchmarks/import_cost.py [rounds]
+python benchmarks/import_cost.py [rounds | --small]
 
 Exits with 1 when a promised ratio is exceeded.
 """
@@ -46,4 +46,7 @@ def main(rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 15))
+    if "--small" in sys.argv:
+        main(1)
+    else:
+        sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 15))

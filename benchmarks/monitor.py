@@ -2,6 +2,7 @@
 
     python benchmarks/monitor.py            the ratio of run times, watched to unwatched
     python benchmarks/monitor.py memory     1,000 events a second for a minute
+    python benchmarks/monitor.py --small    the first with few tasks
 
 The watched run has somebody at its page: a client that reads every server-sent event, in a
 process of its own.
@@ -31,8 +32,7 @@ from nanoeval_core.recorder import get_recorder  # noqa: E402
 from nanoeval_core.task import Task  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 
-TASKS = 60_000
-ROUNDS = 6
+TASKS, ROUNDS = (500, 1) if "--small" in sys.argv else (60_000, 6)
 EVENTS_PER_SECOND = 1000
 SECONDS = 60
 LATENCY = 0.1

@@ -1,6 +1,6 @@
 """Ray executors against the pool of processes: throughput, and the cost of a message.
 
-    hatch run ray:bench
+    hatch run ray:bench [--small]
 
 Both have two executors on this machine, started before the clock is; the two sides run in turn, in
 one process, and each figure is the median of its runs. Tasks compute by the clock of their own
@@ -26,11 +26,9 @@ from nanoeval_ray import RayExecutors  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 from nanoeval_runner._exit_stack import global_exit_stack  # noqa: E402
 
-RUNS = 5
-NOOP_TASKS = 20_000
-CPU_TASKS = 200
+SMALL = "--small" in sys.argv
+RUNS, NOOP_TASKS, CPU_TASKS, CALLS = (1, 200, 20, 10) if SMALL else (5, 20_000, 200, 1000)
 CPU_SECONDS = 0.02
-CALLS = 1000
 
 
 @chz.chz

@@ -1,6 +1,6 @@
 """Cost of summaries during a run, as ratios: to a hundredth of the results, and to a bare loop.
 
-python benchmarks/running_summary.py [results]
+python benchmarks/running_summary.py [results | --small]
 
 Exits with 1 when a promised ratio is exceeded.
 """
@@ -68,4 +68,7 @@ def main(number: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    if "--small" in sys.argv:
+        main(10_000)
+    else:
+        sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
