@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, field_validator, model_validator
@@ -56,6 +57,28 @@ class Task(BaseModel):
         return f"{self.question_id}.{self.attempt_id}"
 
 
+TTask = TypeVar("TTask", bound=Task)
+TResult = TypeVar("TResult")
+
+
+def repeat_tasks(tasks: Sequence[TTask], attempts: int) -> list[TTask]:
+    """Return `attempts` independent attempts at each of `tasks`, all of the first one first.
+
+        async def get_tasks(self) -> list[Sum]:
+            return repeat_tasks(self.questions(), attempts=4)
+
+    Raises:
+        ValueError: `attempts` is not positive.
+    """
+    if attempts < 1:
+        raise ValueError(f"attempts={attempts}: give 1 or more")
+    return [
+        task.model_copy(update={"attempt_id": attempt})
+        for attempt in range(1, attempts + 1)
+        for task in tasks
+    ]
+
+
 def _is_plain(value: Any) -> bool:
     """Whether `value` is a text, a number, or made of such, so that it can surely be pickled."""
     kind = type(value)
@@ -66,7 +89,4 @@ def _is_plain(value: Any) -> bool:
 
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
-TTask = TypeVar("TTask", bound=Task)
-TResult = TypeVar("TResult")
-
-__all__ = ["TResult", "TTask", "Task"]
+__all__ = ["TResult", "TTask", "Task", "repeat_tasks"]

@@ -4,7 +4,10 @@ import asyncio
 from typing import Any
 
 import chz
+import pytest
 from nanoeval_core import Eval, GraderError, RolloutSystemError, Task, TaskTimeoutError
+from nanoeval_core.metrics.standard import summarize_results
+from nanoeval_core.task import repeat_tasks
 
 
 @chz.chz
@@ -72,6 +75,26 @@ def test_process_invalid_adds_metrics_including_errors() -> None:
 
     assert summary["accuracy"] == 0.5
     assert summary["metrics_including_errors"] == {"accuracy": 0.2, "num_tasks": 4}
+
+
+class Sum(Task):
+    subject: str
+
+
+def test_attempts_and_pass_at_k_of_a_custom_eval() -> None:
+    tasks = repeat_tasks([Sum(question_id=q, subject=q[0]) for q in ("a1", "a2", "b1")], 4)
+    assert [task.name for task in tasks[2:5]] == ["b1.1", "a1.2", "a2.2"]
+    results = [(task, task.attempt_id > 2 and task.subject == "a") for task in tasks]
+    summary = summarize_results(results, by=["subject"])
+    assert summary["accuracy"] == pytest.approx(1 / 3)
+    assert summary["pass@4"] == pytest.approx(2 / 3)
+    assert summary["by"]["subject"]["a"]["pass@4"] == 1.0
+    graded = summarize_results([(task, 3) for task in tasks], score=lambda task, result: result / 4)
+    assert graded["accuracy"] == 0.75
+    with pytest.raises(ValueError, match=r"the result of task 'a1\.1', 'yes', does not tell"):
+        summarize_results([(tasks[0], "yes")])
+    with pytest.raises(ValueError, match="attempts=0"):
+        repeat_tasks(tasks, 0)
 
 
 def test_without_errors_all_is_valid() -> None:

@@ -33,9 +33,16 @@ from typing import Any
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.library_config import LibraryConfig, get_library_config
 from nanoeval_core.metrics import _tables
-from nanoeval_core.metrics.outcomes import describe_system_errors, total_counts
+from nanoeval_core.metrics.accumulator import Accumulator
+from nanoeval_core.metrics.breakdown import breakdown
+from nanoeval_core.metrics.outcomes import (
+    Outcome,
+    describe_system_errors,
+    outcome_of,
+    total_counts,
+)
 from nanoeval_core.metrics.samples import Sample, summarize_samples
-from nanoeval_core.task import TResult, TTask
+from nanoeval_core.task import Task, TResult, TTask
 
 
 def compute_default_metrics(
@@ -143,6 +150,57 @@ def default_metrics(samples: Sequence[Sample], *, answer_groups: bool = False) -
     )
 
 
+def summarize_results(
+    results: Sequence[tuple[TTask, TResult]],
+    *,
+    score: Callable[[TTask, TResult], float] | None = None,
+    by: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The default metrics of an eval's results: what its `get_summary` can return as it is.
+
+        async def get_summary(self, results: list[tuple[Sum, bool]]) -> dict[str, Any]:
+            return summarize_results(results, by=["subject"])
+
+    Args:
+        results: `(task, result)` pairs; several attempts at a question make pass@k and pass^k.
+        score: what a result scores, from 0 to 1, say. By default results tell whether they are
+            right: bools, or objects with an `outcome`, `is_correct` or `correct`.
+        by: fields of the tasks (or paths, `question.subject`) to break the metrics down by.
+
+    Raises:
+        ValueError: a result does not tell whether it is right, and there is no `score`.
+    """
+
+    def summarize(pairs: Sequence[tuple[TTask, TResult]]) -> dict[str, Any]:
+        if score is None:
+            return default_metrics([_sample_of(task, result) for task, result in pairs])
+        totals = Accumulator()
+        for task, result in pairs:
+            value = score(task, result)
+            totals.add(task.question_id, value, outcome=outcome_of(result))
+        return totals.metrics()
+
+    metrics = summarize(results)
+    if by:
+        metrics["by"] = {field: breakdown(results, field, summarize) for field in by}
+    return metrics
+
+
+def _sample_of(task: Task, result: object) -> Sample:
+    outcome = outcome_of(result)
+    if outcome is None:
+        raise ValueError(
+            f"the result of task {task.name!r}, {result!r:.100}, does not tell whether it is "
+            "right: return a bool or something with `correct` from evaluate, or give score=…"
+        )
+    return Sample(
+        instance=task.question_id,
+        attempt=task.attempt_id,
+        is_correct=outcome is Outcome.CORRECT,
+        outcome=outcome,
+    )
+
+
 async def handle_system_errors_and_compute_metrics(
     metrics_fn: Callable[[list[tuple[TTask, TResult]]], Awaitable[dict[str, Any]]],
     results: Sequence[tuple[TTask, TResult | RolloutSystemError]],
@@ -240,4 +298,5 @@ __all__ = [
     "compute_metrics_with_system_errors",
     "default_metrics",
     "handle_system_errors_and_compute_metrics",
+    "summarize_results",
 ]
