@@ -139,7 +139,7 @@ class SimulatedExecutor:
         while not self._over:
             self._more.clear()
             request = ExchangeRequest(
-                welcome.executor_id, completions, self._batch, ready, welcome.kind
+                welcome.executor_id, completions, self._batch, ready, welcome.pool
             )
             reply: ExchangeReply = await self._ask(messages.Exchange(request))
             if completions:

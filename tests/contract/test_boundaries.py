@@ -159,9 +159,10 @@ BORNE_TWICE = {"Question", "Answer", "MockSolver"}  # published so
 """Class names that two classes may bear."""
 
 PUBLIC_WITH_UNDERSCORE = {"_asdict", "_replace", "_fields", "_make", "_exit", "_current_frames"} | {
-    "_make_default_run_spec"
+    "_make_default_run_spec",
+    "_unregister_task",
 }
-"""Documented names: of NamedTuple, os and sys; and for subclasses of RecorderConfig to call."""
+"""Documented names: of NamedTuple, os, sys and asyncio; and for subclasses of RecorderConfig."""
 
 NEEDS_MORE = {"nanoeval_recorder.evallib_eval"}
 """Public modules whose names the meta-package loads lazily: they need the evals package."""
@@ -180,10 +181,7 @@ CLASS_NAMES = {
     "Kind": "monitor",
     "Line": "monitor",
     "Tally": "monitor",
-    "_Batch": "runner",
     "_Lane": "api",
-    "_Loader": "runner",
-    "_Member": "runner",
 }
 PRIVATE_NAMES: dict[str, str] = {}
 WITHOUT_ALL = {

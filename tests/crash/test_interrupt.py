@@ -16,7 +16,7 @@ from tests.support.processes import RUN_SET, RunProcess, gated_run, query, until
 
 pytestmark = pytest.mark.timeout(180)  # each starts several processes
 both_modes = pytest.mark.parametrize("runner", MODES.values(), ids=MODES)
-HINT = f"python -m nanoeval.bin.resume run_set_id={RUN_SET}"
+HINT = f"nanoeval resume {RUN_SET}"
 DRAINING = "SELECT draining FROM eval"
 
 

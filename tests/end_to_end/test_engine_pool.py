@@ -25,7 +25,7 @@ from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import create_private
 from nanoeval_runner._queue.rows import Completion, ExchangeRequest, NewEval
 
-from tests.support.gates import POOL, Gate, GatedEval, spec
+from tests.support.gates import MODES, POOL, Gate, GatedEval, spec
 from tests.support.processes import gated_run, query
 from tests.support.script import ROOT, environment
 
@@ -68,9 +68,13 @@ def only_leaf(error: Any) -> BaseException:
     [
         ("boom", ValueError, "boom in q0.1"),
         ("exit", Exception, "SystemExit: 7"),
-        ("cancelled", Exception, "CancelledError"),
+        ("typed", Exception, "KeyboardInterrupt"),
+        ("closed", Exception, "GeneratorExit"),
         ("two parts", Exception, "TwoPartError: cannot come back"),
         ("lock", Exception, "result of task 'gated/q0.1' cannot be pickled"),
+        ("unreadable", Exception, "result of task 'gated/q0.1' can be pickled, but not read again"),
+        ("deep", RecursionError, "recursion"),
+        ("mute", Exception, "MuteError: <its __str__ raised RuntimeError>"),
     ],
 )
 def test_what_ends_an_attempt_in_a_pool_comes_back_by_name(
@@ -86,7 +90,27 @@ def test_what_ends_an_attempt_in_a_pool_comes_back_by_name(
     notes = "\n".join(leaf.__notes__)
     assert "task 'q0', attempt 1, retry 0, on executor 'pool-1'" in notes
     assert "traceback in the executor" in notes
-    assert "python -m nanoeval.bin.resume run_set_id=" in outcome[0].message
+    assert "nanoeval resume " in outcome[0].message
+
+
+@pytest.mark.parametrize("runner", MODES.values(), ids=MODES)
+def test_a_cancellation_that_nobody_sent_is_retried(runner: dict[str, Any], folders: Path) -> None:
+    with Gate() as gate:
+        with running(run(spec(gate, n=1, runner=runner))) as outcome:
+            gate.arrival().answer("cancelled")
+            again = gate.arrival()
+            assert again.retry == 1
+            again.answer()
+        assert outcome[0]["n"] == 1
+
+
+@pytest.mark.parametrize("word", ["typed", "closed", "exit", "unreadable", "deep", "mute", "lock"])
+def test_what_ends_an_attempt_in_the_driver_comes_back_by_name(word: str, folders: Path) -> None:
+    with Gate() as gate:
+        with running(run(spec(gate, n=1))) as outcome:
+            gate.arrival().answer(word)
+        leaf = only_leaf(outcome[0])
+    assert "task 'q0', attempt 1, retry 0, on executor 'main'" in "\n".join(leaf.__notes__)
 
 
 def test_concurrency_is_exact_over_processes_and_changes_from_another(folders: Path) -> None:
@@ -149,18 +173,20 @@ def test_a_context_that_cannot_be_entered_in_a_pool_ends_the_run(folders: Path) 
     assert "in the context of eval 'gated'" in "\n".join(leaf.__notes__)
 
 
-def test_a_context_that_cannot_be_left_in_a_pool_is_reported(
-    folders: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("runner", MODES.values(), ids=MODES)
+def test_a_context_that_cannot_be_left_ends_the_run_alike_everywhere(
+    runner: dict[str, Any], folders: Path
 ) -> None:
-    """The results are complete by then, so the run is too."""
-    pool = {**POOL, "num_processes": 1}
     with Gate() as gate:
-        with running(run(spec(gate, n=1, stages=("leave",), runner=pool))) as outcome:
+        with running(run(spec(gate, n=1, stages=("leave",), runner=runner))) as outcome:
             gate.arrival().answer("boom")
-        assert outcome[0]["n"] == 1
-    said = capfd.readouterr().err
-    assert "executor pool-1 could not leave the context of eval 'gated'" in said
-    assert "OSError: cannot leave" in said
+            if runner:  # the other process of the pool entered it too
+                gate.open_for_all()
+        leaf = only_leaf(outcome[0])
+    assert str(leaf) == "cannot leave"
+    assert "in the context of eval 'gated'" in "\n".join(leaf.__notes__)
+    (path,) = (folders / "state").glob("*.db")
+    assert query(folders, "SELECT state, done FROM eval", path.stem) == [("failed", 1)]
 
 
 def test_more_processes_than_tasks_and_system_errors_that_last(folders: Path) -> None:
@@ -172,7 +198,7 @@ def test_more_processes_than_tasks_and_system_errors_that_last(folders: Path) ->
             assert again.retry == 1
             again.answer("system")
         assert outcome[0]["n"] == 0
-        assert outcome[0]["num_tasks"] == 1
+        assert outcome[0]["num_tasks"] == 0
         assert not outcome[0]["is_valid"]
 
 

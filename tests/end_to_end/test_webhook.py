@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nanoeval_core._webhook import WebhookConfig
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.library_config import WebhookConfig
 
 from tests.support.script import run_python
 

@@ -229,7 +229,20 @@ class TwoPartError(Exception):
         super().__init__(f"{first} {second}")
 
 
-async def act(word: str, task: Task) -> Any:
+class MuteError(Exception):
+    """Has no text, takes no note, and cannot be pickled."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def add_note(self, note: str) -> None:
+        raise RuntimeError("no notes")
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no pickle")
+
+
+async def act(word: str, task: Task) -> Any:  # noqa: C901  a word each
     """Do what the gate answered."""
     match word:
         case "go":
@@ -240,6 +253,19 @@ async def act(word: str, task: Task) -> Any:
             raise ValueError(f"boom in {task.name}")
         case "exit":
             sys.exit(7)
+        case "typed":
+            raise KeyboardInterrupt
+        case "closed":
+            raise GeneratorExit
+        case "unreadable":
+            return {"why": TwoPartError("cannot", "come back")}
+        case "deep":
+            nested: list[Any] = []
+            for _ in range(100_000):
+                nested = [nested]
+            return nested
+        case "mute":
+            raise MuteError
         case "cancelled":
             raise asyncio.CancelledError
         case "two parts":

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from nanoeval import run
+from nanoeval.errors import StateError
 from nanoeval_recorder import evallib_recorder, read
 from nanoeval_recorder.reading.events import Match
-from nanoeval_runner import _recording as recording
-from nanoeval_runner._queue import event_log
+from nanoeval_runner import _record_writer
+from nanoeval_runner._queue import event_log, store
 
 from tests.support.recorded_eval import make_spec
 
@@ -60,40 +61,30 @@ def test_events_do_not_go_through_the_state_file(
 def test_a_transaction_that_fails_takes_its_events_back(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The commit fails once, after the events were written; the executor hands them in again."""
-    real = recording.exchange
+    """The commit fails once, after the events were written; resuming writes them, once."""
+    real = store.exchange
     failed: list[int] = []
 
-    def exchange(connection: sqlite3.Connection, request: Any, before_commit: Any) -> Any:
+    def exchange(connection: sqlite3.Connection, request: Any, before_commit: Any, *more: Any):
         def fail(completions: Any) -> Any:
             positions = before_commit(completions)
             (record,) = (folders / "records").iterdir()
             if positions and not failed:
                 failed.append(1)
                 assert any(isinstance(e, Match) for e in read(record))
-                raise sqlite3.OperationalError("the commit failed")
+                raise sqlite3.OperationalError("database or disk is full")
             return positions
 
-        try:
-            return real(connection, request, fail)
-        except sqlite3.OperationalError:
-            for writer in writers:
-                writer.settle(committed=False)
-            (record,) = (folders / "records").iterdir()
-            assert not any(isinstance(e, Match) for e in read(record))
-            return real(connection, request, before_commit)
+        return real(connection, request, fail, *more)
 
-    writers: list[recording.RecordWriter] = []
-    made = recording.RecordWriter.__init__
-
-    def remember(self: recording.RecordWriter, *args: Any, **kwargs: Any) -> None:
-        made(self, *args, **kwargs)
-        writers.append(self)
-
-    monkeypatch.setattr(recording.RecordWriter, "__init__", remember)
-    monkeypatch.setattr(recording, "exchange", exchange)
-    asyncio.run(run(make_spec(evallib_recorder(), n=50)))
+    monkeypatch.setattr(store, "exchange", exchange)
+    spec = make_spec(evallib_recorder(), n=50, runner={"run_set_id": "full"})
+    with pytest.raises(StateError, match="make room there"):
+        asyncio.run(run(spec))
     assert failed
+    (record,) = (folders / "records").iterdir()
+    assert not any(isinstance(e, Match) for e in read(record))
+    asyncio.run(run(spec))
     assert_whole(folders, 50)
 
 
@@ -101,7 +92,7 @@ def test_a_record_that_is_slow_to_write_no_longer_keeps_results_waiting(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged = count_logged(monkeypatch)
-    monkeypatch.setattr(recording, "SLOW_WRITE", -1.0)
+    monkeypatch.setattr(_record_writer, "SLOW_WRITE", -1.0)
     asyncio.run(run(make_spec(evallib_recorder(), n=200, runner={"concurrency": 8})))
     assert_whole(folders, 200)
     assert sum(logged) > 0

@@ -11,7 +11,8 @@ import chz
 import pytest
 from nanoeval_core import Eval, EvalSpec, RunnerArgs, Task, dummy_recorder
 from nanoeval_runner import run
-from nanoeval_runner._garbage import ALLOCATIONS
+
+ALLOCATIONS = 50_000
 
 
 @chz.chz
@@ -36,8 +37,8 @@ def threshold() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-async def seen() -> int:
-    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False)
+async def seen(threshold: int | None = ALLOCATIONS) -> int:
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False, gc_threshold=threshold)
     summary = await run(EvalSpec(eval=Looking(), runner=runner))
     return int(summary["threshold"])
 
@@ -49,6 +50,11 @@ def test_the_programs_threshold_comes_back(threshold: None, chosen: int, meanwhi
     gc.set_threshold(chosen, 7, 8)
     assert asyncio.run(seen()) == meanwhile
     assert gc.get_threshold() == (chosen, 7, 8)
+
+
+def test_a_run_that_asks_for_none_leaves_the_programs_alone(threshold: None) -> None:
+    gc.set_threshold(701, 7, 8)
+    assert asyncio.run(seen(None)) == 701
 
 
 def test_it_comes_back_after_the_last_of_several_runs(threshold: None) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from nanoeval_runner._display.board import gauges_of
 from nanoeval_runner._display.view import View
+from nanoeval_runner._progress import gauges_of
 from nanoeval_runner._queue.rows import ExecutorRow
 
 

@@ -31,7 +31,7 @@ from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import state_dir
 from nanoeval_runner.state_files import StateReader, state_paths
 
-RESUME = "python -m nanoeval.bin.resume run_set_id="
+RESUME = "nanoeval resume "
 
 
 @pytest.fixture(autouse=True)
@@ -289,7 +289,11 @@ def test_an_exception_ends_the_eval_and_keeps_what_finished(folders: Path) -> No
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(SystemExit(3), "SystemExit: 3"), (asyncio.CancelledError("scope"), "CancelledError: scope")],
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt("typed"), "KeyboardInterrupt: typed"),
+        (GeneratorExit("closed"), "GeneratorExit: closed"),
+    ],
 )
 def test_what_no_group_may_hold_is_named(error: BaseException, said: str) -> None:
     async def leave(task: Task) -> None:

@@ -68,7 +68,11 @@ def check_round_trip(value: Any, *, what: str) -> None:
     Raises:
         NotPicklableError: it cannot; the message names `what` and the field.
     """
-    pickled = dumps(value, what=what, renew_locks=True)
+    check_loadable(dumps(value, what=what, renew_locks=True), what=what)
+
+
+def check_loadable(pickled: bytes, *, what: str) -> None:
+    """Raise `NotPicklableError`, naming `what`, unless `pickled` can be read again."""
     try:
         pickle.loads(pickled)
     except Exception as error:

@@ -24,6 +24,7 @@ class RunContext:
     run_set_id: str
     shared_dir: Path
     executor: str
+    slot: int = 0
     gauges: dict[str, float | str] = dataclasses.field(default_factory=dict)
 
 

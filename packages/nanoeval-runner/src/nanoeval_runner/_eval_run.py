@@ -1,23 +1,27 @@
-"""The driver's side of one eval: its tasks, its results as they come in, and when it is over."""
+"""One eval in the process that called `run`: its tasks, its results, and when it is over.
+
+The story (`_run.py`) starts and stops it; the outbox alone adds results and totals.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import bisect
 import contextvars
-import enum
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
-from nanoeval_core.eval import Eval
 from nanoeval_core.recording import EventEncoder
-from nanoeval_core.spec import EvalSpec, RunnerArgs
+from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
+from nanoeval_core.usage import Usage
 
+from nanoeval_runner._display.tally import Tally
 from nanoeval_runner._payloads import load_result, load_task
-from nanoeval_runner._queue.rows import Completion, Lease, ResultBatch, StoredTask
+from nanoeval_runner._queue.rows import EvalRow, Lease, StoredTask
+from nanoeval_runner.budget import SharedBudget, reached
 
 Result = tuple[Any, Any]
 Identity = tuple[str, int]
@@ -27,92 +31,76 @@ MOST_ERRORS = 16
 """A wrong key fails every task in flight at once: some of those errors say it all."""
 
 
-class Phase(enum.Enum):
-    """What the driver is doing for an eval: what decides how a signal is answered."""
-
-    LOADING = "loading"
-    RUNNING = "running"
-    SUMMING_UP = "summing up"
-    OVER = "over"
-
-
 class EvalRun:
-    """One eval of a run set, in the process that called `run` for it. An `EvalHandle` too.
+    """One eval of a run set.
 
     Attributes:
         results: `(task, result)` of every task that is over; a result may be a system error.
-        over: set when every task has a result, or the eval cannot go on.
+        is_running: its tasks are queued, and it is not summed up yet: a signal lets those in
+            flight finish.
+        over: set when every task has a result, or the eval is to stop or cannot go on.
         errors: what ended the eval, if anything did.
-        over_budget: which budget was reached, in words, if one was.
-        on_results: called with the results of each commit, after they were added.
+        stopped_by: why it stops early, in words, if it does.
+        total: how many tasks it has.
+        limit: how many may be in flight, None for any number.
+        in_flight: how many of them are leased, over all executors.
+        usage: what its attempts have spent, in earlier runs as well.
     """
 
-    def __init__(self, spec: EvalSpec, eval_id: int, kind: str, encoder: EventEncoder) -> None:
+    def __init__(
+        self,
+        spec: EvalSpec,
+        eval_id: int,
+        encoder: EventEncoder,
+        row: EvalRow | None,
+        shared_budget: SharedBudget | None,
+    ) -> None:
         self.spec = spec
         self.eval_id = eval_id
-        self.kind = kind
+        self.pool = spec.runner.executor_name
         self.name = spec.eval.get_name()
-        self.phase = Phase.LOADING
+        self.encoder = encoder
         self.context = contextvars.copy_context()
         self.results: list[Result] = []
+        self.tally = Tally(spec.eval)
+        self.is_running = False
         self.over = asyncio.Event()
         self.errors: list[BaseException] = []
-        self.interrupted = False
-        self.over_budget: str | None = None
+        self.stopped_by = ""
+        self.over_budget = False
         self.total = 0
-        self.retries = 0
+        self.limit = spec.runner.concurrency
+        self.in_flight = 0
+        self.retries = row.retries if row is not None else 0
+        self.usage = row.usage if row is not None else Usage()
         self.system_errors = 0
-        self.started_at = time.monotonic()
-        self.elapsed_before = 0.0
-        self.on_results: Callable[[Sequence[Result]], None] = lambda results: None
-        self.on_events: Callable[[], None] = lambda: None
-        self._encoder = encoder
+        self._started_at = time.monotonic()
+        self._elapsed_before = row.elapsed if row is not None else 0.0
+        self._shared_budget = shared_budget
         self._tasks: dict[int, Task] = {}
         self._segments: list[Sequence[Task]] = []
         self._firsts: list[int] = []
 
-    # --- EvalHandle
-
-    @property
-    def eval(self) -> Eval[Any, Any]:
-        return self.spec.eval
-
-    @property
-    def runner(self) -> RunnerArgs:
-        return self.spec.runner
-
-    @property
-    def encoder(self) -> EventEncoder:
-        return self._encoder
-
-    def task(self, lease: Lease) -> Task:
-        known = self._known(lease.task_id)
-        if known is None:
-            assert lease.payload is not None  # noqa: S101  the queue sends it for retries
-            known = load_task(lease.payload, lease.retry_idx)
-            self._tasks[lease.task_id] = known
-        return known
-
     # --- tasks
 
     def queued(self, tasks: Sequence[Task], first_id: int) -> None:
-        """`tasks` are in the state file, with consecutive ids above all earlier ones."""
+        """Note that `tasks` are in the state file, with consecutive ids above all earlier ones."""
         self._segments.append(tasks)
         self._firsts.append(first_id)
 
-    def resumed(self, queued: Sequence[StoredTask], asked: dict[Identity, Task] | None) -> None:
-        """These rows of an earlier run are to be run now.
+    def requeued(self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None) -> None:
+        """Note which rows of an earlier run are to be run now.
 
         Args:
             asked: the tasks as they are now, by identity. None takes them from the file.
         """
-        for row in queued:
-            self._tasks[row.task_id] = _task_of_row(row, asked)
+        for row in rows:
+            self._tasks[row.task_id] = task_of_row(row, asked)
 
-    def already_done(
+    def take_over(
         self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None
     ) -> set[Identity]:
-        """Take over final results of an earlier run; those no longer asked for are left out.
+        """Add final results of an earlier run; those no longer asked for are left out.
 
         Returns:
             the identities of all of `rows`.
@@ -121,17 +109,27 @@ class EvalRun:
         for row in rows:
             if row.task_id not in self._tasks and (asked is None or row.identity in asked):
                 assert row.value is not None  # noqa: S101  final rows have one
-                fresh.append((_task_of_row(row, asked), load_result(row.value)))
-        self._add(fresh)
+                fresh.append((task_of_row(row, asked), load_result(row.value)))
+        self.total += len(fresh)
+        self.add(fresh)
         return {row.identity for row in rows}
 
-    def _known(self, task_id: int) -> Task | None:
+    def known(self, task_id: int) -> Task | None:
+        """Return a task as it was queued; None for a retry that was not asked for yet."""
         segment = bisect.bisect_right(self._firsts, task_id) - 1
         if segment >= 0:
             index = task_id - self._firsts[segment]
             if index < len(self._segments[segment]):
                 return self._segments[segment][index]
         return self._tasks.get(task_id)
+
+    def task(self, lease: Lease) -> Task:
+        """Return the task of a lease, as it was queued."""
+        known = self.known(lease.task_id)
+        if known is None:
+            assert lease.payload is not None  # noqa: S101  the queue sends it for retries
+            known = self._tasks[lease.task_id] = load_task(lease.payload, lease.retry_idx)
+        return known
 
     # --- results
 
@@ -142,48 +140,41 @@ class EvalRun:
     @property
     def elapsed(self) -> float:
         """Seconds spent on this eval, earlier runs of it included."""
-        return self.elapsed_before + time.monotonic() - self.started_at
+        return self._elapsed_before + time.monotonic() - self._started_at
 
-    def committed(self, completions: Sequence[Completion]) -> None:
-        """Completions of the executor in this process are in the state file."""
-        events = False
-        fresh = []
-        for completion in completions:
-            events = events or bool(completion.events)
-            if completion.outcome == "error" and completion.retry_delay is not None:
-                self.retries += 1
-            elif completion.live is not None and completion.is_final:
-                fresh.append(completion.live)
-        if events:
-            self.on_events()
-        self._add(fresh)
-
-    def read(self, batch: ResultBatch) -> None:
-        """Results that executors elsewhere have committed."""
-        self.on_events()
-        fresh = []
-        for row in batch.results:
-            assert row.value is not None  # noqa: S101  results have one
-            task = self._known(row.task_id) or _task_of_row(row, None)
-            fresh.append((task, load_result(row.value)))
-        self._add(fresh)
-
-    def _add(self, fresh: Sequence[Result]) -> None:
-        if fresh:
-            self.results += fresh
-            self.system_errors += sum(isinstance(r, RolloutSystemError) for _, r in fresh)
-            self.on_results(fresh)
-        if self.remaining <= 0 and self.phase is Phase.RUNNING:
+    def add(self, fresh: Sequence[Result]) -> None:
+        """Add final results; with the last of them the eval is over."""
+        self.results += fresh
+        self.system_errors += sum(isinstance(result, RolloutSystemError) for _, result in fresh)
+        if self.remaining <= 0 and self.is_running:
             self.over.set()
 
+    def check_budget(self) -> None:
+        """Stop, resumably, once the budget is spent: its own, or the one it shares."""
+        runner = self.spec.runner
+        reason = reached(self.usage, runner.budget_tokens, runner.budget_cost)
+        if reason is not None:
+            self.stop(reason, over_budget=True)
+        if self._shared_budget is not None:
+            self._shared_budget.note(self, self.usage)
+
+    # --- its end
+
+    def stop(self, reason: str, *, over_budget: bool = False) -> None:
+        """Start no more tasks; those in flight may finish."""
+        self.stopped_by = self.stopped_by or reason
+        self.over_budget = self.over_budget or over_budget
+        self.over.set()
+
     def fail(self, error: BaseException) -> None:
-        """The eval cannot go on; `run` will raise `error`."""
+        """End the eval with `error`, which `run` raises."""
         if len(self.errors) < MOST_ERRORS:
             self.errors.append(error)
         self.over.set()
 
 
-def _task_of_row(row: StoredTask, asked: dict[Identity, Task] | None) -> Task:
+def task_of_row(row: StoredTask, asked: dict[Identity, Task] | None) -> Task:
+    """Return the task of a row: as it is asked for now, or as the row has it."""
     if asked is None:
         assert row.payload is not None  # noqa: S101  read with the row when it is needed
         return load_task(row.payload, row.retry_idx)

@@ -1,32 +1,39 @@
-"""`async with global_exit_stack:` keeps executors alive between runs."""
+"""`async with global_exit_stack:` keeps run sets open between runs."""
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 
-from nanoeval_runner._engine_registry import engines
+from nanoeval_runner._run_set import run_sets
 
 
-class GlobalExitStack:
-    """While entered, engines of this event loop outlive the runs that opened them.
+class GlobalExitStack(contextlib.AsyncExitStack):
+    """While it is entered, run sets of this event loop outlive the runs that opened them.
 
-    Its exit closes them, and raises what made an executor crash.
+    Its exit closes them, and raises what made their executors crash, if nothing else is on its
+    way. It may be entered again and again.
     """
 
     async def __aenter__(self) -> GlobalExitStack:
-        engines.hold()
-        return self
+        run_sets().hold()
+        return await super().__aenter__()
 
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        failures = await engines.let_go()
+    ) -> bool:
+        failures: list[BaseException] = []
+        try:
+            swallowed = await super().__aexit__(exc_type, exc, traceback)
+        finally:
+            failures = await run_sets().release()
         if failures and exc is None:
-            raise failures[0]
+            raise BaseExceptionGroup("executors crashed", failures)
+        return bool(swallowed)
 
 
 global_exit_stack = GlobalExitStack()
-"""Stateless: what it keeps is owned by `engine_registry.engines`, per event loop."""
+"""Holds nothing but what it was given: run sets belong to `run_sets()`, per event loop."""

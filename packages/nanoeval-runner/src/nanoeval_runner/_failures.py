@@ -1,4 +1,7 @@
-"""Exceptions on their way through the state file: pickled where they can be, described always."""
+"""Exceptions on their way through the state file: pickled where they can be, described always.
+
+Nothing here trusts an exception: its `__str__`, its pickling and its `add_note` may all raise.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +17,56 @@ class FailureDescription(NanoevalError):
     """Stands for an exception that could not be pickled: its type and text, and its traceback."""
 
 
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, or say that it has none."""
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001  an exception of the user's, whatever it does
+        return f"<its __str__ raised {type(failure).__name__}>"
+
+
+def annotate(error: BaseException, note: str) -> BaseException:
+    """Return `error` with the note, or what describes it where notes cannot be added to it."""
+    try:
+        error.add_note(note)
+    except Exception:  # noqa: BLE001  an exception of the user's, whatever it does
+        description = FailureDescription(f"{type(error).__qualname__}: {text_of(error)}")
+        description.__cause__ = error
+        description.add_note(note)
+        return description
+    return error
+
+
 def dump_failure(error: BaseException) -> bytes:
-    """`error` as bytes that `load_failure` gives back, with its traceback as a note."""
-    trace = "".join(traceback.format_exception(error)).rstrip()
+    """Return `error` as bytes that `load_failure` gives back, with its traceback as a note."""
+    try:
+        trace = "".join(traceback.format_exception(error)).rstrip()
+    except Exception:  # noqa: BLE001  an exception of the user's, whatever it does
+        trace = f"{type(error).__qualname__}: {text_of(error)}"
     try:
         payload = pickle.dumps((error, trace), pickle.HIGHEST_PROTOCOL)
         pickle.loads(payload)
     except Exception:  # noqa: BLE001  replaced by its description
         kind = RolloutSystemError if isinstance(error, RolloutSystemError) else FailureDescription
-        replacement = kind(f"{type(error).__qualname__}: {error}")
+        replacement = kind(f"{type(error).__qualname__}: {text_of(error)}")
         for note in getattr(error, "__notes__", []):
-            replacement.add_note(note)
+            replacement.add_note(str(note))
         payload = pickle.dumps((replacement, trace), pickle.HIGHEST_PROTOCOL)
     return payload
 
 
 def load_failure(payload: bytes) -> BaseException:
-    """What `dump_failure` was given, or the nearest to it that could be pickled."""
+    """Return what `dump_failure` was given, or the nearest to it that could be pickled."""
     error, trace = pickle.loads(payload)
     assert isinstance(error, BaseException)  # noqa: S101
     if not isinstance(error, RolloutSystemError):
-        error.add_note(_REMOTE_NOTE + trace)
+        return annotate(error, _REMOTE_NOTE + trace)
     return error
 
 
 def wrapped(error: BaseException) -> Exception:
-    """An ExceptionGroup holds no SystemExit or CancelledError; say which it was."""
-    wrapped = RuntimeError(f"evaluate raised {type(error).__name__}: {error}")
+    """Return an `Exception` that stands for one that no `ExceptionGroup` may hold."""
+    wrapped = RuntimeError(f"evaluate raised {type(error).__name__}: {text_of(error)}")
     wrapped.__cause__ = error
     for note in getattr(error, "__notes__", []):
         wrapped.add_note(note)

@@ -11,31 +11,47 @@ import gc
 import threading
 from collections.abc import Iterator
 
-ALLOCATIONS = 50_000
-"""Objects made, less those freed, between two collections: some 10 MB of them at most."""
 
-
-class _Rarely:
-    """Owns the process's threshold while there is a run, and what it was before."""
+class _Thresholds:
+    """Owns the process's threshold while runs ask for one, and what it was before."""
 
     lock = threading.Lock()
-    runs = 0
+    wanted: list[int] = []  # noqa: RUF012  guarded by the lock
     before = (0, 0, 0)
+    ours = 0
 
 
 @contextlib.contextmanager
-def collected_rarely() -> Iterator[None]:
-    """Collect young objects every `ALLOCATIONS`, unless the program chose more, or never."""
-    with _Rarely.lock:
-        _Rarely.runs += 1
-        if _Rarely.runs == 1:
-            _Rarely.before = first, *others = gc.get_threshold()
-            if 0 < first < ALLOCATIONS:
-                gc.set_threshold(ALLOCATIONS, *others)
+def collected_rarely(threshold: int | None) -> Iterator[None]:
+    """Collect young objects every `threshold` allocations, unless the program chose more, or never.
+
+    Args:
+        threshold: None leaves the program's setting alone.
+    """
+    if threshold is None:
+        yield
+        return
+    with _Thresholds.lock:
+        if not _Thresholds.wanted:
+            _Thresholds.before = gc.get_threshold()
+        _Thresholds.wanted.append(threshold)
+        _apply()
     try:
         yield
     finally:
-        with _Rarely.lock:
-            _Rarely.runs -= 1
-            if _Rarely.runs == 0 and gc.get_threshold()[0] == ALLOCATIONS:
-                gc.set_threshold(*_Rarely.before)
+        with _Thresholds.lock:
+            _Thresholds.wanted.remove(threshold)
+            _apply()
+
+
+def _apply() -> None:
+    first, *others = _Thresholds.before
+    if _Thresholds.ours and gc.get_threshold()[0] != _Thresholds.ours:
+        return  # the program has chosen another meanwhile
+    ours = max(_Thresholds.wanted, default=0)
+    if ours and 0 < first < ours:
+        gc.set_threshold(ours, *others)
+        _Thresholds.ours = ours
+    elif _Thresholds.ours:
+        gc.set_threshold(*_Thresholds.before)
+        _Thresholds.ours = 0

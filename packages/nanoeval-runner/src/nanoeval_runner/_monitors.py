@@ -1,4 +1,4 @@
-"""The monitor beside a run: found by entry point, so that it stays an optional package."""
+"""The web monitor of a run: found by entry point, so that it stays an optional package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_runner._signals import say
+from nanoeval_runner._interrupts import say
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -30,7 +30,7 @@ StartMonitor = Callable[[Path], RunningMonitor]
 
 
 def find_monitor() -> StartMonitor:
-    """The installed monitor.
+    """Return the installed monitor.
 
     Raises:
         ConfigError: there is none.
@@ -46,8 +46,8 @@ def find_monitor() -> StartMonitor:
     )
 
 
-class MonitorBeside:
-    """The one monitor of an engine: started by the first run that wants it."""
+class MonitorOfRun:
+    """Owns the one monitor of a run set: started by the first run that wants it."""
 
     def __init__(self, state_file: Path) -> None:
         self._state_file = state_file

@@ -13,12 +13,13 @@ from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.spec import EvalSpec, check_run_set_id
 
 from nanoeval_runner import _origin as origin
-from nanoeval_runner._engine import Engine
+from nanoeval_runner._interrupts import Interrupted
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.paths import state_file, state_paths
 from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner._queue.states import EvalState
-from nanoeval_runner._run import Session, joined
+from nanoeval_runner._run import run_in
+from nanoeval_runner._run_set import RunSet, joined
 
 
 async def resume(
@@ -47,8 +48,8 @@ async def resume(
     """
     check_run_set_id(run_set_id)
     await anyio.to_thread.run_sync(_require, run_set_id)
-    async with joined(run_set_id) as engine:
-        rows = await engine.store.call(transactions.list_evals)
+    async with joined(run_set_id) as run_set:
+        rows = await run_set.store.call(transactions.list_evals)
         if not rows:
             raise StateError(
                 f"run set {run_set_id!r} holds no evals: it ended before its tasks were queued. "
@@ -56,7 +57,7 @@ async def resume(
             )
         budgets = {"budget_tokens": budget_tokens, "budget_cost": budget_cost}
         specs = {
-            row.id: _with_budgets(await _load_spec(engine, row), budgets)
+            row.id: _with_budgets(await _load_spec(run_set, row), budgets)
             for row in rows
             if row.state != EvalState.DONE or resume_completed_evals
         }
@@ -65,7 +66,7 @@ async def resume(
 
         async def finish(row: EvalRow) -> None:
             try:
-                summaries[row.id] = await Session(engine, specs[row.id], stored=row).run()
+                summaries[row.id] = await run_in(run_set, specs[row.id], stored=row)
             except Exception as error:  # noqa: BLE001  raised below; the other evals go on
                 errors.append(error)
 
@@ -73,6 +74,9 @@ async def resume(
             for row in rows:
                 if row.id in specs:
                     group.create_task(finish(row))
+        interrupted = [error for error in errors if isinstance(error, Interrupted)]
+        if interrupted:
+            raise interrupted[0]
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -94,11 +98,11 @@ async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:
     """
     check_run_set_id(run_set_id)
     await anyio.to_thread.run_sync(_require, run_set_id)
-    async with joined(run_set_id) as engine:
-        rows = await engine.store.call(transactions.list_evals)
+    async with joined(run_set_id) as run_set:
+        rows = await run_set.store.call(transactions.list_evals)
         for row in rows:
             if row.run_id == run_id:
-                return await Session(engine, await _load_spec(engine, row), stored=row).run()
+                return await run_in(run_set, await _load_spec(run_set, row), stored=row)
         raise ConfigError(
             f"run set {run_set_id!r} holds no run {run_id!r}; it holds "
             + ", ".join(f"{row.run_id} ({row.name}, {row.state})" for row in rows)
@@ -116,27 +120,27 @@ def _require(run_set_id: str) -> None:
     )
 
 
-async def _load_spec(engine: Engine, row: EvalRow) -> EvalSpec:
-    blob, _ = await engine.store.call(transactions.get_eval_spec, row.id)
+async def _load_spec(run_set: RunSet, row: EvalRow) -> EvalSpec:
+    blob, _ = await run_set.store.call(transactions.get_eval_spec, row.id)
     if blob is None:
         raise StateError(
-            f"eval {row.name!r} of run set {engine.run_set_id!r} could not be pickled when it was "
+            f"eval {row.name!r} of run set {run_set.run_set_id!r} could not be pickled when it was "
             "run, so only its own script can go on with it: run that again with "
-            f"run_set_id={engine.run_set_id}"
+            f"run_set_id={run_set.run_set_id}"
         )
     origin.restore_origin(row.origin)
     try:
         spec = pickle.loads(blob)
     except Exception as error:
         raise StateError(
-            f"eval {row.name!r} of run set {engine.run_set_id!r} cannot be loaded "
+            f"eval {row.name!r} of run set {run_set.run_set_id!r} cannot be loaded "
             f"({type(error).__name__}: {error}): its code has moved or changed. Restore it, or run "
-            f"its script again with run_set_id={engine.run_set_id}; {row.done} finished results "
-            f"stay readable in table `task` of {engine.path}"
+            f"its script again with run_set_id={run_set.run_set_id}; {row.done} finished results "
+            f"stay readable in table `task` of {run_set.path}"
         ) from error
     if not isinstance(spec, EvalSpec):
         raise StateError(
-            f"eval {row.name!r} in {engine.path} is a {type(spec).__name__}, not an EvalSpec: the "
+            f"eval {row.name!r} in {run_set.path} is a {type(spec).__name__}, not an EvalSpec: the "
             "file was not written by this version of nanoeval"
         )
     return spec

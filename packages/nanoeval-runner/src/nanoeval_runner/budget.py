@@ -1,21 +1,22 @@
-"""Stops an eval, resumably, when it has spent its budget, or several when theirs is spent."""
+"""What runs may spend, and their end, resumably, when it is spent."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from nanoeval_core.spec import RunnerArgs
 from nanoeval_core.usage import Usage
 
-from nanoeval_runner._queue import transactions
+__all__ = ["SharedBudget", "current_shared_budget", "reached", "shared_budget"]
 
-if TYPE_CHECKING:
-    from nanoeval_runner._engine import Engine
-    from nanoeval_runner._eval_run import EvalRun
+
+class Spender(Hashable, Protocol):
+    """A run, as its budget sees it."""
+
+    def stop(self, reason: str, *, over_budget: bool = False) -> None: ...
 
 
 @dataclasses.dataclass
@@ -31,17 +32,17 @@ class SharedBudget:
     tokens: int | None
     cost: float | None
     before: Usage
-    _spent: dict[EvalRun, Usage] = dataclasses.field(default_factory=dict)
+    _spent: dict[Spender, Usage] = dataclasses.field(default_factory=dict)
 
-    def note(self, run: EvalRun, usage: Usage) -> None:
-        """`run` has spent this much by now. Ends all of the runs once that is too much."""
+    def note(self, run: Spender, usage: Usage) -> None:
+        """Note what `run` has spent by now, and stop all of the runs once that is too much."""
         self._spent[run] = usage
         total = Usage()
         for one in (self.before, *self._spent.values()):
             total += one
-        reason = _reached(total, self.tokens, self.cost)
+        reason = reached(total, self.tokens, self.cost)
         for spender in self._spent if reason is not None else ():
-            _end(spender, f"{reason} by all runs together")
+            spender.stop(f"{reason} by all runs together", over_budget=True)
 
 
 _shared: ContextVar[SharedBudget | None] = ContextVar("nanoeval_shared_budget", default=None)
@@ -51,7 +52,7 @@ _shared: ContextVar[SharedBudget | None] = ContextVar("nanoeval_shared_budget", 
 def shared_budget(
     tokens: int | None = None, cost: float | None = None, *, before: Usage | None = None
 ) -> Iterator[None]:
-    """Runs begun within the block stop, resumably, once they have spent this much together.
+    """Have runs begun within the block stop, resumably, once they have spent this much together.
 
     Args:
         tokens: how many, prompts and replies together; None for any number.
@@ -66,39 +67,15 @@ def shared_budget(
         _shared.reset(token)
 
 
-def has_budget(runner: RunnerArgs) -> bool:
-    """Whether there is anything to watch for a run that is begun here with these arguments."""
-    limits = (runner.budget_tokens, runner.budget_cost, _shared.get())
-    return any(limit is not None for limit in limits)
+def current_shared_budget() -> SharedBudget | None:
+    """Return the budget that a run begun here shares with others, if it does."""
+    return _shared.get()
 
 
-def _reached(usage: Usage, tokens: int | None, cost: float | None) -> str | None:
-    """What has been reached, in words; None while there is something left."""
+def reached(usage: Usage, tokens: int | None, cost: float | None) -> str | None:
+    """Say in words which limit has been reached; None while there is something left."""
     if tokens is not None and usage.total_tokens >= tokens:
         return f"{usage.total_tokens:,} tokens of budget_tokens={tokens:,} are spent"
     if cost is not None and usage.cost >= cost:
         return f"{usage.cost:.4g} of budget_cost={cost:g} is spent"
     return None
-
-
-def _end(run: EvalRun, reason: str) -> None:
-    run.over_budget = run.over_budget or reason
-    run.over.set()
-
-
-async def watch_budget(run: EvalRun, engine: Engine) -> None:
-    """End `run` once its attempts have spent the budget, its own or the shared one.
-
-    What is in flight goes on, so a run may spend a little more: what was already asked for.
-    """
-    runner, shared = run.spec.runner, _shared.get()
-    while not run.over.is_set():
-        changed = engine.changed
-        row = await engine.store.call(transactions.get_eval, run.eval_id)
-        if shared is not None:
-            shared.note(run, row.usage)
-        reason = _reached(row.usage, runner.budget_tokens, runner.budget_cost)
-        if reason is not None:
-            _end(run, reason)
-            return
-        await changed.wait()

@@ -18,7 +18,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,15 @@ from nanoeval_core.library_config import set_library_config
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors import messages
-from nanoeval_runner._executors.loaded_eval import LoadedEval
+from nanoeval_runner._executors.child import SLOT_VARIABLE
 from nanoeval_runner._executors.loop import ExecutorLoop
+from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._executors.watchdog import Watchdog
+from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._origin import restore_origin
+from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue.paths import shared_dir, state_file
-from nanoeval_runner._queue.rows import (
-    Completion,
-    ExchangeReply,
-    ExchangeRequest,
-    Heartbeat,
-)
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
 from nanoeval_runner._queue.states import LEASE_SECONDS
 
 Call = Callable[[bytes], bytes]
@@ -71,7 +69,8 @@ def serve_executor(name: str, call: Call, *, log: str = "") -> None:
             return
         set_library_config(pickle.loads(welcome.library_config))
         with shared_folder(welcome.run_set_id) as folder, driver:
-            asyncio.run(_serve(_Source(driver, thread), welcome, name=name, folder=folder))
+            os.environ[SLOT_VARIABLE] = str(welcome.slot)
+            asyncio.run(_serve(driver, thread, welcome, name=name, folder=folder))
 
 
 class _Driver:
@@ -122,17 +121,23 @@ def shared_folder(run_set_id: str) -> Iterator[Path]:
         os.close(handle)
 
 
-async def _serve(source: _Source, welcome: messages.Welcome, *, name: str, folder: Path) -> None:
+async def _serve(
+    driver: _Driver,
+    thread: ThreadPoolExecutor,
+    welcome: messages.Welcome,
+    *,
+    name: str,
+    folder: Path,
+) -> None:
     loop = asyncio.get_running_loop()
-    driver = source.driver
+    source = MessageSource(driver, thread, name)
     executor = ExecutorLoop(
         executor_id=welcome.executor_id,
-        kind=welcome.kind,
+        pool=welcome.pool,
         source=source,
-        loader=_Loader(source),
-        events=_Silence(),
-        run_context=RunContext(run_set_id=welcome.run_set_id, shared_dir=folder, executor=name),
-        in_driver=False,
+        run_context=RunContext(
+            run_set_id=welcome.run_set_id, shared_dir=folder, executor=name, slot=welcome.slot
+        ),
     )
     executor.claim_seconds = CLAIM_SECONDS
 
@@ -141,7 +146,7 @@ async def _serve(source: _Source, welcome: messages.Welcome, *, name: str, folde
         while not stop:
             stop = driver.ask(messages.Wait(name)) is not False
             if stop:
-                loop.call_soon_threadsafe(lambda: executor.stop(release=True))
+                loop.call_soon_threadsafe(executor.stop)
             loop.call_soon_threadsafe(executor.wake)
 
     ticks = itertools.count()
@@ -150,22 +155,29 @@ async def _serve(source: _Source, welcome: messages.Welcome, *, name: str, folde
         return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.ask(messages.Beat(heartbeat)))
 
     threading.Thread(target=listen, name="nanoeval-listen", daemon=True).start()
+    # Before it has any task: from here on its silence is noticed within seconds.
+    await source.ask(messages.Beat(Heartbeat(executor_id=welcome.executor_id, in_flight=0)))
     with Watchdog(executor, beat):
         await executor.run()
+    await source.tell_left()
     if not executor.fenced:
         await source.ask(messages.Bye(name))
 
 
-class _Source:
-    """The driver's queue: a `TaskSource` whose every exchange is one message."""
+class MessageSource:
+    """The driver's queue: every exchange is one message."""
 
-    def __init__(self, driver: _Driver, thread: ThreadPoolExecutor) -> None:
-        self.driver = driver
+    in_driver = False
+
+    def __init__(self, driver: _Driver, thread: ThreadPoolExecutor, name: str) -> None:
+        self._driver = driver
         self._thread = thread
+        self._name = name
+        self._telling: set[asyncio.Future[Any]] = set()
 
     async def ask(self, message: messages.Message) -> Any:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self.driver.ask, message)
+        return await loop.run_in_executor(self._thread, self._driver.ask, message)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         for completion in request.completions:
@@ -173,35 +185,44 @@ class _Source:
         reply: ExchangeReply = await self.ask(messages.Exchange(request))
         return reply
 
-    async def fail_eval(self, eval_id: int, error: bytes) -> None:
-        await self.ask(messages.FailEval(eval_id, error))
-
-
-class _Loader:
-    """Evals as the driver sends them."""
-
-    def __init__(self, source: _Source) -> None:
-        self._source = source
+    def context(self, eval_id: int) -> contextvars.Context | None:
+        return None
 
     async def load(self, eval_id: int) -> LoadedEval:
-        loaded: messages.Loaded = await self._source.ask(messages.Load(eval_id))
+        loaded: messages.Loaded = await self.ask(messages.Load(eval_id, self._name))
         missing: StateError | None = None
         try:
             restore_origin(relocated(loaded.origin))
         except StateError as error:
             missing = error  # it matters only if the eval's classes are in the script
         try:
-            return LoadedEval.from_pickles(loaded.spec, loaded.encoder)
+            return LoadedEval(
+                pickle.loads(loaded.spec),
+                pickle.loads(loaded.encoder),
+                lambda lease: load_task(lease.payload or b"", lease.retry_idx),
+            )
         except Exception as error:
             if missing is not None:
                 raise missing from error
             raise
 
-    def wants(self, eval_id: int) -> bool:
-        return True
+    async def fail_eval(self, eval_id: int, error: BaseException) -> None:
+        await self.ask(messages.Left(eval_id, self._name, dump_failure(error)))
 
-    def context(self, eval_id: int) -> contextvars.Context | None:
-        return None
+    def opened(self, eval_id: int) -> None:
+        """The driver knows it from the request to load it."""
+
+    def left(self, eval_id: int) -> None:
+        message = messages.Left(eval_id, self._name)
+        telling = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._driver.ask, message
+        )
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def tell_left(self) -> None:
+        """Wait until the driver has been told of all contexts that are left."""
+        await asyncio.gather(*self._telling)
 
 
 def relocated(origin: str) -> str:
@@ -216,16 +237,3 @@ def relocated(origin: str) -> str:
         if os.path.exists(here):
             where["file"] = here
     return json.dumps(where)
-
-
-class _Silence:
-    """The driver sees what it is to know in the exchanges themselves."""
-
-    def committed(self, completions: Sequence[Completion]) -> None:
-        pass
-
-    def idle(self) -> None:
-        pass
-
-    def eval_failed(self, eval_id: int, error: BaseException) -> None:
-        pass

@@ -1,18 +1,26 @@
-"""One attempt at one task, as its executor sees it."""
+"""One attempt at one task: what it records with, and what becomes of it."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import enum
+import gc
 import os
+import pickle
 import time
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
+from nanoeval_core import pickling
+from nanoeval_core.errors import RolloutSystemError, TaskTimeoutError
 from nanoeval_core.recording import AttemptRecorder, DummyRecorder
 from nanoeval_core.task import Task
+from nanoeval_core.usage import UsageMeter
 
+from nanoeval_runner._failures import annotate, dump_failure, text_of
 from nanoeval_runner._queue.rows import Completion, Lease
+from nanoeval_runner._queue.states import retry_delay
 
 if TYPE_CHECKING:
     from nanoeval_runner._executors.open_evals import OpenEval
@@ -22,22 +30,34 @@ AWAITING = "awaiting "
 _STDLIB = os.path.dirname(asyncio.__file__)
 """Where asyncio is: that a task sleeps or waits for a lock is seen from who calls it."""
 
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+"""Types of fields that copies may share, and of results that need no check."""
+
+
+class Cut(enum.Enum):
+    """Why the runner cancelled an attempt."""
+
+    TIMED_OUT = "it outlived RunnerArgs.task_timeout"
+    RELEASED = "its task goes back to the queue"
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Attempt:
     """A lease being worked on.
 
     Attributes:
+        queued: the task as it was queued: the summary gets it, whatever `evaluate` does to its own.
+        task: the task that `evaluate` gets.
         started: when `evaluate` was entered, in monotonic seconds; 0.0 before that.
-        verdict: why the attempt was cancelled, if it was: it outlived its deadline, or its
-            task goes back to the queue.
+        cut: why the runner cancelled it, if it did.
     """
 
     lease: Lease
     open_eval: OpenEval
+    queued: Task
     task: Task
     started: float = 0.0
-    verdict: str | None = None
+    cut: Cut | None = None
     runner: asyncio.Task[None] | None = None
     deadline: asyncio.TimerHandle | None = None
 
@@ -45,71 +65,197 @@ class Attempt:
     def name(self) -> str:
         """`eval/question.attempt`, with the retry when there was one."""
         retry = f" (retry {self.lease.retry_idx})" if self.lease.retry_idx else ""
-        return f"{self.open_eval.name}/{self.task.name}{retry}"
+        return f"{self.open_eval.name}/{self.queued.question_id}.{self.queued.attempt_id}{retry}"
 
     @property
     def group_id(self) -> str:
-        """`attempt_id.retry_idx`, under which its events are recorded."""
-        return f"{self.task.attempt_id}.{self.task.retry_idx}"
+        """The `group_id` under which its events are recorded."""
+        return f"{self.queued.attempt_id}.{self.lease.retry_idx}"
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started if self.started else 0.0
 
-    def cancel(self, verdict: str) -> None:
-        self.verdict = verdict
+    def cancel(self, cut: Cut) -> None:
+        self.cut = cut
         if self.runner is not None:
             self.runner.cancel()
 
     def new_recorder(self) -> AttemptRecorder:
-        """What the attempt records with; one that keeps nothing where the real one fails."""
+        """Return what the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            return self.open_eval.handle.encoder.attempt(self.task.question_id, self.group_id)
+            return self.open_eval.loaded.encoder.attempt(self.queued.question_id, self.group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
-            return DummyRecorder().encoder().attempt(self.task.question_id, self.group_id)
+            return DummyRecorder().encoder().attempt(self.queued.question_id, self.group_id)
 
-    def events_of(self, recorder: AttemptRecorder, completion: Completion) -> bytes:
-        """What the attempt recorded, as it is to be committed with `completion`."""
-        if completion.outcome not in ("done", "error"):
-            return b""
+    # --- its outcome
+
+    def outcome(
+        self, result: Any, error: BaseException | None, recorder: AttemptRecorder, meter: UsageMeter
+    ) -> Completion:
+        """Return what to commit: whatever came out of `evaluate`, there is something."""
+        completion = self._judge(result, error)
+        completion.usage = meter.usage
         try:
-            if completion.error is not None:
-                recorder.record_error(str(completion.error), completion.error)
-            return recorder.take(completed=completion.outcome == "done")
-        except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
-            self.open_eval.recorder_failed(error)
-            return b""
+            if completion.outcome == "done":
+                if self.open_eval.records_completion:
+                    recorder.record_sample_completed()
+            elif completion.error is not None:
+                told = completion.error if isinstance(completion.error, Exception) else None
+                recorder.record_error(text_of(completion.error), told)
+            if completion.outcome != "released":
+                completion.events = recorder.take(completed=completion.outcome == "done")
+        except Exception as failure:  # noqa: BLE001  reported there; it must not cost the result
+            self.open_eval.recorder_failed(failure)
+        return completion
+
+    def _judge(self, result: Any, error: BaseException | None) -> Completion:
+        if error is None:
+            try:
+                value = self._pickled(result)
+            except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it
+                return self.fatal(not_picklable)
+            return Completion(
+                self.lease.task_id,
+                self.lease.eval_id,
+                "done",
+                value,
+                live=(self.queued, result) if self.open_eval.in_driver else None,
+            )
+        if self.cut is Cut.TIMED_OUT:
+            return self.timed_out()
+        if self.cut is Cut.RELEASED:
+            return self.released()
+        if isinstance(error, asyncio.CancelledError):
+            cancelled = RolloutSystemError(
+                f"task {self.name!r} was cancelled, and not by nanoeval: {text_of(error)}"
+            )
+            cancelled.__cause__ = error
+            return self.system_error(cancelled)
+        if isinstance(error, RolloutSystemError):
+            return self.system_error(error)
+        return self.fatal(error)
+
+    def _pickled(self, result: Any) -> bytes:
+        """Return `result` as bytes that are known to give it back.
+
+        Raises:
+            NotPicklableError: names the task, and the field if one is to blame.
+        """
+        what = f"the result of task {self.name!r}"
+        try:
+            value = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+        except Exception:  # noqa: BLE001  tried again, by value, with an error that names the field
+            value = pickling.dumps(result, what=what)
+        if type(result) not in _PLAIN:
+            pickling.check_loadable(value, what=what)
+        return value
+
+    def released(self) -> Completion:
+        """Give the task back to the queue."""
+        return Completion(self.lease.task_id, self.lease.eval_id, "released")
+
+    def timed_out(self) -> Completion:
+        limit = self.open_eval.loaded.runner.task_timeout
+        return self.system_error(
+            TaskTimeoutError(f"task {self.name!r} ran longer than task_timeout={limit:g} s")
+        )
+
+    def system_error(self, error: RolloutSystemError) -> Completion:
+        """Retry the task, or make `error` its result after the last retry."""
+        runner = self.open_eval.loaded.runner
+        delay = retry_delay(
+            self.lease.retry_idx,
+            max_retries=runner.max_retries if error.retryable else 0,
+            backoff=runner.retry_backoff,
+            rng=self.open_eval.rng,
+        )
+        return Completion(
+            self.lease.task_id,
+            self.lease.eval_id,
+            "error",
+            dump_failure(error),
+            retry_delay=delay,
+            error=error,
+            live=(self.queued, error) if self.open_eval.in_driver else None,
+        )
+
+    def fatal(self, error: BaseException) -> Completion:
+        """End the eval with `error`."""
+        error = annotate(
+            error,
+            f"while eval {self.open_eval.name!r} ran task {self.queued.question_id!r}, "
+            f"attempt {self.queued.attempt_id}, retry {self.lease.retry_idx}, "
+            f"on executor {self.open_eval.executor!r}",
+        )
+        return Completion(
+            self.lease.task_id, self.lease.eval_id, "fatal", dump_failure(error), error=error
+        )
+
+    # --- where it is
 
     def frames(self) -> list[str]:
-        """What it awaits, outermost first."""
+        """Return what it awaits, outermost first."""
         return awaiting(self.runner.get_coro()) if self.runner is not None else []
 
     def where(self) -> str:
-        """The innermost of the user's frames: where the attempt is."""
-        frames = [frame for frame in self.frames() if not frame.startswith(AWAITING)]
-        users = [frame for frame in frames if f"({_STDLIB}" not in frame]
-        return next(reversed(users or frames), "")
+        """Return the innermost of the user's frames: where the attempt is."""
+        return innermost(self.frames())
 
     def describe(self) -> str:
-        """How long it has been running and what it awaits: one line and one per frame."""
+        """Say how long it has been running and what it awaits: one line and one per frame."""
         return "\n    ".join(
             [f"{self.name}: running for {self.seconds:.1f} s", *self.frames()[-6:]]
         )
 
 
+def copy_of(task: Task) -> Task:
+    """Return a copy that shares nothing with `task` that could be changed."""
+    if task.__pydantic_private__ is None and not task.__pydantic_extra__:
+        for value in task.__dict__.values():
+            if type(value) not in _PLAIN:
+                break
+        else:
+            return task.model_copy()
+    try:
+        copied: Task = pickle.loads(pickle.dumps(task, pickle.HIGHEST_PROTOCOL))
+    except Exception:  # noqa: BLE001  a local class, or a lock: copied the slow way
+        what = f"task {task.name!r}"
+        copied = pickle.loads(pickling.dumps(task, what=what, renew_locks=True))
+    return copied
+
+
+def innermost(frames: list[str]) -> str:
+    """Return the innermost of the user's frames among those that `awaiting` gave."""
+    frames = [frame for frame in frames if not frame.startswith(AWAITING)]
+    users = [frame for frame in frames if f"({_STDLIB}" not in frame]
+    return next(reversed(users or frames), "")
+
+
 def awaiting(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None) -> list[str]:
-    """The chain of frames a suspended coroutine waits in, outermost first."""
+    """Return the chain of frames a suspended coroutine waits in, outermost first."""
     frames = []
     waiting: Any = coroutine
     while waiting is not None:
-        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        frame = next((f for name in _FRAMES if (f := getattr(waiting, name, None))), None)
         if frame is not None:
             code = frame.f_code
             frames.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
-        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
-        is_frame = hasattr(waiting, "cr_await") or hasattr(waiting, "gi_yieldfrom")
-        if waiting is not None and not is_frame:
-            frames.append(f"{AWAITING}{waiting!r}"[:200])
+        inner = next((i for name in _INNER if (i := getattr(waiting, name, None))), None)
+        if type(inner).__name__ in _STEPS:  # a step of an async generator: only gc sees of which
+            inner = next((r for r in gc.get_referents(inner) if _is_frame(r)), inner)
+        if inner is not None and not _is_frame(inner):
+            frames.append(f"{AWAITING}{inner!r}"[:200])
             break
+        waiting = inner
     return frames
+
+
+_FRAMES = ("cr_frame", "gi_frame", "ag_frame")
+_INNER = ("cr_await", "gi_yieldfrom", "ag_await")
+_STEPS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
+
+
+def _is_frame(value: object) -> bool:
+    return any(hasattr(value, name) for name in _INNER) or type(value).__name__ in _STEPS

@@ -7,39 +7,50 @@ import contextlib
 import contextvars
 import dataclasses
 import os
+import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import StateError
+from nanoeval_core.executors import MULTIPROCESS
 from nanoeval_core.library_config import LibraryConfig, set_library_config
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner import _origin as origin
-from nanoeval_runner._executors.loaded_eval import LoadedEval
 from nanoeval_runner._executors.loop import ExecutorLoop
+from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._executors.watchdog import HeartbeatConnection, Watchdog
+from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._inspection import start_aiomonitor
+from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.paths import shared_dir
-from nanoeval_runner._queue.rows import Completion
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.run_log import RunLog
 
-KIND = "multiprocess"
+SLOT_VARIABLE = "NANOEVAL_EXECUTOR_SLOT"
 
-# One-byte messages between a pool and its children.
+# What the pool tells a child: one byte each.
 WAKE = b"w"
 STOP = b"s"
 INSPECT = b"m"
-COMMITTED = b"c"
-IDLE = b"i"
+
+# What a child tells the pool: a line each, the last two with an eval's id.
+COMMITTED = "committed"
+IDLE = "idle"
+OPENED = "opened"
+LEFT = "left"
 
 ORPHANED = 3
 """The exit code of a child whose parent is gone."""
+
+PARENT_SECONDS = 1.0
+"""How often a child looks whether its parent lives, where nothing else would tell it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,39 +60,57 @@ class ChildArgs:
     path: Path
     executor_id: int
     name: str
+    slot: int
     parent_pid: int
     library_config: LibraryConfig
 
 
 def main(args: ChildArgs, pipe: Any) -> None:
-    """The process's main: ends when told to, when fenced, or when the parent is gone.
+    """Run one executor until told to stop, fenced, or the parent is gone.
 
     Args:
         pipe: this end of a duplex `multiprocess` pipe. The parent closes the other by dying.
     """
-    # Ctrl-C reaches the whole terminal group; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole terminal group; the parent decides what it means. A handler and not
+    # SIG_IGN: processes that tasks start would inherit that, and no Ctrl-C would reach them.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent(args.parent_pid)
+    os.environ[SLOT_VARIABLE] = str(args.slot)
     set_library_config(args.library_config)
     try:
-        asyncio.run(_serve_logged(args, pipe))
+        asyncio.run(_serve(args, pipe))
     except StateError as error:  # a full disk: the parent meets it too, and ends the run
-        sys.exit(f"executor {args.name}: {error}")
+        sys.stderr.write(f"executor {args.name}: {error}\n")
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    """End the process now: threads that tasks left behind do not hold it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies, where it can do that.
+    """Have the kernel kill this process when its parent dies, and look now and then as well.
 
-    The pipe does the same everywhere, as long as Python threads get to run; this also covers
-    native code that never lets go of the interpreter.
+    The kernel also reaches native code that never lets go of the interpreter. The pipe's end tells
+    the same everywhere, unless a process that the parent forked holds it open.
     """
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415  only here
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent_pid:
+
+    def watch() -> None:
+        never = threading.Event()
+        while os.getppid() == parent_pid:
+            never.wait(PARENT_SECONDS)
         os._exit(ORPHANED)
+
+    threading.Thread(target=watch, name="nanoeval-parent", daemon=True).start()
 
 
 def _listen(fd: int, on_message: Callable[[bytes], None]) -> None:
@@ -96,32 +125,30 @@ def _listen(fd: int, on_message: Callable[[bytes], None]) -> None:
         on_message(message)
 
 
-class _Events:
-    """Tells the parent, in single bytes. A full pipe means it has plenty to read already."""
+class StateFileSource:
+    """The state file itself, and a pipe to tell the driver what changed in it."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    in_driver = False
 
-    def _send(self, message: bytes) -> None:
-        # BrokenPipeError: the parent is gone, and the listening thread ends this process.
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._fd, message)
-
-    def committed(self, completions: Sequence[Completion]) -> None:
-        self._send(COMMITTED)
-
-    def idle(self) -> None:
-        self._send(IDLE)
-
-    def eval_failed(self, eval_id: int, error: BaseException) -> None:
-        self._send(COMMITTED)
-
-
-class _Loader:
-    """Evals as they are pickled in the state file."""
-
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, pipe: int) -> None:
         self._store = store
+        self._pipe = pipe
+
+    def _tell(self, word: str, *more: int) -> None:
+        # BrokenPipeError: the parent is gone, and the listening thread ends this process.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            os.write(self._pipe, (" ".join([word, *map(str, more)]) + "\n").encode())
+
+    async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        reply = await self._store.exchange(request)
+        if request.completions:
+            self._tell(COMMITTED)
+        if len(reply.leases) < request.want:
+            self._tell(IDLE)
+        return reply
+
+    def context(self, eval_id: int) -> contextvars.Context | None:
+        return None
 
     async def load(self, eval_id: int) -> LoadedEval:
         # A pool that resumes: the main module of this process is not the script of the eval.
@@ -129,53 +156,60 @@ class _Loader:
         spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
         assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
         assert encoder is not None  # noqa: S101
-        return LoadedEval.from_pickles(spec, encoder)
+        return LoadedEval(
+            pickle.loads(spec),
+            pickle.loads(encoder),
+            lambda lease: load_task(lease.payload or b"", lease.retry_idx),
+        )
 
-    def wants(self, eval_id: int) -> bool:
-        return True
+    async def fail_eval(self, eval_id: int, error: BaseException) -> None:
+        await self._store.fail_eval(eval_id, dump_failure(error))
+        self._tell(COMMITTED)
 
-    def context(self, eval_id: int) -> contextvars.Context | None:
-        return None
+    def opened(self, eval_id: int) -> None:
+        self._tell(OPENED, eval_id)
 
-
-async def _serve_logged(args: ChildArgs, pipe: Any) -> None:
-    run_log = RunLog(args.path.stem, executor=args.name)
-    run_log.open()
-    try:
-        await _serve(args, pipe)
-    finally:
-        await run_log.finish()
+    def left(self, eval_id: int) -> None:
+        self._tell(LEFT, eval_id)
 
 
 async def _serve(args: ChildArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
-    reading, writing = pipe.fileno(), os.dup(pipe.fileno())
-    async with Store(args.path) as store:
-        store.pass_events_in_segments(args.executor_id)
-        executor = ExecutorLoop(
-            executor_id=args.executor_id,
-            kind=KIND,
-            source=store,
-            loader=_Loader(store),
-            events=_Events(writing),
-            run_context=RunContext(
-                run_set_id=args.path.stem, shared_dir=shared_dir(args.path), executor=args.name
-            ),
-            in_driver=False,
-        )
+    run_log = RunLog(args.path.stem, executor=args.name)
+    run_log.open()
+    try:
+        async with Store(args.path) as store:
+            store.pass_events_in_segments(args.executor_id)
+            executor = ExecutorLoop(
+                executor_id=args.executor_id,
+                pool=MULTIPROCESS,
+                source=StateFileSource(store, os.dup(pipe.fileno())),
+                run_context=RunContext(
+                    run_set_id=args.path.stem,
+                    shared_dir=shared_dir(args.path),
+                    executor=args.name,
+                    slot=args.slot,
+                ),
+            )
 
-        def on_message(message: bytes) -> None:
-            if STOP in message:
-                loop.call_soon_threadsafe(lambda: executor.stop(release=True))
-            if INSPECT in message:
-                asyncio.run_coroutine_threadsafe(start_aiomonitor(executor.run_context), loop)
-            loop.call_soon_threadsafe(executor.wake)
+            def on_message(message: bytes) -> None:
+                if STOP in message:
+                    loop.call_soon_threadsafe(executor.stop)
+                if INSPECT in message:
+                    asyncio.run_coroutine_threadsafe(start_aiomonitor(executor.run_context), loop)
+                loop.call_soon_threadsafe(executor.wake)
 
-        threading.Thread(target=_listen, args=(reading, on_message), daemon=True).start()
-        with (
-            contextlib.closing(HeartbeatConnection(args.path)) as heartbeats,
-            Watchdog(executor, heartbeats.beat),
-        ):
-            await executor.run()
-        if not executor.fenced:
-            await store.call(transactions.end_executor, args.executor_id, died=False)
+            threading.Thread(target=_listen, args=(pipe.fileno(), on_message), daemon=True).start()
+            # Before it has any task: from here on its silence is noticed within seconds.
+            await store.call(
+                transactions.heartbeat, Heartbeat(executor_id=args.executor_id, in_flight=0)
+            )
+            with (
+                contextlib.closing(HeartbeatConnection(args.path)) as heartbeats,
+                Watchdog(executor, heartbeats.beat),
+            ):
+                await executor.run()
+            if not executor.fenced:
+                await store.call(transactions.end_executor, args.executor_id, died=False)
+    finally:
+        await run_log.finish()

@@ -23,11 +23,13 @@ class Hello:
 class Welcome:
     """Attributes:
     executor_id: the executor's row in the state file.
+    slot: its number among the executors; what replaces a dead one inherits it.
     library_config: the driver's, pickled.
     """
 
     executor_id: int
-    kind: str
+    pool: str
+    slot: int
     run_set_id: str
     library_config: bytes
 
@@ -41,9 +43,10 @@ class Exchange:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """Ask for an eval. The reply is a `Loaded`."""
+    """Ask for an eval, whose context is then opened. The reply is a `Loaded`."""
 
     eval_id: int
+    name: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,11 +63,16 @@ class Loaded:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FailEval:
-    """The eval cannot go on. `error` as `dump_failure` has it; the reply is None."""
+class Left:
+    """The eval's context is left, or was never entered. The reply is None.
+
+    Attributes:
+        error: what ends the eval, as `dump_failure` has it; None when all went well.
+    """
 
     eval_id: int
-    error: bytes
+    name: str
+    error: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ class Bye:
     name: str
 
 
-Message = Hello | Exchange | Load | FailEval | Beat | Wait | Bye
+Message = Hello | Exchange | Load | Left | Beat | Wait | Bye
 
 
 def dump(value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""A pool of executor processes: started, woken, replaced when they die, stopped."""
+"""A pool of executor processes on this machine: a pipe to each, and its death from the kernel."""
 
 from __future__ import annotations
 
@@ -6,226 +6,186 @@ import asyncio
 import atexit
 import contextlib
 import dataclasses
-import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import multiprocess
-from nanoeval_core.errors import NanoevalError
+from nanoeval_core.executors import MULTIPROCESS
 from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._executors import child
+from nanoeval_runner._executors.pool import Pool, PoolMember
 from nanoeval_runner._origin import hidden_main
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.store import Store
 
-log = logging.getLogger("nanoeval.runner")
 
-STOP_SECONDS = 10.0
-"""How long a child may take to leave its evals' contexts before it is killed."""
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ExecutorProcess(PoolMember):
+    """An executor in a process of its own."""
 
-WAKE_DELAY = 0.01
-"""Seconds over which results of some executors are gathered before idle ones are woken."""
-
-MAX_BARREN_DEATHS = 3
-"""How many children in a row may die without a task before any commits a result."""
-
-MAX_DEATHS = 16
-"""How many may die in a row, with tasks or without, before any commits a result."""
-
-
-@dataclasses.dataclass(eq=False)
-class _Member:
-    name: str
-    executor_id: int
     process: Any
     pipe: Any
-    idle: bool = False
-    seen: int = 0
+    unread: bytes = b""
 
 
-class ProcessPool:
-    """Executor processes of one engine.
+class ProcessPool(Pool):
+    """Starts executor processes and replaces those that die."""
 
-    Args:
-        on_change: called when a child has committed results, or died.
-        on_failure: called with an error when the pool cannot go on.
-    """
+    dying_hint = (
+        "Their own messages are on stderr above; a script that starts a pool must do so under "
+        '`if __name__ == "__main__":`'
+    )
 
     def __init__(
         self,
         store: Store,
         group: asyncio.TaskGroup,
-        on_change: Callable[[], None],
+        on_commit: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._store = store
-        self._group = group
-        self._on_change = on_change
-        self._on_failure = on_failure
+        super().__init__(store, group, on_commit, on_failure)
         self._context = multiprocess.get_context("spawn")
-        self._members: dict[str, _Member] = {}
         self._names = 0
         self._size = 0
-        self._version = 0
-        self._barren_deaths = 0
-        self._deaths = 0
-        self._stopping = False
-        self._empty = asyncio.Event()
-        self._wake_timer: asyncio.TimerHandle | None = None
+        self._processes: dict[str, ExecutorProcess] = {}
         atexit.register(self.kill)
 
     async def grow(self, size: int | None) -> None:
         """Have at least `size` processes, by default one per usable core."""
         self._size = max(self._size, size or usable_cores())
-        while len(self._members) < self._size:
+        while len(self.members) < self._size:
             await self._spawn()
 
     async def _spawn(self) -> None:
         self._names += 1
         name = f"pool-{self._names}"
         # Announced before it is started, so that claims of the first leave work for the others.
-        executor_id = await self._store.call(
-            transactions.add_executor, name, child.KIND, 0, socket.gethostname()
+        executor_id = await self.store.call(
+            transactions.add_executor, name, MULTIPROCESS, 0, socket.gethostname()
         )
         ours, theirs = self._context.Pipe(duplex=True)
+        slot = self.free_slot()  # of one that died, if this takes its place
         args = child.ChildArgs(
-            self._store.path, executor_id, name, os.getpid(), get_library_config()
+            self.store.path, executor_id, name, slot, os.getpid(), get_library_config()
         )
         process = self._context.Process(target=child.main, args=(args, theirs), name=name)
         with hidden_main():
             process.start()
         theirs.close()
-        await self._store.call(transactions.set_executor_pid, executor_id, process.pid)
         os.set_blocking(ours.fileno(), False)
-        member = _Member(name, executor_id, process, ours, seen=self._version)
-        self._members[name] = member
+        member = ExecutorProcess(name, slot, executor_id, process=process, pipe=ours)
+        self._processes[name] = member
+        self.joined(member)
         asyncio.get_running_loop().add_reader(ours.fileno(), self._read, member)
+        self._watch(member)
+        await self.store.call(transactions.set_executor_pid, executor_id, process.pid)
 
     # --- messages
 
-    def _read(self, member: _Member) -> None:
+    def _read(self, member: ExecutorProcess) -> None:
         try:
-            message = os.read(member.pipe.fileno(), 4096)
+            message = os.read(member.pipe.fileno(), 65536)
         except BlockingIOError:
             return
         except OSError:
             message = b""
-        if not message:
+        if not message:  # it closed the pipe; the kernel tells when it has died
             asyncio.get_running_loop().remove_reader(member.pipe.fileno())
-            burying = self._bury(member)
-            try:
-                self._group.create_task(burying, name=f"bury {member.name}")
-            except RuntimeError:  # the engine has failed: its group ends, and all children with it
-                burying.close()
             return
-        if child.COMMITTED in message:
-            self._barren_deaths = self._deaths = 0
-            self._version += 1
-            self._on_change()
-            self._wake_idle_soon()
-        if child.IDLE in message:
-            member.idle = True
-            if member.seen < self._version:
-                self._wake_idle_soon()
+        *lines, member.unread = (member.unread + message).split(b"\n")
+        for line in lines:
+            word, *more = line.decode().split()
+            if word == child.COMMITTED:
+                self.committed(len(self.members))
+            elif word == child.IDLE:
+                self.became_idle(member)
+            elif word == child.OPENED:
+                self.opened(member, int(more[0]))
+            elif word == child.LEFT:
+                self.left(member, int(more[0]))
 
-    def _send(self, member: _Member, message: bytes) -> None:
-        # A full pipe holds wake-ups enough; a broken one is read as a death.
+    def tell(self, member: PoolMember, *, stop: bool = False) -> None:
+        self._send(self._processes[member.name], child.STOP if stop else child.WAKE)
+
+    def inspect(self) -> None:
+        for member in self._processes.values():
+            self._send(member, child.INSPECT)
+
+    def _send(self, member: ExecutorProcess, message: bytes) -> None:
+        # A full pipe holds wake-ups enough; a broken one belongs to a process that is dying.
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             os.write(member.pipe.fileno(), message)
 
-    def wake(self) -> None:
-        """Something changed in the state file: every child looks."""
-        self._version += 1
-        for member in self._members.values():
-            self._wake_one(member)
-
-    def _wake_one(self, member: _Member) -> None:
-        member.idle = False
-        member.seen = self._version
-        self._send(member, child.WAKE)
-
-    def _wake_idle_soon(self) -> None:
-        if self._wake_timer is None:
-            loop = asyncio.get_running_loop()
-            self._wake_timer = loop.call_later(WAKE_DELAY, self._wake_idle)
-
-    def _wake_idle(self) -> None:
-        self._wake_timer = None
-        for member in self._members.values():
-            if member.idle and member.seen < self._version:
-                self._wake_one(member)
-
-    def inspect(self) -> None:
-        for member in self._members.values():
-            self._send(member, child.INSPECT)
-
     # --- deaths
 
+    def _watch(self, member: ExecutorProcess) -> None:
+        """Have `_ended` called when the process dies, whatever it started and left behind.
+
+        Not by the end of its pipe: processes that tasks start inherit that, and keep it open.
+        """
+        loop = asyncio.get_running_loop()
+        if hasattr(os, "pidfd_open"):
+            pidfd = os.pidfd_open(member.process.pid)
+
+            def died() -> None:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+                self._ended(member)
+
+            loop.add_reader(pidfd, died)
+            return
+
+        def wait() -> None:
+            member.process.join()
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(self._ended, member)
+
+        threading.Thread(target=wait, name=f"wait {member.name}", daemon=True).start()
+
+    def _ended(self, member: ExecutorProcess) -> None:
+        replacing = self._replace(member)
+        try:
+            self.group.create_task(replacing, name=f"replace {member.name}")
+        except RuntimeError:  # the run set has failed: its group ends, and all children with it
+            replacing.close()
+
+    async def _replace(self, member: ExecutorProcess) -> None:
+        member.process.join()  # it is dead: this only fetches its exit code
+        with contextlib.suppress(ValueError, OSError):
+            asyncio.get_running_loop().remove_reader(member.pipe.fileno())
+        self._read_rest(member)
+        member.pipe.close()
+        del self._processes[member.name]
+        reason = f"pid {member.process.pid}, {_how(member.process.exitcode)}"
+        if await self.died(member, member.name, reason) and len(self.members) < self._size:
+            await self._spawn()
+            self.wake()
+
+    def _read_rest(self, member: ExecutorProcess) -> None:
+        """Read what it said last: that it left a context, say."""
+        with contextlib.suppress(OSError):
+            while b"\n" in (said := os.read(member.pipe.fileno(), 65536)):
+                if child.COMMITTED.encode() in said:
+                    self.committed(len(self.members))
+
     def fence(self, executor_id: int) -> None:
-        """Kill a child that went silent, stopped or stuck: another then takes its place."""
-        for member in self._members.values():
+        for member in self._processes.values():
             if member.executor_id == executor_id and member.process.exitcode is None:
                 member.process.kill()
 
-    async def _bury(self, member: _Member) -> None:
-        await anyio.to_thread.run_sync(member.process.join)
-        member.pipe.close()
-        code = member.process.exitcode
-        del self._members[member.name]
-        if not self._members:
-            self._empty.set()
-        if self._stopping:
-            return
-        # Deaths under tasks are the tasks' affair, up to a point: each is given up after some.
-        lost = await self._store.call(transactions.end_executor, member.executor_id, died=True)
-        self._deaths += 1
-        self._barren_deaths += not lost
-        if self._barren_deaths > MAX_BARREN_DEATHS or self._deaths > MAX_DEATHS:
-            self._on_failure(
-                NanoevalError(
-                    f"executor processes keep dying before they finish a task (the last: "
-                    f"{_how(code)}). Their own messages are on stderr above; a script that starts "
-                    'a pool must do so under `if __name__ == "__main__":`'
-                )
-            )
-            return
-        log.warning(
-            "executor %s (pid %s) died: %s; its tasks go to others, and a new process replaces it",
-            member.name,
-            member.process.pid,
-            _how(code),
-        )
-        await self._spawn()
-        self.wake()
-        self._on_change()
-
     # --- the end
 
-    async def stop(self) -> None:
-        """Have every child give back its tasks and leave its contexts; kill who does not."""
-        self._stopping = True
-        if self._wake_timer is not None:
-            self._wake_timer.cancel()
-        for member in self._members.values():
-            self._send(member, child.STOP)
-        if self._members:
-            self._empty.clear()  # it may be set: all of them may have died at once, and come back
-            with anyio.move_on_after(STOP_SECONDS) as waiting:
-                await self._empty.wait()
-            if waiting.cancelled_caught:
-                log.warning("executors did not stop within %s s: killed", STOP_SECONDS)
+    async def end(self) -> None:
         self.kill()
 
     def kill(self) -> None:
-        """Kill every child, now. Callable from anywhere, at any time."""
-        self._stopping = True
-        for member in list(self._members.values()):
+        self.stopping = True
+        for member in list(self._processes.values()):
             if member.process.pid is not None and member.process.exitcode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(member.process.pid, signal.SIGKILL)
@@ -233,7 +193,7 @@ class ProcessPool:
 
 
 def usable_cores() -> int:
-    """The cores this process may run on."""
+    """Return how many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -35,6 +35,9 @@ BLOCKED_SECONDS = 2.0
 QUIET_SECONDS = 60.0
 """How long nothing may finish before the slowest attempts are named."""
 
+CONTEXT_SECONDS = 8.0
+"""How long entering or leaving an eval's context may take before its place is named."""
+
 NAMED = 5
 PUBLISHED = 20
 
@@ -65,6 +68,7 @@ class Watchdog:
         self._blocked_named_at: float | None = None
         self._quiet_next = QUIET_SECONDS
         self._quiet_since = 0.0
+        self._context_next = CONTEXT_SECONDS
         self._snapshot = Heartbeat(executor_id=loop.executor_id, in_flight=0)
 
     def __enter__(self) -> Watchdog:
@@ -85,7 +89,9 @@ class Watchdog:
             if not self._beat(self._snapshot):
                 self._event_loop.call_soon_threadsafe(self._executor.wake)
         except Exception as error:  # noqa: BLE001  a full disk must not silence the watchdog
-            log.warning("executor %s: heartbeat failed: %s", self._executor.executor_id, error)
+            log.warning(
+                "executor %s: heartbeat failed: %s", self._executor.run_context.executor, error
+            )
         if self._answered:
             self._answered = False
             self._asked_at = self._clock()
@@ -112,6 +118,15 @@ class Watchdog:
             ),
         )
         self._name_quiet(slowest)
+        self._name_contexts()
+
+    def _name_contexts(self) -> None:
+        """Name contexts that take long to enter or leave, after 8 seconds, 16, 32, …"""
+        if not self._executor.moving_contexts(CONTEXT_SECONDS):
+            self._context_next = CONTEXT_SECONDS
+        elif slow := self._executor.moving_contexts(self._context_next):
+            self._context_next *= 2
+            log.warning("executor %s: %s", self._executor.run_context.executor, "; ".join(slow))
 
     def _name_quiet(self, slowest: list[Attempt]) -> None:
         """Name the slowest attempts after a quiet minute, then after two, four, eight, …"""

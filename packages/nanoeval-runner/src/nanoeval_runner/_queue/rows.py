@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.usage import Usage
 
 Outcome = Literal["done", "error", "fatal", "released"]
@@ -42,7 +42,7 @@ class Completion:
     Attributes:
         value: the pickled result or error.
         events: what the attempt recorded, as its recorder encoded it.
-        error: the system error as an object, for the executor's own use.
+        error: what `value` holds of a system or fatal error, as an object, for this process.
         live: the task and its result as objects, for a driver in this process.
     """
 
@@ -53,7 +53,7 @@ class Completion:
     events: bytes = b""
     retry_delay: float | None = None
     usage: Usage | None = None
-    error: RolloutSystemError | None = None
+    error: BaseException | None = None
     live: tuple[Any, Any] | None = None
 
     @property

@@ -1,0 +1,257 @@
+"""Executors outside of the driver: who there is, who is idle, who has died and is replaced.
+
+This is the supervision that all kinds share. How an executor is started, told something and
+killed is its subclass's: `process_pool` has processes and pipes, `remote_pool` an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from nanoeval_core.errors import NanoevalError
+
+from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.store import Store
+
+log = logging.getLogger("nanoeval.runner")
+
+STOP_SECONDS = 10.0
+"""How long executors may take to leave their evals' contexts before they are killed."""
+
+WAKE_DELAY = 0.01
+"""Seconds over which results of some executors are gathered before idle ones are woken."""
+
+MAX_BARREN_DEATHS = 3
+"""How many may die in a row without a task, beyond as many as there are, before any commits one."""
+
+MAX_DEATHS = 16
+"""How many may die in a row, beyond as many as there are, with tasks or without."""
+
+NAMED = 5
+
+
+@dataclasses.dataclass(eq=False)
+class PoolMember:
+    """An executor of the pool.
+
+    Attributes:
+        slot: its number; its replacement gets the same.
+        idle: it found nothing to claim, and waits to be woken.
+        seen: which change of the state file it was last woken for.
+        evals: the evals whose contexts it has not left.
+    """
+
+    name: str
+    slot: int
+    executor_id: int
+    idle: bool = False
+    seen: int = 0
+    evals: set[int] = dataclasses.field(default_factory=set)
+
+
+class Pool(ABC):
+    """The executors of one kind and run set.
+
+    Args:
+        on_commit: called when executors have committed results, or died.
+        on_failure: called with an error when the pool cannot go on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        group: asyncio.TaskGroup,
+        on_commit: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.store = store
+        self.group = group
+        self.members: dict[str, PoolMember] = {}
+        self.stopping = False
+        self.on_failure = on_failure
+        self._on_commit = on_commit
+        self._most = 0
+        self._version = 0
+        self._freed = 0
+        self._deaths = 0
+        self._barren_deaths = 0
+        self._changed = asyncio.Event()
+        self._wake_timer: asyncio.TimerHandle | None = None
+
+    # --- what the transport does
+
+    @abstractmethod
+    async def grow(self, size: int | None) -> None:
+        """Have at least `size` executors, or as many as is sensible."""
+
+    @abstractmethod
+    def tell(self, member: PoolMember, *, stop: bool = False) -> None:
+        """Have it look at the state file, or stop."""
+
+    @abstractmethod
+    def fence(self, executor_id: int) -> None:
+        """Kill an executor that went silent, if it can be killed from here."""
+
+    @abstractmethod
+    def inspect(self) -> None:
+        """Have executors that can start a debugging monitor do so now."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """End executors that are left, all having been told to stop and given time."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Kill every executor, now. Callable from anywhere, at any time."""
+
+    # --- what executors do
+
+    def free_slot(self) -> int:
+        """Return the smallest number that no executor has."""
+        taken = {member.slot for member in self.members.values()}
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+    def joined(self, member: PoolMember) -> None:
+        member.seen = self._version
+        self.members[member.name] = member
+        self._most = max(self._most, len(self.members))
+
+    def committed(self, results: int) -> None:
+        """Note that an executor has committed results, which may have made room for others."""
+        self._deaths = self._barren_deaths = 0
+        self._version += 1
+        self._freed += results
+        self._on_commit()
+        self._wake_idle_soon()
+
+    def became_idle(self, member: PoolMember) -> None:
+        member.idle = True
+        if member.seen < self._version:
+            self._wake_idle_soon()
+
+    def opened(self, member: PoolMember, eval_id: int) -> None:
+        member.evals.add(eval_id)
+
+    def left(self, member: PoolMember, eval_id: int) -> None:
+        member.evals.discard(eval_id)
+        self._changed.set()
+
+    def departed(self, member: PoolMember) -> None:
+        """Note that it has ended, well or not."""
+        self.members.pop(member.name, None)
+        self._changed.set()
+
+    async def died(self, member: PoolMember | None, name: str, reason: str) -> bool:
+        """Give the tasks of a dead executor to others.
+
+        Returns:
+            whether to start another in its place.
+        """
+        lost = 0
+        if member is not None:
+            self.departed(member)
+        if self.stopping:
+            return False
+        if member is not None:
+            lost = await self.store.call(transactions.end_executor, member.executor_id, died=True)
+        # Deaths under tasks are the tasks' affair, up to a point: each is given up after some.
+        self._deaths += 1
+        self._barren_deaths += not lost
+        if self._barren_deaths > MAX_BARREN_DEATHS + self.spare or (
+            self._deaths > MAX_DEATHS + self.spare
+        ):
+            self.on_failure(
+                NanoevalError(
+                    f"executors keep dying before they finish a task (the last: {reason}). "
+                    + self.dying_hint
+                )
+            )
+            return False
+        log.warning(
+            "executor %s died: %s; its tasks go to others, and a new one replaces it", name, reason
+        )
+        self.wake()
+        self._on_commit()
+        return True
+
+    @property
+    @abstractmethod
+    def dying_hint(self) -> str:
+        """Where to look when executors keep dying."""
+
+    @property
+    def spare(self) -> int:
+        """How many more deaths than in a pool of one are no sign of a fault."""
+        return 0
+
+    # --- waking
+
+    def wake(self) -> None:
+        """Have every executor look at the state file: something changed in it."""
+        self._version += 1
+        for member in self.members.values():
+            self._wake_one(member)
+
+    def _wake_one(self, member: PoolMember) -> None:
+        member.idle = False
+        member.seen = self._version
+        self.tell(member)
+
+    def _wake_idle_soon(self) -> None:
+        if self._wake_timer is None and not self.stopping:
+            loop = asyncio.get_running_loop()
+            self._wake_timer = loop.call_later(WAKE_DELAY, self._wake_idle)
+
+    def _wake_idle(self) -> None:
+        """Let as many idle executors look as results came in: each may have made room for one."""
+        self._wake_timer = None
+        idle = [m for m in self.members.values() if m.idle and m.seen < self._version]
+        for member in idle[: max(1, self._freed)]:
+            self._wake_one(member)
+        self._freed = 0
+
+    # --- the end
+
+    async def leave(self, eval_id: int, *, hurried: asyncio.Event, within: float) -> None:
+        """Wait until no executor has the eval's context open; in a hurry, only so long."""
+        self.wake()
+        hurry = asyncio.get_running_loop().create_task(hurried.wait())
+        timer: float | None = None
+        try:
+            while any(eval_id in member.evals for member in self.members.values()):
+                self._changed.clear()
+                changed = asyncio.get_running_loop().create_task(self._changed.wait())
+                waiting = {changed} if hurry.done() else {changed, hurry}
+                done, _ = await asyncio.wait(
+                    waiting, timeout=timer, return_when=asyncio.FIRST_COMPLETED
+                )
+                changed.cancel()
+                if not done:
+                    return
+                timer = within if hurry.done() else None
+        finally:
+            hurry.cancel()
+
+    async def stop(self, within: float = STOP_SECONDS) -> None:
+        """Have every executor give back its tasks and leave its contexts; kill what does not."""
+        self.stopping = True
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
+        for member in self.members.values():
+            self.tell(member, stop=True)
+        try:
+            async with asyncio.timeout(within):
+                while self.members:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            left = list(self.members)
+            log.warning(
+                "%d executors did not stop within %g s: %s",
+                *(len(left), within, ", ".join(left[:NAMED])),
+            )
+        await self.end()

@@ -1,0 +1,67 @@
+"""The one thing that differs between executors: where evals and tasks come from, and results go."""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from nanoeval_core.eval import Eval
+from nanoeval_core.recording import EventEncoder
+from nanoeval_core.spec import EvalSpec, RunnerArgs
+from nanoeval_core.task import Task
+
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Lease
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadedEval:
+    """An eval as an executor gets it: what to run, and how.
+
+    Attributes:
+        task: gives the task of a lease, as it was queued.
+    """
+
+    spec: EvalSpec
+    encoder: EventEncoder
+    task: Callable[[Lease], Task]
+
+    @property
+    def eval(self) -> Eval[Any, Any]:
+        return self.spec.eval
+
+    @property
+    def runner(self) -> RunnerArgs:
+        return self.spec.runner
+
+
+class TaskSource(Protocol):
+    """The queue, as an executor sees it.
+
+    Attributes:
+        in_driver: whether the executor shares the driver's memory: tasks and results then pass as
+            objects, and every attempt gets a copy of its task.
+    """
+
+    in_driver: bool
+
+    async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        """Commit what became of leases, and claim new ones."""
+        ...
+
+    def context(self, eval_id: int) -> contextvars.Context | None:
+        """Give the context variables to run an eval in; None for the executor's own."""
+
+    async def load(self, eval_id: int) -> LoadedEval:
+        """Give an eval that the last reply said is running."""
+        ...
+
+    async def fail_eval(self, eval_id: int, error: BaseException) -> None:
+        """End the eval: its context raised `error`, or it could not be loaded."""
+
+    def opened(self, eval_id: int) -> None:
+        """Note that this executor begins to open the eval's context."""
+
+    def left(self, eval_id: int) -> None:
+        """Note that this executor has left the eval's context, or never entered it."""

@@ -1,0 +1,110 @@
+"""The threads of `asyncio.to_thread`: as many as tasks may run, and none that holds the process.
+
+Python's own pool has at most 32 threads (cores + 4), and joins them before the process may end: an
+eval of concurrency 500 whose `evaluate` awaits `asyncio.to_thread` would run 6 tasks at a time on
+a machine of 2 cores, and one call that hangs would hang the program for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+log = logging.getLogger("nanoeval.runner")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FEWEST, MOST = 64, 4096
+IDLE_SECONDS = 5.0
+"""How long a thread waits for its next call before it ends."""
+
+END_SECONDS = 2.0
+"""How long calls may go on after the event loop has closed, before they are left behind."""
+
+
+class EvalThreads(ThreadPoolExecutor):
+    """Daemon threads, made when needed, that end when idle.
+
+    It is a `ThreadPoolExecutor` because asyncio takes no other; every method that does anything is
+    its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)  # starts nothing
+        self.limit = FEWEST
+        self._changed = threading.Condition()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._alive = 0
+        self._idle = 0
+        self._closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the event loop is closing: no thread can be started for it")
+            self._calls.append((future, lambda: fn(*args, **kwargs)))
+            if self._idle >= len(self._calls):
+                self._changed.notify()
+            elif self._alive < self.limit:
+                self._alive += 1
+                threading.Thread(target=self._work, name="nanoeval-thread", daemon=True).start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                self._changed.wait_for(lambda: self._calls or self._closed, IDLE_SECONDS)
+                self._idle -= 1
+                if not self._calls:
+                    self._alive -= 1
+                    self._changed.notify_all()
+                    return
+                future, call = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = call()
+                except BaseException as error:  # noqa: BLE001  raised where the call is awaited
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            del future, call
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; wait a little for those that run, and say so of those that hang."""
+        deadline = time.monotonic() + END_SECONDS
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while wait and self._alive and time.monotonic() < deadline:
+                self._changed.wait(max(0.0, deadline - time.monotonic()))
+            left = self._alive if wait else 0
+        if left:
+            log.warning(
+                "left behind: %d calls of asyncio.to_thread are still running; the process does "
+                "not wait for them",
+                left,
+            )
+
+
+_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, EvalThreads]
+_of_loop = weakref.WeakKeyDictionary()
+
+
+def use_threads(concurrency: int | None) -> None:
+    """Have `asyncio.to_thread` on this event loop run at least `concurrency` calls at a time."""
+    loop = asyncio.get_running_loop()
+    threads = _of_loop.get(loop)
+    if threads is None:
+        threads = _of_loop[loop] = EvalThreads()
+        loop.set_default_executor(threads)
+    threads.limit = max(threads.limit, min(MOST, concurrency or MOST))

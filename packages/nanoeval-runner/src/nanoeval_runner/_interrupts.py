@@ -1,0 +1,206 @@
+"""Ctrl-C and SIGTERM: first let tasks in flight finish, then do what the signal would have done.
+
+The first signal raises nothing, wherever it arrives. Runs that have tasks in flight let them
+finish; runs that list tasks or sum up are cancelled. When the last of them has ended, and its run
+set is closed, the signal is passed to the handler that was there before: that of `asyncio.run`
+cancels the main task and raises KeyboardInterrupt, a notebook's cancels the cell, and SIGTERM,
+which has none, ends the process. So it does not matter which coroutine called `run`, nor how
+many did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+EXIT_SECONDS = 3.0
+"""How long the event loop may not answer after a signal, or the end may take after the second."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """A run has ended as a signal asked; the message says what is left, and how to resume."""
+
+
+class Interruptible(Protocol):
+    """A run set, as signals see it."""
+
+    @property
+    def grace(self) -> float:
+        """Seconds that its tasks in flight may go on."""
+        ...
+
+    @property
+    def can_drain(self) -> bool:
+        """Whether tasks are in flight that may finish."""
+        ...
+
+    def interrupt(self) -> None:
+        """Have every run let its tasks in flight finish, or end at once if there are none."""
+
+    def stop_at_once(self) -> None:
+        """Wait for nothing from here on; safe in a signal handler."""
+
+    def resume_hint(self) -> str:
+        """Return the command that goes on with it."""
+        ...
+
+    def inspect(self) -> None:
+        """Print where everything is."""
+
+
+class Signals:
+    """Answers signals while run sets of one event loop are open, in the main thread.
+
+    Attributes:
+        number: the signal that came first; None while none has.
+        run_sets: what it interrupts.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.run_sets: list[Interruptible] = []
+        self._former: dict[int, Any] = {}
+        self._loop = asyncio.get_running_loop()
+        self._passed_on = asyncio.Event()
+        self._answered = threading.Event()
+        self._is_over = threading.Event()
+
+    def install(self) -> None:
+        if self._former or threading.current_thread() is not threading.main_thread():
+            return
+        self._former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._inspect)
+        for number in SIGNALS:
+            # Ignored on purpose (nohup, a background job): leave it so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._former[number] = signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Put the former handlers back, where nobody has put others meanwhile."""
+        self._is_over.set()
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, former in self._former.items():
+            if signal.getsignal(number) in (self._handle, self._inspect):
+                signal.signal(number, former if former is not None else signal.SIG_DFL)
+
+    @property
+    def name(self) -> str:
+        return signal.Signals(self.number).name if self.number is not None else ""
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number = number
+            if any(run_set.can_drain for run_set in self.run_sets):
+                say(f"\n{self.name}: finishing what is in flight; once more to stop at once")
+            self._loop.call_soon_threadsafe(self._interrupt)
+            patience = max((run_set.grace for run_set in self.run_sets), default=0.0)
+            self._end_process_unless_answered(patience)
+            return
+        for run_set in self.run_sets:
+            run_set.stop_at_once()
+            say(f"stopped. {run_set.resume_hint()}")
+        _exit_after(EXIT_SECONDS, 128 + self.number, self._is_over)
+        self._pass_on(frame)
+
+    def _interrupt(self) -> None:
+        for run_set in list(self.run_sets):
+            run_set.interrupt()
+
+    def _inspect(self, number: int, frame: FrameType | None) -> None:
+        for run_set in self.run_sets:
+            self._loop.call_soon_threadsafe(run_set.inspect)
+
+    # --- what the signal would have done
+
+    async def passed_on(self) -> NoReturn:
+        """Wait until all runs have ended and the signal is passed on; then end this task.
+
+        Raises:
+            asyncio.CancelledError: always.
+        """
+        await self._passed_on.wait()
+        raise asyncio.CancelledError(f"{self.name}: the run was interrupted")
+
+    def pass_on(self) -> None:
+        """All run sets are closed: do now what the signal would have done when it came."""
+        if not self._passed_on.is_set():
+            self._loop.call_soon(self._pass_on, None)
+
+    def _pass_on(self, frame: FrameType | None) -> None:
+        assert self.number is not None  # noqa: S101  it came
+        if self._passed_on.is_set():
+            return
+        self._loop.call_soon_threadsafe(self._passed_on.set)
+        self._passed_on.set()
+        former = self._former.get(self.number)
+        if callable(former):
+            former(self.number, frame)
+        else:
+            # Not in the handler's frame, which may be any task's: out of the event loop.
+            self._loop.call_soon_threadsafe(sys.exit, 128 + self.number)
+
+    # --- when nothing else ends it
+
+    def _end_process_unless_answered(self, patience: float) -> None:
+        """End the process if, `patience` seconds from now or later, the event loop is blocked.
+
+        Not where the process is not ours to end: a notebook, an interactive session.
+        """
+        if is_interactive():
+            return
+        exit_code = 128 + self.number if self.number is not None else 1
+
+        def watch() -> None:
+            wait = patience
+            while not self._is_over.wait(wait):
+                wait = EXIT_SECONDS
+                self._answered.clear()
+                try:
+                    self._loop.call_soon_threadsafe(self._answered.set)
+                except RuntimeError:  # it is closed
+                    return
+                if not self._answered.wait(EXIT_SECONDS) and not self._is_over.is_set():
+                    say("the event loop does not answer: tasks that compute are cut off")
+                    for run_set in self.run_sets:
+                        run_set.stop_at_once()
+                    _end_process(exit_code)
+
+        threading.Thread(target=watch, name="nanoeval-interrupt", daemon=True).start()
+
+
+def _exit_after(seconds: float, exit_code: int, is_over: threading.Event) -> None:
+    """End the process unless `is_over` is set by then: "at once" is a promise."""
+    if is_interactive():
+        return
+
+    def watch() -> None:
+        if not is_over.wait(seconds):
+            _end_process(exit_code)
+
+    threading.Thread(target=watch, name="nanoeval-exit", daemon=True).start()
+
+
+def _end_process(exit_code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def is_interactive() -> bool:
+    """Whether a person types into this process: a notebook, an interactive session."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
