@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def runs_newest_first(problems: list[StateError] | None = None) -> Iterator[RunI
         problems: takes what is wrong with state files that cannot be read.
     """
     states, records = sorted(_state_files()), sorted(_record_files())  # the newest last
+    named = {path.name.partition("_")[0]: path for _, path in records}
     found: list[tuple[float, int, Callable[[], RunInfo]]] = []  # a heap of what is not yet yielded
     seen: set[str] = set()
     number = itertools.count()
@@ -132,7 +133,7 @@ def runs_newest_first(problems: list[StateError] | None = None) -> Iterator[RunI
             yield heapq.heappop(found)[2]()
             continue
         if state_bound >= record_bound:
-            runs = _in_state_file(states.pop()[1], [] if problems is None else problems)
+            runs = _in_state_file(states.pop()[1], [] if problems is None else problems, named)
         else:
             runs = _in_record(records.pop()[1], seen)
         for run_id, created_at, make in runs:
@@ -186,7 +187,10 @@ Found = tuple[str, float, Callable[[], RunInfo]]
 """A run's id, when it was created, and what reads the rest."""
 
 
-def _in_state_file(path: Path, problems: list[StateError]) -> list[Found]:
+def _in_state_file(
+    path: Path, problems: list[StateError], named: Mapping[str, Path] | None = None
+) -> list[Found]:
+    """The runs in a state file; `named` are records by the run ids that they are named for."""
     try:
         file = read_state_file(path)
     except StateError as error:
@@ -194,7 +198,9 @@ def _in_state_file(path: Path, problems: list[StateError]) -> list[Found]:
         return []
     except FileNotFoundError:  # cleaned up meanwhile
         return []
-    return [(row.run_id, row.created_at, partial(_of_row, file, row)) for row in file.evals]
+    if named is None:
+        named = {path.name.partition("_")[0]: path for _, path in _record_files()}
+    return [(row.run_id, row.created_at, partial(_of_row, file, row, named)) for row in file.evals]
 
 
 def _in_record(path: Path, seen: Container[str]) -> list[Found]:
@@ -212,7 +218,7 @@ def _outline(path: Path) -> Outline | None:
         return None
 
 
-def _of_row(file: StateFile, row: EvalRow) -> RunInfo:
+def _of_row(file: StateFile, row: EvalRow, named: Mapping[str, Path]) -> RunInfo:
     state = run_state(row.state, is_running=file.is_running)
     seconds = row.elapsed
     if state == "running":  # the file has it from the first second on
@@ -220,7 +226,7 @@ def _of_row(file: StateFile, row: EvalRow) -> RunInfo:
     elif not seconds:
         seconds = max(0.0, file.modified_at - row.created_at)
     summary = json.loads(row.summary) if row.summary else {}
-    record = record_of(row)
+    record = record_of(row) or named.get(row.run_id)  # without events there is no position
     outline = _outline(record) if record is not None and record.exists() else None
     return RunInfo(
         run_id=row.run_id,

@@ -68,7 +68,9 @@ class Command(click.Command):
         words, fields = self.split(ctx, args, set())
         if self.own_fields is not None and not ctx.resilient_parsing:
             positional = [word for word in words if not word.startswith("-")]
-            names = self.own_fields(positional) & {n.lstrip("-") for n in self._options(ctx)}
+            # A flag stays the command's: alone, it could not be a field.
+            with_value = {n.lstrip("-") for n, o in self._options(ctx).items() if not o.is_flag}
+            names = self.own_fields(positional) & with_value
             words, fields = self.split(ctx, args, names) if names else (words, fields)
         rest = super().parse_args(ctx, words)
         if self.takes_fields:
@@ -153,7 +155,7 @@ class Command(click.Command):
         near = difflib.get_close_matches("--" + name.lstrip("-"), options, n=1, cutoff=0.5)
         text = f"there is no option {name}" + (f": did you mean {near[0]}?" if near else "")
         if self.takes_fields and not near:
-            text += f". An argument of the eval needs a value: {name} VALUE"
+            text = f"{name} needs a value: {name} VALUE"
         return ConfigError(f"{text}\n({ctx.command_path} --help lists what there is)")
 
 

@@ -199,7 +199,8 @@ def make_spec(eval_class: EvalClass, given: Mapping[str, str]) -> EvalSpec:
     The eval's fields go by their own names, the runner's by `runner.NAME`; `...name` sets every
     field of that name, wherever it is. `model` alone chooses the solver that asks an API.
     """
-    return build(spec_of(eval_class), with_solver(eval_class, given), root="eval")
+    hints = {"eval.solver": "; model=NAME alone asks that model over an API"}
+    return build(spec_of(eval_class), with_solver(eval_class, given), root="eval", hints=hints)
 
 
 def spec_of(eval_class: EvalClass) -> Callable[..., EvalSpec]:
@@ -228,7 +229,8 @@ def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, st
     default = read.unspecified_factory() if read is not None else None
     is_abstract = inspect.isabstract(get_origin(default) or default)
     needs_one = is_abstract and any(name.startswith("solver.") for name in found)
-    if "solver" not in found and ("model" in given or needs_one):
+    names_model = "model" in given or "...model" in given
+    if "solver" not in found and (names_model or needs_one):
         asking = [
             one
             for one in concrete_subclasses(fields["solver"].x_type)

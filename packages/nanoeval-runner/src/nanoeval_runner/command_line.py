@@ -115,13 +115,20 @@ def named_values(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def build(target: Callable[..., T], given: Mapping[str, str], *, root: str = "") -> T:
+def build(
+    target: Callable[..., T],
+    given: Mapping[str, str],
+    *,
+    root: str = "",
+    hints: Mapping[str, str] = {},
+) -> T:
     """Call `target` with the arguments `given`, by their paths.
 
     Args:
         target: a function or chz class.
         given: path → text. `...name` is every argument of that name.
         root: the parameter of `target` whose fields go by their own names.
+        hints: path → what else to say where that argument is missing.
 
     Raises:
         ConfigError: an argument does not exist, cannot be read, is refused, or is missing.
@@ -134,7 +141,9 @@ def build(target: Callable[..., T], given: Mapping[str, str], *, root: str = "")
     for argument in arguments.known.values():
         has_own = any(name.startswith(f"{argument.path}.") for name in full)
         if inspect.isabstract(argument.factory) and (argument.is_missing or has_own):
-            raise ConfigError(arguments.about_missing(argument))
+            raise ConfigError(
+                arguments.about_missing(argument) + hints.get(argument.path, "") + f"\n{HINT}"
+            )
     try:
         return blueprint.make()
     except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
