@@ -1,10 +1,12 @@
 """The queue: one sqlite file per run set.
 
-paths          where state lives, and who may read it
-states, rows   the state machine and the values it works on (pure)
-sql            every statement
-transactions   one function per transaction, on a plain sqlite3 connection
-store          the connection: hands each transaction to its thread
-reading        a state file for those who only look
-backup         durable copies
+paths           where state lives, and who may read it
+states, rows    the state machine and the values it works on (pure)
+sql             every statement
+connection      a connection's settings, its turn to write, its thread
+exchange        the hot transaction: completions in, leases out
+transactions    one function for each of the others
+event_log       events that wait to be recorded; event_segments: files that large ones pass through
+backup          durable copies
+store           opens a run set, and hands each transaction to the connection's thread
 """
