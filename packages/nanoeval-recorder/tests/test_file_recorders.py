@@ -348,6 +348,73 @@ def test_a_record_that_is_gone_is_reported(name: str, tmp_path: Path) -> None:
         second.rewind(stored)
 
 
+@both
+@pytest.mark.parametrize("compression", [None, "zst"])
+def test_a_record_replaced_by_another_of_its_size_is_reported(
+    name: str, compression: Any, tmp_path: Path
+) -> None:
+    run_spec = ids()
+    config = CONFIGS[name](log_dir=str(tmp_path), compression=compression)
+    first = build(config, run_spec)
+    assert isinstance(first, FileRecorder)
+    with first:
+        first.write_events(quiz_attempts(first, range(3)))
+        stored = first.position()
+    content = first.path.read_bytes()
+    first.path.write_bytes(bytes(reversed(content)))
+    with build(config, run_spec) as second:
+        with pytest.raises(RecorderError, match="has other content"):
+            second.rewind(stored)
+        first.path.write_bytes(content)
+        second.rewind(stored)  # put back, it is gone on from
+        second.write_events(quiz_attempts(second, [3]))
+    assert [e.sample_id for e in read(first.path) if isinstance(e, Match)][-1] == "q3"
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(bytes(reversed(path.read_bytes())))
+    other.rename(path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def overwrite(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(bytes(reversed(content)))
+    os.utime(path, ns=(1, 1))
+
+
+@both
+@pytest.mark.parametrize("change", [remove, replace, cut, overwrite])
+def test_a_record_that_is_changed_while_the_run_goes_on_is_noticed(
+    name: str, change: Any, tmp_path: Path
+) -> None:
+    with open_recorder(name, tmp_path) as recorder:
+        recorder.write_events(quiz_attempts(recorder, range(3)))
+        before = recorder.position()
+        change(recorder.path)
+        with pytest.raises(RecorderError, match="while the run goes on"):
+            recorder.write_events(quiz_attempts(recorder, [3]))
+        assert recorder.position() == before
+
+
+@both
+def test_a_record_that_is_only_touched_goes_on(name: str, tmp_path: Path) -> None:
+    with open_recorder(name, tmp_path) as recorder:
+        recorder.write_events(quiz_attempts(recorder, range(3)))
+        recorder.position()
+        os.utime(recorder.path, ns=(1, 1))
+        recorder.write_events(quiz_attempts(recorder, [3]))
+    assert len([e for e in read(recorder.path) if isinstance(e, Match)]) == 4
+
+
 def test_a_position_of_another_recorder_is_refused(tmp_path: Path) -> None:
     with open_recorder("evallib", tmp_path) as recorder, pytest.raises(RecorderError):
         recorder.rewind("17")

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from nanoeval_core import RecorderError
 from nanoeval_recorder import (
+    accuracy_by,
+    attempt_scores,
     evallib_recorder,
     json_recorder,
     read,
@@ -21,6 +23,7 @@ from nanoeval_recorder import (
     to_dataframe,
 )
 from nanoeval_recorder._file_recorder import FileRecorder
+from nanoeval_recorder.reading.dataframe import csv_cell, write_parquet
 from nanoeval_recorder.reading.events import (
     ErrorEvent,
     FinalReport,
@@ -374,3 +377,72 @@ def test_without_a_table_library_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(RecorderError, match="pip install polars"):
         to_dataframe(write("evallib", tmp_path))
+
+
+def write_with_metadata(folder: Path) -> Path:
+    recorder = build(evallib_recorder(log_dir=str(folder)), ids())
+    assert isinstance(recorder, FileRecorder)
+    with recorder:
+        for q in range(8):
+            metadata = {"subject": "=sums" if q % 2 else "tables", "level": q, "model": "theirs"}
+
+            def record(r: Any, q: int = q, metadata: dict[str, Any] = metadata) -> None:
+                r.record_sampling("@prompt", f"-{q}")
+                r.record_match(q < 4, expected="+1", picked="\t2", metadata=metadata)
+
+            for group in ("1.0", "2.0"):
+                recorder.write_events(
+                    [attempt(recorder, record, sample_id=f"q{q}", group_id=group)]
+                )
+    return recorder.path
+
+
+def test_the_metadata_of_questions_are_columns_and_groups(tmp_path: Path) -> None:
+    path = write_with_metadata(tmp_path)
+    frame = to_dataframe(path)
+    assert frame["subject"].to_list()[:3] == ["tables", "tables", "=sums"]
+    assert frame["level"].to_list()[::2] == list(range(8))
+    assert set(frame["metadata_model"].to_list()) == {"theirs"}
+    assert frame["model"].to_list()[0] == "small"
+    assert accuracy_by(path, "subject") == {"tables": (4, 0.5), "=sums": (4, 0.5)}
+    assert accuracy_by(path, "level")[0] == (1, 1.0)
+    assert accuracy_by(path, "nothing") == {None: (8, 0.5)}
+
+
+def test_parquet_is_written_in_row_groups_with_the_same_rows(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars", reason="pip install polars")
+    path = write_with_metadata(tmp_path)
+    write_parquet(path, tmp_path / "out.parquet")
+    found = polars.read_parquet(tmp_path / "out.parquet")
+    assert found.equals(to_dataframe(path))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_a_cell_of_a_csv_is_never_a_formula(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
+    assert csv_cell(f"a{text}") == f"a{text}"
+    assert csv_cell(-1) == -1
+
+
+@both
+def test_scores_are_those_of_the_samples(name: str, tmp_path: Path) -> None:
+    path = write(name, tmp_path, questions=3)
+    expected = [(s.sample_id, s.attempt, s.retry, 1.0, False) for s in samples(path)]
+    assert [score[:5] for score in attempt_scores(path)] == expected
+
+
+@both
+def test_scores_of_retried_attempts_say_which_failed(name: str, tmp_path: Path) -> None:
+    recorder = build(CONFIGS[name](log_dir=str(tmp_path)), ids())
+
+    def fails(r: Any) -> None:
+        r.record_match(False)
+        r.record_error("down", KeyError("k"))
+
+    with recorder:
+        recorder.write_events([attempt(recorder, fails, group_id="1.0", completed=False)])
+        recorder.write_events(
+            [attempt(recorder, lambda r: r.record_match(False, score=0.25), group_id="1.1")]
+        )
+    found = [(s.retry, s.score, s.failed) for s in attempt_scores(tmp_path)]
+    assert found == [(0, None, True), (1, 0.25, False)]

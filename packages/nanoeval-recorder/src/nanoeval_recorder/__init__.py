@@ -24,8 +24,12 @@ from nanoeval_recorder.reading.reader import read as read
 from nanoeval_recorder.reading.run_report import report as report
 from nanoeval_recorder.reading.run_report import reports as reports
 from nanoeval_recorder.reading.sample import samples as samples
+from nanoeval_recorder.reading.scores import accuracy_by as accuracy_by
+from nanoeval_recorder.reading.scores import attempt_scores as attempt_scores
 
 __all__ = [
+    "accuracy_by",
+    "attempt_scores",
     "drop_samplings",
     "evallib_recorder",
     "in_memory_recorder",

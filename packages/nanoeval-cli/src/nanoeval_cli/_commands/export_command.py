@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 from nanoeval_core.errors import ConfigError
-from nanoeval_recorder.reading.dataframe import COLUMNS, rows, to_dataframe
+from nanoeval_recorder.reading.dataframe import columns, csv_cell, rows, write_parquet
 
 from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, subcommand
@@ -61,21 +61,16 @@ def _write_rows(record: Path, to: str, file: TextIO) -> None:
     if to == "jsonl":
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(record))
         return
-    writer = csv.DictWriter(file, list(COLUMNS))
+    writer = csv.DictWriter(file, list(columns(record)))
     writer.writeheader()
-    writer.writerows(rows(record))
+    for row in rows(record):
+        writer.writerow({name: csv_cell(value) for name, value in row.items()})
 
 
 def _write_parquet(record: Path, path: Path) -> None:
-    if find_spec("polars") is None and (
-        find_spec("pandas") is None or find_spec("pyarrow") is None
-    ):
+    if find_spec("polars") is None:
         raise ConfigError("--to parquet needs polars: `pip install polars`; --to csv needs nothing")
-    frame = to_dataframe(record)
-    if hasattr(frame, "write_parquet"):
-        frame.write_parquet(path)
-    else:
-        frame.to_parquet(path)
+    write_parquet(record, path)
 
 
 def _write_inspect(record: Path, path: Path) -> None:

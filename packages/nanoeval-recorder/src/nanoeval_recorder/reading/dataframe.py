@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.reading.events import Event, RunStarted
+from nanoeval_recorder.reading.events import Event, Match, RunStarted
 from nanoeval_recorder.reading.reader import read_record, record_files
 from nanoeval_recorder.reading.sample import RecordedSample, samples_of
+from nanoeval_recorder.reading.scores import attempt_scores, is_scalar
 
-__all__ = ["COLUMNS", "rows", "to_dataframe"]
+__all__ = ["COLUMNS", "columns", "csv_cell", "rows", "to_dataframe", "write_parquet"]
 
-
-def to_dataframe(path: str | Path) -> Any:
-    """The attempts in a record or a folder of records as a table, one row each.
-
-    A polars frame where polars is installed, else a pandas one. Columns: `run_id`, `eval_name`,
-    `model`, `sample_id`, `attempt`, `retry`, `correct`, `expected`, `picked`, `prob_correct`,
-    `prompt` and `sampled` (of the last sampling, its first reply), `samplings` (their number) and
-    `error` (the last one's message). What is no text is given as JSON text.
-
-    Raises:
-        RecorderError: neither polars nor pandas is installed.
-    """
-    make = _frame_maker()
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for row in rows(path):
-        for name, value in row.items():
-            columns[name].append(value)
-    return make(columns)
-
-
-def rows(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The rows of `to_dataframe` one by one, without any library for tables."""
-    for file in record_files(path):
-        started: dict[str, Any] = {}
-        for sample in samples_of(_note_spec(read_record(file), started)):
-            yield {**started, **_row(sample)}
-
-
-COLUMNS = {
+COLUMNS: dict[str, type] = {
     "run_id": str,
     "eval_name": str,
     "model": str,
@@ -59,6 +33,80 @@ COLUMNS = {
     "samplings": int,
     "error": str,
 }
+"""The columns that every table has, with their types."""
+ROWS_A_GROUP = 1_000
+"""Rows of a parquet file that are in memory at a time; prompts and replies may be long."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_dataframe(path: str | Path) -> Any:
+    """The attempts in a record or a folder of records as a table, one row each.
+
+    A polars frame where polars is installed, else a pandas one. Columns: those of `COLUMNS`, with
+    `prompt` and `sampled` of the last sampling (its first reply), `samplings` their number and
+    `error` the last one's message, and one for each field of the questions' metadata. What is no
+    text is given as JSON text.
+
+    Raises:
+        RecorderError: neither polars nor pandas is installed.
+    """
+    make = _frame_maker()
+    types = columns(path)
+    table: dict[str, list[Any]] = {name: [] for name in types}
+    for row in rows(path):
+        for name, values in table.items():
+            values.append(row.get(name))
+    return make(table, types)
+
+
+def columns(path: str | Path) -> dict[str, type]:
+    """The columns of the table of a record: `COLUMNS`, then the fields of its metadata."""
+    found: dict[str, type] = {}
+    for one in attempt_scores(path):
+        for name, value in _metadata(one.metadata).items():
+            if value is not None:
+                kind = type(value) if type(value) in (bool, int, float) else str
+                known = found.setdefault(name, kind)
+                if known is not kind:
+                    found[name] = float if {known, kind} == {int, float} else str
+    return COLUMNS | found
+
+
+def rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The rows of `to_dataframe` one by one, without any library for tables."""
+    for file in record_files(path):
+        started: dict[str, Any] = {}
+        for sample in samples_of(_note_spec(read_record(file), started)):
+            yield {**started, **_row(sample)}
+
+
+def csv_cell(value: Any) -> Any:
+    """`value` as a cell of a table that people open in a spreadsheet: never a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def write_parquet(path: str | Path, output: str | Path) -> None:
+    """Write the table of a record as parquet, in row groups: it is never whole in memory.
+
+    Raises:
+        RecorderError: polars is not installed.
+    """
+    try:
+        import polars  # noqa: PLC0415  optional
+        from polars.io.plugins import register_io_source  # noqa: PLC0415  optional
+    except ImportError as error:
+        raise RecorderError("writing parquet needs polars: `pip install polars`") from error
+    types = columns(path)
+    schema = {name: _polars_types(polars)[kind] for name, kind in types.items()}
+
+    def frames(*_: Any) -> Iterator[Any]:
+        found = rows(path)
+        while group := list(islice(found, ROWS_A_GROUP)):
+            table = {name: [_typed(row.get(name), types[name]) for row in group] for name in types}
+            yield polars.DataFrame(table, schema=schema, strict=False)
+
+    source = register_io_source(frames, schema=schema)
+    source.sink_parquet(output, row_group_size=ROWS_A_GROUP)
 
 
 def _note_spec(events: Iterator[Event], noted: dict[str, Any]) -> Iterator[Event]:
@@ -74,6 +122,7 @@ def _row(sample: RecordedSample) -> dict[str, Any]:
     samplings = sample.samplings
     last = samplings[-1] if samplings else None
     correct = match.correct if match else None
+    probability = match.prob_correct if match else None
     return {
         "run_id": sample.run_id,
         "sample_id": sample.sample_id,
@@ -82,11 +131,25 @@ def _row(sample: RecordedSample) -> dict[str, Any]:
         "correct": correct if isinstance(correct, bool) else None,
         "expected": _cell(match.expected) if match else None,
         "picked": _cell(match.picked) if match else None,
-        "prob_correct": match.prob_correct if match else None,
+        "prob_correct": probability if isinstance(probability, (int, float)) else None,
         "prompt": _cell(last.prompt) if last else None,
         "sampled": _cell(last.sampled[0]) if last and last.sampled else None,
         "samplings": len(samplings),
-        "error": sample.errors[-1].message if sample.errors else None,
+        "error": _cell(sample.errors[-1].message) if sample.errors else None,
+        **(_metadata_of(match) if match else {}),
+    }
+
+
+def _metadata_of(match: Match) -> dict[str, Any]:
+    metadata = match.get("metadata")
+    return _metadata(metadata) if isinstance(metadata, dict) else {}
+
+
+def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata by column: one called like another column gets `metadata_` before its name."""
+    return {
+        f"metadata_{name}" if name in COLUMNS else name: value if is_scalar(value) else _cell(value)
+        for name, value in metadata.items()
     }
 
 
@@ -94,20 +157,32 @@ def _cell(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _frame_maker() -> Callable[[dict[str, list[Any]]], Any]:
+def _typed(value: Any, kind: type) -> Any:
+    return str(value) if kind is str and value is not None else value
+
+
+def _polars_types(polars: Any) -> dict[type, Any]:
+    return {str: polars.String, int: polars.Int64, bool: polars.Boolean, float: polars.Float64}
+
+
+def _frame_maker() -> Callable[[dict[str, list[Any]], dict[str, type]], Any]:
     try:
         import polars  # noqa: PLC0415  optional
     except ImportError:
         pass
     else:
-        kinds = {str: polars.String, int: polars.Int64, bool: polars.Boolean, float: polars.Float64}
-        schema = {name: kinds[kind] for name, kind in COLUMNS.items()}
-        return lambda rows: polars.DataFrame(rows, schema=schema, strict=False)
+        kinds = _polars_types(polars)
+
+        def make(table: dict[str, list[Any]], types: dict[str, type]) -> Any:
+            typed = {n: [_typed(value, types[n]) for value in table[n]] for n in table}
+            schema = {name: kinds[kind] for name, kind in types.items()}
+            return polars.DataFrame(typed, schema=schema, strict=False)
+
+        return make
     try:
         import pandas  # noqa: PLC0415  optional
     except ImportError as error:
         raise RecorderError(
             "to_dataframe needs polars or pandas: `pip install polars` or `pip install pandas`"
         ) from error
-    make: Callable[[dict[str, list[Any]]], Any] = pandas.DataFrame
-    return make
+    return lambda table, types: pandas.DataFrame(table)

@@ -7,10 +7,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from nanoeval_recorder._files import existing_parts, split_name
+from nanoeval_core.errors import RecorderError
+
 from nanoeval_recorder.reading._open import DamagedRecord
 from nanoeval_recorder.reading.events import Event, FinalReport, RunStarted
-from nanoeval_recorder.reading.reader import open_record, parse_event, record_files
+from nanoeval_recorder.reading.reader import (
+    first_event,
+    open_record,
+    parse_event,
+    record_files,
+    record_parts,
+)
 
 __all__ = ["Outline", "outline_of", "outlines"]
 
@@ -47,28 +54,34 @@ def outlines(folder: str | Path) -> list[Outline]:
 def _if_there(file: Path) -> Outline | None:
     try:
         return outline_of(file)
-    except OSError:  # gone since the folder was listed
+    except (OSError, RecorderError):  # gone since the folder was listed
         return None
 
 
 def outline_of(file: Path) -> Outline | None:
-    """The outline of one record; None when it does not begin as one does."""
-    with open_record(file) as lines:
-        first = _event(lines.readline())
+    """The outline of one record; None when it does not begin as one does.
+
+    Raises:
+        OSError: it cannot be opened.
+        RecorderError: it is no regular file, or compressed in a way that this Python lacks.
+    """
+    first = first_event(file)
     if not isinstance(first, RunStarted):
         return None
-    stem, suffix = split_name(file)
-    is_rotated = file.with_name(f"{stem}.0001{suffix}").exists()
-    last_file = existing_parts(file)[-1][1] if is_rotated else file
+    last_file = record_parts(file)[-1]
     last = _event(_last_line(last_file))
+    if not isinstance(last, FinalReport) and first.run_set_id is None:
+        last = _event(_line_of_report(last_file))
     report = last.data if isinstance(last, FinalReport) and isinstance(last.data, dict) else None
+    if report is not None and report.get("partial"):
+        report = None
     return Outline(file, first, report, last_file.stat().st_mtime)
 
 
 def _event(line: bytes) -> Event | None:
     try:
         return parse_event(line)
-    except (ValueError, AttributeError, TypeError):  # half written, or not ours
+    except ValueError:  # half written, or not ours
         return None
 
 
@@ -79,7 +92,7 @@ def _last_line(file: Path) -> bytes:
             for line in lines:
                 last = line
         return last
-    with file.open("rb") as lines:
+    with open_record(file) as lines:
         size = end = lines.seek(0, 2)
         tail = b""
         while end > 0 and b"\n" not in tail.rstrip(b"\n"):
@@ -87,3 +100,12 @@ def _last_line(file: Path) -> bytes:
             lines.seek(start)
             tail, end = lines.read(size - start), start
     return tail.rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def _line_of_report(file: Path) -> bytes:
+    """The final report of a record of the evals package, which may write it before events."""
+    with open_record(file) as lines, contextlib.suppress(DamagedRecord):
+        for line in lines:
+            if line.startswith(b'{"final_report"'):
+                return line
+    return b""

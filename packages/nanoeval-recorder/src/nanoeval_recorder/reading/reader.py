@@ -17,6 +17,7 @@ from nanoeval_core.dialogues import Turn, unfold
 from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder._files import existing_parts, split_name
+from nanoeval_recorder.reading._open import DamagedRecord
 from nanoeval_recorder.reading._open import open_record as open_record
 from nanoeval_recorder.reading.events import (
     CLASSES,
@@ -32,6 +33,7 @@ from nanoeval_recorder.reading.events import (
 
 __all__ = [
     "SUFFIXES",
+    "first_event",
     "open_record",
     "parse_event",
     "read",
@@ -107,6 +109,15 @@ def _is_record_line(fields: dict[str, Any]) -> bool:
         or "run_id" in fields
         or ("final_report" in fields)
     )
+
+
+def first_event(file: Path) -> Event | None:
+    """Return what a record begins with; None when that is no event, or not there yet."""
+    with open_record(file) as lines:
+        try:
+            return parse_event(lines.readline(LONGEST_SPEC))
+        except (ValueError, DamagedRecord):
+            return None
 
 
 def record_parts(file: Path) -> list[Path]:

@@ -1,0 +1,1 @@
+from nanoeval_recorder.reading.scores import *
