@@ -13,6 +13,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -111,6 +112,7 @@ class ModelServer:
             endpoints want them: each tool call answered once, right after the message that makes
             it; arguments that are JSON objects; ids used once; no message without content; user
             and assistant taking turns.
+        stream_only: requests are refused with 400 unless they ask for a stream.
         served: calls that got a reply of success.
         refused: calls that were refused for want of capacity.
         in_flight: calls being served now, and `most_in_flight` at most so far.
@@ -126,6 +128,7 @@ class ModelServer:
         self.refusal_headers: Mapping[str, str] = {}
         self.api_key: str | None = None
         self.strict = False
+        self.stream_only = False
         self.served = 0
         self.refused = 0
         self.in_flight = 0
@@ -222,6 +225,8 @@ class ModelServer:
         wrong = chat_fault(request.body) if self.strict else None
         if wrong is not None:
             return Scripted(status=400, text=f"Invalid chat: {wrong}", code="invalid_chat")
+        if self.stream_only and not request.body.get("stream"):
+            return Scripted(status=400, text="This model only supports stream mode.")
         while self._recent and self._recent[0] <= request.at - 1.0:
             self._recent.popleft()
         too_fast = self.rate_limit is not None and len(self._recent) >= self.rate_limit
@@ -274,9 +279,34 @@ def _body(request: Request, scripted: Scripted) -> bytes:
         error = {"message": scripted.text, "type": "error", "code": scripted.code}
         return json.dumps({"error": error}).encode()
     as_chat = request.path.endswith("/chat/completions")
-    return json.dumps(
-        _chat(request, scripted) if as_chat else _response(request, scripted)
-    ).encode()
+    whole = _chat(request, scripted) if as_chat else _response(request, scripted)
+    if not request.body.get("stream"):
+        return json.dumps(whole).encode()
+    events = _chunks(whole) if as_chat else [{"type": "response.completed", "response": whole}]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    return "".join([*lines, "data: [DONE]\n\n" if as_chat else ""]).encode()
+
+
+def _chunks(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """A reply of chat completions as a stream: text by text, arguments in two pieces."""
+    (choice,) = whole["choices"]
+    message = choice["message"]
+    deltas: list[dict[str, Any]] = [{"role": "assistant"}]
+    for name in ("reasoning_content", "content", "refusal"):
+        deltas += [{name: piece} for piece in re.findall(r"\s*\S+\s*|\s+", message.get(name) or "")]
+    for index, call in enumerate(message.get("tool_calls", ())):
+        function, cut = call["function"], len(call["function"]["arguments"]) // 2
+        head = {**function, "arguments": function["arguments"][:cut]}
+        deltas.append({"tool_calls": [{**call, "index": index, "function": head}]})
+        tail = {"arguments": function["arguments"][cut:]}
+        deltas.append({"tool_calls": [{"index": index, "function": tail}]})
+    chunk = {"object": "chat.completion.chunk", "model": whole["model"]}
+    events = [{**chunk, "choices": [{"index": 0, "delta": one}]} for one in deltas]
+    end = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+    if choice["logprobs"] is not None:
+        end["logprobs"] = choice["logprobs"]
+    events.append({**chunk, "choices": [end]})
+    return [*events, {**chunk, "choices": [], "usage": whole["usage"]}]
 
 
 def _chat(request: Request, scripted: Scripted) -> dict[str, Any]:

@@ -51,6 +51,7 @@ log = logging.getLogger("nanoeval.api")
 
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
+_ENOUGH_REJECTED = 16  # calls, with none served, for no others to start
 _SHARE_JUDGED_FROM = 100  # calls: `fail_on_error` as a share says nothing about fewer
 
 
@@ -60,10 +61,12 @@ class _Lane:
     Attributes:
         answered: the endpoint answered at all.
         served: it served a call.
+        starting: calls that wait for their first turn.
         asking: calls that were sent and have no outcome yet, pauses between retries included.
         rejected: requests that it always refuses.
-        on_trial: it rejected requests and served none so far: those that were sent decide whether
-            it is the requests' fault or the arguments', and no others start.
+        accused: rejected calls that wait while nothing was served: others decide whether the fault
+            is the requests' or the arguments'.
+        rejection: what the last of them was told.
         closed: why no call will ever work.
         failing: calls that failed since the last that was served.
     """
@@ -80,10 +83,10 @@ class _Lane:
         self.renewing = asyncio.Lock()
         self.answered = False
         self.served = False
-        self.asking = 0
-        self.rejected = 0
-        self.on_trial = False
+        self.starting = self.asking = 0
+        self.rejected = self.accused = 0
         self.decided = asyncio.Event()
+        self.rejection: Failure | None = None
         self.closed: Failure | None = None
         self.failing = 0
         self.replies = self.thoughts_only = 0
@@ -95,9 +98,16 @@ class _Lane:
         if self.cache is not None:
             await self.cache.close()
 
+    @property
+    def held(self) -> bool:
+        """Whether enough was rejected for those in flight to decide, and no others start."""
+        return self.accused >= _ENOUGH_REJECTED and self.closed is None
+
     def decide(self) -> None:
-        """End the trial, now that a call was served or that none can be."""
-        self.on_trial = False
+        """Tell the accused whether the fault was theirs, or whether no call works."""
+        self.accused = 0
+        if not (self.served or self.limiter.successes):
+            self.closed = self.closed or self.rejection
         self.decided.set()
         self.decided = asyncio.Event()
 
@@ -267,18 +277,27 @@ class Client:
                 sent_at = await lane.limiter.enter()
         finally:
             lane.asking -= 1
-            if lane.on_trial and lane.asking == 0:
-                lane.decide()
+            self._decide_if_last(lane)
 
     async def _first_turn(self, lane: _Lane) -> float:
         """When a new call may start: not while earlier ones decide whether any works."""
-        while True:
-            while lane.on_trial:
-                await lane.decided.wait()
-            sent_at = await lane.limiter.enter()
-            if not lane.on_trial:
-                return sent_at
-            lane.limiter.leave()
+        lane.starting += 1
+        try:
+            while True:
+                while lane.held:
+                    await lane.decided.wait()
+                sent_at = await lane.limiter.enter()
+                if not lane.held:
+                    return sent_at
+                lane.limiter.leave()
+        finally:
+            lane.starting -= 1
+
+    def _decide_if_last(self, lane: _Lane) -> None:
+        """End the run when calls were rejected and none is left that may yet be served."""
+        left = lane.asking or (lane.starting and not lane.held)
+        if lane.accused and not left:
+            lane.decide()
 
     async def _call(
         self, model: ModelFields, lane: _Lane, body: bytes, sent_at: float
@@ -303,7 +322,7 @@ class Client:
                 limiter.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
                 lane.served = True
                 lane.tell_success()
-                if lane.on_trial:
+                if lane.accused:
                     lane.decide()
                 return outcome, http
         except ConnectionFailedError as error:
@@ -390,15 +409,13 @@ class Client:
             return
         if lane.served or lane.limiter.successes:
             return
-        lane.on_trial = True
+        lane.accused += 1
+        lane.rejection = failure
         lane.asking -= 1
         try:
-            if lane.asking:
-                await lane.decided.wait()
-            if not (lane.served or lane.limiter.successes):
-                lane.closed = lane.closed or failure
-            if lane.on_trial:
-                lane.decide()
+            decided = lane.decided
+            self._decide_if_last(lane)
+            await decided.wait()
         finally:
             lane.asking += 1
 

@@ -20,7 +20,7 @@ _CONNECT_TIMEOUT = 15.0  # seconds
 _KEEPALIVE = 60.0  # seconds that an idle connection is kept
 _RESOLVED = 60.0  # seconds that a host's addresses are believed
 _LARGEST_HEAD = 2**20  # bytes: there are endpoints that send headers of 9,000
-_PASSES = 3  # of the event loop that a reply still has after its time
+_PASSES = 5  # of the event loop that a reply still has after its time
 
 
 class HTTPReply(NamedTuple):
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
                 if self._length is not None and self._body_size >= self._length:
                     self._keep = self._keep and self._body_size == self._length
                     self._done()
-        except (ValueError, zlib.error) as error:
+        except ValueError as error:
             self.fail(ConnectionFailedError(f"the reply is not HTTP: {error}"))
 
     def _read_head(self) -> bool:
@@ -259,20 +259,23 @@ class Connection(asyncio.Protocol):
         self._body_size += len(piece)
 
     def _done(self) -> None:
-        reply, self._reply = self._reply, None
-        assert reply is not None  # noqa: S101
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
         if self._length is not None:
             body = body[: self._length]
         coding = self._headers.get("content-encoding")
         if coding and body:
-            body = _decompressed(coding, body)
+            try:
+                body = _decompressed(coding, body)
+            except (ValueError, zlib.error) as error:
+                self.fail(ConnectionFailedError(f"the reply cannot be decompressed: {error}"))
+                return
+        reply, self._reply = self._reply, None
         if not self._keep:
             self.abort()
         self.used += 1
         self.idle_since = time.monotonic()
-        if not reply.done():
+        if reply is not None and not reply.done():
             reply.set_result(HTTPReply(self._status, self._headers, body))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 15.0  # seconds
 _LARGEST_FIELD = 2**20  # bytes: there are endpoints that send headers of 9,000
+_MOST_HEADERS = 10_000
 SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 
 
@@ -113,23 +114,26 @@ class _Proxied:
                 proxy=self._proxy,
                 max_line_size=_LARGEST_FIELD,
                 max_field_size=_LARGEST_FIELD,
+                max_headers=_MOST_HEADERS,
             )
         url = URL(self._address.url, encoded=True)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
         expired = False
+        pieces: list[bytes] = []
 
         def expire() -> None:
             nonlocal expired
             expired = True
             task.cancel()
 
-        deadline = Deadline(seconds, expire)
+        deadline = Deadline(seconds, expire, lambda: len(pieces))
         try:
             async with self._session.post(url, data=body, allow_redirects=False) as response:
-                whole = await response.read()
+                async for piece in response.content.iter_any():
+                    pieces.append(piece)  # noqa: PERF401  seen by the deadline
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return HTTPReply(response.status, headers, whole)
+                return HTTPReply(response.status, headers, b"".join(pieces))
         except asyncio.CancelledError:
             if not expired or task.uncancel() > 0:
                 raise

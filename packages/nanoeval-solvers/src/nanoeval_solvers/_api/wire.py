@@ -303,7 +303,7 @@ def decode(api: API, raw: bytes) -> Reply:
         if api == "chat":
             return _chat_reply(_decode_chat(raw), raw)
         return _responses_reply(_decode_responses(raw), raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_leniently(api, raw)
 
 
