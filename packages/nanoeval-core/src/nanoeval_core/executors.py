@@ -40,7 +40,7 @@ class ExecutorHost(Protocol):
         """
 
     def start_task(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Run `coroutine` beside the run, whose end waits for it; what it raises ends the run."""
+        """Run `coroutine` until the run ends, which waits for it; what it raises ends the run."""
 
     def fail(self, error: BaseException) -> None:
         """The engine cannot go on; `run` raises `error`."""

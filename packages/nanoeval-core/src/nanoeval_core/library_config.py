@@ -138,7 +138,7 @@ class LibraryConfig:
         return DummyRecorderConfig(log=log)
 
     def get_slack_tqdm(self, username: str | None) -> Any | None:
-        """A progress bar class like tqdm to show beside the terminal's, or None for none.
+        """A progress bar class like tqdm to show next to the terminal's, or None.
 
         Asked with `enable_slackbot` only. The runner makes one per run with `total=`, `desc=` and
         `dynamic_ncols=True`, enters it, and calls `update(k)`.

@@ -1,4 +1,4 @@
-"""How events are recorded: each `record_…` call is one event, whoever takes it.
+"""How events are recorded: each `record_…` call is one event, whatever takes it.
 
     record_match(…) ─▶ BaseRecorder.event(type, data)
         in an attempt        AttemptRecorder: encoded at once, committed with the attempt's result

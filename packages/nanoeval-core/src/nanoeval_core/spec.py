@@ -71,7 +71,7 @@ class RunnerArgs:
     summary_interval: float | None = chz.field(
         default=None, doc="Seconds between summaries of partial results; None for none."
     )
-    use_monitor: bool = chz.field(default=False, doc="Start the web monitor beside the run.")
+    use_monitor: bool = chz.field(default=False, doc="Start the web monitor with the run.")
     max_retries: int = chz.field(
         default=16, doc="How often a task is retried after a RolloutSystemError."
     )

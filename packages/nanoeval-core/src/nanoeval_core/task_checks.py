@@ -17,7 +17,7 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
     Of those that share an id the first counts; a warning names some.
 
     Raises:
-        TaskError: there are none, or one is not a `Task`.
+        TaskError: the list is empty, or an item is not a `Task`.
     """
     if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
         raise TaskError(

@@ -229,7 +229,7 @@ def test_many_runs_name_the_pair_that_cannot_be_compared() -> None:
         compare_many(runs)
     with pytest.raises(ConfigError, match="give at least 2"):
         compare_many(_runs(1))
-    with pytest.raises(ConfigError, match="baseline='nobody' is none of the runs"):
+    with pytest.raises(ConfigError, match="baseline='nobody' is not one of the runs"):
         compare_many(_runs(2), baseline="nobody")
 
 

@@ -16,7 +16,7 @@ from nanoeval_core.metrics.variance_split import VarianceSplit, describe_power
 
 
 class Accumulator:
-    """Accuracy and what stands beside it, kept up to date result by result.
+    """Accuracy and what is reported with it, kept up to date result by result.
 
     Adding a result takes constant time. A summary of right and wrong attempts at independent
     questions takes a time that depends on how many different (attempts, correct attempts) occur,
@@ -155,7 +155,7 @@ class Accumulator:
         return {**metrics, "counts": self.counts.as_dict(), "unavailable": unavailable}
 
     def summary(self) -> dict[str, Any]:
-        """`metrics()` beside `num_tasks`, `is_valid` and `system_errors`.
+        """`metrics()`, `num_tasks`, `is_valid` and `system_errors`.
 
         These are what `nanoeval_core.metrics.agents.get_summary_error_aware` adds.
         """

@@ -21,7 +21,7 @@ def get_summary_error_aware(
 
     Returns:
         Nothing without results, else the default metrics of the attempts without system error
-        (`accuracy` is NaN when there are none), and
+        (`accuracy` is NaN without any), and
 
         - `aggregations`: their numbers, `num_tasks` (questions), `num_attempts`, `num_correct`,
           `num_incorrect`, `num_system_error` (0) and `error_breakdown` (empty);

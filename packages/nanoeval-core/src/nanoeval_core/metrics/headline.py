@@ -18,7 +18,7 @@ _NOT_SCORES = frozenset({"n", "num_tasks", "num_attempts", "num_unparsable", "is
 
 
 class Headline(NamedTuple):
-    """A metric with what stands beside it; None where the summary has nothing.
+    """A metric with its error and interval; None where the summary has nothing.
 
     Attributes:
         name: the metric.
@@ -63,8 +63,10 @@ def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | 
 
 
 def _looks_like_a_score(key: str, value: Any) -> bool:
-    beside = key.endswith(("_stderr", "_ci95", "_n", "_std"))
-    return isinstance(value, float) and not beside and key not in _NOT_SCORES and value == value
+    accompanies = key.endswith(("_stderr", "_ci95", "_n", "_std"))
+    return (
+        isinstance(value, float) and not accompanies and key not in _NOT_SCORES and value == value
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -76,8 +78,8 @@ def _number(value: Any) -> float | None:
 def score_names(summary: Mapping[str, Any]) -> list[str]:
     """Return the names of a summary's metrics, the headline first, none that repeats another.
 
-    `pass@k`, `pass^k` and `cons@k` are named for the largest k; counts and what stands beside a
-    metric (`_stderr`, `_ci95`, `_n`) are none.
+    `pass@k`, `pass^k` and `cons@k` are named for the largest k; counts and what accompanies a
+    metric (`_stderr`, `_ci95`, `_n`) are not.
     """
     first = headline(summary)
     if first is None:

@@ -83,7 +83,7 @@ def compare_many(
     if len(runs) < 2:
         raise ConfigError(f"{len(runs)} run(s) to compare: give at least 2")
     if baseline is not None and baseline not in runs:
-        raise ConfigError(f"baseline={baseline!r} is none of the runs {sorted(runs)}")
+        raise ConfigError(f"baseline={baseline!r} is not one of the runs {sorted(runs)}")
     pairs = (
         list(combinations(runs, 2))
         if baseline is None

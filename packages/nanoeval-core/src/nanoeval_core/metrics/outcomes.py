@@ -1,4 +1,4 @@
-"""What became of each attempt: the counts that stand beside every number."""
+"""What became of each attempt: the counts that come with every number."""
 
 from __future__ import annotations
 

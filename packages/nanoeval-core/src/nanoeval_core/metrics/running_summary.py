@@ -63,7 +63,7 @@ class RunningAccuracy:
 
         Args:
             results: all `(task, result)` so far, each call's beginning with those of the call
-                before, in the same order. When they do not, everything is counted anew.
+                before, in the same order. When they do not, everything is counted again.
         """
         known = 0 < self._seen <= len(results) and results[self._seen - 1][0] is self._last
         if not known and self._seen:

@@ -212,7 +212,7 @@ async def handle_system_errors_and_compute_metrics(
         metrics_fn: an eval's `get_summary`, or the like.
         results: with system errors among them.
         process_invalid: the result that stands for a task that was lost. Raises
-            NotImplementedError where there is none.
+            NotImplementedError where nothing can.
 
     Returns:
         What `metrics_fn` says of the results without system errors, and
@@ -276,7 +276,7 @@ def compute_metrics_with_system_errors(
         by: columns of `samples_df` to break the metrics down by.
 
     Returns:
-        The metrics, and beside them `num_tasks` (rows), `is_valid` (False when any row is a system
+        The metrics, and `num_tasks` (rows), `is_valid` (False when any row is a system
         error: its question lacks an attempt), `system_errors` (`total`, `by_type`,
         `instances_affected`, `instances_lost`) and `metrics_including_errors` (the metrics with
         each system error counted as incorrect). `counts` includes the errors.

@@ -123,7 +123,7 @@ def describe_power(
     """
     if estimate.mean is None or estimate.stderr is None:
         return {}
-    if estimate.stderr <= 1e-14 * abs(estimate.mean):  # 0, but for rounding
+    if estimate.stderr <= 1e-14 * abs(estimate.mean):  # 0 up to rounding
         return {}
     needed = questions_for_difference(
         2.0 * estimate.n * estimate.stderr**2, points / 100.0, confidence=estimate.confidence
