@@ -30,7 +30,7 @@ STILL_THERE: dict[str, tuple[str, int]] = {
     "nanoeval_computer": ("computer", 6),
     "nanoeval_monitor": ("monitor", 10),
     "nanoeval_recorder": ("recording", 5),
-    "nanoeval_runner": ("runner, queue", 21),
+    "nanoeval_runner": ("runner, queue", 18),
     "nanoeval_solvers": ("replies, api", 15),
 }
 

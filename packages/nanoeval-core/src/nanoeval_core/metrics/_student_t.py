@@ -79,7 +79,7 @@ def t_quantile(probability: float, df: float) -> float:
 
 
 def _t_from_normal(z: float, df: float) -> float:
-    """The t quantile that belongs to the normal quantile `z`, to O(df⁻⁴) (Abramowitz & Stegun 26.7.5)."""
+    """The t quantile for the normal quantile `z`, to O(df⁻⁴) (Abramowitz & Stegun 26.7.5)."""
     first = (z**3 + z) / 4.0
     second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
     third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0

@@ -63,10 +63,8 @@ def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | 
 
 
 def _looks_like_a_score(key: str, value: Any) -> bool:
-    accompanies = key.endswith(("_stderr", "_ci95", "_n", "_std"))
-    return (
-        isinstance(value, float) and not accompanies and key not in _NOT_SCORES and value == value
-    )
+    is_detail = key.endswith(("_stderr", "_ci95", "_n", "_std"))
+    return isinstance(value, float) and not is_detail and key not in _NOT_SCORES and value == value
 
 
 def _number(value: Any) -> float | None:
@@ -78,7 +76,7 @@ def _number(value: Any) -> float | None:
 def score_names(summary: Mapping[str, Any]) -> list[str]:
     """Return the names of a summary's metrics, the headline first, none that repeats another.
 
-    `pass@k`, `pass^k` and `cons@k` are named for the largest k; counts and what accompanies a
+    `pass@k`, `pass^k` and `cons@k` are named for the largest k; counts and what is_detail a
     metric (`_stderr`, `_ci95`, `_n`) are not.
     """
     first = headline(summary)
