@@ -21,8 +21,6 @@ from nanoeval.setup import global_exit_stack
 
 from tests.compatibility.evals import Diary, Hooks
 
-RUNNER = pytest.mark.xfail(reason="the runner is not there yet", strict=False)
-
 MODES = [
     pytest.param({}, id="in process"),
     pytest.param({"experimental_use_multiprocessing": True, "num_processes": 2}, id="in a pool"),
@@ -52,7 +50,6 @@ def spec(eval: Any, **runner: Any) -> EvalSpec:
     return EvalSpec(eval=eval, runner=RunnerArgs(**runner))
 
 
-@RUNNER
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_from_its_tasks_to_its_summary(tmp_path: Path, mode: dict[str, Any]) -> None:
     diary = Diary(path=tmp_path / "diary", attempts=2)
@@ -73,7 +70,6 @@ def test_a_run_from_its_tasks_to_its_summary(tmp_path: Path, mode: dict[str, Any
     assert isinstance(summary["run_id"], str)
 
 
-@RUNNER
 @pytest.mark.parametrize("mode", MODES)
 def test_what_happens_to_copies_does_not_reach_the_callers_eval(
     tmp_path: Path, mode: dict[str, Any]
@@ -120,7 +116,6 @@ def test_another_exception_ends_the_eval_and_is_in_a_group(
     assert any(isinstance(leaf, KeyError) or isinstance(leaf.__cause__, KeyError) for leaf in found)
 
 
-@RUNNER
 @pytest.mark.parametrize("mode", MODES)
 def test_the_recorder_is_current_while_the_context_is_entered(
     tmp_path: Path, mode: dict[str, Any]
@@ -161,7 +156,6 @@ def test_tasks_with_the_same_ids_count_once(tmp_path: Path) -> None:
     assert len(summary["results"]) == 3
 
 
-@RUNNER
 @pytest.mark.parametrize("mode", MODES)
 def test_hooks_are_called(tmp_path: Path, mode: dict[str, Any]) -> None:
     hooks = Hooks(tmp_path / "hooks")
@@ -185,7 +179,6 @@ def test_hooks_are_called(tmp_path: Path, mode: dict[str, Any]) -> None:
         assert {entry["pid"] for entry in lines(diary.path, "evaluate")} <= pids
 
 
-@RUNNER
 def test_a_failure_is_notified_with_its_traceback(tmp_path: Path) -> None:
     hooks = Hooks(tmp_path / "hooks")
     set_library_config(hooks)
@@ -214,7 +207,6 @@ def test_validate_is_a_run_that_records_and_notifies_nothing(tmp_path: Path) -> 
     assert not any((tmp_path / "records").glob("*.jsonl"))
 
 
-@RUNNER
 @pytest.mark.parametrize("mode", MODES)
 def test_runs_inside_the_exit_stack_share_executors_and_can_be_entered_again(
     tmp_path: Path, mode: dict[str, Any]
@@ -243,7 +235,6 @@ def test_runs_inside_the_exit_stack_share_executors_and_can_be_entered_again(
     asyncio.run(main())
 
 
-@RUNNER
 def test_an_unknown_run_is_refused() -> None:
     async def main() -> None:
         async with global_exit_stack:
@@ -253,7 +244,6 @@ def test_an_unknown_run_is_refused() -> None:
         asyncio.run(main())
 
 
-@RUNNER
 def test_the_exit_stack_is_a_real_one() -> None:
     left: list[str] = []
 
@@ -280,7 +270,6 @@ def test_partial_summaries_hold_what_there_is(tmp_path: Path, mode: dict[str, An
     assert [entry["n"] for entry in lines(diary.path, "summary")][-1] == 3
 
 
-@RUNNER
 def test_summary_results_come_in_the_text_order_of_their_ids(tmp_path: Path) -> None:
     diary = Diary(path=tmp_path / "diary", n=12)
     summary = asyncio.run(run(spec(diary)))
@@ -288,7 +277,6 @@ def test_summary_results_come_in_the_text_order_of_their_ids(tmp_path: Path) -> 
     assert names == sorted(names)
 
 
-@RUNNER
 def test_a_cancelled_error_of_evaluate_is_a_system_error(tmp_path: Path) -> None:
     @chz.chz
     class Cancelling(Diary):
@@ -316,7 +304,6 @@ def test_none_is_a_result_and_local_classes_pass(tmp_path: Path) -> None:
     assert [kind for *_, kind in summary["results"]] == ["NoneType", "Mine", "function"]
 
 
-@RUNNER
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_failed_is_resumed_with_what_it_had(
     tmp_path: Path, mode: dict[str, Any]

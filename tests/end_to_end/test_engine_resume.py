@@ -112,7 +112,7 @@ def test_only_what_has_no_result_runs(how: str, folders: Path) -> None:
     elif how == "resume":
         (summary,) = asyncio.run(resume(SET))
     else:
-        summary = asyncio.run(run_eval_in_database(SET, run_id))
+        summary = asyncio.run(run_eval_in_database(run_id, run_set_id=SET))
     assert summary["names"] == NAMES
     assert summary["run_id"] == run_id
     assert ran(folders) == ["q4", "q5"]

@@ -61,7 +61,7 @@ def test_start_and_end_are_told(hook: Hook, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, last = hook.received
     assert first["message"].startswith("@ada gpqa-sample: started (")
-    assert last["message"] == "@ada gpqa-sample: finished"
+    assert last["message"].startswith("@ada gpqa-sample: complete (")
     assert json.loads(last["extra"])["num_tasks"] == 3
     assert last["text"] == f"{last['message']}\n{last['extra']}"
 

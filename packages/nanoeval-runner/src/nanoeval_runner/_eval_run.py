@@ -173,6 +173,12 @@ class EvalRun:
         self.over.set()
 
 
+def text_order(result: Result) -> str:
+    """Sort results by the text of their ids, as summaries get them: q10 is before q2."""
+    task = result[0]
+    return f"{task.question_id}.{task.attempt_id}.{task.retry_idx}"
+
+
 def task_of_row(row: StoredTask, asked: dict[Identity, Task] | None) -> Task:
     """Return the task of a row: as it is asked for now, or as the row has it."""
     if asked is None:

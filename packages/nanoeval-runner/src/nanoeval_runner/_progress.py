@@ -19,7 +19,7 @@ from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_runner._display.board import boards
 from nanoeval_runner._display.surfaces import choose_surface
 from nanoeval_runner._display.view import View
-from nanoeval_runner._eval_run import EvalRun
+from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._inspection import PORT_GAUGE
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExecutorRow
@@ -92,7 +92,7 @@ class Progress:
             Exception: what `Eval.update_progress` raised: it ends the run.
         """
         next_update = time.monotonic() + UPDATE_SECONDS
-        next_summary = interval = self._run.spec.runner.summary_interval or float("inf")
+        next_summary = interval = self._interval()
         started = time.monotonic()
         while True:
             now = time.monotonic()
@@ -116,6 +116,11 @@ class Progress:
                     time.monotonic() - started + max(interval, UPDATE_COST_FACTOR * spent)
                 )
             self._board.tick()
+
+    def _interval(self) -> float:
+        """Return the seconds between partial summaries; no shorter than between updates."""
+        interval = self._run.spec.runner.summary_interval
+        return float("inf") if interval is None else interval or UPDATE_SECONDS
 
     # --- what the board asks for
 
@@ -169,7 +174,7 @@ class Progress:
                 run.tally.catch_up(run.results, all_of_them=True)
                 summary = run.tally.running.summary()
             else:
-                summary = await run.spec.eval.get_full_summary(list(run.results))
+                summary = await run.spec.eval.get_full_summary(sorted(run.results, key=text_order))
         except Exception:
             log.exception(
                 "eval %r: no more partial summaries, as get_full_summary failed on %d results",

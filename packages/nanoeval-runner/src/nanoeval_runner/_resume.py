@@ -19,7 +19,7 @@ from nanoeval_runner._queue.paths import state_file, state_paths
 from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run import run_in
-from nanoeval_runner._run_set import RunSet, joined
+from nanoeval_runner._run_set import RunSet, joined, run_sets
 
 
 async def resume(
@@ -89,24 +89,33 @@ def _with_budgets(spec: EvalSpec, budgets: dict[str, Any]) -> EvalSpec:
     return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec
 
 
-async def run_eval_in_database(run_set_id: str, run_id: str) -> dict[str, Any]:
-    """Finish one eval of a run set, named by its `run_id`, and return its summary.
+async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) -> dict[str, Any]:
+    """Finish one eval, named by its `run_id`, and return its summary, without the `run_id`.
+
+    Args:
+        run_set_id: whose run it is; by default one that `global_exit_stack` holds open.
 
     Raises:
-        ConfigError: the run set holds no such run.
+        ConfigError: there is no such run.
         StateError: as `resume` raises it.
     """
-    check_run_set_id(run_set_id)
-    await anyio.to_thread.run_sync(_require, run_set_id)
-    async with joined(run_set_id) as run_set:
-        rows = await run_set.store.call(transactions.list_evals)
-        for row in rows:
-            if row.run_id == run_id:
-                return await run_in(run_set, await _load_spec(run_set, row), stored=row)
-        raise ConfigError(
-            f"run set {run_set_id!r} holds no run {run_id!r}; it holds "
-            + ", ".join(f"{row.run_id} ({row.name}, {row.state})" for row in rows)
-        )
+    if run_set_id is not None:
+        check_run_set_id(run_set_id)
+        await anyio.to_thread.run_sync(_require, run_set_id)
+    held = []
+    for name in run_sets().open_ids() if run_set_id is None else [run_set_id]:
+        async with joined(name) as run_set:
+            for row in await run_set.store.call(transactions.list_evals):
+                held.append(f"{row.run_id} ({row.name}, {row.state})")
+                if row.run_id == run_id:
+                    spec = await _load_spec(run_set, row)
+                    summary = await run_in(run_set, spec, stored=row)
+                    return {k: v for k, v in summary.items() if k not in ("run_id", "run_set_id")}
+    where = "no run set is open here" if run_set_id is None else f"run set {run_set_id!r} is"
+    raise ConfigError(
+        f"there is no run {run_id!r}: "
+        + (f"known are {', '.join(held)}" if held else f"{where}: give the run_set_id=… of the run")
+    )
 
 
 def _require(run_set_id: str) -> None:

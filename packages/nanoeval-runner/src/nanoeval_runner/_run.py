@@ -14,6 +14,7 @@ import inspect
 import logging
 import pickle
 import time
+import traceback
 from typing import Any
 
 import anyio.to_thread
@@ -40,7 +41,7 @@ from nanoeval_core.spec import EvalSpec
 from nanoeval_runner import _origin as origin
 from nanoeval_runner import arguments
 from nanoeval_runner._display.tally import Tally
-from nanoeval_runner._eval_run import EvalRun
+from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import find_monitor
@@ -102,6 +103,7 @@ class Plan:
         row: the earlier run that is gone on with, as the state file has it.
         resumed: it is `resume` that runs it.
         run_id: the recorder's; that of the earlier run, if there was one.
+        run_set_id: names the state file.
     """
 
     spec: EvalSpec
@@ -112,6 +114,7 @@ class Plan:
     row: EvalRow | None
     resumed: bool
     run_id: str
+    run_set_id: str
 
 
 async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None) -> dict[str, Any]:
@@ -165,7 +168,9 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         num_tasks = len(tasks) if tasks is not None else (row.total if row else 0)
         recorder = await _make_recorder(run_spec, spec, num_tasks)
         run_id = row.run_id if row is not None else recorder.run_spec.run_id
-        plan = Plan(spec, copy, name, pickled, by_value, row, stored is not None, run_id)
+        plan = Plan(
+            spec, copy, name, pickled, by_value, row, stored is not None, run_id, run_set.run_set_id
+        )
         with set_default_recorder(recorder):
             run = await _register(run_set, plan, recorder)
             if start_monitor is not None:
@@ -280,13 +285,13 @@ async def _execute(
         await record.start(position, in_driver=run.pool == IN_PROCESS)
         progress = Progress(run, run_set, recorder, plan.run_id)
         try:
-            await _notify(run, f"started ({plan.run_id}). {run_set.resume_hint()}")
+            await _notify(plan, run, "started", run_set.resume_hint())
             await _evaluate_all(run_set, plan, run, record, progress, tasks)
             return await _conclude(run_set, plan, run, recorder, progress)
         except BaseException as error:
             if not isinstance(error, Interrupted) and not run.errors:
                 with contextlib.suppress(Exception):  # what is raised already matters more
-                    await _notify(run, "failed", f"{type(error).__name__}: {error}")
+                    await _notify(plan, run, "failed", "", _traceback(error))
             raise
         finally:
             run_set.forget(run)
@@ -348,10 +353,10 @@ async def _conclude(
     if run.errors:
         error = _failure(run_set, run)
         await _note_failure(run_set, run)
-        await _notify(run, "failed", str(error))
+        await _notify(plan, run, "failed", "", _traceback(error))
         raise error
-    summary = await _sum_up(run_set, run)
-    summary = {**summary, "run_id": plan.run_id, "run_set_id": run_set.run_set_id}
+    report = await _sum_up(run_set, run)
+    summary = {**report, "run_id": plan.run_id, "run_set_id": run_set.run_set_id}
     if run.remaining > 0:
         partial = {**summary, "partial": True}
         await run_set.store.call(
@@ -366,7 +371,7 @@ async def _conclude(
             f"eval {run.name!r} stopped with {len(run.results)} of {run.total} "
             f"tasks done. {run_set.resume_hint()}"
         )
-        await _notify(run, message)
+        await _notify(plan, run, "stopped", message)
         if run.over_budget:
             raise BudgetExceeded(
                 f"{run.stopped_by}: {message}, and budget_tokens=… or budget_cost=… "
@@ -375,14 +380,13 @@ async def _conclude(
         say(message)
         raise Interrupted(message)
     with run_set.outbox.records[run.eval_id].guarded():
-        report = {name: value for name, value in summary.items() if name != "run_set_id"}
         await anyio.to_thread.run_sync(recorder.record_final_report, report)
     text = summary_text(summary)
     await run_set.store.call(
         transactions.finish_eval, run.eval_id, EvalState.DONE, text, run.elapsed
     )
     progress.finish(summary)
-    await _notify(run, "finished", text)
+    await _notify(plan, run, "complete", "", text)
     if run_set.signals.number is not None:
         # What was in flight was all that was left. What the script would do next is not.
         raise Interrupted(f"eval {run.name!r} is finished")
@@ -391,6 +395,9 @@ async def _conclude(
 
 async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     try:
+        # In the text order of their ids, as published: q10 is before q2.
+        run.tally.catch_up(run.results, all_of_them=True)
+        run.results.sort(key=text_order)
         summary = dict(await run.spec.eval.get_full_summary(run.results))
     except Exception as error:
         error.add_note(
@@ -403,7 +410,6 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     if run.usage.requests or run.usage.cache_hits:
         usage = {name: getattr(run.usage, name) for name in run.usage.__slots__}
         summary.setdefault("usage", {name: value for name, value in usage.items() if value})
-    run.tally.catch_up(run.results, all_of_them=True)
     return with_interval(summary, run.tally)
 
 
@@ -438,13 +444,24 @@ def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
     return ExceptionGroup(message, errors)
 
 
-async def _notify(run: EvalRun, message: str, extra: str | None = None) -> None:
+async def _notify(
+    plan: Plan, run: EvalRun, what: str, more: str = "", extra: str | None = None
+) -> None:
     """Tell the user by `LibraryConfig.send_user_notification`. What that raises ends the run."""
-    message = f"{run.name}: {message}"
+    runner = run.spec.runner
+    model = f", model {runner.model_name}" if runner.model_name else ""
+    message = (
+        f"{run.name}: {what} (run {plan.run_id} of run set {plan.run_set_id}{model}, "
+        f"{run.elapsed:.0f} s). {more}"
+    ).rstrip()
     log.info("%s", message, extra={} if extra is None else {"summary": extra})
-    if run.spec.runner.enable_slackbot:
-        if run.spec.runner.slack_name is not None:
-            message = f"@{run.spec.runner.slack_name} {message}"
+    if runner.enable_slackbot:
+        if runner.slack_name is not None:
+            message = f"@{runner.slack_name} {message}"
         sending = get_library_config().send_user_notification(message, extra)
         if inspect.isawaitable(sending):  # it was a plain method once, and may still be one
             await sending
+
+
+def _traceback(error: BaseException) -> str:
+    return f"```\n{''.join(traceback.format_exception(error))}```"

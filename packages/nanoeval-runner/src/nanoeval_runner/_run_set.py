@@ -465,6 +465,10 @@ class RunSets:
                 if self.signals is run_set.signals:
                     self.signals = None
 
+    def open_ids(self) -> list[str | None]:
+        """Return what `joined` takes for each run set that is open."""
+        return list(self.by_id)
+
     def hold(self) -> None:
         """Keep run sets open until `release`. Holds nest."""
         self.holds += 1

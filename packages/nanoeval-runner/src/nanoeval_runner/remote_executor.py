@@ -28,7 +28,7 @@ from nanoeval_core.library_config import set_library_config
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors import messages
-from nanoeval_runner._executors.child import SLOT_VARIABLE
+from nanoeval_runner._executors.child import SLOT_VARIABLE, wants_logging
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._executors.watchdog import Watchdog
@@ -67,7 +67,10 @@ def serve_executor(name: str, call: Call, *, log: str = "") -> None:
         welcome: messages.Welcome | None = thread.submit(driver.ask, hello).result()
         if welcome is None:
             return
-        set_library_config(pickle.loads(welcome.library_config))
+        config = pickle.loads(welcome.library_config)
+        set_library_config(config)
+        if wants_logging(config):
+            config.setup_logging()
         with shared_folder(welcome.run_set_id) as folder, driver:
             os.environ[SLOT_VARIABLE] = str(welcome.slot)
             asyncio.run(_serve(driver, thread, welcome, name=name, folder=folder))

@@ -12,7 +12,9 @@ from nanoeval_runner.summary_text import summary_text
 
 
 async def resume(run_set_id: str, resume_completed_evals: bool = False) -> list[dict[str, Any]]:
-    """Finish the evals of a run set together, and return their summaries; `[]` of an unknown one.
+    """Finish the evals of a run set together, and return their summaries, without `run_id`.
+
+    An unknown run set has none.
 
     Args:
         run_set_id: names the state file, or its backup.
@@ -21,7 +23,10 @@ async def resume(run_set_id: str, resume_completed_evals: bool = False) -> list[
     known = state_file(run_set_id).exists() or "://" in backup_location()
     if not known and run_set_id not in {path.stem for path in backups()}:
         return []
-    return await finish(run_set_id, resume_completed_evals=resume_completed_evals)
+    summaries = await finish(run_set_id, resume_completed_evals=resume_completed_evals)
+    for summary in summaries:
+        summary.pop("run_id", None)
+    return summaries
 
 
 async def main(

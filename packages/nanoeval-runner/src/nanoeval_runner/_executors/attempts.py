@@ -105,7 +105,8 @@ class Attempt:
                 told = completion.error if isinstance(completion.error, Exception) else None
                 recorder.record_error(text_of(completion.error), told)
             if completion.outcome != "released":
-                completion.events = recorder.take(completed=completion.outcome == "done")
+                events = recorder.take(completed=completion.outcome == "done")
+                completion.events = self.open_eval.take_events() + events
         except Exception as failure:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(failure)
         return completion

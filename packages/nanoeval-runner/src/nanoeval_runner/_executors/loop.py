@@ -339,10 +339,12 @@ class ExecutorLoop:
             if open_eval.recorder_context is None:
                 result = await open_eval.loaded.eval.evaluate(attempt.task)
             else:
-                with open_eval.recorder_context(
-                    recorder, attempt.queued.question_id, attempt.group_id
-                ):
-                    result = await open_eval.loaded.eval.evaluate(attempt.task)
+                ids = attempt.queued.question_id, attempt.group_id
+                with open_eval.recorder_context(recorder, *ids):
+                    try:
+                        result = await open_eval.loaded.eval.evaluate(attempt.task)
+                    except BaseException as raised:  # noqa: BLE001  no affair of the hook's
+                        error = raised
         except BaseException as raised:  # noqa: BLE001  whatever it is, it is the attempt's outcome
             error = raised
         if attempt.lease.task_id in open_eval.attempts:  # else abandoned: its outcome is written

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nanoeval_core.library_config import LibraryConfig, get_library_config
+from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext, set_run_context
 
 from nanoeval_runner._garbage import collected_rarely
@@ -55,6 +56,7 @@ class OpenEval:
         self._run_context = run_context
         self._close = asyncio.Event()
         self._recorder_failed = False
+        self._recorder = loaded.encoder.attempt(None, None)
 
     @property
     def ready(self) -> bool:
@@ -68,6 +70,8 @@ class OpenEval:
             BaseException: whatever entering or leaving the context raised.
         """
         set_run_context(self._run_context)
+        if not self.in_driver:
+            current_recorder.set(self._recorder)
         with collected_rarely(self.loaded.runner.gc_threshold):
             async with self.loaded.eval:
                 self.context = contextvars.copy_context()
@@ -75,6 +79,10 @@ class OpenEval:
                 on_ready()
                 await self._close.wait()
                 self.doing, self.since = "leaving", time.monotonic()
+
+    def take_events(self) -> bytes:
+        """Return what was recorded outside of attempts, in `_context`; to be committed with one."""
+        return self._recorder.take(completed=True)
 
     def recorder_failed(self, error: Exception) -> None:
         """Say so, the first time: results are worth more than their record."""

@@ -70,8 +70,15 @@ class ProcessPool(Pool):
         )
         ours, theirs = self._context.Pipe(duplex=True)
         slot = self.free_slot()  # of one that died, if this takes its place
+        config = get_library_config()
         args = child.ChildArgs(
-            self.store.path, executor_id, name, slot, os.getpid(), get_library_config()
+            path=self.store.path,
+            executor_id=executor_id,
+            name=name,
+            slot=slot,
+            parent_pid=os.getpid(),
+            library_config=config,
+            sets_up_logging=child.wants_logging(config),
         )
         process = self._context.Process(target=child.main, args=(args, theirs), name=name)
         with hidden_main():
