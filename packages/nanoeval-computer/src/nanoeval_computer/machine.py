@@ -17,7 +17,11 @@ from typing import Any, BinaryIO
 from nanoeval_core import RolloutSystemError
 
 from nanoeval_computer._shell import SERVE, Ended, Output, Process, Shell, Sink
-from nanoeval_computer.code_execution_interface import ComputerInterface, ExecutionResult
+from nanoeval_computer.code_execution_interface import (
+    ComputerInterface,
+    ComputerRuntime,
+    ExecutionResult,
+)
 from nanoeval_computer.secret import Secret
 
 __all__ = [
@@ -111,6 +115,7 @@ class Machine(ComputerInterface):
         max_output: int,
     ) -> None:
         self.name = name
+        self.runtime: ComputerRuntime | None = None  # what started it, and can start another
         self._cwd = cwd
         self._environment = {"LANG": "C.UTF-8", "TZ": "UTC", **environment}
         self._masked = {value.encode(): f"[{shown}]".encode() for value, shown in masked.items()}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
+from nanoeval_core.usage import pause_clocks
 
 __all__ = [
     "NamedTimeoutError",
@@ -80,8 +81,9 @@ class PausableTimer(HasAsyncContextManager):
         self._timer = asyncio.timeout(self.timeout_seconds)
         self.start_time = asyncio.get_running_loop().time()
         # Set back rather than reset by token: a generator may be closed in another context.
-        before = _running.get()
+        before, clocks = _running.get(), pause_clocks.get()
         _running.set((*before, self))
+        pause_clocks.set(pause_all_pausable_timers)
         try:
             async with self._timer:
                 yield
@@ -93,6 +95,7 @@ class PausableTimer(HasAsyncContextManager):
             ) from error
         finally:
             _running.set(before)
+            pause_clocks.set(clocks)
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:

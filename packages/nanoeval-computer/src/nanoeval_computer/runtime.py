@@ -50,6 +50,7 @@ class MachineRuntime(ComputerRuntime):
         self, task: ComputerConfiguration
     ) -> AsyncIterator[ComputerInterface]:
         async with self._start_machine(task) as machine:
+            machine.runtime = self
             if not (self.jupyter or task.jupyter_setup or isinstance(task, SimpleJupyterTask)):
                 yield machine
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 
@@ -44,9 +45,12 @@ class SimpleSolver(ComputerRuntimeSolver):
 
     async def run(self, task: ComputerTask) -> AsyncGenerator[Step | FinalResult, None]:
         try:
-            async with asyncio.timeout(self.timeout), self.runtime.run(task) as computer:
-                await self.solve(task, computer)
-                grade = await task.grade(computer, self.runtime.runtime_config)
+            async with contextlib.AsyncExitStack() as stack:
+                async with asyncio.timeout(self.timeout):
+                    computer = await stack.enter_async_context(self.runtime.run(task))
+                    await self.solve(task, computer)
+                    grade = await task.grade(computer, self.runtime.runtime_config)
+                # While the machine is alive, and no timer runs that could end whoever reads this.
                 yield FinalResult(grade=grade)
         except Exception as error:
             raise RolloutSystemError(

@@ -6,15 +6,18 @@ from abc import ABC
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
-from pydantic import SerializeAsAny, field_serializer
+from pydantic import BaseModel, Field, SerializeAsAny, field_serializer
 
 from nanoeval_computer.serialization import Migration, VersionedModel
 from nanoeval_computer.task import Grade
 
 __all__ = [
+    "AgentResult",
+    "Ended",
     "FinalResult",
     "FinalResultSuccessful",
     "Step",
+    "Turn",
 ]
 
 
@@ -79,3 +82,47 @@ class FinalResult(ABC, VersionedModel):
 
 FinalResultSuccessful = FinalResult
 """The name that older releases had for it."""
+
+
+Ended = Literal[
+    "submitted", "no_call", "refused", "max_steps", "max_time", "max_tokens", "max_cost",
+    "machine_lost",
+]  # fmt: skip
+
+
+class Turn(BaseModel):
+    """One turn of an agent: the `convo` of its step.
+
+    Its messages are not recorded with the step: samplings have them already.
+    """
+
+    number: int
+    calls: list[str]
+    messages: list[Any] = Field(exclude=True)
+
+
+class AgentResult(FinalResult):
+    """How an agent's rollout ended. Reaching a limit is an outcome: it is graded.
+
+    Attributes:
+        ended: why it is over.
+        limit: the limit that was reached, where it was one.
+        used: how much was used of that limit.
+        turns: replies of the model.
+        seconds: of the rollout, waits for a rate limit not counted.
+        total_tokens: that the model read and wrote.
+        cost: of the rollout, in the unit of the model's prices.
+    """
+
+    ended: Ended
+    limit: float | None = None
+    used: float | None = None
+    turns: int = 0
+    seconds: float = 0.0
+    total_tokens: int = 0
+    cost: float = 0.0
+
+    def model_post_init(self, context: Any) -> None:
+        self.max_steps_reached = self.ended == "max_steps"
+        self.max_time_reached = self.ended == "max_time"
+        self.max_tokens_reached = self.ended == "max_tokens"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from typing import Any
 
 
 @dataclasses.dataclass(slots=True)
@@ -66,4 +70,11 @@ def report_usage(usage: Usage) -> None:
         meter.add(usage)
 
 
-__all__ = ["Usage", "UsageMeter", "current_usage_meter", "report_usage"]
+pause_clocks: ContextVar[Callable[[], AbstractContextManager[Any]]] = ContextVar(
+    "nanoeval_pause_clocks", default=contextlib.nullcontext
+)
+"""Stops the clocks that limit an attempt's time: solvers set it, and what waits for its turn at an
+endpoint enters what it returns, for the model has not been slow there."""
+
+
+__all__ = ["Usage", "UsageMeter", "current_usage_meter", "pause_clocks", "report_usage"]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from nanoeval_core.errors import ConfigError, RequestRejectedError, RolloutSystemError
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.run_context import get_run_context
-from nanoeval_core.usage import Usage, report_usage
+from nanoeval_core.usage import Usage, pause_clocks, report_usage
 
 from nanoeval_solvers._api import wire
 from nanoeval_solvers._api.address import kept_address
@@ -236,7 +236,8 @@ class Client:
         started = time.monotonic()
         retries = 0
         once: set[str] = set()  # what is tried again once, whatever `max_retries` says
-        sent_at = await self._first_turn(lane)
+        with pause_clocks.get()():
+            sent_at = await self._first_turn(lane)
         lane.asking += 1
         try:
             while True:
@@ -272,9 +273,10 @@ class Client:
                         await self._give_up(model, lane, failure, retries, started, delay)
                 retries += 1
                 _record_retry(model, failure, retries, delay)
-                if delay:
-                    await asyncio.sleep(delay)
-                sent_at = await lane.limiter.enter()
+                with pause_clocks.get()():
+                    if delay:
+                        await asyncio.sleep(delay)
+                    sent_at = await lane.limiter.enter()
         finally:
             lane.asking -= 1
             self._decide_if_last(lane)

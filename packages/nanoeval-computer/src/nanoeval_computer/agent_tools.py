@@ -1,0 +1,125 @@
+"""What agents need besides a model: the tools of a machine, and a chat that fits the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from nanoeval_core.recorder import get_recorder, record_file
+from nanoeval_solvers.tools import Tool, ToolError, ToolResult, tool
+
+from nanoeval_computer._jupyter import JupyterMachine
+from nanoeval_computer.code_execution_interface import (
+    ComputerInterface,
+    ExecutionResult,
+    JupyterComputerInterface,
+)
+from nanoeval_computer.machine import Machine
+from nanoeval_computer.task import ComputerTask
+
+__all__ = ["ANSWER_FILE", "SUBMIT", "compacted", "computer_tools", "record_whole"]
+
+SUBMIT = "submit"
+"""The tool that ends a rollout."""
+
+ANSWER_FILE = "ANSWER.txt"
+"""Where `submit` writes an answer: in the task's `cwd`, for its grader to read."""
+
+_CODE_FILE = "/tmp/nanoeval-code.py"
+_LEFT_OUT = "[Earlier turns are left out here: they no longer fit.]"
+
+
+def computer_tools(
+    task: ComputerTask, computer: ComputerInterface, *, seconds: float = 180.0
+) -> list[Tool]:
+    """Return the tools `bash`, `python` and `submit` of a machine.
+
+    Args:
+        seconds: that one call may take; then it is ended, and the model is told.
+    """
+
+    async def shell(command: str) -> str:
+        if isinstance(computer, Machine | JupyterMachine):
+            return _shown(await computer.send_shell_command(command, timeout=seconds), seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return _shown(await computer.send_shell_command(command), seconds)
+        except TimeoutError:
+            return f"[not finished after {seconds:g} s]"
+
+    async def bash(command: str) -> str:
+        """Run a command in bash. Files stay; variables, folders and background processes do not.
+
+        Args:
+            command: what to run.
+        """
+        return await shell(command)
+
+    async def python(code: str) -> str:
+        """Run Python code. What it prints is shown.
+
+        Args:
+            code: the program.
+        """
+        if isinstance(computer, JupyterComputerInterface):
+            result = await computer.execute(code, timeout=int(seconds))
+            final = result.final_expression_output or ""
+            status = "" if result.status == "success" else f"[{result.status}]"
+            return "\n".join(filter(None, (result.output, final, status)))
+        try:
+            await computer.upload(code.encode(errors="replace"), _CODE_FILE)
+        except OSError as error:
+            raise ToolError(str(error)) from error
+        return await shell(f"python3 {_CODE_FILE}")
+
+    async def submit(answer: str = "") -> str:
+        """Hand the work in. Nothing can be done after it.
+
+        Args:
+            answer: the answer, where the task asks for one.
+        """
+        if answer:
+            try:
+                path = f"{task.cwd.rstrip('/')}/{ANSWER_FILE}"
+                await computer.upload(answer.encode(errors="replace"), path)
+            except OSError as error:
+                raise ToolError(str(error)) from error
+        return "Submitted."
+
+    return [tool(bash), tool(python), tool(submit)]
+
+
+def _shown(result: ExecutionResult, seconds: float) -> str:
+    lines = [result.unicode_output_best_effort]
+    if getattr(result, "timed_out", False):
+        lines.append(f"[ended: not finished after {seconds:g} s]")
+    elif result.exit_code != 0:
+        lines.append(f"[exit code {result.exit_code}]")
+    return "\n".join(filter(None, lines))
+
+
+def compacted(messages: Sequence[Any], prompt: int) -> list[Any] | None:
+    """Return a chat without the older half of its turns, or None when it has too few.
+
+    The first `prompt` messages stay. A turn is a reply and what follows it up to the next one,
+    so calls and their results are kept, or left out, together.
+    """
+    starts = [
+        place
+        for place, message in enumerate(messages)
+        if place >= prompt and message["role"] == "assistant"
+    ]
+    if len(starts) < 2:
+        return None
+    kept = starts[len(starts) // 2]
+    note = {"role": "user", "content": _LEFT_OUT}
+    return [*messages[:prompt], note, *messages[kept:]]
+
+
+def record_whole(results: Sequence[ToolResult]) -> None:
+    """Record, once, the whole of results that the model was shown in part."""
+    for result in results:
+        if len(result.whole) > len(result.text):
+            whole = record_file(result.whole)
+            get_recorder().record_extra({"tool_result": {"call": result.call.id, "whole": whole}})
