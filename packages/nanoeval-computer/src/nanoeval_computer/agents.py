@@ -120,7 +120,7 @@ class ToolAgentSolver(ComputerRuntimeSolver):
                 turn = Turn(
                     number=dialogue.turns,
                     calls=[result.call.name for result in results],
-                    messages=dialogue.messages[before:],
+                    new_messages=dialogue.messages[before:],
                 )
                 yield Step(convo=turn, grade=None, elapsed=timedelta(seconds=timer.elapsed))
             yield AgentResult(

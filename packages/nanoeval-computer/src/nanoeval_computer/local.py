@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -82,7 +83,13 @@ class LocalMachine(Machine):
         super().__init__(
             folder.name,
             cwd=home,
-            environment={"HOME": home, "PATH": PATH, "TMPDIR": str(folder / "tmp"), **values},
+            # With this Python as the last resort: a host may have no other.
+            environment={
+                "HOME": home,
+                "PATH": f"{PATH}:{os.path.dirname(sys.executable)}",
+                "TMPDIR": str(folder / "tmp"),
+                **values,
+            },
             masked=masked,
             command_timeout=runtime.command_timeout,
             max_output=runtime.max_output,

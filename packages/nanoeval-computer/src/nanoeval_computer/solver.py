@@ -166,20 +166,20 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
     def _record_step(
         self, recorder: RecorderProtocol, step: Step | FinalResult, recorded: set[Any]
     ) -> None:
-        convo = step.convo
-        if _is_conversation(convo):
-            if self.record_pretty:
-                for message in convo.messages[-PRETTY_MESSAGES:]:
-                    if message.id not in recorded:
-                        recorded.add(message.id)
-                        record_message(recorder, message)
-                return
-            step.convo = strip_all_metadata(convo)
-            if isinstance(step, Step):
-                step.convo.messages = step.convo.messages[-STEP_MESSAGES:]
-        elif isinstance(step, Step) and isinstance(convo, list):
-            step.convo = convo[-STEP_MESSAGES:]
         try:
+            convo = step.convo
+            if _is_conversation(convo):
+                if self.record_pretty:
+                    for message in convo.messages[-PRETTY_MESSAGES:]:
+                        if message.id not in recorded:
+                            recorded.add(message.id)
+                            record_message(recorder, message)
+                    return
+                step.convo = strip_all_metadata(convo)
+                if isinstance(step, Step):
+                    step.convo.messages = step.convo.messages[-STEP_MESSAGES:]
+            elif isinstance(step, Step) and isinstance(convo, list):
+                step.convo = convo[-STEP_MESSAGES:]
             recorder.record_extra(data=step.model_dump(mode="json"))
         except Exception:
             log.exception("a step could not be recorded; the rollout goes on")
@@ -274,7 +274,8 @@ def strip_all_metadata(convo: Any, allowed_metadata_fields: list[str] | None = N
 
     stripped = convo.model_copy(update={"metadata": kept(getattr(convo, "metadata", None))})
     for message in stripped.messages:
-        message.metadata = kept(getattr(message, "metadata", None))
+        if hasattr(message, "metadata"):
+            message.metadata = kept(message.metadata)
     return stripped
 
 

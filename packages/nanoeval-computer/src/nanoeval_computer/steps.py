@@ -98,7 +98,7 @@ class Turn(BaseModel):
 
     number: int
     calls: list[str]
-    messages: list[Any] = Field(exclude=True)
+    new_messages: list[Any] = Field(exclude=True)
 
 
 class AgentResult(FinalResult):
