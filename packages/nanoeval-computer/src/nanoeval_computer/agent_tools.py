@@ -110,8 +110,18 @@ def compacted(messages: Sequence[Any], prompt: int) -> list[Any] | None:
     if len(starts) < 2:
         return None
     kept = starts[len(starts) // 2]
-    note = {"role": "user", "content": _LEFT_OUT}
-    return [*messages[:prompt], note, *messages[kept:]]
+    return [*messages[: prompt - 1], _with_note(messages[prompt - 1]), *messages[kept:]]
+
+
+def _with_note(message: Any) -> Any:
+    """Return the last message of the prompt with a note: it cannot be followed by another one."""
+    content = message["content"]
+    if isinstance(content, str):
+        noted = content if content.endswith(_LEFT_OUT) else f"{content}\n\n{_LEFT_OUT}"
+    else:
+        part = {"type": "text", "text": _LEFT_OUT}
+        noted = content if part in content else [*content, part]
+    return {**message, "content": noted}
 
 
 def record_whole(results: Sequence[ToolResult]) -> None:

@@ -190,8 +190,9 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
     async def update_progress(
         self, partial_results: list[tuple[ComputerTask, Any]], pbar: ProgressBar
     ) -> None:
-        correct = sum(result.correct for _, result in partial_results)
-        pbar.set_postfix(corr=correct, errs=0, fail=len(partial_results) - correct)
+        ended = [r for _, r in partial_results if not isinstance(r, RolloutSystemError)]
+        correct = sum(result.correct for result in ended)
+        pbar.set_postfix(corr=correct, errs=0, fail=len(ended) - correct)
 
     @final
     async def get_summary(self, results: list[tuple[ComputerTask, FinalResult]]) -> dict[str, Any]:

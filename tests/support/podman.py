@@ -1,0 +1,119 @@
+"""Podman, with storage of its own and an image of 3 MB made here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+IMAGE = "localhost/nanoeval-test:1"
+INSTALL = (
+    "apt-get install podman runc netavark aardvark-dns catatonit iptables busybox-static "
+    "bash-static"
+)
+CONTAINERS_CONF = """
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=1024:1024"]
+[network]
+network_config_dir = "{folder}/networks"
+"""
+STORAGE_CONF = """
+[storage]
+driver = "vfs"
+graphroot = "{folder}/graph"
+runroot = "{folder}/run"
+"""
+
+
+class Engine:
+    """A Podman service that answers at `url`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"unix://{folder}/podman.sock"
+        self.image = IMAGE
+        (folder / "containers.conf").write_text(CONTAINERS_CONF.format(folder=folder))
+        (folder / "storage.conf").write_text(STORAGE_CONF.format(folder=folder))
+        (folder / "networks").mkdir()
+        self.environment = {
+            **os.environ,
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        }
+        self._service: subprocess.Popen[bytes] | None = None
+
+    def podman(self, *arguments: str, stdin: int | None = None) -> str:
+        done = subprocess.run(
+            ["podman", *arguments],
+            env=self.environment,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self) -> None:
+        self._service = subprocess.Popen(
+            ["podman", "system", "service", "--time=0", self.url],
+            env=self.environment,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not Path(self.url.removeprefix("unix://")).is_socket():
+            assert time.monotonic() < deadline, "podman system service does not start"
+            assert self._service.poll() is None, "podman system service ended"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._service is not None:
+            self._service.kill()
+            self._service.wait()
+            self._service = None
+            Path(self.url.removeprefix("unix://")).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """All that runs have made: containers, networks and volumes."""
+        found = []
+        for command in (["ps", "-a"], ["network", "ls"], ["volume", "ls"]):
+            answer = self.podman(*command, "--filter", "label=nanoeval.host", "--format", "json")
+            for thing in json.loads(answer or "[]"):
+                names = thing.get("Names") or [thing.get("name") or thing.get("Name")]
+                found += names
+        return found
+
+
+def import_image(engine: Engine) -> None:
+    root = engine.folder / "image"
+    for part in ("bin", "tmp", "root", "etc", "var"):
+        (root / part).mkdir(parents=True)
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    shutil.copy(busybox, root / "bin/busybox")
+    shutil.copy(static_bash(), root / "bin/bash")
+    for applet in subprocess.run(
+        [busybox, "--list"], capture_output=True, text=True, check=True
+    ).stdout.split():
+        with contextlib.suppress(FileExistsError):
+            (root / "bin" / applet).symlink_to("busybox")
+    tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
+    assert tar.stdout is not None
+    engine.podman("import", "-", IMAGE, stdin=tar.stdout.fileno())
+    tar.stdout.close()
+    assert tar.wait() == 0
+
+
+def static_bash() -> str:
+    for path in ("/bin/bash-static", "/usr/bin/bash-static"):
+        if Path(path).exists():
+            return path
+    raise FileNotFoundError("bash-static")
