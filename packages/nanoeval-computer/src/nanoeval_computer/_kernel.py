@@ -4,6 +4,7 @@ Sent to the machine as text, so it uses nothing of nanoeval: Python's library, a
 """
 
 import json
+import os
 import queue
 import sys
 import time
@@ -84,7 +85,10 @@ def main() -> None:
     except ImportError as error:
         reply(missing=error.name or str(error))
         return
-    manager: Any = KernelManager(kernel_name="python3", transport="ipc")
+    # Sockets in the working folder: their whole path may be longer than a socket's can be.
+    manager: Any = KernelManager(
+        kernel_name="python3", transport="ipc", ip=f".nanoeval-kernel-{os.getpid()}"
+    )
     manager.kernel_spec.argv[0] = sys.executable
     manager.start_kernel()
     client = manager.blocking_client()

@@ -116,6 +116,7 @@ def compacted(messages: Sequence[Any], prompt: int) -> list[Any] | None:
 def _with_note(message: Any) -> Any:
     """Return the last message of the prompt with a note: it cannot be followed by another one."""
     content = message["content"]
+    noted: Any
     if isinstance(content, str):
         noted = content if content.endswith(_LEFT_OUT) else f"{content}\n\n{_LEFT_OUT}"
     else:
