@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from nanoeval_core.recorder_registry import find_recorder
 from nanoeval_recorder import evallib_recorder, json_recorder, tee
 
 from tests.support.recorded_eval import make_spec
+from tests.support.recorder_driver import attempt, build
 
 pytestmark = pytest.mark.timeout(300)  # importing Inspect and MLflow takes long on a busy machine
 CONFIGS = {"evallib": evallib_recorder, "json": json_recorder}
@@ -73,6 +75,67 @@ def test_inspect_reads_our_export(name: str, suffix: str, folders: Path) -> None
         assert [event["event"] for event in sample["events"]] == ["model", "info", "info"]
         assert sample["metadata"]["retry"] == 1
         assert sample["metadata"]["earlier"] == [["not yet"]]
+
+
+def test_inspect_shows_an_agents_turns_as_its_own_types(folders: Path) -> None:
+    """Roles, tool calls and results, images, reasoning; accuracy and its error come first."""
+    dump = inspect("log", "dump")
+    pixels = b"\x89PNG not really"
+
+    def record(r: Any) -> None:
+        picture = r.record_file(pixels, "image/png")
+        whole = r.record_file("all of a long result", "text/plain")
+        call = {"id": "c1", "name": "bash", "arguments": {"command": "ls"}}
+        bad = {"id": "c2", "type": "function", "function": {"name": "bash", "arguments": "{oops"}}
+        parts = [
+            {"type": "text", "text": "Look:"},
+            {"type": "image_url", "image_url": {"url": picture}},
+        ]
+        chat: list[dict[str, Any]] = [
+            {"role": "developer", "content": "Mend it."}, {"role": "user", "content": parts},
+        ]  # fmt: skip
+        r.record_sampling(chat, [""], tool_calls=[call, bad], reasoning="First look.", seconds=2.5)
+        chat += [
+            {"role": "assistant", "content": None, "tool_calls": [call, bad]},
+            {"role": "tool", "tool_call_id": "c1", "name": "bash", "content": "a.py"},
+            {"role": "tool", "tool_call_id": "c2", "name": "bash", "content": whole},
+        ]
+        r.record_sampling(chat, ["Done."], usage={"prompt_tokens": 5, "completion_tokens": 1})
+        r.record_match(True, expected="x", picked="x")
+
+    with build(evallib_recorder(log_dir=str(folders / "records"))) as recorder:
+        recorder.write_events([attempt(recorder, record)])
+        report = {"n": 1, "accuracy_stderr": 0.1, "accuracy": 0.5}
+        recorder.record_final_report(report)
+    (path,) = (folders / "records").iterdir()
+    export(path, folders / "agent.json")
+    done = subprocess.run(
+        [*dump, str(folders / "agent.json")], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    metrics = found["results"]["scores"][0]["metrics"]
+    assert [(name, one["value"]) for name, one in metrics.items()] == [
+        ("accuracy", 0.5), ("stderr", 0.1), ("n", 1),
+    ]  # fmt: skip
+    (sample,) = found["samples"]
+    _, user, said, first, second, last = sample["messages"]
+    assert [m["role"] for m in sample["messages"]] == [
+        "system", "user", "assistant", "tool", "tool", "assistant",
+    ]  # fmt: skip
+    coded = base64.b64encode(pixels).decode()
+    assert user["content"][1]["image"] == f"data:image/png;base64,{coded}"
+    call, bad = said["tool_calls"]
+    assert (call["function"], call["arguments"]) == ("bash", {"command": "ls"})
+    assert "oops" in bad["parse_error"]
+    assert (first["tool_call_id"], first["function"], first["content"]) == ("c1", "bash", "a.py")
+    assert second["content"][0]["text"] == "all of a long result"
+    assert last["content"] == "Done."
+    kinds = [event["event"] for event in sample["events"]]
+    assert kinds == ["model", "tool", "tool", "model", "info"]
+    assert sample["events"][0]["working_time"] == 2.5
+    reasoning = sample["events"][0]["output"]["choices"][0]["message"]["content"][0]
+    assert (reasoning["type"], reasoning["reasoning"]) == ("reasoning", "First look.")
+    assert sample["events"][1]["result"] == "a.py"
 
 
 def test_inspect_view_shows_our_export(folders: Path) -> None:

@@ -7,7 +7,6 @@ Needs the extra `nanoeval-recorder[inspect]`. A log is built in memory, with all
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 try:
     from inspect_ai.event import ErrorEvent as InspectError
-    from inspect_ai.event import InfoEvent, ModelEvent
+    from inspect_ai.event import InfoEvent, ModelEvent, ToolEvent
     from inspect_ai.log import (
         EvalConfig,
         EvalDataset,
@@ -31,15 +30,15 @@ try:
         write_eval_log,
     )
     from inspect_ai.model import (
-        ChatMessage,
+        ChatCompletionChoice,
         ChatMessageAssistant,
-        ChatMessageSystem,
-        ChatMessageUser,
         GenerateConfig,
         ModelOutput,
         ModelUsage,
     )
     from inspect_ai.scorer import Score
+
+    from nanoeval_recorder._inspect_messages import ChatConverter, text_of
 except ImportError as error:
     raise ImportError(
         "exporting to Inspect needs inspect-ai: `pip install 'nanoeval-recorder[inspect]'`"
@@ -48,7 +47,14 @@ except ImportError as error:
 from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder._files import split_name
-from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Metrics, Sampling
+from nanoeval_recorder.reading.events import (
+    ErrorEvent,
+    Event,
+    Match,
+    Metrics,
+    RecordedFile,
+    Sampling,
+)
 from nanoeval_recorder.reading.run_report import Report, report
 from nanoeval_recorder.reading.sample import RecordedSample, samples
 
@@ -81,12 +87,15 @@ def inspect_log(of_run: Report) -> EvalLog:
     """The log of Inspect for a run's report, with its samples read from the record."""
     attempts = list(_last_retries(samples(of_run.path)))
     model = _model(of_run)
+    chats = ChatConverter(
+        event for last, earlier in attempts for one in (last, *earlier) for event in one.events
+    )
     return EvalLog(
         status="success" if of_run.is_complete else "cancelled",
         eval=_spec(of_run, attempts),
         results=_results(of_run, attempts),
         stats=_stats(attempts, of_run, model),
-        samples=[_sample(attempt, retries, model) for attempt, retries in attempts],
+        samples=[_sample(attempt, retries, model, chats) for attempt, retries in attempts],
     )
 
 
@@ -141,10 +150,18 @@ def _first_time(attempts: list[Attempt]) -> str | None:
 
 
 def _results(of_run: Report, attempts: list[Attempt]) -> EvalResults:
-    metrics = {
-        name: EvalMetric(name=name, value=value)
+    numbers = {
+        name: value
         for name, value in of_run.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    # Inspect shows the first metric, and the one called stderr as its error.
+    first = {"accuracy": numbers.pop("accuracy", of_run.accuracy)}
+    first["stderr"] = numbers.pop("accuracy_stderr", None)
+    metrics = {
+        name: EvalMetric(name=name, value=value)
+        for name, value in (first | numbers).items()
+        if value is not None
     }
     return EvalResults(
         total_samples=len(attempts),
@@ -181,27 +198,36 @@ def _usage(attempt: RecordedSample) -> ModelUsage:
     return total
 
 
-def _sample(attempt: RecordedSample, retries: list[RecordedSample], model: str) -> EvalSample:
+def _sample(
+    attempt: RecordedSample, retries: list[RecordedSample], model: str, chats: ChatConverter
+) -> EvalSample:
     last = attempt.samplings[-1] if attempt.samplings else None
-    asked = _messages(last.prompt) if last is not None else []
-    reply = _text(last.sampled[0]) if last is not None and last.sampled else ""
+    asked = chats.prompt(last.prompt) if last is not None else []
+    reply = chats.reply(last) if last is not None else None
     match = attempt.match
     error = attempt.errors[-1] if match is None and attempt.errors else None
     times = [event.created_at for event in attempt.events if event.created_at]
     return EvalSample(
         id=attempt.sample_id,
         epoch=attempt.attempt,
-        input=asked or "",
+        input=chats.prompt(attempt.samplings[0].prompt) if last is not None else "",
         target=_target(match),
-        messages=[*asked, ChatMessageAssistant(content=reply)] if last is not None else [],
-        output=ModelOutput.from_content(model, reply) if last is not None else ModelOutput(),
+        messages=[*asked, reply] if reply is not None else [],
+        output=_output(model, reply) if reply is not None else ModelOutput(),
         scores=_scores(match),
         metadata=_metadata(attempt, retries),
-        events=[_event(event, model) for event in attempt.events],
+        events=list(_events(attempt.events, model, chats)),
         model_usage={model: _usage(attempt)},
         started_at=times[0] if times else None,
         completed_at=times[-1] if times else None,
         error=_error(error) if error is not None else None,
+    )
+
+
+def _output(model: str, reply: ChatMessageAssistant) -> ModelOutput:
+    stopped: Any = "tool_calls" if reply.tool_calls else "stop"
+    return ModelOutput(
+        model=model, choices=[ChatCompletionChoice(message=reply, stop_reason=stopped)]
     )
 
 
@@ -213,14 +239,18 @@ def _scores(match: Match | None) -> dict[str, Score] | None:
     return {
         SCORER: Score(
             value="C" if match.correct else "I",
-            answer=None if match.picked is None else _text(match.picked),
+            answer=None if match.picked is None else text_of(match.picked),
             metadata=rest or None,
         )
     }
 
 
 def _metadata(attempt: RecordedSample, retries: list[RecordedSample]) -> dict[str, Any]:
-    metrics = [event.data for event in attempt.events if isinstance(event, Metrics)]
+    metrics = [
+        event.data
+        for event in attempt.events
+        if isinstance(event, Metrics) and event.data != {"completed": True}
+    ]
     found: dict[str, Any] = {"metrics": metrics} if metrics else {}
     if attempt.retry:
         found["retry"] = attempt.retry
@@ -233,45 +263,56 @@ def _target(match: Match | None) -> str | list[str]:
     if match is None or match.expected is None:
         return ""
     if isinstance(match.expected, list):
-        return [_text(part) for part in match.expected]
-    return _text(match.expected)
+        return [text_of(part) for part in match.expected]
+    return text_of(match.expected)
 
 
-def _messages(prompt: Any) -> list[ChatMessage]:
-    if not (isinstance(prompt, list) and all(isinstance(m, dict) and "role" in m for m in prompt)):
-        return [ChatMessageUser(content=_text(prompt))]
-    kinds = {"system": ChatMessageSystem, "assistant": ChatMessageAssistant}
-    return [
-        kinds.get(message["role"], ChatMessageUser)(content=_text(message.get("content") or ""))
-        for message in prompt
-    ]
+def _events(
+    events: Iterable[Event], model: str, chats: ChatConverter
+) -> Iterator[ModelEvent | ToolEvent | InfoEvent | InspectError]:
+    """Calls of the model, the tools called between them, and what else was recorded."""
+    calls: dict[str, Any] = {}
+    for event in events:
+        at: dict[str, Any] = {"timestamp": event.created_at} if event.created_at else {}
+        if isinstance(event, Sampling):
+            asked, reply = chats.prompt(event.prompt), chats.reply(event)
+            for message in asked:
+                if message.role != "tool":
+                    continue
+                call = calls.pop(message.tool_call_id or "", None)
+                if call is not None:
+                    yield ToolEvent(
+                        id=call.id,
+                        function=call.function,
+                        arguments=call.arguments,
+                        result=message.text,
+                        **at,
+                    )
+            calls |= {call.id: call for call in reply.tool_calls or ()}
+            yield ModelEvent(
+                model=str(event.get("model") or model),
+                input=asked,
+                tools=[],
+                tool_choice="auto" if calls else "none",
+                config=GenerateConfig(),
+                output=_output(model, reply),
+                working_time=_seconds(event),
+                **at,
+            )
+        elif isinstance(event, ErrorEvent):
+            yield InspectError(error=_error(event), **at)
+        elif not isinstance(event, RecordedFile) and event.data != {"completed": True}:
+            yield InfoEvent(source=event.type, data=event.data, **at)
 
 
-def _event(event: Event, model: str) -> ModelEvent | InfoEvent | InspectError:
-    at: dict[str, Any] = {"timestamp": event.created_at} if event.created_at else {}
-    if isinstance(event, Sampling):
-        reply = _text(event.sampled[0]) if event.sampled else ""
-        return ModelEvent(
-            model=str(event.get("model") or model),
-            input=_messages(event.prompt),
-            tools=[],
-            tool_choice="none",
-            config=GenerateConfig(),
-            output=ModelOutput.from_content(model, reply),
-            **at,
-        )
-    if isinstance(event, ErrorEvent):
-        return InspectError(error=_error(event), **at)
-    return InfoEvent(source=event.type, data=event.data, **at)
+def _seconds(event: Sampling) -> float | None:
+    seconds = event.get("seconds")
+    return float(seconds) if isinstance(seconds, (int, float)) else None
 
 
 def _error(event: ErrorEvent) -> EvalError:
     message = f"{event.error_type}: {event.message}" if event.error_type else str(event.message)
     return EvalError(message=message, traceback="", traceback_ansi="")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def main(arguments: list[str]) -> None:
