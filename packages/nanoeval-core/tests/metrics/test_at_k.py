@@ -1,4 +1,4 @@
-"""pass@k, pass^k, best-of-k and cons@k against all subsets, and as k and n vary."""
+"""pass@k, pass^k and cons@k against all subsets, and as k and n vary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nanoeval_core.metrics import consensus
 from nanoeval_core.metrics.at_k import supported_ks
 from nanoeval_core.metrics.consensus import consensus_at_k
-from nanoeval_core.metrics.pass_at_k import best_of_k, pass_at_k, pass_hat_k
+from nanoeval_core.metrics.pass_at_k import pass_at_k, pass_hat_k
 
 ATTEMPTS = st.lists(st.booleans(), min_size=1, max_size=9)
 
@@ -61,23 +61,6 @@ def test_more_attempts_pass_more_often_and_all_of_them_less(attempts: list[bool]
 def test_impossible_counts_are_refused(n: int, c: int, k: int) -> None:
     with pytest.raises(ValueError, match=re.escape(f"n={n}")):
         pass_at_k(n, c, k)
-
-
-@given(
-    graded=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=7),
-    data=st.data(),
-)
-def test_best_of_k_averages_the_top_of_all_subsets(
-    graded: list[tuple[int, int]], data: st.DataObject
-) -> None:
-    k = data.draw(st.integers(1, len(graded)))
-    expected = []
-    for subset in _subsets(len(graded), k):
-        top = max(graded[i][0] for i in subset)
-        tied = [graded[i][1] for i in subset if graded[i][0] == top]
-        expected.append(sum(tied) / len(tied))
-    ours = best_of_k([s for s, _ in graded], [v for _, v in graded], k)
-    assert ours == pytest.approx(sum(expected) / len(expected), abs=1e-9)
 
 
 def _by_all_subsets(answers: list[str | None], correct: dict[str, bool], k: int) -> float:

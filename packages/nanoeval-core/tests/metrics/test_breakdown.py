@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 from nanoeval_core import Task
-from nanoeval_core.metrics.breakdown import breakdown, breakdown_async
+from nanoeval_core.metrics.breakdown import breakdown
 from nanoeval_core.metrics.standard import (
     compute_default_metrics_on_correctness_without_answer_groups,
     compute_metrics_with_system_errors,
@@ -46,14 +45,6 @@ def test_a_field_that_no_task_has_is_refused_with_those_there_are() -> None:
         ValueError, match=r"no task has a field 'topic'; the first, '1\.1', has .*subject"
     ):
         breakdown(RESULTS, "topic", _total)
-
-
-def test_summaries_to_await() -> None:
-    async def total(results: list[tuple[Question, int]]) -> tuple[int, int]:
-        return _total(results)
-
-    groups = asyncio.run(breakdown_async(RESULTS, "subject", total))
-    assert groups["maths"] == (1, 2)
 
 
 def test_default_metrics_by_column() -> None:

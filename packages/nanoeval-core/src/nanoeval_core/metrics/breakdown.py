@@ -44,14 +44,6 @@ def breakdown(
     return {label: summarize(groups[label]) for label in sorted(groups)}
 
 
-async def breakdown_async(
-    results: Sequence[tuple[T, S]], field: str, summarize: Callable[[list[tuple[T, S]]], Any]
-) -> dict[str, Any]:
-    """`breakdown` with a `summarize` to await, such as `Eval.get_summary`."""
-    found = breakdown(results, field, summarize)
-    return {label: await summary for label, summary in found.items()}
-
-
 class _NoField(Enum):
     NO_FIELD = 0
 
@@ -88,4 +80,4 @@ def _label(value: Any) -> str:
     return "(none)" if value is None or value is _NO_FIELD else str(value)
 
 
-__all__ = ["breakdown", "breakdown_async"]
+__all__ = ["breakdown"]

@@ -34,11 +34,6 @@ class Headline(NamedTuple):
     low: float | None = None
     high: float | None = None
 
-    @property
-    def is_share(self) -> bool:
-        """Whether it and its interval lie in [0, 1], as an accuracy does."""
-        return 0 <= self.value <= 1 and (self.low is None or self.low >= 0)
-
 
 def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | None:
     """The metric called `name`, or the one that says most: accuracy, a score, the first number.

@@ -9,11 +9,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence, Sized
-from statistics import NormalDist
 from typing import Any, NamedTuple, SupportsFloat
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.metrics._student_t import regularized_incomplete_beta, t_sf, two_sided_z
+from nanoeval_core.metrics._student_t import (
+    normal_cdf,
+    regularized_incomplete_beta,
+    t_sf,
+    two_sided_z,
+)
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
 from nanoeval_core.metrics.clustered_mean import (
     MeanEstimate,
@@ -267,7 +271,7 @@ def _score_interval(
     effective_n, df = independent_outcomes(mean, spread_of_mean(sizes, len(moved)), sizes)
     interval = effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
     deviation = abs(2.0 * mean - 1.0) * math.sqrt(effective_n)  # from ½, in its standard errors
-    tail = NormalDist().cdf(-deviation) if math.isinf(df) else t_sf(deviation, df)
+    tail = normal_cdf(-deviation) if math.isinf(df) else t_sf(deviation, df)
     return _Scored(2.0 * interval.low - 1.0, 2.0 * interval.high - 1.0, 2.0 * tail)
 
 

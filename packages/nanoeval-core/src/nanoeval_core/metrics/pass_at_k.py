@@ -1,4 +1,4 @@
-"""pass@k, pass^k and best-of-k: what k attempts at a question are worth.
+"""pass@k and pass^k: what k attempts at a question are worth.
 
 Each is estimated without bias from n ≥ k attempts as the average over all subsets of k of them,
 in closed form, and stays accurate for n in the millions.
@@ -7,8 +7,6 @@ in closed form, and stays accurate for n in the millions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import groupby
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -39,38 +37,6 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
     return math.exp(_log_share_without(n, n - c, k))
 
 
-def best_of_k(scores: Sequence[float], values: Sequence[float], k: int) -> float:
-    """The expected value of the attempt that `scores` ranks first among `k` of them.
-
-    The average over all subsets of `k` attempts, equal scores being drawn uniformly. With
-    `values` equal to `scores` it is the expected best score.
-
-    Args:
-        scores: what the selector (a reward model, a verifier, …) gave each attempt; finite.
-        values: what each attempt is worth, such as 1 for correct and 0 for not.
-        k: attempts to choose from, 1 ≤ k ≤ len(scores).
-
-    Raises:
-        ValueError: lengths differ, `k` is out of range, or a score is not finite.
-    """
-    n = len(scores)
-    if len(values) != n:
-        raise ValueError(f"{n} scores but {len(values)} values: give one of each per attempt")
-    _check(n, 0, k)
-    if not all(math.isfinite(score) for score in scores):
-        raise ValueError(f"a score is not finite: {list(scores)!r}")
-    ranked = sorted(zip(scores, values, strict=True), key=lambda pair: pair[0])
-    total, below = 0.0, 0.0
-    seen = 0
-    for _, tied in groupby(ranked, key=lambda pair: pair[0]):
-        worth = [value for _, value in tied]
-        seen += len(worth)
-        up_to = pass_hat_k(n, seen, k)  # the chance that all k are ranked this high or lower
-        total += (up_to - below) * math.fsum(worth) / len(worth)
-        below = up_to
-    return total
-
-
 def _log_share_without(n: int, c: int, k: int) -> float:
     """log of C(n-c, k)/C(n, k), for n-c ≥ k; the shorter of two equal products."""
     smaller, larger = min(c, k), max(c, k)
@@ -84,4 +50,4 @@ def _check(n: int, c: int, k: int) -> None:
         raise ValueError(f"k={k!r} of n={n!r} attempts: need 1 ≤ k ≤ n")
 
 
-__all__ = ["best_of_k", "pass_at_k", "pass_hat_k"]
+__all__ = ["pass_at_k", "pass_hat_k"]
