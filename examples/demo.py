@@ -17,10 +17,10 @@ import chz
 from nanoeval import EvalSpec, RunnerArgs, run
 from nanoeval.errors import ConfigError
 from nanoeval.recorder_protocol import BasicRunSpec
+from nanoeval.recorders import evallib_recorder
 from nanoeval.setup import nanoeval_entrypoint
 from nanoeval.solvers.mcq import MCQSolver, MockSolver
 from nanoeval.solvers.mcq_api import OpenAIAPIMCQSolver
-from nanoeval_recorder import evallib_recorder
 
 from examples import local_model
 from examples.gpqa_api import SAMPLE, GPQAEval

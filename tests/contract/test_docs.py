@@ -52,6 +52,19 @@ def test_python_blocks_run(code: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "document",
+    [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda document: document.name,
+)
+def test_pages_for_users_name_public_modules_by_their_public_paths(document: Path) -> None:
+    if document.name == "architecture.md":  # it is about the packages themselves
+        return
+    # A slash follows where a file is meant, a hyphen stands where a package to install is.
+    homes = r"\bnanoeval_(?:core|runner|solvers|recorder|cli|computer)\b(?!/)"
+    assert not re.findall(homes, document.read_text("utf-8"))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
