@@ -42,7 +42,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
     on the command line. They define `get_name`, `get_tasks`, `evaluate`, and `get_summary` or
     `get_full_summary`; what is missing is said when a run starts. Override `_context` (an async
     generator that yields once) for what each executor must open before its first task and close
-    after its last; `nanoeval_core.asyncio_utils.ContextValue` holds what it yields.
+    after its last; `nanoeval.asyncio_utils.ContextValue` holds what it yields.
     """
 
     def get_name(self) -> str:
@@ -70,7 +70,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
     ) -> dict[str, Any]:
         """Sum up results that may hold system errors.
 
-        By default what `nanoeval_core.metrics.standard.handle_system_errors_and_compute_metrics`
+        By default what `nanoeval.metrics.standard.handle_system_errors_and_compute_metrics`
         makes of `get_summary` and `process_invalid`: system errors are left out of the top-level
         metrics, which are joined by `num_tasks`, `is_valid` (False when any attempt was lost)
         and, when there is no error or `process_invalid` replaces each, `metrics_including_errors`.
@@ -107,7 +107,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         `summary_interval` would be slow. The runner then adds each result once, system errors
         included, and asks for `summary()` instead of calling `get_full_summary` on partial
         results. The summary at the end is `get_full_summary` of everything either way.
-        `nanoeval_core.metrics.running_summary` has one for accuracies.
+        `nanoeval.metrics.running_summary` has one for accuracies.
         """
         return None
 

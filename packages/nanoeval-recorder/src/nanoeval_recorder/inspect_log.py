@@ -1,6 +1,6 @@
 """Turns a record into a log of Inspect, which `inspect view` opens.
 
-python -m nanoeval_recorder.inspect_log RECORD [LOG.eval | LOG.json]
+python -m nanoeval.recorders.inspect_log RECORD [LOG.eval | LOG.json]
 
 Needs the extra `nanoeval-recorder[inspect]`. A log is built in memory, with all samples of a run.
 """

@@ -21,7 +21,7 @@ RunEval = Callable[..., dict[str, Any]]
 def model_server(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ModelServer]:
-    """A `nanoeval_solvers.testing.ModelServer`, started; it says "Answer: A" unless told."""
+    """A `nanoeval.solvers.testing.ModelServer`, started; it says "Answer: A" unless told."""
     monkeypatch.setenv("NANOEVAL_CACHE_DIR", str(tmp_path_factory.mktemp("nanoeval-cache")))
     from nanoeval_solvers.testing import ModelServer  # noqa: PLC0415  for tests that ask for it
 

@@ -1,6 +1,6 @@
 """The default metrics of a table of attempts: reads tables, checks them, sums them up.
 
-`nanoeval_core.metrics.standard` says what the tables hold.
+`nanoeval.metrics.standard` says what the tables hold.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _truth(value: Any, where: str) -> bool:
     if value is None or value not in (0, 1):
         raise ValueError(
             f"{where} has is_correct={value!r}: it must be true or false (0 or 1). For partial "
-            "credit use nanoeval_core.metrics.clustered_mean"
+            "credit use nanoeval.metrics.clustered_mean"
         )
     return bool(value)
 

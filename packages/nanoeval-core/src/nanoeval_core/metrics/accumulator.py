@@ -29,7 +29,7 @@ class Accumulator:
         totals.summary()["accuracy"]  # 0.5
 
     Add each attempt once: attempts are not remembered, so a duplicate goes unnoticed. For use in an
-    eval see `nanoeval_core.metrics.running_summary`.
+    eval see `nanoeval.metrics.running_summary`.
 
     Attributes:
         confidence: of the intervals.
@@ -101,7 +101,7 @@ class Accumulator:
         return self._totals.mean if self._totals.n else None
 
     def estimate(self) -> MeanEstimate:
-        """What `nanoeval_core.metrics.clustered_mean.clustered_mean` says of these scores."""
+        """What `nanoeval.metrics.clustered_mean.clustered_mean` says of these scores."""
         totals = self._totals
         if not totals.n:
             return no_estimate(self.confidence)
@@ -115,7 +115,7 @@ class Accumulator:
         )
 
     def variance_split(self) -> VarianceSplit | None:
-        """What `nanoeval_core.metrics.variance_split.variance_split` says of these scores."""
+        """What `nanoeval.metrics.variance_split.variance_split` says of these scores."""
         return self._totals.variance_split()
 
     def metrics(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Accumulator:
     def summary(self) -> dict[str, Any]:
         """`metrics()`, `num_tasks`, `is_valid` and `system_errors`.
 
-        These are what `nanoeval_core.metrics.agents.get_summary_error_aware` adds.
+        These are what `nanoeval.metrics.standard.handle_system_errors_and_compute_metrics` adds.
         """
         return {
             **self.metrics(),

@@ -22,7 +22,7 @@ from nanoeval_core.metrics.outcomes import Outcome, outcome_of
 
 
 class RunningAccuracy:
-    """A `RunningSummary` (see `nanoeval_core.eval`) of an eval whose results have a score.
+    """A `RunningSummary` (see `nanoeval.eval`) of an eval whose results have a score.
 
     Args:
         score: what a task's result scores: a bool, or a finite number. Not called on system

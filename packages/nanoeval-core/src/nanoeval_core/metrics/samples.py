@@ -43,7 +43,7 @@ def summarize_samples(
 ) -> dict[str, Any]:
     """Standard metrics of attempts that are correct or not, without any DataFrame.
 
-    What `nanoeval_core.metrics.accumulator.Accumulator.metrics` returns, and:
+    What `nanoeval.metrics.accumulator.Accumulator.metrics` returns, and:
 
     - `pass@k` and `pass^k` of questions in clusters too;
     - `cons@k`, with `answer_groups`, for k = 2, 4, … and the fewest attempts that any question

@@ -8,7 +8,7 @@ polars is needed. Columns of `samples_df`, one row per attempt:
 - `answer_group_id`: what the reply answered, equal for equivalent answers; missing (None, NaN)
   for a reply that names no answer, which is incorrect and counts as unparsable;
 - `is_correct` instead of it, where there are no answer groups: a bool, 0 or 1;
-- `outcome` (optional): one of `nanoeval_core.metrics.outcomes.Outcome`, to count refusals and
+- `outcome` (optional): one of `nanoeval.metrics.outcomes.Outcome`, to count refusals and
   others; missing where `is_correct` says it all;
 - `cluster` (optional): questions with the same cluster are not independent (they share a
   passage, a repository, …);
@@ -56,7 +56,7 @@ def compute_default_metrics(
         by: columns of `samples_df` to break the metrics down by.
 
     Returns:
-        What `nanoeval_core.metrics.samples.summarize_samples` returns; without any rows its
+        What `nanoeval.metrics.samples.summarize_samples` returns; without any rows its
         `accuracy` is NaN.
 
     Raises:
@@ -81,7 +81,7 @@ def compute_default_metrics_on_correctness_without_answer_groups(
         by: columns of `correctness_df` to break the metrics down by.
 
     Returns:
-        What `nanoeval_core.metrics.samples.summarize_samples` returns, without cons@k; nothing
+        What `nanoeval.metrics.samples.summarize_samples` returns, without cons@k; nothing
         without any rows.
 
     Raises:
@@ -226,7 +226,7 @@ async def handle_system_errors_and_compute_metrics(
         - `system_errors`: `total`, `by_type` (class name → count, most frequent first),
           `instances_affected` (questions that lost an attempt) and `instances_lost` (questions
           that lost all their attempts);
-        - `counts`: see `nanoeval_core.metrics.outcomes.Counts`. Taken from the metrics when they
+        - `counts`: see `nanoeval.metrics.outcomes.Counts`. Taken from the metrics when they
           have them, else read from results that tell their outcome; system errors are added. When
           neither tells, only `asked` and the kinds of error are known and given. Other `counts`
           of `metrics_fn` are kept.
