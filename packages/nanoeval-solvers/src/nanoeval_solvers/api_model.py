@@ -60,8 +60,11 @@ class APIModel(ModelFields, HasAsyncContextManager):
     async def _context(self) -> AsyncGenerator[None, None]:
         from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  as above
 
-        async with open_client(self):
+        client = open_client(self)
+        try:
             yield
+        finally:
+            await client.leave()
 
     async def ask(
         self,
@@ -97,8 +100,11 @@ class APIModel(ModelFields, HasAsyncContextManager):
         if self.seed is not None:
             fields["seed"] = self.seed + attempt - 1
         body = self.body(messages, fields, tools=tools, tool_choice=tool_choice)
-        async with open_client(self) as client:
+        client = open_client(self)
+        try:
             return await client.ask(self, body, sample=sample)
+        finally:
+            await client.leave()
 
 
 def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **more: Any) -> None:

@@ -17,7 +17,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,8 +138,9 @@ class Client:
         loop: the event loop that it belongs to.
     """
 
-    def __init__(self, model: ModelFields) -> None:
+    def __init__(self, model: ModelFields, name: tuple[Any, ...]) -> None:
         self.users = 0
+        self._name = name
         self.loop = asyncio.get_running_loop()  # held, so that its id is not another's
         self._url = model.endpoint_url
         check_url(self._url, "$OPENAI_BASE_URL")
@@ -150,7 +151,12 @@ class Client:
         self._preparing = asyncio.Lock()
         self._dice = random.Random()
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
+        """End a use of the client; its last user closes it."""
+        self.users -= 1
+        if self.users:
+            return
+        del _Clients.open[self._name]
         for lane in self._lanes.values():
             await lane.close()
         for sdk in (*self._old_sdks, self._sdk):
@@ -315,7 +321,7 @@ class Client:
                 return lane.closed, http
             http = await lane.line.post(body)
             lane.answered = True
-            outcome = _read(model, http)
+            outcome = _read(model, http, limiter.window)
             told = rate_headers(http.headers, now=time.time())
             if told is not None:
                 limiter.told(limit=told[0], remaining=told[1], reset=told[2])
@@ -344,7 +350,7 @@ class Client:
         return outcome, http
 
     def _concluded(self, model: ModelFields, lane: _Lane, reply: Reply, retries: int) -> Reply:
-        """The reply with all that the call took, which is reported."""
+        """Count and report what a reply took."""
         lane.replies += 1
         if reply.reasoning and not reply.text.strip() and not reply.tool_calls:
             lane.thoughts_only += 1
@@ -360,7 +366,7 @@ class Client:
         usage.retries = retries
         usage.cost = model.cost(usage)
         report_usage(usage)
-        return dataclasses.replace(reply, limit=lane.limiter.window)
+        return reply
 
     async def _give_up(
         self,
@@ -465,12 +471,12 @@ def _streaming(model: ModelFields, request: dict[str, Any]) -> dict[str, Any]:
     return {**request, "stream": True, **usage}
 
 
-def _read(model: ModelFields, http: HTTPReply) -> Reply | Failure:
+def _read(model: ModelFields, http: HTTPReply, limit: int | None = None) -> Reply | Failure:
     """What an HTTP reply is: a reply of the model, a refusal that is a result, or a failure."""
     status, headers, body = http
     if 200 <= status < 300:
         try:
-            return wire.decode(model.api, body)
+            return wire.decode(model.api, body, limit)
         except wire.MalformedReplyError as error:
             return Failure(kind=Kind.TRANSIENT, words=str(error), status=status)
         except wire.FailedReplyError as error:
@@ -484,6 +490,7 @@ def _read(model: ModelFields, http: HTTPReply) -> Reply | Failure:
         finish_reason=problem,
         problem=problem,
         usage=Usage(requests=1),
+        limit=limit,
         raw=http.body,
     )
 
@@ -545,9 +552,10 @@ class _Clients:
     open: dict[tuple[Any, ...], Client] = {}  # noqa: RUF012  this class is the owner
 
 
-@contextlib.asynccontextmanager
-async def open_client(model: ModelFields) -> AsyncIterator[Client]:
+def open_client(model: ModelFields) -> Client:
     """The client of the endpoint of `model`, shared by all that have it open in this event loop.
+
+    `Client.leave` must follow.
 
     Raises:
         ConfigError: there is no key, or the client cannot be built.
@@ -561,12 +569,6 @@ async def open_client(model: ModelFields) -> AsyncIterator[Client]:
     )
     client = _Clients.open.get(key)
     if client is None:
-        client = _Clients.open[key] = Client(model)
+        client = _Clients.open[key] = Client(model, key)
     client.users += 1
-    try:
-        yield client
-    finally:
-        client.users -= 1
-        if client.users == 0:
-            del _Clients.open[key]
-            await client.close()
+    return client

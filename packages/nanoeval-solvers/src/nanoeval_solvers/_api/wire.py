@@ -292,8 +292,11 @@ def _without(message: Message, *fields: str) -> Message:
 # Replies.
 
 
-def decode(api: API, raw: bytes) -> Reply:
+def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
     """The reply in the body of a successful call, whole or streamed.
+
+    Args:
+        limit: goes into `Reply.limit`.
 
     Raises:
         FailedReplyError: it says that it failed.
@@ -301,13 +304,13 @@ def decode(api: API, raw: bytes) -> Reply:
     """
     try:
         if api == "chat":
-            return _chat_reply(_decode_chat(raw), raw)
-        return _responses_reply(_decode_responses(raw), raw)
+            return _chat_reply(_decode_chat(raw), raw, limit)
+        return _responses_reply(_decode_responses(raw), raw, limit)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _decode_leniently(api, raw)
+        return _decode_leniently(api, raw, limit)
 
 
-def _decode_leniently(api: API, raw: bytes) -> Reply:
+def _decode_leniently(api: API, raw: bytes, limit: int | None) -> Reply:
     """The second reading: each field that can be read, without those that cannot.
 
     It takes what Python's JSON takes (NaN, bytes that are no UTF-8, a byte order mark) and streams.
@@ -329,8 +332,8 @@ def _decode_leniently(api: API, raw: bytes) -> Reply:
             if error:
                 raise FailedReplyError(error)
         if api == "chat":
-            return _chat_reply(_leniently(_Chat, content), raw)
-        return _responses_reply(_leniently(_Responses, content), raw)
+            return _chat_reply(_leniently(_Chat, content), raw, limit)
+        return _responses_reply(_leniently(_Responses, content), raw, limit)
     except (ValueError, TypeError, RecursionError) as error:
         if isinstance(error, FailedReplyError | MalformedReplyError):
             raise
@@ -481,7 +484,7 @@ def _check_finished(reason: str | None, text: str) -> None:
         raise FailedReplyError({"message": words, "type": "server_error"})
 
 
-def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
+def _chat_reply(chat: _Chat, raw: bytes, limit: int | None) -> Reply:
     if not chat.choices:
         if chat.error:
             raise FailedReplyError(chat.error)
@@ -527,11 +530,12 @@ def _chat_reply(chat: _Chat, raw: bytes) -> Reply:
         tool_calls=calls,
         reasoning=message.thoughts,
         message=back,
+        limit=limit,
         raw=raw,
     )
 
 
-def _responses_reply(response: _Responses, raw: bytes) -> Reply:
+def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Reply:
     parts = [
         part for item in response.output if item.type == "message" for part in item.content or ()
     ]
@@ -573,6 +577,7 @@ def _responses_reply(response: _Responses, raw: bytes) -> Reply:
         tool_calls=calls,
         reasoning="\n\n".join(thoughts) or None,
         message=back,
+        limit=limit,
         raw=raw,
     )
 
