@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import chz
 import pytest
-from nanoeval import resume, run
-from nanoeval.errors import RecorderError
+from nanoeval import EvalSpec, RunnerArgs, resume, run
+from nanoeval.errors import RecorderError, StateError
 from nanoeval_core.recorder_protocol import RecorderConfig
 from nanoeval_recorder import (
     drop_samplings,
@@ -36,7 +37,14 @@ from nanoeval_recorder import (
 )
 from nanoeval_recorder.reading.events import Match, Sampling
 
-from tests.support.recorded_eval import make_spec
+from tests.support.recorded_eval import RecordedEval, make_spec
+
+
+@chz.chz
+class KeyedEval(RecordedEval):
+    api_key: str = ""
+    note: str = ""
+
 
 pytestmark = pytest.mark.timeout(180)  # pools of processes, on a busy machine
 ROOT = Path(__file__).parent.parent.parent
@@ -373,3 +381,23 @@ def test_an_unknown_recorder_is_named_with_those_there_are(folders: Path) -> Non
     assert done.returncode != 0
     assert "no recorder is called 'evalbord'" in done.stderr
     assert "evallib" in done.stderr
+
+
+def test_a_key_that_was_rotated_is_neither_shown_nor_a_reason_to_refuse(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By the name of its field, and by its value where a variable of the environment has it."""
+    for number in (1, 2):
+        monkeypatch.setenv("TEAM_API_KEY", f"secret-number-{number}")
+        keyed = KeyedEval(n=3, api_key=f"hidden-{number}", note=f"with secret-number-{number}")
+        runner = RunnerArgs(run_set_id="rotated", should_backup=False, enable_slackbot=False)
+        summary = asyncio.run(run(EvalSpec(eval=keyed, runner=runner)))
+    assert summary["n"] == 3
+    said = capfd.readouterr()
+    changed = KeyedEval(n=4, api_key="hidden-3", note="plain")
+    with pytest.raises(StateError) as refused:
+        asyncio.run(run(EvalSpec(eval=changed, runner=runner)))
+    everything = "".join([*said, str(refused.value), only_record(folders).read_text()])
+    assert "n: was 3, is 4" in everything
+    assert "hidden-" not in everything
+    assert "secret-number" not in everything

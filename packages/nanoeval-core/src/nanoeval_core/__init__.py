@@ -3,7 +3,7 @@
 Layers, each importing only those above it:
 
     errors, task, usage, run_context       values
-    asyncio_utils, json_values, pickling, task_checks     small tools
+    asyncio_utils, json_values, redaction, pickling, task_checks     small tools
     recorder_protocol, dialogues, recording,
     recorder_registry, recorder_adapter    where events go
     eval, spec                             Eval, RunnerArgs, EvalSpec

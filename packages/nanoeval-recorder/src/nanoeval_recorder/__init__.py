@@ -2,7 +2,7 @@
 
 Layers, each importing only those above it:
 
-    _encoding, _redaction, _description    what a line and the head of a record say
+    _encoding, _description                what a line and the head of a record say
     _files, folder                         where records are
     _file_recorder                         the one writer of files, in the driver
     evallib, json_lines, in_memory         recorders

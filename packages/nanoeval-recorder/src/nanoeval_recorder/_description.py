@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import chz
 from nanoeval_core.json_values import json_value
 from nanoeval_core.recorder_protocol import BasicRunSpec
-
-from nanoeval_recorder._redaction import Redactor
+from nanoeval_core.redaction import Redactor
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec

@@ -8,18 +8,31 @@ from typing import Any
 
 import chz
 from nanoeval_core.eval import Eval
+from nanoeval_core.redaction import REDACTED, Redactor, is_secret_name
 
 _TEXT = re.compile(r"'([^'\\]+)'")  # a repr that needs no unescaping
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def describe_arguments(eval: Eval[Any, Any]) -> str:
-    """Every argument of `eval` by its path, as a JSON object of texts with sorted keys."""
-    found = {"": _type_name(eval)}
+    """Every argument of `eval` by its path, as a JSON object of texts with sorted keys.
+
+    Without secrets: a key that was rotated between two runs makes no other eval.
+    """
+    found, redactor = {"": _type_name(eval)}, Redactor()
     for path, value in chz.traverse(eval):
-        if path:
-            found[path] = _type_name(value) if chz.is_chz(value) else _ADDRESS.sub("", repr(value))
-    return json.dumps(found, sort_keys=True)
+        if path and chz.is_chz(value):
+            found[path] = _type_name(value)
+        elif path:
+            found[path] = redactor.keys(_ADDRESS.sub("", repr(value)))
+    return json.dumps(_without_secrets(found), sort_keys=True)
+
+
+def _without_secrets(described: dict[str, str]) -> dict[str, str]:
+    return {
+        path: REDACTED if is_secret_name(path.rpartition(".")[2]) and text != "None" else text
+        for path, text in described.items()
+    }
 
 
 def _type_name(value: object) -> str:
@@ -40,7 +53,7 @@ def model_in(described: str) -> str | None:
 
 def changes(before: str, now: str) -> list[str]:
     """What differs between two descriptions, a line each."""
-    old, new = json.loads(before), json.loads(now)
+    old, new = _without_secrets(json.loads(before)), _without_secrets(json.loads(now))
     return [
         f"{path or 'class'}: was {old.get(path, 'absent')}, is {new.get(path, 'absent')}"
         for path in sorted(old.keys() | new.keys())

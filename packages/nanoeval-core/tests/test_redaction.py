@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 import pytest
-from nanoeval_recorder._redaction import REDACTED, Redactor, is_secret_name, secret_values
+from nanoeval_core.redaction import REDACTED, Redactor, is_secret_name, secret_values
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Keeps secrets out of the description of a run: by the name of a field, and by its value."""
+"""Keeps secrets out of what describes a run: by the name of a field, and by its value."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+__all__ = ["REDACTED", "Redactor", "is_secret_name", "secret_values"]
 
 REDACTED = "[redacted]"
 MIN_SECRET = 6  # shorter values of environment variables are no secrets, and occur by chance
@@ -83,10 +85,15 @@ class Redactor:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._secrets = secret_values(environ)
 
-    def text(self, text: str) -> str:
+    def keys(self, text: str) -> str:
+        """`text` without values of secret variables, and without what looks like a key."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
-        text = _SECRET_TEXT.sub(REDACTED, text)
+        return _SECRET_TEXT.sub(REDACTED, text)
+
+    def text(self, text: str) -> str:
+        """`text` without keys, and without what it calls a secret: `password=…`."""
+        text = self.keys(text)
         text = _SECRET_PAIR.sub(rf"\1{REDACTED}", text)
         return _SECRET_OPTION.sub(rf"\1{REDACTED}", text)
 
