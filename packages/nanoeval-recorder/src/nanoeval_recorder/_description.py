@@ -11,6 +11,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
 
 GIT_TIMEOUT = 10.0  # seconds; a repository that is slower is described without its state
+GIT_FRESH = 10.0  # seconds that a look at a repository is good for
 UNKNOWN_MODEL = "unknown"
 
 
 async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -> dict[str, Any]:
     """Everything about a run that its record begins with, JSON-like and without secrets."""
-    git = await asyncio.to_thread(git_state, source_folder(spec.eval))
+    git = await asyncio.to_thread(recent_git_state, source_folder(spec.eval))
     name = run_spec.eval_name or spec.eval.get_name()
     parts = [*name.split("."), "", ""]
     model = run_spec.model_name or model_of(spec)
@@ -99,36 +102,45 @@ def source_folder(value: object) -> Path:
     return folder if folder.is_dir() else Path.cwd()
 
 
+def recent_git_state(folder: Path) -> dict[str, Any] | None:
+    """`git_state` as it was at most `GIT_FRESH` seconds ago: runs often start by the dozen."""
+    with _git_lock:
+        return _git_state_at(folder, int(time.monotonic() // GIT_FRESH))
+
+
+_git_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=64)
+def _git_state_at(folder: Path, moment: int) -> dict[str, Any] | None:
+    return git_state(folder)
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
     """`commit` and `dirty` of the repository that holds `folder` (or the current folder).
 
     None when neither is in a repository or git is not there. Files that git does not track count
     as changes: an eval's code may be among them.
     """
-    for candidate in dict.fromkeys([folder, Path.cwd()]):
-        commit = _git(candidate, "rev-parse", "HEAD")
-        if commit:
-            status = _git(candidate, "status", "--porcelain")
-            dirty = None if status is None else bool(status)
-            return {"commit": commit, "dirty": dirty, "folder": str(candidate)}
-    return None
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
     environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT,
-            check=True,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeError):
-        return None
-    return done.stdout.strip()
+    for candidate in dict.fromkeys([folder, Path.cwd()]):
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(candidate), "status", "--porcelain=v2", "--branch"],
+                capture_output=True,
+                text=True,
+                timeout=GIT_TIMEOUT,
+                check=True,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.SubprocessError, UnicodeError):
+            continue
+        commit = re.search(r"^# branch\.oid ([0-9a-f]+)$", done.stdout, re.MULTILINE)
+        if commit:
+            dirty = any(not line.startswith("#") for line in done.stdout.splitlines())
+            return {"commit": commit[1], "dirty": dirty, "folder": str(candidate)}
+    return None
 
 
 @functools.cache
