@@ -259,9 +259,7 @@ def complete_target(incomplete: str) -> list[CompletionItem]:
     """The files, and the evals in a file, that a target may go on with. Nothing is imported."""
     file, colon, name = incomplete.partition(":")
     if colon and file.endswith(".py") and Path(file).is_file():
-        return [
-            CompletionItem(f"{file}:{one}") for one in _classes_in(file) if one.startswith(name)
-        ]
+        return [CompletionItem(f"{file}:{one}") for one in evals_in(file) if one.startswith(name)]
     folder = Path(incomplete).parent
     if not folder.is_dir():
         return []
@@ -274,12 +272,12 @@ def complete_target(incomplete: str) -> list[CompletionItem]:
         if path.is_dir():
             found.append(CompletionItem(text + "/"))
         elif path.suffix == ".py":
-            found += [CompletionItem(f"{text}:{one}") for one in _classes_in(str(path))]
+            found += [CompletionItem(f"{text}:{one}") for one in evals_in(str(path))]
     return found
 
 
-def _classes_in(file: str) -> list[str]:
-    """The classes of a file whose bases look like an eval."""
+def evals_in(file: str) -> list[str]:
+    """The classes of a file whose bases look like an eval. Nothing is imported."""
     try:
         body = ast.parse(Path(file).read_text("utf-8")).body
     except (SyntaxError, OSError, UnicodeDecodeError):

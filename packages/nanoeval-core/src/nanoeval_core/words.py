@@ -47,9 +47,9 @@ def verdict(match: Mapping[str, Any] | None, *, errors: int = 0, is_last: bool =
     """
     if match is None:
         return "no match" if not errors else "lost" if is_last else "error"
-    if match.get("unparsable"):
+    if match.get("unparsable") or match.get("problem") == "empty":
         return "unparsable"
-    if match.get("refused"):
+    if match.get("refused") or match.get("problem") in ("content_policy", "context_length"):
         return "refused"
     score = match.get("score", match.get("correct"))
     if not isinstance(score, (bool, int, float)):

@@ -22,6 +22,7 @@ from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
     complete_target,
+    evals_in,
     field_names,
     find_eval_class,
     is_script,
@@ -41,12 +42,16 @@ class EvalCommand(Command):
         words, fields = self.split(ctx, args, set())
         targets = [word for word in words if not word.startswith("-")]
         if targets and not ctx.resilient_parsing:
-            if self.name == "run" and is_script(targets[0]):
+            # What only this command knows is for the eval in the file, not for its main part.
+            for_eval = "model" in fields or any(word in self._options(ctx) for word in words)
+            asks_help = "--help" in words or "-h" in words
+            has_one = for_eval and not asks_help and len(evals_in(targets[0])) == 1
+            if self.name == "run" and is_script(targets[0]) and not has_one:
                 others = list(args)
                 others.remove(targets[0])
                 run_script(targets[0], others)
                 ctx.exit(0)
-            if "--help" in words or "-h" in words:
+            if asks_help:
                 write(_help(ctx, targets[0], fields))
                 ctx.exit(0)
         return super().parse_args(ctx, args)
@@ -146,7 +151,8 @@ def command(
     name=value, --name=value or --name value: the eval's fields by their names, how to run it by
     runner.NAME, and ...name=value for every field of that name. A field that holds an object takes
     a class: solver=MockSolver, or solver=my_pkg.solvers:MySolver. model=NAME alone asks that model
-    over an API: OPENAI_API_KEY and OPENAI_BASE_URL say which.
+    over an API: OPENAI_API_KEY and OPENAI_BASE_URL say which. A file with a main part of its own
+    runs as a script; with model=… or an option of this command, the one eval in it is run.
     """
     if eval is None:
         raise ConfigError("which eval? Name it first: nanoeval run my_pkg.my_eval:MyEval")
