@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.words import Verdict, verdict
 from nanoeval_recorder.reading.sample import RecordedSample, samples
+from nanoeval_recorder.reading.scores import attempt_scores
+from nanoeval_runner.stored_scores import stored_scores
 
-from nanoeval_cli._catalogue import RunInfo, record_path
+from nanoeval_cli._catalogue import RunInfo
+
+Scores = tuple[float, ...]
 
 
 def counted(path: Path) -> Iterator[RecordedSample]:
@@ -29,33 +34,45 @@ def counted(path: Path) -> Iterator[RecordedSample]:
     yield from failed.values()
 
 
-def score_of(sample: RecordedSample) -> float | None:
-    """What an attempt scored: a match's `score` where there is one, else 1 or 0."""
-    match = sample.match
-    if match is None:
-        return None
-    score = match.get("score")
-    if isinstance(score, (int, float)):
-        return float(score)
-    return None if match.correct is None else float(match.correct)
-
-
 def verdict_of(sample: RecordedSample) -> Verdict:
     match = sample.match
     data = match.data if match is not None and isinstance(match.data, dict) else None
     return verdict(data, errors=len(sample.errors))
 
 
-def scores_by_question(path: Path) -> dict[str, list[float]]:
-    """Question id → the scores of its attempts, as the metrics take a run."""
-    found: dict[str, list[float]] = {}
-    for sample in counted(path):
-        score = score_of(sample)
-        if score is not None:
-            found.setdefault(sample.sample_id, []).append(score)
+_RIGHT, _WRONG = (1.0,), (0.0,)
+
+
+def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[str, Scores]:
+    """Return question id → the scores of a run's attempts, by its matches or by its results.
+
+    Args:
+        run: its record is read, or its state where the record holds no match.
+        like: another run's scores, whose ids are shared where they are equal: a million questions
+            take their space once.
+
+    Raises:
+        ConfigError: neither says what the attempts scored.
+    """
+    found = _matches(run.record, like or {}) if run.record is not None else {}
+    if not found and run.state_file is not None and run.row is not None:
+        found = stored_scores(run.state_file.path, run.row)
+    if not found:
+        raise ConfigError(
+            f"run {run.run_id} has no scores to compare: its record holds no match, and its state "
+            "is gone or holds results that do not say what they score. Call "
+            "get_recorder().record_match in evaluate, or return a bool or something with `correct`"
+        )
     return found
 
 
-def scores_of(run: RunInfo) -> dict[str, list[float]]:
-    """Question id → the scores of a run's attempts."""
-    return scores_by_question(record_path(run))
+def _matches(record: Path, like: Mapping[str, Scores]) -> dict[str, Scores]:
+    known = dict(zip(like, like, strict=True))
+    found: dict[str, Scores] = {}
+    for one in attempt_scores(record):
+        if one.score is not None:
+            question = known.get(one.sample_id, one.sample_id)
+            before = found.get(question)
+            only = _RIGHT if one.score == 1 else _WRONG if one.score == 0 else (one.score,)
+            found[question] = only if before is None else before + only
+    return found

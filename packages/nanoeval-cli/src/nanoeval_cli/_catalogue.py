@@ -301,9 +301,9 @@ def _timestamp(text: str | None) -> float | None:
 
 
 def find_run(name: str | None) -> RunInfo:
-    """The run that a person means: by run id or its beginning, run set, record file or eval.
+    """The run that a person means: by run id or its beginning, run set, record, eval or model.
 
-    None, like `last`, is the newest; of a run set or an eval the newest run counts.
+    None, like `last`, is the newest; of a run set, an eval or a model the newest run counts.
 
     Raises:
         ConfigError: there is none, or several run ids begin like that.
@@ -328,10 +328,10 @@ def find_run(name: str | None) -> RunInfo:
 
 
 def _by_reading(name: str) -> list[RunInfo]:
-    """The newest run of the eval `name`, or those without a record whose ids begin like that."""
+    """The newest run of the eval or model `name`, or those whose ids begin like that."""
     begins = []
     for run in runs_newest_first():
-        if name in (run.run_id, run.run_set_id, run.eval):
+        if name in (run.run_id, run.run_set_id, run.eval, run.model):
             return [run]
         if run.run_id.startswith(name):
             begins.append(run)

@@ -58,8 +58,8 @@ def command(
             raise ConfigError("--fail-if-worse compares two runs: the baseline and the candidate")
         return _many(found, as_json=as_json)
     a, b = found
-    scores = [scores_of(run) for run in found]
-    compared = compare(scores[0], scores[1], common_only=common_only)
+    before = scores_of(a)
+    compared = compare(before, scores_of(b, like=before), common_only=common_only)
     verdict = judge(compared, margin=margin, when_unclear=when_unclear)
     if as_json:
         write_json(
@@ -70,11 +70,9 @@ def command(
             }
         )
     else:
-        _show(a, b, compared, flips=flips)
+        _show(a, b, compared, flips=flips, verdict=verdict.reason if fail_if_worse else None)
     if not fail_if_worse:
         return 0
-    if not as_json:
-        write(verdict.reason)
     return min(verdict.exit_code, EXIT_UNKNOWN)
 
 
@@ -87,20 +85,34 @@ def show_comparison(a: RunInfo, b: RunInfo, scores_a: Scores, scores_b: Scores) 
     _show(a, b, compare(scores_a, scores_b, common_only=True), flips=FLIPS)
 
 
-def _show(a: RunInfo, b: RunInfo, found: Comparison, *, flips: int) -> None:
+def names_of(runs: Sequence[RunInfo]) -> list[str]:
+    """What to call runs: by their models where these tell them apart, else by more than that."""
+    for names in (
+        [run.model for run in runs],
+        [run.eval for run in runs],
+        [f"{run.eval} · {run.model}" for run in runs],
+    ):
+        if all(names) and len(set(names)) == len(runs):
+            return names
+    return [f"{run.model or run.eval} {run.run_id}" for run in runs]
+
+
+def _show(
+    a: RunInfo, b: RunInfo, found: Comparison, *, flips: int, verdict: str | None = None
+) -> None:
+    name_a, name_b = names_of([a, b])
     rows = [
-        [letter, run.run_id, run.eval, run.model, _mean(estimate.mean, estimate.stderr)]
-        for letter, run, estimate in (("A", a, found.a), ("B", b, found.b))
+        [letter, name, run.run_id, run.eval, _mean(estimate.mean, estimate.stderr)]
+        for letter, name, run, estimate in (("A", name_a, a, found.a), ("B", name_b, b, found.b))
     ]
-    write_table(("", "run", "eval", "model", "score"), rows, right=("score",))
+    write_table(("", "name", "run", "eval", "score"), rows, right=("score",))
     error = "" if found.stderr is None else f" ± {found.stderr:.3f}"
     write(f"\nB - A  {found.difference:+.3f}{error}  {_interval(found)}")
     questions = f"{found.n:,} questions"
     if found.left_out:
         questions += f" ({found.left_out:,} that only one run has are left out)"
-    write(f"{questions}: B better on {found.wins:,}, worse on {found.losses:,}")
-    write(f"{found.exact_test} test, exact: p = {found.exact_p_value:.3g}")
-    write(bold(_conclusion(found)))
+    write(f"{questions}: B better on {found.wins:,}, worse on {found.losses:,}{_p_value(found)}")
+    write(bold(verdict or _conclusion(found, name_a, name_b)))
     for title, changes in (("better", found.improved), ("worse", found.worsened)):
         if changes:
             write(f"\n{title} in B")
@@ -111,6 +123,14 @@ def _show(a: RunInfo, b: RunInfo, found: Comparison, *, flips: int) -> None:
             )
             if len(changes) > flips:
                 write(f"and {len(changes) - flips} more")
+
+
+def _p_value(found: Comparison) -> str:
+    """The p-value that agrees with the interval, and what it is of."""
+    if found.p_value is None:
+        return ""
+    test = "McNemar test" if found.exact_test == "McNemar" else "paired"
+    return f" ({test}, p = {found.p_value:.3g})"
 
 
 def _mean(mean: float | None, stderr: float | None) -> str:
@@ -127,27 +147,25 @@ def _interval(found: Comparison) -> str:
     return f"95 % interval [{found.low:+.3f}, {found.high:+.3f}]"
 
 
-def _conclusion(found: Comparison) -> str:
+def _conclusion(found: Comparison, a: str, b: str) -> str:
     if found.low is None or found.high is None:
         return "The data do not tell which is better."
     if found.low > 0:
-        return "B is better than A."
+        return f"B ({b}) is better than A ({a})."
     if found.high < 0:
-        return "B is worse than A."
+        return f"B ({b}) is worse than A ({a})."
     return "The data do not tell which is better: the interval holds 0."
 
 
 def _many(runs: Sequence[RunInfo], *, as_json: bool) -> int:
-    names: dict[str, RunInfo] = {}
-    for run in runs:
-        label = run.model or run.eval
-        names[label if label not in names else f"{label} {run.run_id}"] = run
+    names = dict(zip(names_of(runs), runs, strict=True))
     scores = {name: scores_of(run) for name, run in names.items()}
     table = compare_many(scores)
     if as_json:
+        means = {name: mean.as_dict("mean") for name, mean in table.runs.items()}
         write_json(
             {
-                "runs": {n: m.as_dict("mean") for n, m in table.runs.items()},
+                "runs": {name: {**mean, **_named(names[name])} for name, mean in means.items()},
                 "pairs": table.as_rows(),
             }
         )

@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 from nanoeval_recorder.reading.sample import RecordedSample
+from nanoeval_recorder.reading.scores import score_of
 
-from nanoeval_cli._attempts import counted, score_of, verdict_of
+from nanoeval_cli._attempts import counted, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, note, paged, write, write_json
@@ -80,7 +81,7 @@ def _as_dict(sample: RecordedSample) -> dict[str, Any]:
         "attempt": sample.attempt,
         "retry": sample.retry,
         "verdict": verdict_of(sample),
-        "score": score_of(sample),
+        "score": None if match is None else score_of(match.get("score"), match.correct),
         "picked": match.picked if match else None,
         "expected": match.expected if match else None,
         "samplings": [{"prompt": s.prompt, "sampled": s.sampled} for s in sample.samplings],
