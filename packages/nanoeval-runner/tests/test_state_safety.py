@@ -23,7 +23,7 @@ from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_runner import run
 from nanoeval_runner._queue import backup, paths, transactions
 from nanoeval_runner._queue.connection import connect
-from nanoeval_runner._queue.store import open_state
+from nanoeval_runner._queue.store import Store
 from nanoeval_runner.state_files import backups, remove_backup, set_concurrency
 
 
@@ -39,9 +39,10 @@ def opened(run_set_id: str = "set") -> bool:
     """Open a state file and close it; whether there was one."""
 
     async def main() -> bool:
-        store, resumed = await open_state(run_set_id)
+        store = Store(paths.state_file(run_set_id))
+        was_there = await store.open_run_set()
         await store.__aexit__(None, None, None)
-        return resumed
+        return was_there
 
     return asyncio.run(main())
 
@@ -220,10 +221,11 @@ def test_folders_and_files_are_private_whatever_the_umask(folders: Path, umask: 
     code = (
         f"import asyncio, os; os.umask(0o{umask})\n"
         "from nanoeval_runner._queue import backup\n"
-        "from nanoeval_runner._queue.store import open_state\n"
+        "from nanoeval_runner._queue.store import Store\n"
         "from nanoeval_runner._queue.paths import shared_dir, state_file\n"
         "async def main():\n"
-        "    store, _ = await open_state('set')\n"
+        "    store = Store(state_file('set'))\n"
+        "    await store.open_run_set()\n"
         "    shared_dir(store.path)\n"
         "    backup.copy(store.path, os.environ['NANOEVAL_BACKUP_DIR'], sync=False)\n"
         "    print(*sorted(f.name for f in store.path.parent.iterdir()))\n"

@@ -43,7 +43,7 @@ def dump_tasks(
     for task in tasks:
         if type(task) is not cls:
             cls, common, prefix = type(task), {}, None
-            is_plain = not by_value and _is_pickled_as_models_are(cls)
+            is_plain = not by_value and is_pickled_as_models_are(cls)
         payload = None
         if is_plain:
             state = task.__getstate__()
@@ -62,7 +62,9 @@ def dump_tasks(
     return rows
 
 
-def _is_pickled_as_models_are(cls: type[Task]) -> bool:
+@functools.cache
+def is_pickled_as_models_are(cls: type[Task]) -> bool:
+    """Whether a class leaves it to pydantic how it is pickled and copied."""
     return (
         cls.__getstate__ is Task.__getstate__
         and cls.__setstate__ is Task.__setstate__

@@ -201,7 +201,7 @@ class Progress:
         view.state = "stopped" if summary.get("partial") else "done"
         view.retries = run.retries
         view.summary = dict(summary)
-        run.tally.catch_up(run.results, all_of_them=True)
+        run.tally.count_errors(run.results)
         view.errors = run.tally.errors
         view.tokens, view.cost = run.usage.total_tokens, run.usage.cost
         url = self._recorder.evalboard_url("run")

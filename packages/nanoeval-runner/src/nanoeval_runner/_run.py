@@ -40,7 +40,6 @@ from nanoeval_core.spec import EvalSpec
 
 from nanoeval_runner import _origin as origin
 from nanoeval_runner import arguments
-from nanoeval_runner._display.tally import Tally
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
@@ -396,9 +395,8 @@ async def _conclude(
 async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     try:
         # In the text order of their ids, as published: q10 is before q2.
-        run.tally.catch_up(run.results, all_of_them=True)
-        run.results.sort(key=text_order)
-        summary = dict(await run.spec.eval.get_full_summary(run.results))
+        ordered = sorted(run.results, key=text_order)
+        summary = dict(await run.spec.eval.get_full_summary(ordered))
     except Exception as error:
         error.add_note(
             f"while eval {run.name!r} summed up its results. All "
@@ -410,14 +408,15 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     if run.usage.requests or run.usage.cache_hits:
         usage = {name: getattr(run.usage, name) for name in run.usage.__slots__}
         summary.setdefault("usage", {name: value for name, value in usage.items() if value})
-    return with_interval(summary, run.tally)
+    return with_interval(summary, run)
 
 
-def with_interval(summary: dict[str, Any], tally: Tally) -> dict[str, Any]:
+def with_interval(summary: dict[str, Any], run: EvalRun) -> dict[str, Any]:
     """Return `summary` with what belongs next to its accuracy, where the eval leaves that out."""
     if "accuracy" not in summary or "accuracy_stderr" in summary:
         return summary
-    more = {k: v for k, v in tally.beside(summary).items() if k not in summary}
+    run.tally.catch_up(run.results, all_of_them=True)
+    more = {k: v for k, v in run.tally.beside(summary).items() if k not in summary}
     parts = ({k: v, **(more if k == "accuracy" else {})} for k, v in summary.items())
     return {name: value for part in parts for name, value in part.items()}
 

@@ -18,7 +18,6 @@ import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
-import anyio.to_thread
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.executors import IN_PROCESS, ExecutorConfig, find_executor
 from nanoeval_core.run_context import RunContext
@@ -36,7 +35,7 @@ from nanoeval_runner._monitors import MonitorOfRun
 from nanoeval_runner._outbox import DriverSource, Outbox
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.event_segments import remove_recorded
-from nanoeval_runner._queue.paths import check_owner, create_private, shared_dir, state_file
+from nanoeval_runner._queue.paths import shared_dir, state_file
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner._run_set_ids import new_run_set_id
@@ -94,7 +93,6 @@ class RunSet:
         self._log = RunLog(run_set_id)
         self._opening = asyncio.Lock()
         self._is_open = False
-        self._checks_pages = False
         self._group: asyncio.TaskGroup | None = None
         self._serving: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -112,7 +110,9 @@ class RunSet:
                 return
             self._lock.acquire()
             try:
-                await self._open_store()
+                self.resumed = await self.store.open_run_set()
+                if self.resumed:
+                    await self.outbox.start()
             except BaseException:
                 self._lock.release()
                 raise
@@ -124,26 +124,6 @@ class RunSet:
             self._is_open = True
             await ready.wait()
 
-    async def _open_store(self) -> None:
-        if not self.path.exists():
-            await anyio.to_thread.run_sync(backup.restore, self.run_set_id, self.path)
-        exists = self.path.exists() and self.path.stat().st_size > 0
-        if exists:
-            check_owner(self.path)
-        create_private(self.path)
-        await self.store.__aenter__()
-        try:
-            if exists and await self.store.call(transactions.check_schema, str(self.path)):
-                self.resumed = True
-                self._checks_pages = True
-                await self.store.call(transactions.recover)
-                await self.outbox.start()
-            else:
-                await self.store.call(transactions.create_schema, self.run_set_id)
-        except BaseException:
-            await self.store.__aexit__(None, None, None)
-            raise
-
     async def _serve(self, ready: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as group:
@@ -153,7 +133,7 @@ class RunSet:
                     group.create_task(self._collect(), name="collect results"),
                     group.create_task(watch_executors(self, group), name="watch executors"),
                 ]
-                if self._checks_pages:
+                if self.resumed:
                     # Reads the whole file: while tasks run, not before.
                     group.create_task(self.store.check_pages(), name="check pages")
                 ready.set()

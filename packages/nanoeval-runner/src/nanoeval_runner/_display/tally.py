@@ -43,6 +43,13 @@ class Tally:
                 self._add(task, result)
         self._seen = stop
 
+    def count_errors(self, results: Sequence[tuple[Any, Any]]) -> None:
+        """Add the errors among those of `results` that are new; the score is left as it is."""
+        for _, result in results[self._seen :]:
+            if isinstance(result, RolloutSystemError):
+                self.errors[error_words(result, self.errors)] += 1
+        self._seen = len(results)
+
     def _add(self, task: Any, result: Any) -> None:
         try:
             if self.running is not None:

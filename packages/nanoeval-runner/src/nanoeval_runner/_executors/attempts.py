@@ -19,6 +19,7 @@ from nanoeval_core.task import Task
 from nanoeval_core.usage import UsageMeter
 
 from nanoeval_runner._failures import annotate, dump_failure, text_of
+from nanoeval_runner._payloads import is_pickled_as_models_are
 from nanoeval_runner._queue.rows import Completion, Lease
 from nanoeval_runner._queue.states import retry_delay
 
@@ -32,6 +33,9 @@ _STDLIB = os.path.dirname(asyncio.__file__)
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 """Types of fields that copies may share, and of results that need no check."""
+
+
+_set = object.__setattr__
 
 
 class Cut(enum.Enum):
@@ -114,7 +118,10 @@ class Attempt:
     def _judge(self, result: Any, error: BaseException | None) -> Completion:
         if error is None:
             try:
-                value = self._pickled(result)
+                if type(result) in _PLAIN:
+                    value = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+                else:
+                    value = self._pickled(result)
             except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it
                 return self.fatal(not_picklable)
             return Completion(
@@ -149,8 +156,7 @@ class Attempt:
             value = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
         except Exception:  # noqa: BLE001  tried again, by value, with an error that names the field
             value = pickling.dumps(result, what=what)
-        if type(result) not in _PLAIN:
-            pickling.check_loadable(value, what=what)
+        pickling.check_loadable(value, what=what)
         return value
 
     def released(self) -> Completion:
@@ -213,12 +219,20 @@ class Attempt:
 
 def copy_of(task: Task) -> Task:
     """Return a copy that shares nothing with `task` that could be changed."""
-    if task.__pydantic_private__ is None and not task.__pydantic_extra__:
-        for value in task.__dict__.values():
-            if type(value) not in _PLAIN:
-                break
-        else:
-            return task.model_copy()
+    cls, fields = type(task), task.__dict__
+    if (
+        task.__pydantic_private__ is None
+        and not task.__pydantic_extra__
+        and _PLAIN.issuperset(map(type, fields.values()))
+        and is_pickled_as_models_are(cls)
+    ):
+        # What `model_copy` does, without a search for what could be copied: for every attempt.
+        plain = cls.__new__(cls)
+        _set(plain, "__dict__", fields.copy())
+        _set(plain, "__pydantic_fields_set__", task.__pydantic_fields_set__.copy())
+        _set(plain, "__pydantic_extra__", task.__pydantic_extra__)
+        _set(plain, "__pydantic_private__", None)
+        return plain
     try:
         copied: Task = pickle.loads(pickle.dumps(task, pickle.HIGHEST_PROTOCOL))
     except Exception:  # noqa: BLE001  a local class, or a lock: copied the slow way

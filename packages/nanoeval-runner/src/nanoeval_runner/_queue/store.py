@@ -16,44 +16,11 @@ from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.connection import TransactionThread, connect
 from nanoeval_runner._queue.event_segments import SegmentWriter, segment_folder
 from nanoeval_runner._queue.exchange import BeforeCommit, exchange
-from nanoeval_runner._queue.paths import check_owner, create_private, files_of, state_file
+from nanoeval_runner._queue.paths import check_owner, create_private, files_of
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-async def open_state(run_set_id: str) -> tuple[Store, bool]:
-    """Open the state file of a run set whose lock the caller holds.
-
-    It is the file that is there; where there is none, or one that nothing was ever written to, the
-    backup; where there is none of that either, a new one.
-
-    Returns:
-        the store, to be left with `__aexit__`, and whether there was a file or backup.
-
-    Raises:
-        StateError: the file or backup is another user's, another version's, or damaged.
-    """
-    path = state_file(run_set_id)
-    resumed = path.exists() and await anyio.to_thread.run_sync(_holds_a_run_set, path)
-    if not resumed:
-        for file in files_of(path):  # what a file that vanished left: it would be read as ours
-            if file.name.startswith(path.name):
-                file.unlink()
-        resumed = await anyio.to_thread.run_sync(backup.restore, run_set_id, path)
-    if not resumed:
-        create_private(path)
-    store = await Store(path).__aenter__()
-    try:
-        if resumed and await store.call(transactions.check_schema, str(path)):
-            await store.call(transactions.recover)
-        else:
-            await store.call(transactions.create_schema, run_set_id)
-    except BaseException:
-        await store.__aexit__(None, None, None)
-        raise
-    return store, resumed
 
 
 def _holds_a_run_set(path: Path) -> bool:
@@ -82,6 +49,35 @@ class Store:
         self._thread = TransactionThread(connection)
         await self._thread
         return self
+
+    async def open_run_set(self) -> bool:
+        """Enter the store of a run set whose lock the caller holds; return whether it was there.
+
+        It is the file that is there; where there is none, or one that nothing was ever written to,
+        the backup; where there is none of that either, a new one.
+
+        Raises:
+            StateError: the file or backup is another user's, another version's, or damaged.
+        """
+        path, run_set_id = self.path, self.path.stem
+        was_there = path.exists() and await anyio.to_thread.run_sync(_holds_a_run_set, path)
+        if not was_there:
+            for file in files_of(path):  # what a file that vanished left: it would be read as ours
+                if file.name.startswith(path.name):
+                    file.unlink()
+            was_there = await anyio.to_thread.run_sync(backup.restore, run_set_id, path)
+        if not was_there:
+            create_private(path)
+        await self.__aenter__()
+        try:
+            if was_there and await self.call(transactions.check_schema, str(path)):
+                await self.call(transactions.recover)
+            else:
+                await self.call(transactions.create_schema, run_set_id)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return was_there
 
     async def __aexit__(
         self,
