@@ -169,7 +169,10 @@ def test_the_json_recorder_writes_the_published_lines(pool: dict[str, Any], fold
     assert {line["group_id"] for line in matches} == {"1.0"}
     for line in matches:
         assert list(line)[4:8] == ["correct", "expected", "picked", "prob_correct"]
+    completed = [line for line in events if line["record_type"] == "sample_completed"]
+    assert [line["status"] for line in completed] == ["completed"] * 3
     assert (list(last)[4:], last["record_type"]) == (["final_report"], "final_report")
+    assert "run_id" not in last["final_report"]
 
 
 def test_runs_one_after_the_other_share_a_file_and_two_at_once_do_not(folders: Path) -> None:

@@ -300,7 +300,7 @@ def test_a_slow_recorder_does_not_hold_tasks_up(folders: Path) -> None:
     summary = asyncio.run(run(make_spec(config, notes=str(notes), runner={"concurrency": 1})))
     assert summary["n"] == 20
     assert attempts_when_first_event_was_done == [20]
-    assert config.calls.count("event") == 60
+    assert config.calls.count("event") == 80  # a sampling, two matches, a completion each
     assert config.calls[-2:] == ["final_report", "exit"]
 
 
@@ -344,7 +344,8 @@ def test_the_template_recorder_reaches_its_board(
         server.shutdown()
         serving.join()
     kinds = collections.Counter(event["type"] for event in got)
-    assert kinds == {"sampling": 3, "match": 6, "final_report": 1, "stopped": 1}
+    ends = {"sample_completed": 3, "final_report": 1, "stopped": 1}
+    assert kinds == {"sampling": 3, "match": 6, **ends}
     assert {event["sample_id"] for event in got if event["type"] == "match"} == {"q0", "q1", "q2"}
 
 
