@@ -1,294 +1,515 @@
 """What a reply answers: from the text of a model to the choices it names. Pure.
 
-A reply is read in steps, the most explicit first, and the first step that finds a statement
-decides: a `\\boxed{…}`, else the last statement of an answer ("the answer is C", "Answer: (C)",
-"答案：C"), else a reply or a line that consists of a label, else a sentence that declares a choice
-("C is correct", "I choose C"), else the text of exactly one choice. A statement that names no
-choice, or several where one is asked for, is no answer: it is never replaced by a guess.
+A reply is cleaned (`cleaning`), cut into words with roles (`words`), lines, sentences and clauses. A
+clause states choices (`mentions`), denies them, supposes them, says what others think, or restates
+the options; only what is stated counts. Of two statements the later one counts where it concludes
+or corrects; where no rule decides between them there is no answer. It is never replaced by a
+guess: a wrong pick is worse than none.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-import unicodedata
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
-from nanoeval_solvers._replies import reply_patterns as patterns
-from nanoeval_solvers._replies.boxed import boxed
-from nanoeval_solvers._replies.letters import letters_for
+from nanoeval_solvers._replies import cleaning, structured
+from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names
+from nanoeval_solvers._replies.words import UNSPACED, Word
 
-_APOSTROPHES = str.maketrans("‘’", "''")
-_UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # kana, Chinese characters, Hangul
-
-
-_SENTENCE = 100  # characters before a statement that are looked at
-_LABEL_ENDS = 8  # characters that hold a label and what follows it
+ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
+Parsing = Literal["strict", "lenient"]
 
 
-class _Found(NamedTuple):
-    """The choices that a statement names: none when it names no single choice."""
+class Reading(NamedTuple):
+    """The choices that a reply names, and what they were read from; None where it names none."""
 
     picked: frozenset[int] | None
-    end: int
+    read_by: ReadBy | None
+
+
+UNREAD = Reading(None, None)
+
+# A last line as it is asked for: what the grammar finds, at a tenth of the cost.
+_LAST_LINE = re.compile(r"(?:\A|\n)[*# ]*Answer:[* ]*\(?([A-Z])\)?[.*]*\Z")
+
+# The grammar, over the roles (see `words`) of what stands before and after the named choices.
+_OPEN = r"fN'\"(\[{<"
+_NOUN_IS = re.compile(rf"[NK](?:[NKVOfwibSIrC9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=>—-]+[{_OPEN}cVObrSi:]*$")
+_NOUN = re.compile(rf"^#?[fSVrKb,'\"]*(?:[NK][fVK]*)+[{_OPEN}]*$")
+_OPTIONS = re.compile(rf"(?:V[fNw]*O[fwb]*[c:=]+|O[fwbi]*V[fN]*[c:=]+)[{_OPEN}]*$")
+_CHOOSES = re.compile(rf"C[fbNiV]*[:=]?[{_OPEN}VS]*$")
+_IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSr]*$")
+_SO = re.compile(rf"^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
+_BUT = re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$")
+_IS = re.compile(rf"^#?[ci{_OPEN}]*$")
+_HEAD = re.compile(rf"^#?[fSr]*V[fN]*[:=][{_OPEN}]*$")
+_LINE_START = re.compile(r"^#?[fVNKbO'\"(\[{<:=c>-]*$")
+_IS_RIGHT = re.compile(r"^,?(?:[cI][frSbIe'\"]*[VN]|[efc]*V(?=[.,;:!?e]|$))")
+_IS_WRONG = re.compile(
+    r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
+)
+_MAKES_RIGHT = re.compile(r"^[f]*[VN]")
+_ENDS = re.compile(r"^[e'\"]*N?(?:$|[.,;:!?|…—brnSohkIeizumC-])")
+_RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
+_HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNbO]*[NK][fNVbw]{0,4}c?|[fr]*V[fN]*)[:=]?['\"]*$")
+_BULLET = frozenset("-•>*+9.'\")(")
+_POSITIVE = re.compile(r"(?:^|[:,.|)(=—-]|c[frS]*)[fN'\"(]*V['\")]*(?:$|[.,;:!?|)(br—-])")
+_NEGATIVE = frozenset("nXz")
+
+_DENIES = frozenset("nXmu")
+_BECAUSE = frozenset("because since weil denn porque parce que puisque car perché omdat bo koska çünkü karena vì 因为 因為".split())
+_TAKES_BACK = frozenset("actually wait hmm oops sorry hold on no".split())
+_HARD_BUTS = frozenset(
+    "but however sondern mais pero sino mas ma ale ama но а ancak tetapi 而是 但 但是 lecz però bensì".split()
+)
+
+_FINAL = frozenset(("final", "finally", "最终", "最終", "finale", "endgültige", "окончательный"))
+_WINDOW = 40  # words before and after a mention that are looked at
+
+
+class _Statement(NamedTuple):
+    """What a clause states; `picked` is None where it names no single choice."""
+
+    picked: frozenset[int] | None
+    read_by: ReadBy
+    line: int = 0
+    marked: bool = False  # it concludes or corrects
+    adds: bool = False  # it leaves room for others: "C is right", a box of several
+    retracts: bool = False  # it takes back all that was said
+
+
+def read_choices(
+    reply: str | None,
+    choices: Sequence[str],
+    *,
+    multiple: bool = False,
+    parsing: Parsing = "lenient",
+    truncated: bool = False,
+) -> Reading:
+    """The choices that `reply` answers with, and what they were read from.
+
+    Args:
+        reply: what the model wrote; thoughts in it are not read.
+        choices: the texts of the choices, shown to the model as A, B, C, …
+        multiple: whether several choices may be right: then the answer is a set, and "none" is
+            the empty one.
+        parsing: "strict" reads JSON, an answer line, a box, or a reply that is nothing but the
+            choice; "lenient" reads prose too.
+        truncated: the reply was cut off: then only JSON, an answer line or a box is read.
+    """
+    text = cleaning.clean(reply or "")
+    if not text:
+        return UNREAD
+    names = Names(choices, multiple=multiple)
+    text = cleaning.before_next_question(text, names.restates)
+    plain = _LAST_LINE.search(text)
+    if plain and "\\" not in text and plain[1] in names.index:
+        return Reading(frozenset({names.index[plain[1]]}), "answer_line")
+    statements: list[_Statement] = []
+    found = structured.object_in(text)
+    if found is not None:
+        content, before, text = found
+        statements += _Lines(names, before).statements()
+        statements += _from_json(content, names)
+    elif not truncated and (alone := names.alone(text)) is not None:
+        return _reading(_Statement(alone.picked, "boxed" if alone.boxed else "bare"))
+    lines = _Lines(names, text)
+    statements += lines.statements()
+    if parsing == "strict" or truncated:
+        statements = [one for one in statements if one.read_by != "prose" or one.retracts]
+    said = _decide(statements, multiple=multiple)
+    if said is None and not (parsing == "strict" or truncated or found):
+        said = lines.verdicts() or lines.only_line()
+    return UNREAD if said is None else _reading(said)
 
 
 def parse_choices(
     reply: str | None, choices: Sequence[str], *, multiple: bool = False
 ) -> frozenset[int] | None:
-    """The indices of the choices that `reply` answers with, or None when that is not clear.
+    """The choices that `reply` answers with, or None when that is not clear: see `read_choices`."""
+    return read_choices(reply, choices, multiple=multiple).picked
 
-    Args:
-        reply: what the model wrote; its closed `<think>` blocks are ignored.
-        choices: the texts of the choices, shown to the model as A, B, C, …
-        multiple: whether several choices may be right: then the answer is a set, and "none" is
-            the empty one.
-    """
-    text = _clean(reply or "")
-    if text is None:
+
+def _reading(said: _Statement) -> Reading:
+    return UNREAD if said.picked is None else Reading(said.picked, said.read_by)
+
+
+def _from_json(content: dict[str, Any], names: Names) -> list[_Statement]:
+    values = structured.answers_in(content, names.index.keys())
+    if values is None:
+        return []
+    read = set()
+    for value in values:
+        parts = value if isinstance(value, list) else [value]
+        groups = [names.alone(str(part)) for part in parts if isinstance(part, str | int | float)]
+        if len(groups) < len(parts) or any(g is None or g.picked is None for g in groups):
+            return [_Statement(None, "structured")]
+        picked = frozenset().union(*(g.picked for g in groups if g is not None and g.picked))
+        read.add(picked if names.multiple or len(picked) == 1 else None)
+    return [_Statement(read.pop() if len(read) == 1 else None, "structured")]
+
+
+def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement | None:
+    """Which of the statements counts, in the order in which they are made; None without any."""
+    said: _Statement | None = None
+    for new in statements:
+        if said is None or new.retracts:
+            said = new
+        elif said.picked == new.picked:
+            said = new if said.read_by == "prose" else said._replace(line=new.line)
+        elif multiple and said.adds and new.adds and said.picked and new.picked:
+            said = new._replace(picked=said.picked | new.picked)
+        elif new.marked or said.retracts:
+            said = new
+        elif new.read_by != "prose" and (said.read_by == "prose" or new.line > said.line + 1):
+            said = new  # the answer that was asked for, after the work
+        else:
+            said = _Statement(None, new.read_by, new.line)
+    return said
+
+
+class _Lines:
+    """Reads a reply line by line."""
+
+    def __init__(self, names: Names, text: str) -> None:
+        self._names = names
+        self._marked: MarkedText = names.mark(text)
+        self._verdicts: dict[frozenset[int], set[bool]] = {}
+        self._denied = False  # the clause before denied a choice
+        self._lines = [line for line in _split(self._marked.words) if line]
+
+    def statements(self) -> list[_Statement]:
+        """All statements, in their order."""
+        found: list[_Statement] = []
+        number = 0
+        while number < len(self._lines):
+            line = self._lines[number]
+            number += 1
+            roles = _roles(line)
+            if number < len(self._lines) and _HEADER.match(roles):
+                line, number = self._with_object(line, number)
+            found += self._line(line, number, found)
+        return found
+
+    def _with_object(self, header: list[Word], number: int) -> tuple[list[Word], int]:
+        """A line such as "Final answer:" with the line, or list of choices, that it heads."""
+        end = header[-1].end
+        joined = [*header, Word(":", ":", end, end)]
+        first = True
+        while number < len(self._lines):
+            line = self._lines[number]
+            start = 0
+            while start < len(line) and line[start].role in _BULLET and line[start].text != "(":
+                start += 1
+            start = start if start < len(line) else 0
+            group = self._names.group(self._marked, line, start, weak=True)
+            if group is None or (not first and not (group.end == len(line) and self._names.multiple)):
+                break
+            joined += [*([] if first else [Word(",", ",", line[0].start, line[0].start)]), *line[start:]]
+            number += 1
+            if group.end < len(line):
+                break
+            first = False
+        return joined, number
+
+    def _line(self, line: list[Word], number: int, before: Sequence[_Statement]) -> Iterator[_Statement]:
+        self._note_verdict(line)
+        made = False
+        for sentence in _sentences(line):
+            scopes: set[str] = set()
+            marked = False
+            statements: list[_Statement] = []
+            asides: list[list[Word]] = []
+            unread = taken_back = False
+            for place, clause in enumerate(_clauses(sentence, asides)):
+                first = clause[0]
+                if first.role in "Sr":
+                    scopes.clear()
+                    marked = marked or place > 0 or first.role == "r" or bool(before or made)
+                    taken_back = taken_back or first.text.lower().split()[0] in _TAKES_BACK
+                scopes.update(word.role for word in clause if word.role == "k")
+                is_first = clause is sentence or clause[0] is line[0]
+                for one in self._clause(clause, number, scopes, at_start=is_first):
+                    statements.append(one._replace(marked=one.marked or marked))
+                unread = unread or self._denied is False and any(w.role == LABEL for w in clause)
+                if "k" in scopes:
+                    scopes.discard("k")
+            if sentence[-1].role == "?" or any(word.role == "?" for word in sentence[-2:]):
+                statements = [one for one in statements if one.retracts]
+            elif taken_back and unread and not statements and (before or made):
+                statements = [_Statement(None, "prose", number, marked=True)]
+            retracts = self._retracts(sentence, made or bool(before and before[-1].line >= number - 1))
+            if retracts and not statements:
+                statements = [_Statement(None, "prose", number, retracts=True)]
+            made = made or bool(statements)
+            yield from statements
+            for aside in asides:
+                scopes = set()
+                for clause in _clauses(aside, []):
+                    yield from self._clause(clause, number, scopes, at_start=False)
+        if not made and (unclear := self._unclear_answer(line, number)) is not None:
+            yield unclear
+
+    def _clause(
+        self, clause: list[Word], number: int, scopes: set[str], *, at_start: bool
+    ) -> Iterator[_Statement]:
+        """What a clause states; `scopes` collects what holds for the rest of its sentence."""
+        roles = _roles(clause)
+        denied_before, self._denied = self._denied, False
+        at, denies = 0, False
+        while at < len(clause):
+            role = clause[at].role
+            denies = denies or role in _DENIES
+            if role in "ho":
+                scopes.add(role)
+            before = ("#" if at <= _WINDOW else "") + roles[max(0, at - _WINDOW) : at]
+            anchor = _anchor(before, denied_before)
+            group = None
+            if role == LABEL or anchor is not None or _ONLY_START.match(before):
+                group = self._names.group(self._marked, clause, at, weak=anchor in ("noun", "chooses", "so"))
+            if group is None or group.start != at:
+                at += 1
+                continue
+            after = roles[group.end : group.end + _WINDOW]
+            kind = _kind(anchor, after, group)
+            wrong = _IS_WRONG.match(after) is not None and not after.startswith(("n", ",n"))
+            if wrong or denies:
+                self._denied = True
+            elif kind is not None and not scopes & set("hok") and "h" not in after:
+                if kind == "is" and not (denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"):
+                    pass
+                else:
+                    yield self._statement(
+                        group, kind, before, number, clause[max(0, at - 6) : at], at_start=at_start
+                    )
+            at = max(group.end, at + 1)
+
+    def _statement(
+        self, group: Group, kind: str, before: str, number: int, named_as: list[Word], *, at_start: bool
+    ) -> _Statement:
+        final = any(word.text.lower() in _FINAL for word in named_as)
+        explicit = at_start and kind in ("noun", "options") and _LINE_START.match(before)
+        read_by: ReadBy = "boxed" if group.boxed else "answer_line" if explicit else "prose"
+        return _Statement(
+            group.picked,
+            read_by,
+            number,
+            marked=bool(set("SrK") & set(before)) or final,
+            adds=kind in ("right", "box") or bool(explicit),
+        )
+
+    def _retracts(self, sentence: list[Word], follows: bool) -> bool:
+        """Whether a sentence takes back what was said; "that is wrong" does where it follows it."""
+        roles = _roles(sentence)
+        for at, word in enumerate(sentence):
+            if word.role != "R":
+                continue
+            weak = word.text.lower().startswith(("that", "this"))
+            ends = _ENDS.match(roles[at + 1 : at + 3]) is not None
+            if ends and (not weak or (follows and _RETRACTED_BEFORE.match(roles[:at]) is not None)):
+                return True
+        return False
+
+    def _unclear_answer(self, line: list[Word], number: int) -> _Statement | None:
+        """A line "Answer: …" that names no choice, as a statement of none."""
+        roles = _roles(line)
+        head = re.match(r"^[fVKb'\"]*[NK][fV]*(?:\([^()]*\))?[:=]", roles)
+        if head is None or head.end() == len(roles) or len(roles) - head.end() > 8:
+            return None
+        return _Statement(None, "answer_line", number)
+
+    # Replies that state nothing in words.
+
+    def _note_verdict(self, line: list[Word]) -> None:
+        """Remember what a line says of the choice that it begins with: "B) Paris: correct"."""
+        start = 0
+        while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fN"):
+            start += 1
+        if line[start].role != LABEL:
+            return
+        mention = self._marked.named[line[start].start]
+        rest = _roles(line[start + 1 :])
+        if mention.picked is None or not (mention.headed or rest[:1] in tuple(":|)-—=")):
+            return
+        if _NEGATIVE & set(rest):
+            self._verdicts.setdefault(mention.picked, set()).add(False)
+        elif _POSITIVE.search(rest) and not set("hm") & set(rest):
+            self._verdicts.setdefault(mention.picked, set()).add(True)
+
+    def verdicts(self) -> _Statement | None:
+        """What a list of the options, each with a verdict, says; None when it is no such list."""
+        if not self._verdicts:
+            return None
+        right = [picked for picked, said in self._verdicts.items() if said == {True}]
+        if any(len(said) > 1 for said in self._verdicts.values()):
+            return _Statement(None, "prose")
+        if len(right) == 1 or (right and self._names.multiple):
+            return _Statement(frozenset().union(*right), "prose")
         return None
-    plain = patterns.LAST_LINE.search(text)
-    if plain and "\\boxed" not in text and ord(plain[1]) - ord("A") < len(choices):
-        return frozenset({ord(plain[1]) - ord("A")})  # what the steps find, at a tenth of the cost
-    reader = _Reader(choices, multiple)
-    for step in (reader.boxed, reader.stated, reader.labelled, reader.declared, reader.quoted):
-        found = step(text)
-        if found is not None:
-            return found.picked
+
+    def only_line(self) -> _Statement | None:
+        """The choice that the first or the last line is, where no other lines begin with one."""
+        heads: list[tuple[int, Group, bool]] = []
+        for number, line in enumerate(self._lines):
+            start = 0
+            while start < len(line) - 1 and line[start].role in _BULLET | frozenset("S,"):
+                start += 1
+            group = self._names.group(self._marked, line, start, weak=False)
+            if group is None:
+                continue
+            after = _roles(line[group.end :])
+            whole = re.match(r"^[.,;:!)\]}e✓]*$", after) is not None
+            reasoned = re.match(r"^[.,;:)—-]*[bifI]", after) is not None
+            if whole or (reasoned and group.headed) or re.match(r"^,?b", after):
+                heads.append((number, group, whole))
+            elif group.headed:
+                heads.append((number, Group(None, 0, group.end), False))
+        if not heads:
+            return None
+        last = len(self._lines) - 1
+        if self._names.multiple and len(heads) > 1:
+            listed = [g.picked for _, g, whole in heads if whole and g.picked]
+            if len(listed) == len(self._lines) and len(listed) < len(self._names.index):
+                return _Statement(frozenset().union(*listed), "prose")
+            return None
+        edges = [(n, g) for n, g, whole in heads if (n == last and whole) or n == 0]
+        follows = {n for n, _, _ in heads}
+        edges = [(n, g) for n, g in edges if (n + 1 if n == 0 else n - 1) not in follows]
+        picks = {group.picked for _, group in edges}
+        return _Statement(picks.pop(), "prose") if len(picks) == 1 else None
+
+
+_ONLY_START = re.compile(r"^#[fSrb,N'\"k-]*$|[,:b][fSr]*$")
+
+
+def _anchor(before: str, denied_before: bool) -> str | None:
+    """What a choice is named as, by the words before it."""
+    if _NOUN_IS.search(before) or _NOUN.match(before) or _HEAD.match(before):
+        return "noun"
+    if _OPTIONS.search(before):
+        return "options"
+    if _CHOOSES.search(before):
+        return "chooses"
+    if _IT_IS.search(before):
+        return "it"
+    if _SO.match(before):
+        return "so"
+    if _BUT.match(before):
+        return "but"
+    if denied_before and _IS.match(before):
+        return "is"
     return None
 
 
-def _clean(reply: str) -> str | None:
-    """`reply` without thoughts; None when it is all thought."""
-    text = unicodedata.normalize("NFKC", reply).translate(_APOSTROPHES)
-    if "<" not in text:
-        return text.strip()
-    text = patterns.THOUGHT.sub("\n", text)
-    text = patterns.CLOSED_THOUGHT.sub("", text)  # the opening tag can be part of the prompt
-    if patterns.OPEN_THOUGHT.search(text):
+def _kind(anchor: str | None, after: str, group: Group) -> str | None:
+    """How a clause states the choices; None when it does not."""
+    if _IS_RIGHT.match(after):
+        return "right"
+    if group.boxed:
+        return "box"
+    if anchor is None:
         return None
-    return text.strip()
+    ends = _ENDS.match(after) is not None
+    if anchor in ("noun", "options", "chooses"):
+        return anchor if ends or group.headed else None
+    if anchor == "so" and _MAKES_RIGHT.match(after):
+        return "right"
+    hard = ends and not after.startswith(("c", "I")) or group.headed and not after[:1] in ("c", "I", "w")
+    return anchor if hard else None
 
 
-def _plain(text: str) -> str:
-    """`text` without markup."""
-    before = ""
-    while before != text:
-        before, text = text, patterns.LATEX_WRAPPER.sub(r"\1", text)
-    return patterns.MARKUP.sub("", text.replace("\\{", "{").replace("\\}", "}"))
+def _roles(words: Sequence[Word]) -> str:
+    return "".join(word.role for word in words)
 
 
-@functools.cache
-def _label_pattern(n_choices: int) -> re.Pattern[str]:
-    labels = sorted(letters_for(n_choices), key=len, reverse=True)
-    return re.compile(rf"(?P<label>{'|'.join(labels)})(?![^\W{_UNSPACED}]|')", re.IGNORECASE)
+def _split(words: Sequence[Word]) -> Iterator[list[Word]]:
+    line: list[Word] = []
+    for word in words:
+        if word.role == "\n":
+            yield line
+            line = []
+        else:
+            line.append(word)
+    yield line
 
 
-def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return match.end() if match else at
-
-
-def _is_denied(text: str, at: int) -> bool:
-    """Whether what comes right before `at` denies what is said there, or only supposes it."""
-    return patterns.NEGATED_BEFORE.search(text[max(0, at - _SENTENCE) : at]) is not None
-
-
-def _folded(text: str) -> str:
-    return " ".join(_plain(text).casefold().split()).strip(" .!,;:")
-
-
-class _Reader:
-    """Reads a cleaned reply to one question."""
-
-    def __init__(self, choices: Sequence[str], multiple: bool) -> None:
-        self._choices = choices
-        self._multiple = multiple
-        self._index = {letter: i for i, letter in enumerate(letters_for(len(choices)))}
-        self._label = _label_pattern(len(choices))
-        self._reach = 2 * max(map(len, choices), default=0) + 200  # what can be a choice's text
-
-    def boxed(self, text: str) -> _Found | None:
-        boxes = boxed(text)
-        if not boxes:
-            return None
-        inside = _plain(boxes[-1])
-        return self._names(inside, 0) or self._choice_text(inside) or _Found(None, 0)
-
-    def stated(self, text: str) -> _Found | None:
-        """The last statement of an answer that names a choice, or says that it names none."""
-        plain = patterns.CORRECTED.sub(" is ", _plain(text))
-        last: _Found | None = None
-        starts = [
-            (match.end(), match)
-            for pattern in (patterns.STATEMENT, patterns.BARE_STATEMENT)
-            for match in pattern.finditer(plain)
-        ]
-        for start, match in sorted(starts, key=lambda pair: pair[0]):
-            if last is not None and start < last.end:
+def _sentences(line: list[Word]) -> Iterator[list[Word]]:
+    sentence: list[Word] = []
+    for place, word in enumerate(line):
+        sentence.append(word)
+        if word.role not in ".?!;":
+            continue
+        following = line[place + 1] if place + 1 < len(line) else None
+        if word.role == ";" and sentence[-2:-1] and sentence[-2].role == LABEL:
+            if following is not None and following.role == LABEL:
+                continue  # a list
+        if following is not None and word.role == ".":
+            if following.start == word.end and following.role not in "'\")":
+                continue  # "e.g", "x.y", "..."
+            if following.role == "w" and following.text[:1].islower():
                 continue
-            if _is_denied(plain, match.start()):
-                continue
-            if patterns.NEGATED.match(plain, start):
-                continue
-            found = self._text_or_names(plain, start)
-            if found is not None:
-                last = _Found(found.picked, max(found.end, start))
-        return None if last is None else self._after(last, plain[last.end :])
+        if following is not None and following.role in "'\")?!.":
+            continue
+        yield sentence
+        sentence = []
+    if sentence:
+        yield sentence
 
-    def _after(self, said: _Found, rest: str) -> _Found:
-        """What is left of a last statement when `rest` follows it: that can settle it, or take it
-        back."""
-        if said.picked is None:
-            return self.declared(rest) or said
-        named = {self._index.get(label) for label in re.findall(r"(?<!\w)[A-Z](?!\w)", rest)}
-        if patterns.RETRACTED.search(rest) and named - {None} - said.picked:
-            return self.declared(rest) or _Found(None, 0)
-        return said
 
-    def _text_or_names(self, text: str, start: int) -> _Found | None:
-        """What a statement that begins at `start` names, by the text of a choice or by labels."""
-        rest = text[start : start + self._reach].lstrip().split("\n")[0]
-        # `B-12` can be the text of a choice; a bare `B` is the label even where it is one.
-        named = None if rest.strip(" .").upper() in self._index else self._choice_text(rest)
-        return named or self._names(text, start)
+def _clauses(sentence: list[Word], asides: list[list[Word]]) -> Iterator[list[Word]]:
+    """The clauses of a sentence; what stands in parentheses goes to `asides`."""
+    clause: list[Word] = []
+    depth, aside = 0, []
+    for place, word in enumerate(sentence):
+        if word.role == "(" or depth:
+            depth += (word.role == "(") - (word.role == ")")
+            aside.append(word)
+            if depth == 0:
+                inside, aside = aside[1:-1], []
+                if inside and all(one.role in "L'\"" for one in inside):
+                    clause += inside
+                elif inside:
+                    asides.append(inside)
+            continue
+        if clause and _begins_clause(sentence, place, clause):
+            yield clause
+            clause = []
+        clause.append(word)
+    if len(aside) > 1:
+        asides.append(aside[1:])
+    if clause:
+        yield clause
 
-    def labelled(self, text: str) -> _Found | None:
-        """A reply that is or begins with a label, or has one line that is or begins with one."""
-        plain = _plain(text)
-        lines = [line for line in plain.split("\n") if line.strip()]
-        if not lines:
-            return None
-        found: list[_Found] = []
-        for number, line in enumerate(lines):
-            named = self._names(line, _skip(patterns.LINE, line, 0), whole_line=True)
-            if named is not None:
-                first, rest = not found, [line[named.end :], *lines[number + 1 :]]
-                found.append(self._after(named, "\n".join(rest)) if first else named)
-        answers = {one.picked for one in found}
-        if len(answers) > 1 and not self._multiple:
-            return _Found(None, 0)
-        if len(answers) > 1:
-            return self._listed(lines, answers)
-        return found[0] if found else None
 
-    def _listed(self, lines: list[str], answers: set[frozenset[int] | None]) -> _Found:
-        """Several labelled lines where several choices may be picked: a list, if nothing else."""
-        picked = [one for one in answers if one is not None]
-        is_list = len(picked) == len(answers) == len(lines) and len(answers) < len(self._choices)
-        return _Found(frozenset().union(*picked) if is_list else None, 0)
+def _begins_clause(sentence: list[Word], place: int, clause: list[Word]) -> bool:
+    word, before = sentence[place], sentence[place - 1]
+    text = word.text.lower()
+    following = sentence[place + 1 : place + 5]
+    if word.role == "S":
+        return before.role not in "cNVSr" or word.text[0].isalpha() and before.role not in "cSr"
+    if word.role == "r":
+        after = following[0].role if following else ""
+        return text in _HARD_BUTS or before.role in ",.;:—-…" or (before.role != "c" and after not in "VX")
+    if text in _BECAUSE:
+        return True
+    if before.role in ",—" and before is not clause[0] and word.role != ",":
+        if word.role in "cr" and re.match(f"[{UNSPACED}]", word.text):
+            return True
+        if any(one.role == "k" for one in clause):
+            return True
+        return _begins_sentence(sentence, place, clause)
+    if text in ("and", "und", "et", "y", "e", "и") and before.role != LABEL:
+        return _begins_sentence(sentence, place + 1, clause)
+    return False
 
-    def declared(self, text: str) -> _Found | None:
-        """The choice that sentences call correct, if they call one so."""
-        plain = _plain(text)
-        picked: set[int] = set()
-        for pattern in patterns.DECLARATIONS:
-            for match in pattern.finditer(plain):
-                label = match["label"]
-                if label == "a" or _is_denied(plain, match.start()):
-                    continue
-                index = self._index.get(label.upper())
-                if index is not None:
-                    picked.add(index)
-        if not picked:
-            return None
-        return _Found(frozenset(picked) if self._multiple or len(picked) == 1 else None, 0)
 
-    def quoted(self, text: str) -> _Found | None:
-        """The choice whose text the reply is, or ends with as a line of its own."""
-        lines = [line for line in text.split("\n") if line.strip()]
-        return self._choice_text(text) or (self._choice_text(lines[-1]) if lines else None)
-
-    def _choice_text(self, text: str) -> _Found | None:
-        wanted = _folded(text)
-        if not wanted:
-            return None
-        folded = [_folded(choice) for choice in self._choices]
-        same = [i for i, choice in enumerate(folded) if choice == wanted]
-        return _Found(frozenset(same), 0) if len(same) == 1 else None
-
-    def _names(self, text: str, at: int, *, whole_line: bool = False) -> _Found | None:
-        """The labels that `text` names from `at` on; None when it does not begin with one."""
-        if self._multiple and patterns.NONE.match(text, at):
-            return _Found(frozenset(), at)
-        at = _skip(patterns.LEAD, text, at)
-        picked: list[int] = []
-        either = False
-        while True:
-            label = self._one_label(text, at, whole_line=whole_line and not picked)
-            if label is None:
-                break
-            indices, at = label
-            picked += indices
-            alternative, separator = patterns.OR.match(text, at), patterns.SEPARATOR.match(text, at)
-            between = alternative or separator
-            if between is None:
-                break
-            following = between.end()
-            if self._unknown_label(text, following) or patterns.HEDGED.match(text, following):
-                return _Found(None, following)
-            if self._one_label(text, following, whole_line=False) is None:
-                break
-            either = either or alternative is not None
-            at = following
-        if not picked:
-            return self._unknown_label(text, at)
-        if not whole_line and patterns.REJECTED.match(text, at):
-            return _Found(None, at)
-        if (
-            whole_line
-            and len(picked) > 1
-            and not (patterns.AFTER_LINE.match(text, at) or patterns.ARE_RIGHT.match(text, at))
-        ):
-            return None
-        unique = frozenset(picked)
-        clear = len(unique) == 1 or (self._multiple and not either)
-        return _Found(unique if clear else None, at)
-
-    def _one_label(self, text: str, at: int, *, whole_line: bool) -> tuple[list[int], int] | None:
-        """The indices of the label at `at` and where it ends."""
-        start = _skip(patterns.OPENING, text, at)
-        near = text[start : start + _LABEL_ENDS].translate(patterns.LOOK_ALIKES)
-        match = self._label.match(near)
-        if match is None:
-            return self._run_of_labels(text, start)
-        label, end = match["label"], start + match.end()
-        opened = text[at:start].strip()[-1:] in patterns.BRACKETS
-        if opened and text[end : end + 1] in patterns.CLOSING:
-            return [self._index[label.upper()]], end + 1
-        ends = (patterns.AFTER_LINE if whole_line else patterns.AFTER).match(text, end)
-        if label == "a" and ends and text[end : end + 1] == " ":
-            return None  # the article
-        if not (ends or self._goes_on(text, end) or self._reads_as_label(label, text, end)):
-            return None
-        return [self._index[label.upper()]], end
-
-    def _goes_on(self, text: str, end: int) -> bool:
-        """Whether another label follows the one that ends at `end`."""
-        separator = patterns.OR.match(text, end) or patterns.SEPARATOR.match(text, end)
-        if separator is None:
-            return False
-        match = self._label.match(text, _skip(patterns.OPENING, text, separator.end()))
-        return match is not None and match["label"] != "a"
-
-    def _reads_as_label(self, label: str, text: str, end: int) -> bool:
-        """Whether the label is followed by the text of its own choice."""
-        rest = _folded(text[end : end + self._reach].split("\n")[0])
-        own = _folded(self._choices[self._index[label.upper()]])
-        return bool(rest and own) and (rest.startswith(own) or own.startswith(rest))
-
-    def _run_of_labels(self, text: str, at: int) -> tuple[list[int], int] | None:
-        """Labels without anything between them, such as ACD."""
-        match = re.compile(r"[A-Z]{2,26}(?![\w'])").match(text, at)
-        if match is None or not self._multiple or len(self._choices) > 26:
-            return None
-        run = match[0]
-        if len(set(run)) != len(run) or any(letter not in self._index for letter in run):
-            return None
-        return [self._index[letter] for letter in run], match.end()
-
-    def _unknown_label(self, text: str, at: int) -> _Found | None:
-        """No answer, and known to be none, when the text names a letter that no choice has."""
-        match = re.compile(r"\s*[(\[]?([A-Z])(?:[)\].,;:!]|\s*$)", re.MULTILINE).match(text, at)
-        return _Found(None, match.end()) if match and match[1] not in self._index else None
+def _begins_sentence(sentence: list[Word], place: int, clause: list[Word]) -> bool:
+    """Whether a subject with its verb begins at `place`."""
+    while place < len(sentence) and sentence[place].role == "f":
+        place += 1
+    ahead = _roles(sentence[place : place + 6])
+    if ahead.startswith(LABEL):
+        is_list = all(word.role in "L,fNb'\"" for word in clause)
+        return not is_list and re.match(r"L[e]*[cI]|L[f]*[XV]", ahead) is not None
+    return re.match(r"[iI]|[NK][fbw]{0,3}[c:]|V[NO][fbw]{0,3}[c:]", ahead) is not None

@@ -1,0 +1,209 @@
+"""What of a reply is read: its text without thoughts, invisible characters and what a model that
+runs on has appended. Pure.
+
+`plain` then removes markup, the same from replies and from the texts of choices, so that both can be
+compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable
+
+BOX, END_BOX = "\ue000", "\ue001"
+"""What stands for the braces of `\\boxed{…}` in plain text; private characters are dropped before."""
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\ue000-\uf8ff\ud800-\udfff\x00-\x08\x0e-\x1f\x7f]"
+)
+
+# Names of what models think in. Any bracket, any case: <think>, [THINK], ◁think▷, <seed:think>,
+# <|begin_of_thought|>, <|START_THINKING|>, <reasoning_process>.
+_THINKING = (
+    r"[\w.:-]*(?:think|thought|reason|reflect|scratch_?pad|monologue|analysis|deliberat|rationale|"
+    r"chain[_-]of)[\w.:-]*"
+)
+_MARK = re.compile(
+    r"(?P<close></\s*(?=[^<>\n]{1,40}>)NAME\s*>|\[/\s*NAME\s*\]|◁/\s*NAME\s*▷"
+    r"|<\|\s*(?:/|end|close|stop)NAME\s*\|>|<channel\|>)"
+    r"|(?P<open><NAME(?:\s[^<>\n]{0,100})?>|\[(?:THINK|REASON|THOUGHT)[A-Z]*\]|◁\s*NAME\s*▷"
+    r"|<\|\s*NAME\s*\|>|<\|channel>\s*thought)".replace("NAME", _THINKING),
+    re.IGNORECASE,
+)
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\b[^<]{0,80}<\|message\|>|(?<=[\w.!?])assistantfinal")
+_CHANNEL = re.compile(r"<\|channel\|>|\Aanalysis(?=[A-Z])")
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,60}\|>|</?s>|<end_of_turn>|<eos>|\[/?INST\]")
+# What ends a reply: the model goes on as if it were somebody else, or asks itself a new question.
+_TURN = re.compile(
+    r"<\|im_start\|>|<\|start_header_id\|>|<\|(?:user|endoftext|eot_id|im_end|end_of_text)\|>"
+    r"|<start_of_turn>|\[INST\]|^\s*(?:Human|User|###\s*(?:Human|User|Instruction))\s*:",
+    re.MULTILINE,
+)
+_QUESTION = re.compile(
+    r"^[\s#*_>]*(?:(?:next|new|another|following)\s+)?(?:question|problem|exercise|query|pregunta|frage|"
+    r"domanda|pergunta|问题|題目|题目|問題|질문|문제|вопрос|q)\s*(?:no\.?\s*|\#\s*)?\d{0,4}\s*[*_]*\s*[:.)：]"
+    r"(?=[\s*_]*\S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ANSWER_TAG = re.compile(r"</?\s*(?:final[_ -]?)?(?:answer|choice|solution|response|output)\s*>", re.IGNORECASE)
+
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
+_RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
+_LOWER = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
+_VULGAR = re.compile("[¼-¾⅐-⅞]")
+_ALIKE = str.maketrans(
+    {
+        **dict.fromkeys("‐‑‒–−﹣", "-"),
+        "—": " — ",
+        **dict.fromkeys("‘’‚‛′ʼ´`", "'"),
+        **dict.fromkeys("“”„‟«»「」『』″〝〞", '"'),
+        "…": "...",
+        **dict.fromkeys("。｡．", ". "),
+        "\u2044": "/",
+        "µ": "μ",
+        "\r": "\n",
+        "\u2028": "\n",
+        "\u2029": "\n",
+        "\x0b": "\n",
+        "\x0c": "\n",
+        "\x85": "\n",
+        **{chr(0x1F150 + i): chr(65 + i) for i in range(26)},  # 🅐
+        **{chr(0x1F170 + i): chr(65 + i) for i in range(26)},  # 🅰
+    }
+)
+_BOXED = re.compile(r"(\\(?:boxed|fbox|framebox)\s*\{)|\\[{}]|[{}]")
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]{1,60})\}\s*\{([^{}]{1,60})\}|(\d)\s*(\d))")
+_WRAPPER = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathsf|mathit|mathcal|mbox|"
+    r"operatorname|bf|underline|bm|boldsymbol)\s*\{([^{}]*)\}"
+)
+_LATEX_SYMBOLS = {
+    "times": "×", "cdot": "·", "pm": "±", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠",
+    "neq": "≠", "approx": "≈", "circ": "°", "degree": "°", "infty": "∞", "pi": "π", "mu": "μ",
+    "Omega": "Ω", "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "theta": "θ", "sqrt": "√",
+    "to": "→", "rightarrow": "→", "Rightarrow": "⇒", "implies": "⇒", "therefore": "∴", "lt": "<", "gt": ">",
+    "checkmark": "✓",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\([A-Za-z]+)\s?|\\([,;:!%$#&_ ()\[\]{}|\\])")
+_STRUCK = re.compile(r"~~[^~\n]{1,400}~~")
+_EMPHASIS = re.compile(r"(\*{1,3}|_{1,3})(?=\S)([^\n*_]{1,400}?)(?<=\S)\1(?![\w*_])")
+_STRAY = re.compile(r"\*{2,}|(?<![\w*)])\*(?=[\w(])|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|`+|\$+")
+_HEADING = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]*)+(?=[^\d\s])|[-*_=]{3,}[ \t]*$)", re.MULTILINE)
+_TAG = re.compile(r"</?[A-Za-z][\w:-]{1,30}(?:\s[^<>\n]{0,100})?/?>")
+_BLANKS = re.compile(r"[^\S\n]+")
+
+
+def clean(reply: str) -> str:
+    """`reply` without thoughts, invisible characters, special tokens, and what follows its turn."""
+    text = _INVISIBLE.sub("", reply).replace("\r\n", "\n")
+    text = _without_thoughts(text)
+    turn = _TURN.search(text, len(text) - len(text.lstrip()) + 1)
+    if turn is not None:
+        text = text[: turn.start()]
+    return _SPECIAL.sub("\n", text).strip()
+
+
+def _without_thoughts(text: str) -> str:
+    finals = list(_FINAL_CHANNEL.finditer(text))
+    if finals:
+        text = text[finals[-1].end() :]
+    elif _CHANNEL.search(text):
+        return ""  # all in channels that are not for the reader
+    kept: list[str] = []
+    start, thinking = 0, False
+    for mark in _MARK.finditer(text):
+        if mark["close"] and not thinking:
+            kept = []  # the opening mark was part of the prompt
+        elif not thinking:
+            kept.append(text[start : mark.start()])
+        thinking = mark["open"] is not None
+        start = mark.end()
+    if not thinking:
+        kept.append(text[start:])
+    return "\n".join(kept)
+
+
+def before_next_question(text: str, is_ours: Callable[[str], bool]) -> str:
+    """`text` up to where a model asks itself another question.
+
+    Args:
+        text: a clean reply.
+        is_ours: a function that says whether a text restates the question that was asked.
+    """
+    heads = [head.start() for head in _QUESTION.finditer(text) if text[: head.start()].strip()]
+    for head, following in itertools.pairwise([*heads, len(text)]):
+        if not is_ours(text[head:following]):
+            return text[:head]
+    return text
+
+
+def characters(text: str) -> str:
+    """`text` in one spelling of each character: NFKC, but powers and fractions stay what they are."""
+    text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWER), text)
+    text = _VULGAR.sub(lambda one: " " + unicodedata.normalize("NFKC", one[0]), text)
+    return unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE)
+
+
+def plain(text: str) -> str:
+    """`text` without markup; the contents of boxes stand between `BOX` and `END_BOX`."""
+    text = characters(text)
+    text = _ANSWER_TAG.sub(lambda tag: "\n" if tag[0][1] == "/" else "\nAnswer: ", text)
+    if "\\" in text:
+        text = _without_latex(text)
+    text = _STRUCK.sub(" ", _HEADING.sub("", text))
+    for _ in range(3):
+        text = _EMPHASIS.sub(r"\2", text)
+    text = _STRAY.sub("", text)
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    return _BLANKS.sub(" ", text)
+
+
+def _without_latex(text: str) -> str:
+    text = _mark_boxes(text)
+    for _ in range(4):  # wrappers in wrappers
+        text = _WRAPPER.sub(r"\1", text)
+        text = _FRACTION.sub(lambda f: f"{f[1] or f[3]}/{f[2] or f[4]}", text)
+    text = _COMMAND.sub(_command, text)
+    return re.sub(r"\^\s*\{([^{}]*)\}", r"^\1", text).replace("{,}", ",")
+
+
+def _command(command: re.Match[str]) -> str:
+    if command[1]:
+        return _LATEX_SYMBOLS.get(command[1], " " if command[1] in _DROPPED else command[0])
+    return command[2] if command[2] in "%$#&_{}|" else " "
+
+
+_DROPPED = frozenset(
+    "rm bf it sf tt left right big Big bigl bigr quad qquad displaystyle textstyle hspace vspace ".split()
+)
+
+
+def _mark_boxes(text: str) -> str:
+    """`text` with `BOX` and `END_BOX` for the braces of boxes; a box that never ends is left out."""
+    parts: list[str] = []
+    opened: list[int | None] = []  # where in `parts` a box begins; None for a brace of no box
+    at = 0
+    for brace in _BOXED.finditer(text):
+        parts.append(text[at : brace.start()])
+        at = brace.end()
+        if brace[1]:
+            opened.append(len(parts))
+            parts.append("")
+        elif brace[0] == "{":
+            opened.append(None)
+            parts.append("{")
+        elif brace[0] != "}":
+            parts.append(brace[0])
+        elif opened and (start := opened.pop()) is not None:
+            parts[start] = BOX
+            parts.append(END_BOX)
+        else:
+            parts.append("}")
+    unfinished = next((start for start in opened if start is not None), None)
+    if unfinished is not None:
+        return "".join(parts[:unfinished])
+    return "".join([*parts, text[at:]])

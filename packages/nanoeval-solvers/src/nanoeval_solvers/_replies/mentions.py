@@ -1,0 +1,328 @@
+"""Where a plain text names choices of a question: labels, texts, and groups of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from nanoeval_solvers._replies.choice_texts import lower, texts_of
+from nanoeval_solvers._replies.cleaning import BOX, END_BOX, plain
+from nanoeval_solvers._replies.letters import letters_for
+from nanoeval_solvers._replies.words import UNSPACED, Word, words_of
+
+LABEL = "L"  # the role of a word that is a label, with the choice's text if that follows, or a box
+
+# Latin letters' look-alikes. Only those that mean the same choice however they are counted:
+# Cyrillic В looks like B and is the third letter of its alphabet, so it is ambiguous.
+_LOOK_ALIKES = str.maketrans({"А": "A", "С": "C", "Α": "A", "Β": "B", "Ε": "E", "Б": "B"})
+_OPENING, _CLOSING = "([{<", ")]}>"
+_FORMULA = frozenset("=<>+*/^≈≤≥×·%±≠~_@#&\\")
+_TEXT_FOLLOWS = re.compile(r"[ )\].:,>}'\"]{0,6}(?P<dash>[-—=|] )?[ '\"(\[]{0,3}")
+_ENDS_HERE = re.compile(r"[)\]}'\". ]*(?:\n|$)")
+_AND = frozenset(
+    ", ; / & + 、 · | and und et y e i и та і ja og och ve dan en a oraz plus および と with also と 和 与 及 跟 以及 和 "
+    "और এবং และ و 와 과 및 και".split()
+)
+_OR = frozenset("or oder ou o или veya 或 または 또는 atau hoặc vagy sau lub eller tai of nebo 还是 それとも".split())
+_BETWEEN_NAMES = frozenset("fN'\"([{<-")
+_ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXN")
+_I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
+
+
+class Mention(NamedTuple):
+    """What a word of role "L" names; `picked` is None where it names no single choice."""
+
+    picked: frozenset[int] | None
+    boxed: bool = False
+    headed: bool = False  # as a list or an answer has it: "(B)", "B)", "B. Paris"
+
+
+class Group(NamedTuple):
+    """Choices named together: which (None: not clear), the words they are, and how."""
+
+    picked: frozenset[int] | None
+    start: int
+    end: int
+    boxed: bool = False
+    headed: bool = False
+
+
+class MarkedText:
+    """A plain text as words, of which some are mentions, by where they begin."""
+
+    def __init__(self, text: str) -> None:
+        self.plain = plain(text)
+        self.small = lower(self.plain)
+        self.named: dict[int, Mention] = {}
+        self.words: list[Word] = []
+
+
+class Names:
+    """The labels and texts of one question's choices."""
+
+    def __init__(self, choices: Sequence[str], *, multiple: bool) -> None:
+        self.multiple = multiple
+        self.index = {letter: i for i, letter in enumerate(letters_for(len(choices)))}
+        self.texts = texts_of(tuple(choices))
+        self._is_run = len(choices) <= 26
+
+    def mark(self, text: str) -> MarkedText:
+        """`text` in words, its labels and boxes marked."""
+        marked = MarkedText(text)
+        words = words_of(marked.plain)
+        at = 0
+        while at < len(words):
+            word = words[at]
+            if word.role == BOX:
+                at = self._box(marked, words, at)
+                continue
+            found = self._label(marked, words, at)
+            if found is None:
+                marked.words.append(word)
+                at += 1
+                continue
+            mention, end = found
+            marked.named[word.start] = mention
+            marked.words.append(Word(LABEL, marked.plain[word.start : end], word.start, end))
+            while at < len(words) and words[at].start < end:
+                at += 1
+        return marked
+
+    def restates(self, text: str) -> bool:
+        """Whether `text` has the texts of this question's choices, all but one at least."""
+        small = lower(plain(text))
+        return sum(one in small for one in self.texts.all if one) >= max(2, len(self.texts.all) - 1)
+
+    def alone(self, text: str) -> Group | None:
+        """The choices that `text` names if it does nothing else."""
+        whole = self.texts.whole(text)
+        if whole is not None and text.strip(" .\n") not in self.index:
+            return Group(frozenset({whole}), 0, 0)
+        marked = self.mark(text)
+        words = [word for word in marked.words if word.role not in "\n'\"" and word.text not in "`"]
+        start = 0
+        while start < len(words) and words[start].role in "-•>!V" and words[start].text not in self.index:
+            start += 1
+        group = self.group(marked, words, start, weak=True)
+        if group is None:
+            return None
+        rest = "".join(word.role for word in words[group.end :])
+        return group if re.fullmatch(r"[.,;:!?)\]}e…]*", rest) else None
+
+    def group(self, marked: MarkedText, words: list[Word], at: int, *, weak: bool) -> Group | None:
+        """The choices named from word `at` on; None when it does not begin with one.
+
+        Args:
+            weak: whether a letter in lower case, letters in a row, or "none" name choices here.
+        """
+        picked: set[int] = set()
+        clear, boxed, headed, start, end, number = True, False, False, at, at, 0
+        while True:
+            at = self._skip(marked, words, at)
+            if number and at < len(words) and words[at].role == "n":
+                break  # "A, C, not B"
+            found = self._one(marked, words, at, weak=weak or number > 0)
+            if found is None:
+                clear = clear and not (number and self._unknown(words, at))
+                break
+            mention, end = found
+            start = start if number else at
+            number += 1
+            clear = clear and mention.picked is not None
+            picked |= mention.picked or frozenset()
+            boxed, headed = boxed or mention.boxed, headed or mention.headed
+            while end < len(words) and words[end].role in ")]}'\"":
+                end += 1
+            at, joined = end, False
+            while at < len(words) and (either := _joins(words[at])) is not None:
+                clear, at, joined = clear and not either, at + 1, True
+                if at < len(words) and words[at].role == "m":  # "A, possibly C"
+                    clear, at = False, at + 1
+            if not joined:
+                break
+        if not number:
+            return None
+        if len(picked) > 1 and not self.multiple:
+            clear = False
+        return Group(frozenset(picked) if clear else None, start, end, boxed, headed)
+
+    def _skip(self, marked: MarkedText, words: list[Word], at: int) -> int:
+        """The first word from `at` on that is no filler, or begins a choice's text."""
+        while at < len(words) and words[at].role in _BETWEEN_NAMES:
+            if self.texts.at(marked.plain, marked.small, words[at].start) is not None:
+                break
+            if words[at].text.upper() in self.index and (
+                words[at].text.isupper() or self._ends(words, at + 1)
+            ):
+                break
+            at += 1
+        return at
+
+    def _one(
+        self, marked: MarkedText, words: list[Word], at: int, *, weak: bool
+    ) -> tuple[Mention, int] | None:
+        """The mention at word `at`, and the word after it."""
+        if at >= len(words):
+            return None
+        word = words[at]
+        text = self.texts.at(marked.plain, marked.small, word.start)
+        known = marked.named.get(word.start)
+        if text is not None and (known is None or text[1] > word.end):
+            index, end = text
+            after = at
+            while after < len(words) and words[after].start < end:
+                after += 1
+            if known is None and not weak and index is None:
+                return None
+            if self._ends(words, after):
+                is_label = known is None and word.text.upper() in self.index and end == word.end
+                if not is_label:
+                    return Mention(None if index is None else frozenset({index})), after
+        if known is not None:
+            return known, at + 1
+        if not weak:
+            return None
+        if not self._ends(words, at + 1):
+            return None
+        if word.text.upper() in self.index and word.text.islower():
+            # The letter that a word begins with ("a matter") is none.
+            return Mention(frozenset({self.index[word.text.upper()]})), at + 1
+        if word.role == "0":
+            return Mention(frozenset() if self.multiple else None), at + 1
+        if re.fullmatch("[A-Z]{2,26}", word.text) and self.multiple and self._is_run:
+            if len(set(word.text)) == len(word.text) and set(word.text) <= self.index.keys():
+                return Mention(frozenset(self.index[letter] for letter in word.text)), at + 1
+        return None
+
+    def _ends(self, words: list[Word], at: int) -> bool:
+        """Whether what is named can end before word `at`."""
+        if at >= len(words):
+            return True
+        return words[at].role in _ENDINGS or _joins(words[at]) is not None
+
+    def _unknown(self, words: list[Word], at: int) -> bool:
+        """Whether word `at` looks like a label that no choice has."""
+        if at >= len(words) or not re.fullmatch("[A-Z]", words[at].text):
+            return False
+        return words[at].text not in self.index
+
+    def _box(self, marked: MarkedText, words: list[Word], at: int) -> int:
+        """Mark the box that begins at word `at` as one word; the word after it."""
+        depth, end = 1, at + 1
+        while end < len(words) and depth:
+            depth += (words[end].role == BOX) - (words[end].role == END_BOX)
+            end += 1
+        start = words[at].start
+        inside = marked.plain[words[at].end : words[end - 1].start]
+        inside = re.sub(f"[{BOX}{END_BOX}]", " ", inside).strip()
+        inside = re.sub(r"(?i)^(?:the )?(?:final |correct )*(?:answer|option)\b(?: is)?[ :]*", "", inside)
+        group = self.alone(inside)
+        if group is not None:
+            marked.named[start] = Mention(group.picked, boxed=True)
+        elif re.fullmatch(r"\(?[A-Za-z]\)?\.?|(?i:none of .*)|\W*\?\W*", inside):
+            marked.named[start] = Mention(None, boxed=True)
+        if start in marked.named:
+            marked.words.append(Word(LABEL, inside, start, words[end - 1].end))
+        else:  # a formula or number that is no choice
+            marked.words.append(Word("w", inside, start, words[end - 1].end))
+        return end
+
+    def _label(self, marked: MarkedText, words: list[Word], at: int) -> tuple[Mention, int] | None:
+        """The label at word `at`, with the choice's text if that follows, and where it ends."""
+        word = words[at]
+        bracketed = (
+            word.role in _OPENING
+            and at + 2 < len(words)
+            and words[at + 2].role == _CLOSING[_OPENING.index(word.role)]
+        )
+        letter = words[at + 1] if bracketed else word
+        label = letter.text.translate(_LOOK_ALIKES)
+        if label.upper() not in self.index or not (bracketed or label.isupper()):
+            return None
+        end = words[at + 2].end if bracketed else word.end
+        text = self.texts.at(marked.plain, marked.small, word.start)
+        if text is not None and text[1] > end:
+            return None  # the text of a choice that begins with a letter
+        index = self.index[label.upper()]
+        own_end, other = self._own_text(marked, index, end)
+        if own_end is None and not bracketed and not self._stands_alone(words, at, label):
+            return None
+        before = words[at - 1] if at else None
+        if before is not None and before.end == word.start and before.role in "-+*/^_=#@&\\~9":
+            if not (before.role == "/" and at > 1 and words[at - 2].text in self.index):
+                return None
+        follows = marked.plain[end : end + 1]
+        headed = bracketed or (follows in ").:" and follows != "") or own_end is not None
+        picked = None if other else frozenset({index})
+        return Mention(picked, headed=headed), own_end or end
+
+    def _own_text(self, marked: MarkedText, index: int, end: int) -> tuple[int | None, bool]:
+        """Where the text of choice `index` ends if it follows its label, and whether that of
+        another choice does."""
+        follows = _TEXT_FOLLOWS.match(marked.plain, end)
+        assert follows is not None  # noqa: S101  it matches nothing too
+        places = {follows.end()}
+        if follows["dash"]:
+            places.add(follows.start("dash"))
+        if follows.end() == end:
+            return None, False
+        for place in sorted(places):
+            found = self.texts.at(marked.plain, marked.small, place)
+            if found is None:
+                continue
+            if found[0] == index:
+                return found[1], False
+            single_letter = marked.plain[place : found[1]].upper() in self.index
+            if _ENDS_HERE.match(marked.plain, found[1]) and not single_letter:
+                return (None, False) if "," in follows[0] else (found[1], True)
+        return None, False
+
+    def _stands_alone(self, words: list[Word], at: int, label: str) -> bool:
+        """Whether a bare capital letter is a label: no part of a name, formula or sentence."""
+        before = words[at - 1] if at else None
+        after = words[at + 1] if at + 1 < len(words) else None
+        word = words[at]
+        if before is not None:
+            spelled = before.role == "w" and before.text.isascii() and before.text[-1:].isalpha()
+            if spelled and _joins(before) is None:
+                return False  # "vitamin B"
+            if before.role == "w" and before.end == word.start and re.match(f"[{UNSPACED}]", before.text):
+                return before.text not in "素型类组点级班图表"
+            if before.role in "=<>+*/^×·" and not (
+                at > 1
+                and (words[at - 2].role in "NKVOc" or words[at - 2].text.strip("()") in self.index)
+            ):
+                return False
+            if before.role in ".@#" and before.end == word.start and at > 1 and words[at - 2].role in "w9":
+                return False
+        if after is None:
+            return True
+        attached = after.start == word.end
+        if _joins(after) is not None and after.role in "/+&":
+            following = words[at + 2] if at + 2 < len(words) else None
+            is_name = following is not None and following.text.strip("()").upper() in self.index
+            return is_name and (after.role != "+" or self.multiple)
+        if _joins(after) is not None and label != "I":
+            return True
+        if after.role in _FORMULA or (attached and after.role in "9-*"):
+            return False
+        if after.role == "-" and at + 2 < len(words) and words[at + 2].role == "9":
+            return False
+        if after.role in "w9":
+            return bool(re.match(f"[{UNSPACED}]", after.text))
+        following = words[at + 2] if at + 2 < len(words) else None
+        if after.role == "." and following is not None and following.start > after.end:
+            if following.role == "w" and following.text[:1].islower():
+                return False  # "E. coli"
+        if label == "I":
+            return after.role in _I_IS_LABEL_BEFORE or _joins(after) is not None or after.text == "is"
+        if label == "A" and after.role in "VfNXnC":
+            return False  # "A correct answer"
+        return True
+
+
+def _joins(word: Word) -> bool | None:
+    """Whether a word says "or" (True) or "and" (False) between names; None when it does not join."""
+    text = word.text if len(word.text) == 1 else word.text.lower()  # "E" is a label, "e" is "and"
+    return True if text in _OR else False if text in _AND else None
