@@ -35,17 +35,17 @@ _MARK = re.compile(
 )
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\b[^<]{0,80}<\|message\|>|(?<=[\w.!?])assistantfinal")
 _CHANNEL = re.compile(r"<\|channel\|>|\Aanalysis(?=[A-Z])")
-_SPECIAL = re.compile(r"<\|[^|<>\n]{1,60}\|>|</?s>|<end_of_turn>|<eos>|\[/?INST\]")
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,60}\|>|<s>|\[/INST\]")
 # What ends a reply: the model goes on as if it were somebody else, or asks itself a new question.
 _TURN = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<\|(?:user|endoftext|eot_id|im_end|end_of_text)\|>"
-    r"|<start_of_turn>|\[INST\]|^\s*(?:Human|User|###\s*(?:Human|User|Instruction))\s*:",
+    r"|<start_of_turn>|<end_of_turn>|</s>|<eos>|\[INST\]|^\s*(?:Human|User|###\s*(?:Human|User|Instruction))\s*:",
     re.MULTILINE,
 )
 _QUESTION = re.compile(
     r"^[\s#*_>]*(?:(?:next|new|another|following)\s+)?(?:question|problem|exercise|query|pregunta|frage|"
-    r"domanda|pergunta|问题|題目|题目|問題|질문|문제|вопрос|q)\s*(?:no\.?\s*|\#\s*)?\d{0,4}\s*[*_]*\s*[:.)：]"
-    r"(?=[\s*_]*\S)",
+    r"domanda|pergunta|问题|題目|题目|問題|질문|문제|вопрос|q)"
+    r"(?:\s*[*_]*\s*[:：](?=[\s*_]*\S)|\s*(?:no\.?\s*|\#\s*)?\d{1,4}\s*[*_]*\s*(?:$|[:.)：]))",
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_TAG = re.compile(r"</?\s*(?:final[_ -]?)?(?:answer|choice|solution|response|output)\s*>", re.IGNORECASE)
@@ -61,7 +61,9 @@ _ALIKE = str.maketrans(
         **dict.fromkeys("‘’‚‛′ʼ´`", "'"),
         **dict.fromkeys("“”„‟«»「」『』″〝〞", '"'),
         "…": "...",
-        **dict.fromkeys("。｡．", ". "),
+        **dict.fromkeys("。｡．।", ". "),
+        "【": "[",
+        "】": "]",
         "\u2044": "/",
         "µ": "μ",
         "\r": "\n",
@@ -183,7 +185,7 @@ _DROPPED = frozenset(
 
 
 def _mark_boxes(text: str) -> str:
-    """`text` with `BOX` and `END_BOX` for the braces of boxes; a box that never ends is left out."""
+    """`text` with `BOX` and `END_BOX` for the braces of boxes; a box that never ends holds "?"."""
     parts: list[str] = []
     opened: list[int | None] = []  # where in `parts` a box begins; None for a brace of no box
     at = 0
@@ -204,6 +206,6 @@ def _mark_boxes(text: str) -> str:
         else:
             parts.append("}")
     unfinished = next((start for start in opened if start is not None), None)
-    if unfinished is not None:
-        return "".join(parts[:unfinished])
+    if unfinished is not None:  # cut off: a box of nothing
+        return "".join([*parts[:unfinished], BOX, "?", END_BOX])
     return "".join([*parts, text[at:]])

@@ -25,9 +25,12 @@ _AND = frozenset(
     "और এবং และ و 와 과 및 και".split()
 )
 _OR = frozenset("or oder ou o или veya 或 または 또는 atau hoặc vagy sau lub eller tai of nebo 还是 それとも".split())
-_BETWEEN_NAMES = frozenset("fN'\"([{<-")
-_ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXN")
+_BETWEEN_NAMES = frozenset("fNPd'\"([{<-")
+_ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")
 _I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
+
+
+_NOTHING_MORE = r"[.,;:!?)\]}e…]*|[,;(—-]*n[fNP]*L(?:[,b]+[fNP]*L)*[).]*"
 
 
 class Mention(NamedTuple):
@@ -102,13 +105,13 @@ class Names:
         marked = self.mark(text)
         words = [word for word in marked.words if word.role not in "\n'\"" and word.text not in "`"]
         start = 0
-        while start < len(words) and words[start].role in "-•>!V" and words[start].text not in self.index:
+        while start < len(words) and words[start].role in "-•>!V*+" and words[start].text not in self.index:
             start += 1
         group = self.group(marked, words, start, weak=True)
         if group is None:
             return None
         rest = "".join(word.role for word in words[group.end :])
-        return group if re.fullmatch(r"[.,;:!?)\]}e…]*", rest) else None
+        return group if re.fullmatch(_NOTHING_MORE, rest) else None
 
     def group(self, marked: MarkedText, words: list[Word], at: int, *, weak: bool) -> Group | None:
         """The choices named from word `at` on; None when it does not begin with one.
@@ -134,7 +137,8 @@ class Names:
             boxed, headed = boxed or mention.boxed, headed or mention.headed
             while end < len(words) and words[end].role in ")]}'\"":
                 end += 1
-            at, joined = end, False
+            at, joined = self._same(marked, words, end, mention), False
+            end = at
             while at < len(words) and (either := _joins(words[at])) is not None:
                 clear, at, joined = clear and not either, at + 1, True
                 if at < len(words) and words[at].role == "m":  # "A, possibly C"
@@ -146,6 +150,22 @@ class Names:
         if len(picked) > 1 and not self.multiple:
             clear = False
         return Group(frozenset(picked) if clear else None, start, end, boxed, headed)
+
+    def _same(
+        self, marked: MarkedText, words: list[Word], at: int, mention: Mention
+    ) -> int:
+        """The word after a repetition of what was named: "Paris (B)", "Paris, option B"."""
+        ahead = at
+        while ahead < len(words) and words[ahead].role in "(,—-fPN":
+            ahead += 1
+        if at < ahead < len(words) and words[ahead].role == LABEL:
+            again = marked.named[words[ahead].start]
+            if again.picked == mention.picked:
+                ahead += 1
+                while ahead < len(words) and words[ahead].role in ")]":
+                    ahead += 1
+                return ahead
+        return at
 
     def _skip(self, marked: MarkedText, words: list[Word], at: int) -> int:
         """The first word from `at` on that is no filler, or begins a choice's text."""
@@ -175,7 +195,8 @@ class Names:
                 after += 1
             if known is None and not weak and index is None:
                 return None
-            if self._ends(words, after):
+            again = marked.named.get(words[after].start) if after < len(words) else None
+            if self._ends(words, after) or (again is not None and again.picked == {index}):
                 is_label = known is None and word.text.upper() in self.index and end == word.end
                 if not is_label:
                     return Mention(None if index is None else frozenset({index})), after
@@ -289,9 +310,10 @@ class Names:
                 return False  # "vitamin B"
             if before.role == "w" and before.end == word.start and re.match(f"[{UNSPACED}]", before.text):
                 return before.text not in "素型类组点级班图表"
-            if before.role in "=<>+*/^×·" and not (
+            is_bullet = before.role == "*" and (at == 1 or words[at - 2].role == "\n")
+            if before.role in "=<>+*/^×·" and not is_bullet and not (
                 at > 1
-                and (words[at - 2].role in "NKVOc" or words[at - 2].text.strip("()") in self.index)
+                and (words[at - 2].role in "NKVOPc" or words[at - 2].text.strip("()") in self.index)
             ):
                 return False
             if before.role in ".@#" and before.end == word.start and at > 1 and words[at - 2].role in "w9":
@@ -317,7 +339,7 @@ class Names:
                 return False  # "E. coli"
         if label == "I":
             return after.role in _I_IS_LABEL_BEFORE or _joins(after) is not None or after.text == "is"
-        if label == "A" and after.role in "VfNXnC":
+        if label == "A" and after.role in "VfNPXnCd":
             return False  # "A correct answer"
         return True
 

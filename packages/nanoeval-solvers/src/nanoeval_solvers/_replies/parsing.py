@@ -34,30 +34,32 @@ UNREAD = Reading(None, None)
 _LAST_LINE = re.compile(r"(?:\A|\n)[*# ]*Answer:[* ]*\(?([A-Z])\)?[.*]*\Z")
 
 # The grammar, over the roles (see `words`) of what stands before and after the named choices.
-_OPEN = r"fN'\"(\[{<"
-_NOUN_IS = re.compile(rf"[NK](?:[NKVOfwibSIrC9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=>—-]+[{_OPEN}cVObrSi:]*$")
-_NOUN = re.compile(rf"^#?[fSVrKb,'\"]*(?:[NK][fVK]*)+[{_OPEN}]*$")
-_OPTIONS = re.compile(rf"(?:V[fNw]*O[fwb]*[c:=]+|O[fwbi]*V[fN]*[c:=]+)[{_OPEN}]*$")
-_CHOOSES = re.compile(rf"C[fbNiV]*[:=]?[{_OPEN}VS]*$")
+_OPEN = r"fdNPe,'\"(\[{<"
+_NOUN_IS = re.compile(rf"[NKP](?:[NPKVOfdwibeSIrC9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=>—S-]+[{_OPEN}cVObrSi:]*$")
+_NOUN = re.compile(rf"^#?[fdSVrKPb,'\"\[]*(?:[NK][fVKP]*)+\]?[{_OPEN}]*$")
+_OPTIONS = re.compile(rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+)[{_OPEN}]*$")
+_CHOOSES = re.compile(rf"C[fbNPiV]*[:=]?[{_OPEN}VS]*$")
 _IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSr]*$")
-_SO = re.compile(rf"^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
+_SO = re.compile(rf"^#?f+,$|^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
 _BUT = re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$")
 _IS = re.compile(rf"^#?[ci{_OPEN}]*$")
-_HEAD = re.compile(rf"^#?[fSr]*V[fN]*[:=][{_OPEN}]*$")
-_LINE_START = re.compile(r"^#?[fVNKbO'\"(\[{<:=c>-]*$")
-_IS_RIGHT = re.compile(r"^,?(?:[cI][frSbIe'\"]*[VN]|[efc]*V(?=[.,;:!?e]|$))")
+_HEAD = re.compile(rf"^#?[fSr]*V[fNP]*[:=][{_OPEN}]*$")
+_LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
+_IS_RIGHT = re.compile(
+    r"^,?(?:[cI][frSbIe'\"]*(?:[VN]|fP)|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
+)
 _IS_WRONG = re.compile(
     r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
 )
-_MAKES_RIGHT = re.compile(r"^[f]*[VN]")
-_ENDS = re.compile(r"^[e'\"]*N?(?:$|[.,;:!?|…—brnSohkIeizumC-])")
+_MAKES_RIGHT = re.compile(r"^f*[VN]")
+_ENDS = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
 _RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
-_HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNbO]*[NK][fNVbw]{0,4}c?|[fr]*V[fN]*)[:=]?['\"]*$")
-_BULLET = frozenset("-•>*+9.'\")(")
-_POSITIVE = re.compile(r"(?:^|[:,.|)(=—-]|c[frS]*)[fN'\"(]*V['\")]*(?:$|[.,;:!?|)(br—-])")
+_HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?|[fr]*V[fNP]*)[:=]?['\"]*$")
+_BULLET = frozenset("-•>*+9.'\")(|")
+_POSITIVE = re.compile(r"(?:^|[:,.|)(=—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
 _NEGATIVE = frozenset("nXz")
 
-_DENIES = frozenset("nXmu")
+_DENIES = frozenset("nXmu0")
 _BECAUSE = frozenset("because since weil denn porque parce que puisque car perché omdat bo koska çünkü karena vì 因为 因為".split())
 _TAKES_BACK = frozenset("actually wait hmm oops sorry hold on no".split())
 _HARD_BUTS = frozenset(
@@ -65,6 +67,7 @@ _HARD_BUTS = frozenset(
 )
 
 _FINAL = frozenset(("final", "finally", "最终", "最終", "finale", "endgültige", "окончательный"))
+_ANDS = frozenset(("and", "und", "et", "y", "e", "и"))
 _WINDOW = 40  # words before and after a mention that are looked at
 
 
@@ -177,6 +180,7 @@ class _Lines:
         self._marked: MarkedText = names.mark(text)
         self._verdicts: dict[frozenset[int], set[bool]] = {}
         self._denied = False  # the clause before denied a choice
+        self._took_back = False  # the sentence before was a "Wait, no."
         self._lines = [line for line in _split(self._marked.words) if line]
 
     def statements(self) -> list[_Statement]:
@@ -191,6 +195,9 @@ class _Lines:
                 line, number = self._with_object(line, number)
             found += self._line(line, number, found)
         return found
+
+    def _may_name(self, word: Word) -> bool:
+        return word.role == LABEL or (word.text in self._names.index and word.text not in "AI")
 
     def _with_object(self, header: list[Word], number: int) -> tuple[list[Word], int]:
         """A line such as "Final answer:" with the line, or list of choices, that it heads."""
@@ -222,19 +229,18 @@ class _Lines:
             statements: list[_Statement] = []
             asides: list[list[Word]] = []
             unread = taken_back = False
+            took_back = self._took_back
             for place, clause in enumerate(_clauses(sentence, asides)):
                 first = clause[0]
                 if first.role in "Sr":
                     scopes.clear()
                     marked = marked or place > 0 or first.role == "r" or bool(before or made)
                     taken_back = taken_back or first.text.lower().split()[0] in _TAKES_BACK
-                scopes.update(word.role for word in clause if word.role == "k")
-                is_first = clause is sentence or clause[0] is line[0]
-                for one in self._clause(clause, number, scopes, at_start=is_first):
-                    statements.append(one._replace(marked=one.marked or marked))
-                unread = unread or self._denied is False and any(w.role == LABEL for w in clause)
-                if "k" in scopes:
-                    scopes.discard("k")
+                concedes = any(word.role == "k" for word in clause)
+                holding = {*scopes, "k"} if concedes else scopes
+                for one in self._clause(clause, number, holding, at_start=first is line[0]):
+                    statements.append(one._replace(marked=one.marked or marked or took_back))
+                unread = unread or not self._denied and any(self._may_name(w) for w in clause)
             if sentence[-1].role == "?" or any(word.role == "?" for word in sentence[-2:]):
                 statements = [one for one in statements if one.retracts]
             elif taken_back and unread and not statements and (before or made):
@@ -242,6 +248,7 @@ class _Lines:
             retracts = self._retracts(sentence, made or bool(before and before[-1].line >= number - 1))
             if retracts and not statements:
                 statements = [_Statement(None, "prose", number, retracts=True)]
+            self._took_back = taken_back and not statements
             made = made or bool(statements)
             yield from statements
             for aside in asides:
@@ -260,7 +267,6 @@ class _Lines:
         at, denies = 0, False
         while at < len(clause):
             role = clause[at].role
-            denies = denies or role in _DENIES
             if role in "ho":
                 scopes.add(role)
             before = ("#" if at <= _WINDOW else "") + roles[max(0, at - _WINDOW) : at]
@@ -269,6 +275,7 @@ class _Lines:
             if role == LABEL or anchor is not None or _ONLY_START.match(before):
                 group = self._names.group(self._marked, clause, at, weak=anchor in ("noun", "chooses", "so"))
             if group is None or group.start != at:
+                denies = denies or role in _DENIES
                 at += 1
                 continue
             after = roles[group.end : group.end + _WINDOW]
@@ -277,7 +284,9 @@ class _Lines:
             if wrong or denies:
                 self._denied = True
             elif kind is not None and not scopes & set("hok") and "h" not in after:
-                if kind == "is" and not (denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"):
+                if kind == "it" and "b" in before[:2]:
+                    pass  # a reason: "A is wrong because it is Lyon"
+                elif kind == "is" and not (denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"):
                     pass
                 else:
                     yield self._statement(
@@ -324,7 +333,7 @@ class _Lines:
     def _note_verdict(self, line: list[Word]) -> None:
         """Remember what a line says of the choice that it begins with: "B) Paris: correct"."""
         start = 0
-        while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fN"):
+        while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fNP"):
             start += 1
         if line[start].role != LABEL:
             return
@@ -350,7 +359,8 @@ class _Lines:
 
     def only_line(self) -> _Statement | None:
         """The choice that the first or the last line is, where no other lines begin with one."""
-        heads: list[tuple[int, Group, bool]] = []
+        heads: dict[int, Group] = {}
+        picks: list[tuple[int, Group, bool]] = []
         for number, line in enumerate(self._lines):
             start = 0
             while start < len(line) - 1 and line[start].role in _BULLET | frozenset("S,"):
@@ -359,25 +369,31 @@ class _Lines:
             if group is None:
                 continue
             after = _roles(line[group.end :])
-            whole = re.match(r"^[.,;:!)\]}e✓]*$", after) is not None
-            reasoned = re.match(r"^[.,;:)—-]*[bifI]", after) is not None
-            if whole or (reasoned and group.headed) or re.match(r"^,?b", after):
-                heads.append((number, group, whole))
-            elif group.headed:
-                heads.append((number, Group(None, 0, group.end), False))
-        if not heads:
-            return None
+            heads[number] = group
+            if re.match(r"^[.,;:!)\]}e✓]*$", after):
+                picks.append((number, group, True))
+            elif (group.headed and re.match(r"^[.,;:)—-]*[bifI]", after)) or re.match(r"^,?b", after):
+                picks.append((number, group, False))
         last = len(self._lines) - 1
         if self._names.multiple and len(heads) > 1:
-            listed = [g.picked for _, g, whole in heads if whole and g.picked]
+            listed = [group.picked for _, group, whole in picks if whole and group.picked]
             if len(listed) == len(self._lines) and len(listed) < len(self._names.index):
                 return _Statement(frozenset().union(*listed), "prose")
             return None
-        edges = [(n, g) for n, g, whole in heads if (n == last and whole) or n == 0]
-        follows = {n for n, _, _ in heads}
-        edges = [(n, g) for n, g in edges if (n + 1 if n == 0 else n - 1) not in follows]
-        picks = {group.picked for _, group in edges}
-        return _Statement(picks.pop(), "prose") if len(picks) == 1 else None
+        edges = {
+            group.picked
+            for number, group, whole in picks
+            if (number == 0 and not _listed(group, heads.get(1), 1))
+            or (number == last and whole and not _listed(group, heads.get(last - 1), -1))
+        }
+        return _Statement(edges.pop(), "prose") if len(edges) == 1 else None
+
+
+def _listed(group: Group, neighbor: Group | None, distance: int) -> bool:
+    """Whether a line and the one at `distance` are parts of a list of the options."""
+    if neighbor is None or not group.picked or not neighbor.picked:
+        return neighbor is not None
+    return min(neighbor.picked) - min(group.picked) == distance
 
 
 _ONLY_START = re.compile(r"^#[fSrb,N'\"k-]*$|[,:b][fSr]*$")
@@ -411,6 +427,8 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
     if anchor is None:
         return None
     ends = _ENDS.match(after) is not None
+    if anchor == "is" and re.match(r"c[.,;]?$", after):  # "A is not the answer. B is."
+        return "is"
     if anchor in ("noun", "options", "chooses"):
         return anchor if ends or group.headed else None
     if anchor == "so" and _MAKES_RIGHT.match(after):
@@ -499,17 +517,19 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word]) -> bool
         if any(one.role == "k" for one in clause):
             return True
         return _begins_sentence(sentence, place, clause)
-    if text in ("and", "und", "et", "y", "e", "и") and before.role != LABEL:
+    if text in _ANDS and before.role != LABEL:
         return _begins_sentence(sentence, place + 1, clause)
     return False
 
 
 def _begins_sentence(sentence: list[Word], place: int, clause: list[Word]) -> bool:
     """Whether a subject with its verb begins at `place`."""
-    while place < len(sentence) and sentence[place].role == "f":
+    while place < len(sentence) and (
+        sentence[place].role in "fd" or sentence[place].text.lower() in _ANDS
+    ):
         place += 1
     ahead = _roles(sentence[place : place + 6])
     if ahead.startswith(LABEL):
-        is_list = all(word.role in "L,fNb'\"" for word in clause)
+        is_list = len(clause) > 1 and clause[-2].role == LABEL
         return not is_list and re.match(r"L[e]*[cI]|L[f]*[XV]", ahead) is not None
-    return re.match(r"[iI]|[NK][fbw]{0,3}[c:]|V[NO][fbw]{0,3}[c:]", ahead) is not None
+    return re.match(r"[iI]|C(?!,)|[NKP][fbwV]{0,3}[c:]|V[NOP][fbw]{0,3}[c:]", ahead) is not None

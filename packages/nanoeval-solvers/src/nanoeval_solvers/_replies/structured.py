@@ -57,6 +57,8 @@ def answers_in(content: dict[str, Any], labels: frozenset[str] | set[str]) -> li
     """The values that answer, of which each must say the same; None where no key is an answer's."""
     named = {_key(key): value for key, value in content.items()}
     values = [value for key, value in named.items() if key in _KEYS]
+    if len(values) == 1 and isinstance(values[0], dict):
+        return answers_in(values[0], labels)
     if values:
         return values
     by_label = {key.upper(): value for key, value in content.items() if key.upper() in labels}

@@ -11,6 +11,7 @@ import unicodedata
 from typing import NamedTuple
 
 ANSWER = "N"  # names the answer
+OPTION = "P"  # stands before a label; names the answer together with RIGHT or IS
 OPTIONS = "O"  # names the options, in the plural: the answer only together with RIGHT
 IS = "c"  # equates
 RIGHT = "V"
@@ -29,6 +30,7 @@ ALTHOUGH = "k"  # concedes, up to the next comma
 IT = "i"
 IT_IS = "I"
 FILLER = "f"
+ARTICLE = "d"  # an indefinite one: what follows it is one of several
 BECAUSE = "b"
 ENDING = "e"  # ends a clause in scripts without spaces
 RETRACT = "R"  # takes back all that was said
@@ -37,8 +39,8 @@ WORD = "w"
 
 _TABLES = {
     ANSWER: """
-        answer|answers|ans|solution|response|key|choice|option|selection|pick|guess|bet|vote|verdict
-        decision|letter|conclusion|result|one|final|output
+        answer|answers|ans|solution|response|key|selection|pick|guess|bet|vote|verdict
+        answer choice|answer option|decision|conclusion|result|one|final|output
         antwort|antworten|lösung|ergebnis|antwortmöglichkeit
         réponse|réponses|reponse|solution|proposition|respuesta|respuestas|solución|resposta|respostas
         risposta|risposte|soluzione|antwoord|antwoorden|oplossing|svar|svaret|svaralternativ|rätt svar
@@ -47,7 +49,13 @@ _TABLES = {
         raspuns|odgovor|отговор|отговорът|jibu|jibu ni|vastaus on|svaret er|svar er|odpowiedź to|odpověď je|odpoveď je|odgovor je|vastus|atsakymas|atbilde|sagot|resposta final|resposta certa
         ответ|ответы|ответом|відповідь|απάντηση|λύση|الإجابة|الجواب|إجابة|الاجابة|جواب|پاسخ|תשובה|התשובה
         उत्तर|जवाब|उत्तर है|সঠিক উত্তর|উত্তর|பதில்|விடை|సమాధానం|ಉತ್ತರ|ഉത്തരം|જવાબ|ਉੱਤਰ|उत्तरम्
-        คำตอบ|ข้อ|答案|回答|答え|解答|正解|答|正答|回答は|답변|정답|답|해답|选项|選項|选择|選擇|選択肢|本题答案
+        คำตอบ|答案|回答|答え|解答|正解|答|正答|回答は|답변|정답|답|해답|本题答案|ตอบ
+        """,
+    OPTION: """
+        option|choice|letter|answer letter|opción|opção|opzione|optie|opcja|alternativa|alternativet|pilihan
+        seçenek|şıkkı|şık|lựa chọn|varianta|chaguo|opsi|alternatyw|buchstabe|letra|lettre|lettera|пункт|вариант
+        варіант|буква|επιλογή|الخيار|الحرف|האפשרות|विकल्प|বিকল্প|விருப்பம்|ตัวเลือก|ข้อ|选项|選項|選択肢|보기|선택지|item
+        statement|variant|wariant|variante
         """,
     OPTIONS: """
         alternative|candidate|options|choices|alternatives|possibilities|candidates|possible answers|possible choices
@@ -60,13 +68,13 @@ _TABLES = {
         will be|is probably|needs to be|ought to be|appears to be|seems to be|is going to be|seems|appears
         looks|looks like|stands as|turns out to be|is called|is given by|comes out to|comes out as|comes to
         ist|sind|lautet|wäre|est|sont|serait|es|son|sería|é|são|seria|è|sono|sarebbe|zijn|jest|są|to jest
-        jsou|ovat|olarak|adalah|ialah|là|är|este|είναι|это
-        هو|هي|है|हैं|হলো|হল|হচ্ছে|ஆகும்|คือ|是|为|為|应为|应是|应该是|应该为|應該是|就是|即|即为|は|が|이|은|는|가
+        jsou|ovat|olarak|adalah|ialah|là|är|este|είναι|это|היא|הוא|ni
+        هو|هي|คือ|是|为|為|应为|应是|应该是|应该为|應該是|就是|即|即为|は|が|이|은|는|가
         것은|のは
         """,
     RIGHT: """
         correct|right|true|best|accurate|appropriate|valid|proper|suitable|fitting|winner|favorite
-        way to go|spot on|accurately|correctly|the case|plausible|logical|sound
+        fits|works|fits best|works best|makes sense|makes the most sense|makes most sense|way to go|spot on|accurately|correctly|the case|plausible|logical|sound
         yes|✓|✔|✅|☑|√|match|matching|a match|likely|most likely
         richtig|richtige|richtigen|korrekt|korrekte|zutreffend|correcte|correcta|correctas|correcto|juste
         bonne|vrai|vraie|exacte|exact|verdadera|verdadero|cierta|correta|corretas|correto|certa|certo|corretta
@@ -98,7 +106,7 @@ _TABLES = {
         wähle|wählen|nehme|entscheide mich für|tippe auf|choisis|choisirais|opte pour|choisissons|elijo|escojo
         selecciono|elegimos|escolho|escolheria|scelgo|sceglierei|kies|kiezen|wybieram|väljer|velger|vælger
         valitsen|seçiyorum|memilih|pilih|chọn|tôi chọn|aleg|выбираю|выберу|выбираем|обираю|اختار|أختار|चुनता हूँ
-        चुनूँगा|เลือก|选|選|应选|故选|应选择|我选|我选择|選ぶ|選びます|选出|选的是
+        चुनूँगा|เลือก|选|選|选择|選擇|meant|mean|get|obtain|選ぶ|選びます|选出|选的是
         """,
     SO: """
         so|thus|therefore|hence|consequently|in conclusion|in summary|overall|finally|as a result|ergo
@@ -131,7 +139,7 @@ _TABLES = {
     IF: """
         if|suppose|supposing|assume|assuming|imagine|hypothetically|whether|unless|otherwise|had it|were it
         would have been|could have been|should have been|might have been|let's say|let us say|let|in case
-        provided|e g|example|for example|for instance|were the question|in that case|only if|depending|depends
+        provided|e g|had the|were the|should the|example|for example|for instance|were the question|in that case|only if|depending|depends
         falls|wenn|angenommen|ob|sofern|beispiel|zum beispiel|si la|si le|si on|si l|supposons|supongamos
         si la respuesta|si fuera|se la|se a|se fosse|als|jeśli|gdyby|kdyby|pokud|jos|om|hvis|eğer|jika|kalau
         nếu|ha|dacă|если|якщо|αν|إذا|لو|אם|यदि|अगर|যদি|ถ้า|หาก|如果|假如|若|若是|假设|倘若|もし|만약|例如|比如
@@ -184,20 +192,18 @@ _TABLES = {
         mientras que|embora|sebbene|anche se|hoewel|terwijl|choć|ačkoli|vaikka|meskipun|walaupun|mặc dù|bár|deși
         хотя|хоча|رغم|हालाँकि|虽然|雖然|尽管
         """,
-    IT: "it|this|that|which|here|there|we|das|es ist|c'|ce|cela|eso|esto|isso|isto|questo|dat|to je|eto|这|那|它|それ|これ",
+    IT: "it|this|that|which|here|there|we|das|ce|cela|eso|esto|isso|isto|questo|dat|to je|eto|这|那|它|それ|これ",
     IT_IS: "it's|that's|this's|its|it is|that is|this is|it must be|it has to be|it should be|it would be|c'est|es ist|das ist|se trata de|trata-se de|si tratta di|het is|dat is|це|это",
     FILLER: """
-        the|a|an|my|our|your|final|only|single|also|really|still|let me|let's|let us|indeed|definitely|clearly|indeed|simply|probably|certainly|surely|to be
-        of|both|either|then|now|just|ultimately|obviously|undoubtedly|specifically|namely|choice letter|most
+        the|my|our|your|final|only|single|also|really|still|let me|let's|let us|indeed|definitely|clearly|indeed|simply|probably|certainly|surely|to be
+        of|both|either|then|now|just|ultimately|obviously|undoubtedly|specifically|namely|of course|without a doubt|without doubt|no doubt|would|will|if i had to|if i have to|if forced to|if pressed|most
         very|absolutely|quite|again|here's|following|proper|label|labeled|labelled|marked|number|no|#|i|i'm|i'd
         i'll|sir|please|per|into|as|intended|question|the following|above|first and foremost|confident|must
-        likely|overall|remaining|surviving|statement|item|variant|text|sure|pretty|fairly|all|unquestionably
-        ich|die|der|das|den|dem|le|la|les|el|los|las|lo|o|os|as|il|i|gli|de|het|den|det|a|az|to|bir|yang|huruf
-        letra|lettre|lettera|buchstabe|letter|opción|option|opção|alternativa|opzione|optie|opcja|alternatyw
-        wariant|variante|variant|pilihan|seçenek|şıkkı|şık|lựa chọn|varianta|chaguo|opsi|пункт|вариант|буква|варіант
-        επιλογή|الخيار|الحرف|האפשרות|विकल्प|বিকল্প|விருப்பம்|ตัวเลือก|ข้อที่|ที่|ก็|最|本题|此题|这道题|这题|题|我|的|了|该|应该|最终|最后
+        likely|overall|remaining|surviving|text|sure|pretty|fairly|all|unquestionably
+        ich|die|der|das|den|dem|le|la|les|el|los|las|lo|o|os|as|il|i|gli|de|het|den|det|az|to|yang|huruf|ข้อที่|ที่|ก็|最|本题|此题|这道题|这题|题|我|的|了|该|应该|最终|最后
         最適な|最も|私の|最終|最終的な|正しい選択肢|가장|최종|저는|나는|제|その|この|字母|项目|中|「|」|定|終
         """,
+    ARTICLE: "a|an|ein|eine|einen|un|une|una|uno|um|uma|een|en|ett|bir|sebuah|một",
     BECAUSE: """
         because|since|as|for|due|given|with|where|based|by|over|from|and|so that|who|on|in|when|at|via|per
         weil|da|denn|car|parce|parce que|puisque|porque|ya que|pois|perché|poiché|omdat|want|ponieważ|bo|protože
@@ -206,7 +212,7 @@ _TABLES = {
         """,
     ENDING: """
         です|だ|である|になります|となります|と思います|と考えられます|でしょう|だと思います|입니다|이다|이에요|예요|번입니다|번|이라고 생각합니다
-        项|項|选项|選項|である。|です。|ครับ|ค่ะ|है|হবে|হয়|tür|dır|dir|dur|dür|とする|を選びます|を選ぶ|번이다|를 선택합니다
+        项|項|选项|選項|である。|です。|ครับ|ค่ะ|है|हैं|হলো|হল|হচ্ছে|ஆகும்|হবে|হয়|şıkkıdır|tür|dır|dir|dur|dür|とする|を選びます|を選ぶ|번이다|를 선택합니다
         를 선택합니다|을 선택합니다|를|을|を|に|로|으로|olur|olmalıdır
         """,
     RETRACT: """
@@ -230,6 +236,7 @@ _TOKEN = re.compile(
     rf"|(?P<run>[{UNSPACED}]+)|(?P<number>\d[\d.,]*\d|\d)|(?P<arrow>[-=]{{1,2}}>)|\n|[^\s]"
 )
 _INTERJECTIONS = frozenset(("no", "nope", "nein", "non", "нет", "не"))
+_SUFFIXED = re.compile(r"([A-Z])('[^\W\d_]{2,4})")
 _LONGEST = 4  # words of a phrase
 
 
@@ -277,6 +284,12 @@ def words_of(text: str) -> list[Word]:
                 if token.lastgroup == "number"
                 else ROLES.get(shown, "!" if unicodedata.category(shown[0]) == "So" else shown)
             )
+            suffixed = _SUFFIXED.fullmatch(shown)
+            if suffixed and ROLES.get(suffixed[2][1:].lower()) == ENDING:  # Turkish: "B'dir"
+                middle = token.start() + len(suffixed[1])
+                words.append(Word(WORD, suffixed[1], token.start(), middle))
+                words.append(Word(ENDING, suffixed[2], middle, token.end()))
+                continue
             words.append(Word(role, shown, token.start(), token.end()))
     return _joined(words)
 
