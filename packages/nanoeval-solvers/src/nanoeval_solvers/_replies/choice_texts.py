@@ -36,7 +36,10 @@ class ChoiceTexts:
         self.all = [folded(choice) for choice in choices]
         self._starts: dict[str, list[tuple[str, int]]] = {}
         for index, text in enumerate(self.all):
-            for spelling in {text, _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text}:
+            for spelling in {
+                text,
+                _ARTICLE.sub("", text, count=1) if _ARTICLE.match(text) else text,
+            }:
                 if spelling:
                     self._starts.setdefault(spelling[0], []).append((spelling, index))
 
@@ -44,10 +47,14 @@ class ChoiceTexts:
         """The index of the one choice whose text `text` is, in the closest spelling that is one."""
         exact = " ".join(text.split())
         bare = " ".join(plain(text).split()).strip(_AROUND)
+        compact = bare.replace(" ", "")
         for mine, theirs in ((exact, self._exact), (bare, self._plain), (folded(text), self.all)):
             found = [index for index, one in enumerate(theirs) if one and one == mine]
             if found:
                 return found[0] if len(found) == 1 else None
+        found = [i for i, one in enumerate(self._plain) if one and one.replace(" ", "") == compact]
+        if found and not bare.isalnum():
+            return found[0] if len(found) == 1 else None
         short = _ARTICLE.sub("", folded(text), count=1)
         found = [i for i, one in enumerate(self.all) if one and _ARTICLE.sub("", one, 1) == short]
         return found[0] if len(found) == 1 else None
@@ -64,8 +71,8 @@ class ChoiceTexts:
         """
         best: dict[int, list[int]] = {}
         for spelling, index in self._starts.get(small[place : place + 1], ()):
-            end = place + len(spelling)
-            if small.startswith(spelling, place) and not _GOES_ON.match(text, end):
+            end = _end_of(spelling, small, place)
+            if end is not None and not _GOES_ON.match(text, end):
                 best.setdefault(end, []).append(index)
         if not best:
             return None
@@ -74,6 +81,30 @@ class ChoiceTexts:
         if len(indices) > 1:
             indices = {i for i in indices if self._plain[i] == text[place:end]}
         return (indices.pop() if len(indices) == 1 else None), end
+
+
+def _end_of(spelling: str, small: str, place: int) -> int | None:
+    """Where `spelling` ends that begins at `place`; blanks beside signs make no difference."""
+    end = place + len(spelling)
+    if small.startswith(spelling, place):
+        return end
+    if spelling.replace(" ", "").isalnum():
+        return None
+    at = place
+    for position, character in enumerate(spelling):
+        if character == " ":
+            near = spelling[position - 1], spelling[position + 1]
+            if all(map(str.isalnum, near)) and small[at : at + 1] != " ":
+                return None
+            continue
+        if small[at : at + 1] == " " and at > place:
+            if small[at - 1].isalnum() and character.isalnum() and spelling[position - 1] != " ":
+                return None
+            at += 1
+        if small[at : at + 1] != character:
+            return None
+        at += 1
+    return at
 
 
 @functools.lru_cache(maxsize=4096)

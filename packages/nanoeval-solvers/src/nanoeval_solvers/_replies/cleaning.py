@@ -33,7 +33,9 @@ _MARK = re.compile(
     r"|<\|\s*NAME\s*\|>|<\|channel>\s*thought)".replace("NAME", _THINKING),
     re.IGNORECASE,
 )
-_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\b[^<]{0,80}<\|message\|>|(?<=[\w.!?])assistantfinal")
+_FINAL_CHANNEL = re.compile(
+    r"<\|channel\|>\s*final\b[^<]{0,80}<\|message\|>|(?<=[\w.!?])assistantfinal"
+)
 _CHANNEL = re.compile(r"<\|channel\|>|\Aanalysis(?=[A-Z])")
 _SPECIAL = re.compile(r"<\|[^|<>\n]{1,60}\|>|<s>|\[/INST\]")
 # What ends a reply: the model goes on as if it were somebody else, or asks itself a new question.
@@ -48,7 +50,9 @@ _QUESTION = re.compile(
     r"(?:\s*[*_]*\s*[:：](?=[\s*_]*\S)|\s*(?:no\.?\s*|\#\s*)?\d{1,4}\s*[*_]*\s*(?:$|[:.)：]))",
     re.IGNORECASE | re.MULTILINE,
 )
-_ANSWER_TAG = re.compile(r"</?\s*(?:final[_ -]?)?(?:answer|choice|solution|response|output)\s*>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(
+    r"</?\s*(?:final[_ -]?)?(?:answer|choice|solution|response|output)\s*>", re.IGNORECASE
+)
 
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
@@ -89,11 +93,14 @@ _LATEX_SYMBOLS = {
     "to": "→", "rightarrow": "→", "Rightarrow": "⇒", "implies": "⇒", "therefore": "∴", "lt": "<", "gt": ">",
     "checkmark": "✓",
 }  # fmt: skip
+_POWER = re.compile(r"\^\s*\{([^{}\n]{1,40})\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?|\\([,;:!%$#&_ ()\[\]{}|\\])")
 _STRUCK = re.compile(r"~~[^~\n]{1,400}~~")
-_EMPHASIS = re.compile(r"(\*{1,3}|_{1,3})(?=\S)([^\n*_]{1,400}?)(?<=\S)\1(?![\w*_])")
+_EMPHASIS = re.compile(r"(\*{1,3}|_{1,3})(?=\S)([^\n*_]{1,400}?\*?)(?<=\S)\1(?![\w*_])")
 _STRAY = re.compile(r"\*{2,}|(?<![\w*)])\*(?=[\w(])|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|`+|\$+")
-_HEADING = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]*)+(?=[^\d\s])|[-*_=]{3,}[ \t]*$)", re.MULTILINE)
+_HEADING = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+|(?:>[ \t]*)+(?=[^\d\s])|[-*_=]{3,}[ \t]*$)", re.MULTILINE
+)
 _TAG = re.compile(r"</?[A-Za-z][\w:-]{1,30}(?:\s[^<>\n]{0,100})?/?>")
 _BLANKS = re.compile(r"[^\S\n]+")
 
@@ -155,6 +162,7 @@ def plain(text: str) -> str:
     text = _ANSWER_TAG.sub(lambda tag: "\n" if tag[0][1] == "/" else "\nAnswer: ", text)
     if "\\" in text:
         text = _without_latex(text)
+    text = _POWER.sub(r"^\1", text).replace("^°", "°")
     text = _STRUCK.sub(" ", _HEADING.sub("", text))
     for _ in range(3):
         text = _EMPHASIS.sub(r"\2", text)
@@ -170,7 +178,7 @@ def _without_latex(text: str) -> str:
         text = _WRAPPER.sub(r"\1", text)
         text = _FRACTION.sub(lambda f: f"{f[1] or f[3]}/{f[2] or f[4]}", text)
     text = _COMMAND.sub(_command, text)
-    return re.sub(r"\^\s*\{([^{}]*)\}", r"^\1", text).replace("{,}", ",")
+    return text.replace("{,}", ",")
 
 
 def _command(command: re.Match[str]) -> str:

@@ -24,13 +24,15 @@ _AND = frozenset(
     ", ; / & + 、 · | and und et y e i и та і ja og och ve dan en a oraz plus および と with also と 和 与 及 跟 以及 和 "
     "और এবং และ و 와 과 및 και".split()
 )
-_OR = frozenset("or oder ou o или veya 或 または 또는 atau hoặc vagy sau lub eller tai of nebo 还是 それとも".split())
+_OR = frozenset(
+    "or oder ou o или veya 或 または 또는 atau hoặc vagy sau lub eller tai of nebo 还是 それとも".split()
+)
 _BETWEEN_NAMES = frozenset("fNPd'\"([{<-")
 _ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")
 _I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
 
 
-_NOTHING_MORE = r"[.,;:!?)\]}e…]*|[,;(—-]*n[fNP]*L(?:[,b]+[fNP]*L)*[).]*"
+_NOTHING_MORE = r"[.,;:!?)\]}e…]*|[,—-]?[fV]*N*[.!]*|[,;(—-]*n[fNP]*L(?:[,b]+[fNP]*L)*[).]*"
 
 
 class Mention(NamedTuple):
@@ -80,7 +82,7 @@ class Names:
             if word.role == BOX:
                 at = self._box(marked, words, at)
                 continue
-            found = self._label(marked, words, at)
+            found = self._label(marked, words, at) or self._long_text(marked, words, at)
             if found is None:
                 marked.words.append(word)
                 at += 1
@@ -105,7 +107,11 @@ class Names:
         marked = self.mark(text)
         words = [word for word in marked.words if word.role not in "\n'\"" and word.text not in "`"]
         start = 0
-        while start < len(words) and words[start].role in "-•>!V*+" and words[start].text not in self.index:
+        while (
+            start < len(words)
+            and words[start].role in "-•>!V*+"
+            and words[start].text not in self.index
+        ):
             start += 1
         group = self.group(marked, words, start, weak=True)
         if group is None:
@@ -139,7 +145,7 @@ class Names:
                 end += 1
             at, joined = self._same(marked, words, end, mention), False
             end = at
-            while at < len(words) and (either := _joins(words[at])) is not None:
+            while at < len(words) and (either := joins(words[at])) is not None:
                 clear, at, joined = clear and not either, at + 1, True
                 if at < len(words) and words[at].role == "m":  # "A, possibly C"
                     clear, at = False, at + 1
@@ -151,14 +157,12 @@ class Names:
             clear = False
         return Group(frozenset(picked) if clear else None, start, end, boxed, headed)
 
-    def _same(
-        self, marked: MarkedText, words: list[Word], at: int, mention: Mention
-    ) -> int:
+    def _same(self, marked: MarkedText, words: list[Word], at: int, mention: Mention) -> int:
         """The word after a repetition of what was named: "Paris (B)", "Paris, option B"."""
         ahead = at
         while ahead < len(words) and words[ahead].role in "(,—-fPN":
             ahead += 1
-        if at < ahead < len(words) and words[ahead].role == LABEL:
+        if ahead < len(words) and words[ahead].role == LABEL:
             again = marked.named[words[ahead].start]
             if again.picked == mention.picked:
                 ahead += 1
@@ -172,6 +176,10 @@ class Names:
         while at < len(words) and words[at].role in _BETWEEN_NAMES:
             if self.texts.at(marked.plain, marked.small, words[at].start) is not None:
                 break
+            following = words[at + 1] if at + 1 < len(words) else None
+            if words[at].role == "-" and following is not None:
+                if following.start == words[at].end or following.role == "9":
+                    break  # a sign
             if words[at].text.upper() in self.index and (
                 words[at].text.isupper() or self._ends(words, at + 1)
             ):
@@ -196,6 +204,8 @@ class Names:
             if known is None and not weak and index is None:
                 return None
             again = marked.named.get(words[after].start) if after < len(words) else None
+            if words[after - 1].end > end or self._signed(marked, words, at, end):
+                return None
             if self._ends(words, after) or (again is not None and again.picked == {index}):
                 is_label = known is None and word.text.upper() in self.index and end == word.end
                 if not is_label:
@@ -216,11 +226,20 @@ class Names:
                 return Mention(frozenset(self.index[letter] for letter in word.text)), at + 1
         return None
 
+    def _signed(self, marked: MarkedText, words: list[Word], at: int, end: int) -> bool:
+        """Whether a sign before a text makes it another: "> 5", "- 5"."""
+        if at == 0 or words[at - 1].role not in "<>≤≥≠±≈~-+":
+            return False
+        if words[at - 1].role in "-+":
+            spelled = words[at - 1].role + marked.small[words[at].start : end]
+            return spelled in self.texts.all or words[at - 1].end == words[at].start
+        return True
+
     def _ends(self, words: list[Word], at: int) -> bool:
         """Whether what is named can end before word `at`."""
         if at >= len(words):
             return True
-        return words[at].role in _ENDINGS or _joins(words[at]) is not None
+        return words[at].role in _ENDINGS or joins(words[at]) is not None
 
     def _unknown(self, words: list[Word], at: int) -> bool:
         """Whether word `at` looks like a label that no choice has."""
@@ -237,7 +256,9 @@ class Names:
         start = words[at].start
         inside = marked.plain[words[at].end : words[end - 1].start]
         inside = re.sub(f"[{BOX}{END_BOX}]", " ", inside).strip()
-        inside = re.sub(r"(?i)^(?:the )?(?:final |correct )*(?:answer|option)\b(?: is)?[ :]*", "", inside)
+        inside = re.sub(
+            r"(?i)^(?:the )?(?:final |correct )*(?:answer|option)\b(?: is)?[ :]*", "", inside
+        )
         group = self.alone(inside)
         if group is not None:
             marked.named[start] = Mention(group.picked, boxed=True)
@@ -259,7 +280,9 @@ class Names:
         )
         letter = words[at + 1] if bracketed else word
         label = letter.text.translate(_LOOK_ALIKES)
-        if label.upper() not in self.index or not (bracketed or label.isupper()):
+        if label.upper() not in self.index or not (
+            bracketed or label.isupper() or _in_list(words, at)
+        ):
             return None
         end = words[at + 2].end if bracketed else word.end
         text = self.texts.at(marked.plain, marked.small, word.start)
@@ -277,6 +300,25 @@ class Names:
         headed = bracketed or (follows in ").:" and follows != "") or own_end is not None
         picked = None if other else frozenset({index})
         return Mention(picked, headed=headed), own_end or end
+
+    def _long_text(
+        self, marked: MarkedText, words: list[Word], at: int
+    ) -> tuple[Mention, int] | None:
+        """The text of a choice, of several words or beginning with a sign, where one can be named."""
+        word, before = words[at], words[at - 1] if at else None
+        if before is not None and before.role not in ":=cCN'\"\nS(.,":
+            return None
+        found = self.texts.at(marked.plain, marked.small, word.start)
+        if found is None or found[0] is None or found[1] <= word.end:
+            return None
+        after = at
+        while after < len(words) and words[after].start < found[1]:
+            after += 1
+        if words[after - 1].end > found[1] or self._signed(marked, words, at, found[1]):
+            return None
+        if after < len(words) and words[after].role not in ".,;:!?)]}'\"\n([bBhrn":
+            return None
+        return Mention(frozenset({found[0]})), found[1]
 
     def _own_text(self, marked: MarkedText, index: int, end: int) -> tuple[int | None, bool]:
         """Where the text of choice `index` ends if it follows its label, and whether that of
@@ -306,26 +348,42 @@ class Names:
         word = words[at]
         if before is not None:
             spelled = before.role == "w" and before.text.isascii() and before.text[-1:].isalpha()
-            if spelled and _joins(before) is None:
+            if spelled and joins(before) is None:
                 return False  # "vitamin B"
-            if before.role == "w" and before.end == word.start and re.match(f"[{UNSPACED}]", before.text):
+            if (
+                before.role == "w"
+                and before.end == word.start
+                and re.match(f"[{UNSPACED}]", before.text)
+            ):
                 return before.text not in "素型类组点级班图表"
             is_bullet = before.role == "*" and (at == 1 or words[at - 2].role == "\n")
-            if before.role in "=<>+*/^×·" and not is_bullet and not (
-                at > 1
-                and (words[at - 2].role in "NKVOPc" or words[at - 2].text.strip("()") in self.index)
+            if (
+                before.role in "=<>+*/^×·"
+                and not is_bullet
+                and not (
+                    at > 1
+                    and (
+                        words[at - 2].role in "NKVOPc"
+                        or words[at - 2].text.strip("()") in self.index
+                    )
+                )
             ):
                 return False
-            if before.role in ".@#" and before.end == word.start and at > 1 and words[at - 2].role in "w9":
+            if (
+                before.role in ".@#"
+                and before.end == word.start
+                and at > 1
+                and words[at - 2].role in "w9"
+            ):
                 return False
         if after is None:
             return True
         attached = after.start == word.end
-        if _joins(after) is not None and after.role in "/+&":
+        if joins(after) is not None and after.role in "/+&":
             following = words[at + 2] if at + 2 < len(words) else None
             is_name = following is not None and following.text.strip("()").upper() in self.index
             return is_name and (after.role != "+" or self.multiple)
-        if _joins(after) is not None and label != "I":
+        if joins(after) is not None and label != "I":
             return True
         if after.role in _FORMULA or (attached and after.role in "9-*"):
             return False
@@ -338,13 +396,24 @@ class Names:
             if following.role == "w" and following.text[:1].islower():
                 return False  # "E. coli"
         if label == "I":
-            return after.role in _I_IS_LABEL_BEFORE or _joins(after) is not None or after.text == "is"
+            return (
+                after.role in _I_IS_LABEL_BEFORE or joins(after) is not None or after.text == "is"
+            )
         if label == "A" and after.role in "VfNPXnCd":
-            return False  # "A correct answer"
+            following = words[at + 2] if at + 2 < len(words) else None
+            only = after.role == "f" and (following is None or following.role in ".,;:!\n")
+            return only or not after.text[0].isalnum()  # "A correct answer" is not A
         return True
 
 
-def _joins(word: Word) -> bool | None:
+def _in_list(words: list[Word], at: int) -> bool:
+    """Whether a small letter is a label by what surrounds it: "is b) …"."""
+    after = words[at + 1] if at + 1 < len(words) else None
+    named = at == 0 or words[at - 1].role in "cN:C\n"
+    return named and after is not None and after.role == ")" and after.start == words[at].end
+
+
+def joins(word: Word) -> bool | None:
     """Whether a word says "or" (True) or "and" (False) between names; None when it does not join."""
     text = word.text if len(word.text) == 1 else word.text.lower()  # "E" is a label, "e" is "and"
     return True if text in _OR else False if text in _AND else None

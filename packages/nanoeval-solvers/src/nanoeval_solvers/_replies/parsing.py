@@ -9,12 +9,14 @@ guess: a wrong pick is worse than none.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from nanoeval_solvers._replies import cleaning, structured
-from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names
+from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names, joins
 from nanoeval_solvers._replies.words import UNSPACED, Word
 
 ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
@@ -31,15 +33,19 @@ class Reading(NamedTuple):
 UNREAD = Reading(None, None)
 
 # A last line as it is asked for: what the grammar finds, at a tenth of the cost.
-_LAST_LINE = re.compile(r"(?:\A|\n)[*# ]*Answer:[* ]*\(?([A-Z])\)?[.*]*\Z")
+_LAST_LINE = re.compile(r"(?:#+ |\*\*)?Answer:(?:\*\*)? ?(?:\*\*)?\(?([A-Z])\)?\.?(?:\*\*)?")
+
+_EXPLICIT = re.compile(r"answer|final|box|[:{]", re.IGNORECASE)
 
 # The grammar, over the roles (see `words`) of what stands before and after the named choices.
 _OPEN = r"fdNPe,'\"(\[{<"
-_NOUN_IS = re.compile(rf"[NKP](?:[NPKVOfdwibeSIrC9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=>—S-]+[{_OPEN}cVObrSi:]*$")
+_NOUN_IS = re.compile(
+    rf"[NKP](?:[NPKVOfdwibeSIrCc9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=—S-]+[{_OPEN}cVObrSi:]*$"
+)
 _NOUN = re.compile(rf"^#?[fdSVrKPb,'\"\[]*(?:[NK][fVKP]*)+\]?[{_OPEN}]*$")
-_OPTIONS = re.compile(rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+)[{_OPEN}]*$")
+_OPTIONS = re.compile(rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+|[cfI]V[fNPi]*c)[{_OPEN}]*$")
 _CHOOSES = re.compile(rf"C[fbNPiV]*[:=]?[{_OPEN}VS]*$")
-_IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSr]*$")
+_IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC9%,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSrc]*$")
 _SO = re.compile(rf"^#?f+,$|^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
 _BUT = re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$")
 _IS = re.compile(rf"^#?[ci{_OPEN}]*$")
@@ -52,7 +58,8 @@ _IS_WRONG = re.compile(
     r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
 )
 _MAKES_RIGHT = re.compile(r"^f*[VN]")
-_ENDS = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
+_ENDS = re.compile(r"^[e'\"]*[NPf]?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
+_ENDS_HARD = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!|…—\[-]|[brnSoh(])")
 _RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
 _HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?|[fr]*V[fNP]*)[:=]?['\"]*$")
 _BULLET = frozenset("-•>*+9.'\")(|")
@@ -60,7 +67,9 @@ _POSITIVE = re.compile(r"(?:^|[:,.|)(=—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|
 _NEGATIVE = frozenset("nXz")
 
 _DENIES = frozenset("nXmu0")
-_BECAUSE = frozenset("because since weil denn porque parce que puisque car perché omdat bo koska çünkü karena vì 因为 因為".split())
+_BECAUSE = frozenset(
+    "because since weil denn porque parce que puisque car perché omdat bo koska çünkü karena vì 因为 因為".split()
+)
 _TAKES_BACK = frozenset("actually wait hmm oops sorry hold on no".split())
 _HARD_BUTS = frozenset(
     "but however sondern mais pero sino mas ma ale ama но а ancak tetapi 而是 但 但是 lecz però bensì".split()
@@ -71,6 +80,9 @@ _ANDS = frozenset(("and", "und", "et", "y", "e", "и"))
 _WINDOW = 40  # words before and after a mention that are looked at
 
 
+_NOBODY: frozenset[int] = frozenset()
+
+
 class _Statement(NamedTuple):
     """What a clause states; `picked` is None where it names no single choice."""
 
@@ -78,7 +90,8 @@ class _Statement(NamedTuple):
     read_by: ReadBy
     line: int = 0
     marked: bool = False  # it concludes or corrects
-    adds: bool = False  # it leaves room for others: "C is right", a box of several
+    adds: bool = False  # it leaves room for others, as one of several does
+    reach: float = 1  # how many lines on: "C is right" holds for the whole reply
     retracts: bool = False  # it takes back all that was said
 
 
@@ -106,9 +119,11 @@ def read_choices(
         return UNREAD
     names = Names(choices, multiple=multiple)
     text = cleaning.before_next_question(text, names.restates)
-    plain = _LAST_LINE.search(text)
-    if plain and "\\" not in text and plain[1] in names.index:
-        return Reading(frozenset({names.index[plain[1]]}), "answer_line")
+    before, _, last = text.rpartition("\n")
+    asked_for = _LAST_LINE.fullmatch(last)
+    if asked_for and asked_for[1] in names.index:
+        if not _EXPLICIT.search(before.rstrip().rpartition("\n")[2]):
+            return Reading(frozenset({names.index[asked_for[1]]}), "answer_line")
     statements: list[_Statement] = []
     found = structured.object_in(text)
     if found is not None:
@@ -161,8 +176,8 @@ def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement |
             said = new
         elif said.picked == new.picked:
             said = new if said.read_by == "prose" else said._replace(line=new.line)
-        elif multiple and said.adds and new.adds and said.picked and new.picked:
-            said = new._replace(picked=said.picked | new.picked)
+        elif multiple and said.adds and new.adds and new.line - said.line <= said.reach:
+            said = new._replace(picked=(said.picked or _NOBODY) | (new.picked or _NOBODY))
         elif new.marked or said.retracts:
             said = new
         elif new.read_by != "prose" and (said.read_by == "prose" or new.line > said.line + 1):
@@ -211,16 +226,23 @@ class _Lines:
                 start += 1
             start = start if start < len(line) else 0
             group = self._names.group(self._marked, line, start, weak=True)
-            if group is None or (not first and not (group.end == len(line) and self._names.multiple)):
+            if group is None or (
+                not first and not (group.end == len(line) and self._names.multiple)
+            ):
                 break
-            joined += [*([] if first else [Word(",", ",", line[0].start, line[0].start)]), *line[start:]]
+            joined += [
+                *([] if first else [Word(",", ",", line[0].start, line[0].start)]),
+                *line[start:],
+            ]
             number += 1
             if group.end < len(line):
                 break
             first = False
         return joined, number
 
-    def _line(self, line: list[Word], number: int, before: Sequence[_Statement]) -> Iterator[_Statement]:
+    def _line(
+        self, line: list[Word], number: int, before: Sequence[_Statement]
+    ) -> Iterator[_Statement]:
         self._note_verdict(line)
         made = False
         for sentence in _sentences(line):
@@ -245,13 +267,17 @@ class _Lines:
                 statements = [one for one in statements if one.retracts]
             elif taken_back and unread and not statements and (before or made):
                 statements = [_Statement(None, "prose", number, marked=True)]
-            retracts = self._retracts(sentence, made or bool(before and before[-1].line >= number - 1))
+            retracts = self._retracts(
+                sentence, made or bool(before and before[-1].line >= number - 1)
+            )
             if retracts and not statements:
                 statements = [_Statement(None, "prose", number, retracts=True)]
             self._took_back = taken_back and not statements
             made = made or bool(statements)
             yield from statements
             for aside in asides:
+                if joins(aside[0]) and any(self._may_name(word) for word in aside):  # "B (or C)"
+                    yield _Statement(None, "prose", number, marked=True)
                 scopes = set()
                 for clause in _clauses(aside, []):
                     yield from self._clause(clause, number, scopes, at_start=False)
@@ -273,20 +299,25 @@ class _Lines:
             anchor = _anchor(before, denied_before)
             group = None
             if role == LABEL or anchor is not None or _ONLY_START.match(before):
-                group = self._names.group(self._marked, clause, at, weak=anchor in ("noun", "chooses", "so"))
+                weak = anchor in ("noun", "chooses", "so") or before == "#"
+                group = self._names.group(self._marked, clause, at, weak=weak)
             if group is None or group.start != at:
                 denies = denies or role in _DENIES
                 at += 1
                 continue
             after = roles[group.end : group.end + _WINDOW]
             kind = _kind(anchor, after, group)
+            if kind is None:
+                denies = denies or bool(_DENIES & set(roles[at : group.end]))
             wrong = _IS_WRONG.match(after) is not None and not after.startswith(("n", ",n"))
             if wrong or denies:
                 self._denied = True
             elif kind is not None and not scopes & set("hok") and "h" not in after:
                 if kind == "it" and "b" in before[:2]:
                     pass  # a reason: "A is wrong because it is Lyon"
-                elif kind == "is" and not (denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"):
+                elif kind == "is" and not (
+                    denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"
+                ):
                     pass
                 else:
                     yield self._statement(
@@ -295,7 +326,14 @@ class _Lines:
             at = max(group.end, at + 1)
 
     def _statement(
-        self, group: Group, kind: str, before: str, number: int, named_as: list[Word], *, at_start: bool
+        self,
+        group: Group,
+        kind: str,
+        before: str,
+        number: int,
+        named_as: list[Word],
+        *,
+        at_start: bool,
     ) -> _Statement:
         final = any(word.text.lower() in _FINAL for word in named_as)
         explicit = at_start and kind in ("noun", "options") and _LINE_START.match(before)
@@ -306,6 +344,7 @@ class _Lines:
             number,
             marked=bool(set("SrK") & set(before)) or final,
             adds=kind in ("right", "box") or bool(explicit),
+            reach=math.inf if kind == "right" else 1,
         )
 
     def _retracts(self, sentence: list[Word], follows: bool) -> bool:
@@ -331,20 +370,26 @@ class _Lines:
     # Replies that state nothing in words.
 
     def _note_verdict(self, line: list[Word]) -> None:
-        """Remember what a line says of the choice that it begins with: "B) Paris: correct"."""
+        """Remember what a line says of choices that head its parts: "B) Paris: correct"."""
         start = 0
         while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fNP"):
             start += 1
-        if line[start].role != LABEL:
+        heads = [
+            at
+            for at, word in enumerate(line)
+            if word.role == LABEL and (at == start or line[at - 1].role in ".;,|VXn")
+        ]
+        if not heads or heads[0] != start:
             return
-        mention = self._marked.named[line[start].start]
-        rest = _roles(line[start + 1 :])
-        if mention.picked is None or not (mention.headed or rest[:1] in tuple(":|)-—=")):
-            return
-        if _NEGATIVE & set(rest):
-            self._verdicts.setdefault(mention.picked, set()).add(False)
-        elif _POSITIVE.search(rest) and not set("hm") & set(rest):
-            self._verdicts.setdefault(mention.picked, set()).add(True)
+        for at, end in itertools.pairwise([*heads, len(line)]):
+            mention = self._marked.named[line[at].start]
+            rest = _roles(line[at + 1 : end])
+            if mention.picked is None or not (mention.headed or rest[:1] in tuple(":|)-—=VX")):
+                continue
+            if _NEGATIVE & set(rest):
+                self._verdicts.setdefault(mention.picked, set()).add(False)
+            elif _POSITIVE.search(rest) and not set("hm") & set(rest):
+                self._verdicts.setdefault(mention.picked, set()).add(True)
 
     def verdicts(self) -> _Statement | None:
         """What a list of the options, each with a verdict, says; None when it is no such list."""
@@ -372,7 +417,11 @@ class _Lines:
             heads[number] = group
             if re.match(r"^[.,;:!)\]}e✓]*$", after):
                 picks.append((number, group, True))
-            elif (group.headed and re.match(r"^[.,;:)—-]*[bifI]", after)) or re.match(r"^,?b", after):
+            elif (
+                group.headed
+                and re.match(r"^[.,;:)—-]*[bifI]", after)
+                or any(word.text.lower() in _BECAUSE for word in line[group.end : group.end + 2])
+            ):
                 picks.append((number, group, False))
         last = len(self._lines) - 1
         if self._names.multiple and len(heads) > 1:
@@ -433,8 +482,8 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
         return anchor if ends or group.headed else None
     if anchor == "so" and _MAKES_RIGHT.match(after):
         return "right"
-    hard = ends and not after.startswith(("c", "I")) or group.headed and not after[:1] in ("c", "I", "w")
-    return anchor if hard else None
+    hard = _ENDS_HARD.match(after) is not None
+    return anchor if hard or (group.headed and after[:1] not in tuple("cIwi")) else None
 
 
 def _roles(words: Sequence[Word]) -> str:
@@ -478,29 +527,34 @@ def _sentences(line: list[Word]) -> Iterator[list[Word]]:
 def _clauses(sentence: list[Word], asides: list[list[Word]]) -> Iterator[list[Word]]:
     """The clauses of a sentence; what stands in parentheses goes to `asides`."""
     clause: list[Word] = []
-    depth, aside = 0, []
+    seen: set[str] = set()  # the roles in it
+    aside: list[Word] = []
+    depth = 0
     for place, word in enumerate(sentence):
         if word.role == "(" or depth:
             depth += (word.role == "(") - (word.role == ")")
             aside.append(word)
             if depth == 0:
                 inside, aside = aside[1:-1], []
-                if inside and all(one.role in "L'\"" for one in inside):
+                names_only = all(one.role in "L'\"" or joins(one) is not None for one in inside)
+                follows = not clause or clause[-1].role in ":=cC" or len(inside) == 1
+                if inside and names_only and follows:
                     clause += inside
                 elif inside:
                     asides.append(inside)
             continue
-        if clause and _begins_clause(sentence, place, clause):
+        if clause and _begins_clause(sentence, place, clause, seen):
             yield clause
-            clause = []
+            clause, seen = [], set()
         clause.append(word)
+        seen.add(word.role)
     if len(aside) > 1:
         asides.append(aside[1:])
     if clause:
         yield clause
 
 
-def _begins_clause(sentence: list[Word], place: int, clause: list[Word]) -> bool:
+def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: set[str]) -> bool:
     word, before = sentence[place], sentence[place - 1]
     text = word.text.lower()
     following = sentence[place + 1 : place + 5]
@@ -508,13 +562,19 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word]) -> bool
         return before.role not in "cNVSr" or word.text[0].isalpha() and before.role not in "cSr"
     if word.role == "r":
         after = following[0].role if following else ""
-        return text in _HARD_BUTS or before.role in ",.;:—-…" or (before.role != "c" and after not in "VX")
-    if text in _BECAUSE:
+        return (
+            text in _HARD_BUTS
+            or before.role in ",.;:—-…"
+            or (before.role != "c" and after not in "VX")
+        )
+    if text in _BECAUSE or word.role == "k" or before.role == "z":
         return True
+    if before.role == "," and word.role == "c" and "n" in seen:
+        return True  # "it is not A, it is B"
     if before.role in ",—" and before is not clause[0] and word.role != ",":
         if word.role in "cr" and re.match(f"[{UNSPACED}]", word.text):
             return True
-        if any(one.role == "k" for one in clause):
+        if "k" in seen:
             return True
         return _begins_sentence(sentence, place, clause)
     if text in _ANDS and before.role != LABEL:

@@ -66,7 +66,7 @@ _TABLES = {
     IS: """
         is|are|be|was|were|equals|remains|becomes|being|'s|would be|must be|should be|has to be|have to be
         will be|is probably|needs to be|ought to be|appears to be|seems to be|is going to be|seems|appears
-        looks|looks like|stands as|turns out to be|is called|is given by|comes out to|comes out as|comes to
+        looks|looks like|stands as|turns out to be|gotta be|got to be|has got to be|is called|is given by|comes out to|comes out as|comes to
         ist|sind|lautet|wäre|est|sont|serait|es|son|sería|é|são|seria|è|sono|sarebbe|zijn|jest|są|to jest
         jsou|ovat|olarak|adalah|ialah|là|är|este|είναι|это|היא|הוא|ni
         هو|هي|คือ|是|为|為|应为|应是|应该是|应该为|應該是|就是|即|即为|は|が|이|은|는|가
@@ -264,9 +264,7 @@ def _phrases() -> tuple[dict[str, str], frozenset[str]]:
 
 
 ROLES, _BEGINNINGS = _phrases()
-_LONGEST_UNSPACED = max(
-    len(entry) for entry in ROLES if re.fullmatch(rf"[{UNSPACED}]+", entry)
-)
+_LONGEST_UNSPACED = max(len(entry) for entry in ROLES if re.fullmatch(rf"[{UNSPACED}]+", entry))
 
 
 def words_of(text: str) -> list[Word]:
@@ -284,6 +282,10 @@ def words_of(text: str) -> list[Word]:
                 if token.lastgroup == "number"
                 else ROLES.get(shown, "!" if unicodedata.category(shown[0]) == "So" else shown)
             )
+            if shown[-2:] == "'s" and role == WORD and (stem := ROLES.get(shown[:-2].lower())):
+                words.append(Word(stem, shown[:-2], token.start(), token.end() - 2))
+                words.append(Word(IS, "'s", token.end() - 2, token.end()))
+                continue
             suffixed = _SUFFIXED.fullmatch(shown)
             if suffixed and ROLES.get(suffixed[2][1:].lower()) == ENDING:  # Turkish: "B'dir"
                 middle = token.start() + len(suffixed[1])
@@ -344,5 +346,5 @@ def _joined(words: list[Word]) -> list[Word]:
 def _is_interjection(words: list[Word], at: int) -> bool:
     """Whether "no" at `at` takes back what was said: at the start of a clause, before a comma."""
     before, after = words[at - 1] if at else None, words[at + 1] if at + 1 < len(words) else None
-    starts = before is None or before.role in ".,;:!?\n-" or before.role == BUT
+    starts = before is None or before.role in ".,;!?\n" or before.role == BUT
     return starts and after is not None and after.role in ",.:;!"
