@@ -1,8 +1,8 @@
 """What of a reply is read: its text without thoughts, invisible characters and what a model that
 runs on has appended. Pure.
 
-`plain` then removes markup, the same from replies and from the texts of choices, so that both can be
-compared.
+`plain` then removes markup, the same from replies and from the texts of choices, so that both can
+be compared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable
 
 BOX, END_BOX = "\ue000", "\ue001"
-"""What stands for the braces of `\\boxed{…}` in plain text; private characters are dropped before."""
+"""What stands for the braces of `\\boxed{…}` in plain text: characters that are never there."""
 
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
@@ -90,7 +90,8 @@ _LATEX_SYMBOLS = {
     "times": "×", "cdot": "·", "pm": "±", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠",
     "neq": "≠", "approx": "≈", "circ": "°", "degree": "°", "infty": "∞", "pi": "π", "mu": "μ",
     "Omega": "Ω", "alpha": "α", "beta": "β", "gamma": "γ", "lambda": "λ", "theta": "θ", "sqrt": "√",
-    "to": "→", "rightarrow": "→", "Rightarrow": "⇒", "implies": "⇒", "therefore": "∴", "lt": "<", "gt": ">",
+    "to": "→", "rightarrow": "→", "Rightarrow": "⇒", "implies": "⇒", "therefore": "∴",
+    "lt": "<", "gt": ">",
     "checkmark": "✓",
 }  # fmt: skip
 _POWER = re.compile(r"\^\s*\{([^{}\n]{1,40})\}")
@@ -150,7 +151,7 @@ def before_next_question(text: str, is_ours: Callable[[str], bool]) -> str:
 
 
 def characters(text: str) -> str:
-    """`text` in one spelling of each character: NFKC, but powers and fractions stay what they are."""
+    """`text` in one spelling of each character: NFKC, but powers stay powers."""
     text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWER), text)
     text = _VULGAR.sub(lambda one: " " + unicodedata.normalize("NFKC", one[0]), text)
     return unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE)
@@ -188,7 +189,25 @@ def _command(command: re.Match[str]) -> str:
 
 
 _DROPPED = frozenset(
-    "rm bf it sf tt left right big Big bigl bigr quad qquad displaystyle textstyle hspace vspace ".split()
+    [
+        "rm",
+        "bf",
+        "it",
+        "sf",
+        "tt",
+        "left",
+        "right",
+        "big",
+        "Big",
+        "bigl",
+        "bigr",
+        "quad",
+        "qquad",
+        "displaystyle",
+        "textstyle",
+        "hspace",
+        "vspace",
+    ]
 )
 
 

@@ -21,11 +21,77 @@ _FORMULA = frozenset("=<>+*/^≈≤≥×·%±≠~_@#&\\")
 _TEXT_FOLLOWS = re.compile(r"[ )\].:,>}'\"]{0,6}(?P<dash>[-—=|] )?[ '\"(\[]{0,3}")
 _ENDS_HERE = re.compile(r"[)\]}'\". ]*(?:\n|$)")
 _AND = frozenset(
-    ", ; / & + 、 · | and und et y e i и та і ja og och ve dan en a oraz plus および と with also と 和 与 及 跟 以及 和 "
-    "और এবং และ و 와 과 및 και".split()
+    [
+        ",",
+        ";",
+        "/",
+        "&",
+        "+",
+        "、",
+        "·",
+        "|",
+        "and",
+        "und",
+        "et",
+        "y",
+        "e",
+        "i",
+        "и",
+        "та",
+        "і",
+        "ja",
+        "og",
+        "och",
+        "ve",
+        "dan",
+        "en",
+        "a",
+        "oraz",
+        "plus",
+        "および",
+        "と",
+        "with",
+        "also",
+        "と",
+        "和",
+        "与",
+        "及",
+        "跟",
+        "以及",
+        "和",
+        "और",
+        "এবং",
+        "และ",
+        "و",
+        "와",
+        "과",
+        "및",
+        "και",
+    ]
 )
 _OR = frozenset(
-    "or oder ou o или veya 或 または 또는 atau hoặc vagy sau lub eller tai of nebo 还是 それとも".split()
+    [
+        "or",
+        "oder",
+        "ou",
+        "o",
+        "или",
+        "veya",
+        "或",
+        "または",
+        "또는",
+        "atau",
+        "hoặc",
+        "vagy",
+        "sau",
+        "lub",
+        "eller",
+        "tai",
+        "of",
+        "nebo",
+        "还是",
+        "それとも",
+    ]
 )
 _BETWEEN_NAMES = frozenset("fNPd'\"([{<-")
 _ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")
@@ -105,7 +171,7 @@ class Names:
         if whole is not None and text.strip(" .\n") not in self.index:
             return Group(frozenset({whole}), 0, 0)
         marked = self.mark(text)
-        words = [word for word in marked.words if word.role not in "\n'\"" and word.text not in "`"]
+        words = [word for word in marked.words if word.role not in "\n'\"" and word.text != "`"]
         start = 0
         while (
             start < len(words)
@@ -177,9 +243,11 @@ class Names:
             if self.texts.at(marked.plain, marked.small, words[at].start) is not None:
                 break
             following = words[at + 1] if at + 1 < len(words) else None
-            if words[at].role == "-" and following is not None:
-                if following.start == words[at].end or following.role == "9":
-                    break  # a sign
+            is_sign = following is not None and (
+                following.start == words[at].end or following.role == "9"
+            )
+            if words[at].role == "-" and is_sign:
+                break
             if words[at].text.upper() in self.index and (
                 words[at].text.isupper() or self._ends(words, at + 1)
             ):
@@ -187,7 +255,7 @@ class Names:
             at += 1
         return at
 
-    def _one(
+    def _one(  # noqa: C901  one story: what can be named here, in order
         self, marked: MarkedText, words: list[Word], at: int, *, weak: bool
     ) -> tuple[Mention, int] | None:
         """The mention at word `at`, and the word after it."""
@@ -206,7 +274,8 @@ class Names:
             again = marked.named.get(words[after].start) if after < len(words) else None
             if words[after - 1].end > end or self._signed(marked, words, at, end):
                 return None
-            if self._ends(words, after) or (again is not None and again.picked == {index}):
+            repeated = again is not None and again.picked == frozenset(self._only(index))
+            if self._ends(words, after) or repeated:
                 is_label = known is None and word.text.upper() in self.index and end == word.end
                 if not is_label:
                     return Mention(None if index is None else frozenset({index})), after
@@ -221,10 +290,15 @@ class Names:
             return Mention(frozenset({self.index[word.text.upper()]})), at + 1
         if word.role == "0":
             return Mention(frozenset() if self.multiple else None), at + 1
-        if re.fullmatch("[A-Z]{2,26}", word.text) and self.multiple and self._is_run:
-            if len(set(word.text)) == len(word.text) and set(word.text) <= self.index.keys():
-                return Mention(frozenset(self.index[letter] for letter in word.text)), at + 1
-        return None
+        letters = set(word.text)
+        is_run = len(letters) == len(word.text) > 1 and letters <= self.index.keys()
+        if not (self.multiple and self._is_run and is_run):
+            return None
+        return Mention(frozenset(self.index[letter] for letter in letters)), at + 1
+
+    @staticmethod
+    def _only(index: int | None) -> tuple[int, ...]:
+        return () if index is None else (index,)
 
     def _signed(self, marked: MarkedText, words: list[Word], at: int, end: int) -> bool:
         """Whether a sign before a text makes it another: "> 5", "- 5"."""
@@ -293,8 +367,10 @@ class Names:
         if own_end is None and not bracketed and not self._stands_alone(words, at, label):
             return None
         before = words[at - 1] if at else None
-        if before is not None and before.end == word.start and before.role in "-+*/^_=#@&\\~9":
-            if not (before.role == "/" and at > 1 and words[at - 2].text in self.index):
+        attached = before is not None and before.end == word.start
+        if attached and before is not None and before.role in "-+*/^_=#@&\\~9":
+            listed = before.role == "/" and at > 1 and words[at - 2].text in self.index
+            if not listed:
                 return None
         follows = marked.plain[end : end + 1]
         headed = bracketed or (follows in ").:" and follows != "") or own_end is not None
@@ -304,7 +380,7 @@ class Names:
     def _long_text(
         self, marked: MarkedText, words: list[Word], at: int
     ) -> tuple[Mention, int] | None:
-        """The text of a choice, of several words or beginning with a sign, where one can be named."""
+        """The text of a choice, of several words or with signs, where one can be named."""
         word, before = words[at], words[at - 1] if at else None
         if before is not None and before.role not in ":=cCN'\"\nS(.,":
             return None
@@ -341,7 +417,9 @@ class Names:
                 return (None, False) if "," in follows[0] else (found[1], True)
         return None, False
 
-    def _stands_alone(self, words: list[Word], at: int, label: str) -> bool:
+    def _stands_alone(  # noqa: C901  a list of what a capital letter can be
+        self, words: list[Word], at: int, label: str
+    ) -> bool:
         """Whether a bare capital letter is a label: no part of a name, formula or sentence."""
         before = words[at - 1] if at else None
         after = words[at + 1] if at + 1 < len(words) else None
@@ -392,9 +470,9 @@ class Names:
         if after.role in "w9":
             return bool(re.match(f"[{UNSPACED}]", after.text))
         following = words[at + 2] if at + 2 < len(words) else None
-        if after.role == "." and following is not None and following.start > after.end:
-            if following.role == "w" and following.text[:1].islower():
-                return False  # "E. coli"
+        goes_on = following is not None and following.role == "w" and following.text[0].islower()
+        if after.role == "." and goes_on:
+            return False  # "E. coli"
         if label == "I":
             return (
                 after.role in _I_IS_LABEL_BEFORE or joins(after) is not None or after.text == "is"
@@ -414,6 +492,6 @@ def _in_list(words: list[Word], at: int) -> bool:
 
 
 def joins(word: Word) -> bool | None:
-    """Whether a word says "or" (True) or "and" (False) between names; None when it does not join."""
+    """Whether a word says "or" (True) or "and" (False) between names; None if neither."""
     text = word.text if len(word.text) == 1 else word.text.lower()  # "E" is a label, "e" is "and"
     return True if text in _OR else False if text in _AND else None

@@ -1,7 +1,7 @@
 """What a reply answers: from the text of a model to the choices it names. Pure.
 
-A reply is cleaned (`cleaning`), cut into words with roles (`words`), lines, sentences and clauses. A
-clause states choices (`mentions`), denies them, supposes them, says what others think, or restates
+A reply is cleaned (`cleaning`) and cut into words with roles (`words`), lines, sentences, clauses.
+A clause states choices (`mentions`), denies them, supposes them, says what others think, or restates
 the options; only what is stated counts. Of two statements the later one counts where it concludes
 or corrects; where no rule decides between them there is no answer. It is never replaced by a
 guess: a wrong pick is worse than none.
@@ -68,11 +68,51 @@ _NEGATIVE = frozenset("nXz")
 
 _DENIES = frozenset("nXmu0")
 _BECAUSE = frozenset(
-    "because since weil denn porque parce que puisque car perché omdat bo koska çünkü karena vì 因为 因為".split()
+    [
+        "because",
+        "since",
+        "weil",
+        "denn",
+        "porque",
+        "parce",
+        "que",
+        "puisque",
+        "car",
+        "perché",
+        "omdat",
+        "bo",
+        "koska",
+        "çünkü",
+        "karena",
+        "vì",
+        "因为",
+        "因為",
+    ]
 )
-_TAKES_BACK = frozenset("actually wait hmm oops sorry hold on no".split())
+_TAKES_BACK = frozenset(["actually", "wait", "hmm", "oops", "sorry", "hold", "on", "no"])
 _HARD_BUTS = frozenset(
-    "but however sondern mais pero sino mas ma ale ama но а ancak tetapi 而是 但 但是 lecz però bensì".split()
+    [
+        "but",
+        "however",
+        "sondern",
+        "mais",
+        "pero",
+        "sino",
+        "mas",
+        "ma",
+        "ale",
+        "ama",
+        "но",
+        "а",
+        "ancak",
+        "tetapi",
+        "而是",
+        "但",
+        "但是",
+        "lecz",
+        "però",
+        "bensì",
+    ]
 )
 
 _FINAL = frozenset(("final", "finally", "最终", "最終", "finale", "endgültige", "окончательный"))
@@ -122,7 +162,8 @@ def read_choices(
     before, _, last = text.rpartition("\n")
     asked_for = _LAST_LINE.fullmatch(last)
     if asked_for and asked_for[1] in names.index:
-        if not _EXPLICIT.search(before.rstrip().rpartition("\n")[2]):
+        line_before = before.rstrip().rpartition("\n")[2]
+        if not _EXPLICIT.search(line_before):
             return Reading(frozenset({names.index[asked_for[1]]}), "answer_line")
     statements: list[_Statement] = []
     found = structured.object_in(text)
@@ -260,9 +301,11 @@ class _Lines:
                     taken_back = taken_back or first.text.lower().split()[0] in _TAKES_BACK
                 concedes = any(word.role == "k" for word in clause)
                 holding = {*scopes, "k"} if concedes else scopes
-                for one in self._clause(clause, number, holding, at_start=first is line[0]):
-                    statements.append(one._replace(marked=one.marked or marked or took_back))
-                unread = unread or not self._denied and any(self._may_name(w) for w in clause)
+                statements += (
+                    one._replace(marked=one.marked or marked or took_back)
+                    for one in self._clause(clause, number, holding, at_start=first is line[0])
+                )
+                unread = unread or (not self._denied and any(self._may_name(w) for w in clause))
             if sentence[-1].role == "?" or any(word.role == "?" for word in sentence[-2:]):
                 statements = [one for one in statements if one.retracts]
             elif taken_back and unread and not statements and (before or made):
@@ -417,10 +460,8 @@ class _Lines:
             heads[number] = group
             if re.match(r"^[.,;:!)\]}e✓]*$", after):
                 picks.append((number, group, True))
-            elif (
-                group.headed
-                and re.match(r"^[.,;:)—-]*[bifI]", after)
-                or any(word.text.lower() in _BECAUSE for word in line[group.end : group.end + 2])
+            elif (group.headed and re.match(r"^[.,;:)—-]*[bifI]", after)) or any(
+                word.text.lower() in _BECAUSE for word in line[group.end : group.end + 2]
             ):
                 picks.append((number, group, False))
         last = len(self._lines) - 1
@@ -559,7 +600,7 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
     text = word.text.lower()
     following = sentence[place + 1 : place + 5]
     if word.role == "S":
-        return before.role not in "cNVSr" or word.text[0].isalpha() and before.role not in "cSr"
+        return before.role not in "cNVSr" or (word.text[0].isalpha() and before.role not in "cSr")
     if word.role == "r":
         after = following[0].role if following else ""
         return (

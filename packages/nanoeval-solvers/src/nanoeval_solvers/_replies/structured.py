@@ -4,15 +4,61 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container
 from typing import Any
 
 _KEYS = frozenset(
-    "answer answers final_answer finalanswer correct_answer correctanswer correct_answers answer_letter "
-    "answerletter letter letters choice choices_selected selected selected_option selected_options "
-    "selectedoption option correct_option correct_options correct_choice final_choice finalchoice "
-    "answer_choice answerchoice pick picked label response result solution prediction predicted_answer "
-    "chosen selected_answer selected_choice your_answer model_answer best_answer final ans correct "
-    "correct_letter option_letter selected_letter answer_key selection verdict conclusion".split()
+    [
+        "answer",
+        "answers",
+        "final_answer",
+        "finalanswer",
+        "correct_answer",
+        "correctanswer",
+        "correct_answers",
+        "answer_letter",
+        "answerletter",
+        "letter",
+        "letters",
+        "choice",
+        "choices_selected",
+        "selected",
+        "selected_option",
+        "selected_options",
+        "selectedoption",
+        "option",
+        "correct_option",
+        "correct_options",
+        "correct_choice",
+        "final_choice",
+        "finalchoice",
+        "answer_choice",
+        "answerchoice",
+        "pick",
+        "picked",
+        "label",
+        "response",
+        "result",
+        "solution",
+        "prediction",
+        "predicted_answer",
+        "chosen",
+        "selected_answer",
+        "selected_choice",
+        "your_answer",
+        "model_answer",
+        "best_answer",
+        "final",
+        "ans",
+        "correct",
+        "correct_letter",
+        "option_letter",
+        "selected_letter",
+        "answer_key",
+        "selection",
+        "verdict",
+        "conclusion",
+    ]
 )
 _PAIR = re.compile(
     r"[\"'](?P<key>\w[\w .-]{0,40})[\"']\s*:\s*"
@@ -53,7 +99,7 @@ def _pairs(text: str) -> dict[str, Any]:
     return found
 
 
-def answers_in(content: dict[str, Any], labels: frozenset[str] | set[str]) -> list[Any] | None:
+def answers_in(content: dict[str, Any], labels: Container[str]) -> list[Any] | None:
     """The values that answer, of which each must say the same; None where no key is an answer's."""
     named = {_key(key): value for key, value in content.items()}
     values = [value for key, value in named.items() if key in _KEYS]
