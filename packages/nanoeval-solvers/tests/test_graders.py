@@ -65,7 +65,7 @@ def verdict(grader: Grader, answer: str, *references: str) -> bool:
         (NumericMatch(), "1.5 kg", "1500 m", False),
         (NumericMatch(), "1500", "1500 m", False),
         (NumericMatch(require_unit=False), "1500", "1500 m", True),
-        (NumericMatch(), "1500 m", "1500", False),
+        (NumericMatch(), "1500 m", "1500", True),
         (NumericMatch(), "1500 or 1600", "1500", False),
         (NumericMatch(), "none", "1500", False),
         (NumericMatch(), "1/0", "1500", False),

@@ -114,7 +114,7 @@ def test_the_mock_refuses_what_is_no_probability(field: str) -> None:
 
 def test_an_unparsable_reply_is_incorrect_and_recorded_as_such() -> None:
     question = Question(question="?", choices=("a", "b"), correct_indices=frozenset({0}))
-    assert recorded(question, Answer(None)) == {
+    assert recorded(question, question.answer(None)) == {
         "correct": False,
         "expected": "A",
         "picked": None,
@@ -131,12 +131,12 @@ def test_several_choices_are_one_answer() -> None:
         correct_indices=frozenset({0, 3}),
         allow_multiple_choices=True,
     )
-    match = recorded(question, Answer(frozenset({3, 0})))
+    match = recorded(question, question.answer({3, 0}))
     assert (match["correct"], match["expected"], match["picked"]) == (True, ["A", "D"], ["A", "D"])
-    other = recorded(question, Answer(frozenset({1, 2})))
+    other = recorded(question, question.answer({1, 2}))
     assert (other["correct"], other["picked"]) == (False, ["B", "C"])
-    assert Answer(frozenset({0})).score(question) == 0  # a part is not the whole
-    assert Answer(frozenset()).score(question) == 0
+    assert question.answer({0}).score(question) == 0  # a part is not the whole
+    assert question.answer(set()).score(question) == 0
 
 
 def test_different_sets_are_different_answers_with_any_number_of_choices() -> None:
@@ -147,39 +147,51 @@ def test_different_sets_are_different_answers_with_any_number_of_choices() -> No
 
 def test_a_tie_scores_its_expectation() -> None:
     question = Question(question="?", choices=("a", "b", "c"), correct_indices=frozenset({0}))
-    tied = Answer(frozenset({0}), tied=(frozenset({0}), frozenset({2})))
+    tied = question.answer({0}, tied=(frozenset({0}), frozenset({2})))
     assert tied.score(question) == 0.5
     assert recorded(question, tied)["tied"] == ["A", "C"]
 
 
-def test_answers_can_be_given_as_indices() -> None:
-    assert Answer(2) == Answer(frozenset({2}))  # type: ignore[arg-type]
-    assert Answer(None).problem == "unparsable"
-    assert pickle.loads(pickle.dumps(Answer(None, problem="context_length"))).picked is None
+def test_an_answer_is_an_index_or_a_set_and_keeps_what_a_subclass_adds() -> None:
+    class Sure(Answer):
+        confidence: float = 0.5
+
+    assert Answer(correct=True, picked=2).indices == frozenset({2})
+    assert Answer(correct=True, picked={2, 0}).picked == {0, 2}
+    assert Answer(correct=False, picked=None).problem == "unparsable"
+    kept = pickle.loads(pickle.dumps(Answer(correct=False, picked=None, problem="context_length")))
+    assert (kept.picked, kept.problem) == (None, "context_length")
+    assert Sure(correct=True, picked=1, confidence=0.9).confidence == 0.9
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"correct_indices": {4}}, "correct_indices [4] are outside of the 2 choices"),
-        ({"correct_indices": {0, 1}}, "has 2 entries: a question has exactly one"),
-        ({"correct_indices": set()}, "has 0 entries: a question has exactly one"),
+        ({"choices": ("a", "a"), "correct_indices": {0}}, "choice 'a' occurs twice"),
     ],
 )
 def test_questions_are_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        Question(question="?", choices=("a", "b"), **fields)
+        Question(**{"question": "?", "choices": ("a", "b"), **fields})
 
 
-def test_questions_take_lists_and_sets_and_freeze_them() -> None:
-    question = Question(question="?", choices=["a", "b"], correct_indices={1}, images=[])
-    assert question.choices == ("a", "b")
-    assert question.correct_indices == frozenset({1})
-    assert Question(question="?", choices=["a", "b"], correct_indices=1) == question  # type: ignore[arg-type]
-    assert isinstance(question.correct_indices, frozenset)
+def test_questions_take_either_spelling() -> None:
+    question = Question(question="?", answers=["a", "b"], correct_indices={1}, images=[])
+    assert (question.answers, question.choices) == (["a", "b"], ("a", "b"))
+    assert question.correct_indices == {1}
+    assert Question.model_validate({"question": "?", "choices": ("a", "b"), "correct": 1}) == (
+        question
+    )
     assert pickle.loads(pickle.dumps(question)) == question
     with pytest.raises(ValueError, match="choices"):
-        Question(question="?", choices="ab", correct_indices={1})
+        Question.model_validate({"question": "?", "choices": "ab", "correct_indices": {1}})
+
+
+def test_one_of_several_right_choices_is_right_where_one_is_picked() -> None:
+    question = Question(question="?", answers=["a", "b", "c"], correct_indices={0, 1})
+    assert [question.is_right({index}) for index in range(3)] == [True, True, False]
+    assert not Question(question="?", answers=["a"], correct_indices=set()).is_right({0})
 
 
 def test_self_test_passes() -> None:

@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.metrics.breakdown import breakdown
 from nanoeval_core.metrics.calibration import calibration
 from nanoeval_core.metrics.clustered_mean import clustered_mean
-from nanoeval_core.metrics.samples import Sample, summarize_samples
+from nanoeval_core.metrics.samples import Sample
+from nanoeval_core.metrics.standard import default_metrics
 
-from nanoeval_solvers.graders import normalised
+from nanoeval_solvers.graders import normalized
 
-if TYPE_CHECKING:
-    from nanoeval_core.task import Task
-
-    from nanoeval_solvers import mcq, short_answer
+Results = Sequence[tuple[Any, Any]]
+"""Tasks and answers, of `mcq` or of `short_answer`, which import this module."""
 
 
-def summarise_choices(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict[str, Any]:
+def summarize_choices(results: Results, *, by: Sequence[str] = ()) -> dict[str, Any]:
     """The standard metrics over picked sets, and why answers are missing.
 
-    With solvers that report them, also `prob_correct` (the mean probability of the correct
-    answer), `brier` and `ece` (of the probability of the picked one), and where answers tie,
-    `accuracy` in expectation over the ties.
+    `read_by` counts what the picks were read from. With solvers that report them, also
+    `prob_correct` (the mean probability of the correct answer), `brier` and `ece` (of the
+    probability of the picked one), and where answers tie, `accuracy` in expectation over the ties.
+    `by` names keys of the questions' metadata to break all that down by.
     """
+    correct: dict[tuple[str, frozenset[int] | None], bool] = {}
     samples = [
         Sample(
             instance=task.question_id,
             attempt=task.attempt_id,
-            is_correct=answer.picked == task.question.correct_indices,
-            answer_group=answer.picked,
-            outcome=_outcome(answer, answer.picked == task.question.correct_indices),
+            # Equal answers to a question are equally right: as the first of them.
+            is_correct=correct.setdefault((task.question_id, answer.indices), answer.correct),
+            answer_group=answer.indices,
+            outcome=answer.outcome,
         )
         for task, answer in results
     ]
-    summary = summarize_samples(samples, answer_groups=True) | _problems(results)
+    summary = default_metrics(samples, answer_groups=True) | _problems(results)
     if any(answer.tied for _, answer in results):
         scores = [(task.question_id, answer.score(task.question)) for task, answer in results]
         summary |= _mean("accuracy", scores)
@@ -44,14 +48,32 @@ def summarise_choices(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict
     if known:
         summary |= _mean("prob_correct", known)
         if len(known) < len(results):
-            summary["unavailable"] = summary["unavailable"] | {
+            summary["unavailable"] = summary.get("unavailable", {}) | {
                 "prob_correct of some answers": f"{len(results) - len(known)} of {len(results)} "
                 "have none: too few log probabilities, or no answer"
             }
-    return summary | _calibration(results)
+    summary |= _calibration(results)
+    return summary | _by(results, by, summarize_choices)
 
 
-def _calibration(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict[str, Any]:
+def _by(
+    results: Results, by: Sequence[str], summarize: Callable[[Results], dict[str, Any]]
+) -> dict[str, Any]:
+    """The same summary for each value of the keys `by` of the questions' metadata."""
+    if not by or not results:
+        return {}
+    for key in by:
+        if not any(key in task.question.metadata for task, _ in results):
+            known = sorted({name for task, _ in results for name in task.question.metadata})
+            raise ConfigError(
+                f"by={key!r}: no question has it in its metadata; they have "
+                f"{', '.join(map(repr, known)) or 'none at all'}"
+            )
+    groups = {key: breakdown(results, f"question.metadata.{key}", summarize) for key in by}
+    return {"by": groups}
+
+
+def _calibration(results: Results) -> dict[str, Any]:
     """Whether answers are right as often as the solver is sure of them; nothing when it never said.
 
     By the probability of the picked answer: that of the correct one is high exactly where the
@@ -61,23 +83,19 @@ def _calibration(results: Sequence[tuple[mcq.MCQTask, mcq.Answer]]) -> dict[str,
     right: dict[str, list[bool]] = {}
     for task, answer in results:
         sure.setdefault(task.question_id, []).append(answer.prob_picked)
-        right.setdefault(task.question_id, []).append(
-            answer.picked == task.question.correct_indices
-        )
+        right.setdefault(task.question_id, []).append(answer.correct)
     found = calibration(sure, right)
     if found is None:
         return {}
     return {name: value for name, value in found.as_dict().items() if name != "calibration_bins"}
 
 
-def summarise_answers(
-    results: Sequence[tuple[short_answer.ShortAnswerTask, short_answer.Answer]],
-) -> dict[str, Any]:
+def summarize_answers(results: Results, *, by: Sequence[str] = ()) -> dict[str, Any]:
     """The standard metrics over graded answers, and why answers are missing.
 
     Equal texts (but for case, spacing and the like) are one answer for `cons@k`, unless the
     grader contradicts itself about them. With a model grader, also `grader_exact_agreement`: how
-    often its verdict is that of an exact match.
+    often its verdict is that of an exact match. `by` is as in `summarize_choices`.
     """
     grouped = _grader_is_consistent(results)
     samples = [
@@ -85,14 +103,14 @@ def summarise_answers(
             instance=task.question_id,
             attempt=task.attempt_id,
             is_correct=answer.correct,
-            answer_group=None if answer.text is None else normalised(answer.text),
-            outcome=_outcome(answer, answer.correct),
+            answer_group=None if answer.text is None else normalized(answer.text),
+            outcome=answer.outcome,
         )
         for task, answer in results
     ]
-    summary = summarize_samples(samples, answer_groups=grouped) | _problems(results)
+    summary = default_metrics(samples, answer_groups=grouped) | _problems(results)
     if not grouped:
-        summary["unavailable"] = summary["unavailable"] | {
+        summary["unavailable"] = summary.get("unavailable", {}) | {
             "cons@k": "the grader gave equal answers to a question different verdicts"
         }
     agreement = [
@@ -100,25 +118,22 @@ def summarise_answers(
         for task, answer in results
         if answer.verdict is not None and answer.verdict.exact is not None
     ]
-    return summary | (_mean("grader_exact_agreement", agreement) if agreement else {})
+    summary |= _mean("grader_exact_agreement", agreement) if agreement else {}
+    return summary | _by(results, by, summarize_answers)
 
 
-def _outcome(answer: mcq.Answer | short_answer.Answer, correct: bool) -> Any:
-    from nanoeval_solvers.mcq import outcome_of_answer  # noqa: PLC0415  it imports this module
-
-    return outcome_of_answer(answer.problem, correct)
-
-
-def _problems(
-    results: Sequence[tuple[Task, mcq.Answer]] | Sequence[tuple[Task, short_answer.Answer]],
-) -> dict[str, int]:
+def _problems(results: Results) -> dict[str, Any]:
     problems = Counter(answer.problem for _, answer in results)
+    read_by = Counter(answer.read_by for _, answer in results if answer.read_by is not None)
+    followed_up = sum(answer.followed_up for _, answer in results)
     return {
         "num_unparsable": problems["unparsable"],
         "num_empty": problems["empty"],
         "num_context_length": problems["context_length"],
         "num_content_policy": problems["content_policy"],
         "num_truncated": sum(answer.truncated for _, answer in results),
+        **({"num_followed_up": followed_up} if followed_up else {}),
+        **({"read_by": dict(read_by.most_common())} if read_by else {}),
     }
 
 
@@ -129,12 +144,10 @@ def _mean(name: str, scores: Sequence[tuple[str, float]]) -> dict[str, Any]:
     return clustered_mean(by_question).as_dict(name)
 
 
-def _grader_is_consistent(
-    results: Sequence[tuple[short_answer.ShortAnswerTask, short_answer.Answer]],
-) -> bool:
+def _grader_is_consistent(results: Results) -> bool:
     verdicts: dict[tuple[Hashable, str], bool] = {}
     return all(
-        verdicts.setdefault((task.question_id, normalised(answer.text)), answer.correct)
+        verdicts.setdefault((task.question_id, normalized(answer.text)), answer.correct)
         == answer.correct
         for task, answer in results
         if answer.text is not None

@@ -82,6 +82,15 @@ def image_url(image: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def base64_url(content: str) -> str:
+    """An image in base64 as a `data:` URL; its first bytes say what kind it is."""
+    if content.startswith("data:"):
+        return content
+    kinds = {"/9j/": "jpeg", "R0lG": "gif", "UklG": "webp", "Qk": "bmp"}
+    kind = next((kind for start, kind in kinds.items() if content.startswith(start)), "png")
+    return f"data:image/{kind};base64,{content}"
+
+
 def without_image_data(messages: Sequence[Message]) -> list[Message]:
     """`messages` for a record: `data:` URLs are cut after their media type."""
     return [

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import chz
 from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, majority
+from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, Question, majority
 
 
 @chz.chz
-class ConsensusSolver(MCQSolver):
+class ConsensusSolver(MCQSolver[Answer]):
     """Asks `solver` `n` times at once and takes the majority.
 
     Replies that name no choice have no vote; when none does, neither does the consensus. Where
@@ -24,7 +25,7 @@ class ConsensusSolver(MCQSolver):
     response cache keeps samples apart.
     """
 
-    solver: MCQSolver = chz.field(doc="Gives each sample.")
+    solver: MCQSolver[Any] = chz.field(doc="Gives each sample.")
     n: int = chz.field(default=5, doc="Samples per question and attempt.")
 
     @chz.validate
@@ -40,22 +41,25 @@ class ConsensusSolver(MCQSolver):
         first = (task.attempt_id - 1) * self.n + 1
         samples = [task.model_copy(update={"attempt_id": first + index}) for index in range(self.n)]
         answers = await gather_results(*map(self.solver.solve, samples))
-        return consensus_of(answers, seed=task.name)
+        return consensus_of(answers, task.question, seed=task.name)
 
 
-def consensus_of(answers: list[Answer], *, seed: str) -> Answer:
+def consensus_of(answers: list[Answer], question: Question, *, seed: str) -> Answer:
     """The majority of `answers`; `seed` decides which of several is shown as picked."""
-    winners = majority(answer.picked for answer in answers)
-    unparsable = sum(answer.problem == "unparsable" for answer in answers)
+    winners = majority(answer.indices for answer in answers)
+    unparsable = sum(answer.problem in ("unparsable", "empty") for answer in answers)
     if not winners:
-        refused = [answer.problem for answer in answers if answer.problem != "unparsable"]
-        return Answer(
+        refused = [a.problem for a in answers if a.problem not in ("unparsable", "empty")]
+        return question.answer(
             None,
             problem=refused[0] if len(refused) == len(answers) else "unparsable",
             num_unparsable_samples=unparsable,
         )
-    return Answer(
+    return question.answer(
         random.Random(seed).choice(winners),
         tied=tuple(winners) if len(winners) > 1 else (),
         num_unparsable_samples=unparsable,
     )
+
+
+__all__ = ["ConsensusSolver", "consensus_of"]

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, GraderError, RolloutSystemError
 
+from nanoeval_solvers._replies.cleaning import characters, clean
+from nanoeval_solvers._replies.words import UNSPACED
 from nanoeval_solvers._templates import chat, check_template
 from nanoeval_solvers.api_model import APIModel, record_reply
+
+__all__ = [
+    "RUBRIC",
+    "ContainsMatch",
+    "ExactMatch",
+    "Grader",
+    "ModelGrader",
+    "NumericMatch",
+    "RegexMatch",
+    "Verdict",
+    "normalized",
+    "verdict_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,10 +65,10 @@ class Grader(HasAsyncContextManager, ABC):
         """
 
 
-def normalised(text: str) -> str:
-    """`text` without differences of case, width, spacing, quotes and final punctuation."""
-    text = unicodedata.normalize("NFKC", text).casefold().strip()
-    text = text.strip("*_`$\"'“”‘’ \t\n").rstrip(".!。").rstrip("*_`$\"'“”‘’ ")
+def normalized(text: str) -> str:
+    """`text` without differences of case, width, spacing, quotes, dashes and final punctuation."""
+    text = characters(text).casefold().strip()
+    text = text.strip("*_`$\"' \t\n").rstrip(".!").rstrip("*_`$\"' ")
     return " ".join(text.split())
 
 
@@ -74,7 +89,7 @@ class ExactMatch(Grader):
         """Whether `answer` is one of `references`."""
         if not self.normalise:
             return answer in references
-        return normalised(answer) in {normalised(one) for one in references}
+        return normalized(answer) in {normalized(one) for one in references}
 
 
 @chz.chz
@@ -86,11 +101,29 @@ class ContainsMatch(Grader):
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        text = normalised(answer) if self.normalise else answer
-        wanted = [normalised(one) if self.normalise else one for one in references]
+        text = normalized(answer) if self.normalise else answer
+        wanted = [normalized(one) if self.normalise else one for one in references]
         # A reference of nothing but punctuation would be in every answer.
-        patterns = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in wanted if one]
-        return Verdict(any(re.search(pattern, text) for pattern in patterns))
+        return Verdict(any(_contains(text, one) for one in wanted if one))
+
+
+def _contains(text: str, wanted: str) -> bool:
+    """Whether `wanted` is in `text` as whole words and numbers: 5 is not in 3.5, nor 42 in -42.
+
+    In scripts without spaces between words, a word is where its characters are.
+    """
+    before, after = "", ""
+    if wanted[0].isdigit():
+        before = r"(?<![\w^])(?<!\d[.,])(?<!(?<!\w)[-+])(?<!(?<!\w)[-+][ ])(?<![.])"
+    elif re.match(rf"[^\W{UNSPACED}]", wanted):
+        before = rf"(?<![^\W{UNSPACED}])"
+    if wanted[-1].isdigit():
+        after = r"(?![\w^%])(?![.,]\d)"
+    elif re.match(rf"[^\W{UNSPACED}]", wanted[-1]):
+        after = rf"(?![^\W{UNSPACED}])"
+    if wanted[0] in "-+" and len(wanted) > 1:
+        before = r"(?<![\w.])"
+    return re.search(f"{before}{re.escape(wanted)}{after}", text) is not None
 
 
 @chz.chz
@@ -124,10 +157,14 @@ class NumericMatch(Grader):
 
     Numbers may be written as 1,234.5, 1.2e3, 1.2 × 10^3, 1.2 million, 3/4, 1 1/2 or 45 %. When
     the reference answer has a unit, the answer must have one of the same kind, and is converted:
-    1.5 km is 1500 m.
+    1.5 km is 1500 m. A bare reference takes 42 with any unit, or "42 eggs".
     """
 
-    relative: float = chz.field(default=0.01, doc="Tolerance, as a share of the reference.")
+    relative: float | None = chz.field(
+        default=None,
+        doc="Tolerance, as a share of the reference; by default 0 where the reference is a whole "
+        "number (42, 45 %), and 0.01 otherwise.",
+    )
     absolute: float = chz.field(default=0.0, doc="Tolerance, in the unit of the reference.")
     require_unit: bool = chz.field(
         default=True, doc="An answer without a unit is wrong where the reference has one."
@@ -136,35 +173,40 @@ class NumericMatch(Grader):
     @chz.validate
     def _check_tolerances(self) -> None:
         for name in ("relative", "absolute"):
-            if not getattr(self, name) >= 0:
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
                 raise ConfigError(f"NumericMatch.{name}={getattr(self, name)}: give 0 or more")
 
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
         from nanoeval_solvers._replies.quantities import (  # noqa: PLC0415  units are slow to load
+            is_close,
             quantity_of,
-            same_unit,
         )
 
         given = quantity_of(answer)
-        record: dict[str, Any] = {"number": None if given is None else given.value}
+        record: dict[str, Any] = {"number": None if given is None else _recorded(given.value)}
         for reference in references:
             wanted = quantity_of(reference)
-            if wanted is None:
+            if wanted is None or wanted.counted:
                 raise ConfigError(
                     f"NumericMatch: reference answer {reference!r} of {sample!r} is no number "
                     "with a unit that is known: mend it, or use another grader"
                 )
-            value = (
-                None if given is None else same_unit(given, wanted, require_unit=self.require_unit)
-            )
-            if value is None:
-                continue
-            tolerance = max(self.absolute, self.relative * abs(wanted.value))
-            if abs(value - wanted.value) <= tolerance * (1 + 1e-12):
+            if given is not None and is_close(
+                given,
+                wanted,
+                relative=self.relative,
+                absolute=self.absolute,
+                require_unit=self.require_unit,
+            ):
                 return Verdict(True, record=record)
         return Verdict(False, record=record)
+
+
+def _recorded(value: Fraction) -> int | float:
+    return int(value) if value.denominator == 1 else float(value)
 
 
 RUBRIC = """\
@@ -180,12 +222,17 @@ Answer to grade: {answer}
 Think as much as you need, then end with one line that is either `Verdict: CORRECT` or \
 `Verdict: INCORRECT`."""
 
+_FENCE = re.compile(r"^\s*(?:```|~~~)\w*\s*$|</?[A-Za-z]\w{0,30}>", re.MULTILINE)
 _VERDICT = re.compile(r"\s*\W*verdict\W*\s*(correct|incorrect)\W*\s*", re.IGNORECASE)
 
 
 def verdict_of(reply: str) -> bool | None:
-    """What the last line of a grader's reply says; None when that is neither verdict."""
-    lines = [line for line in reply.splitlines() if line.strip()]
+    """What the last line of a grader's reply says; None when that is neither verdict.
+
+    Thoughts are not read; a code fence or a closing tag around the line makes no difference.
+    """
+    text = _FENCE.sub("", clean(reply))
+    lines = [line for line in text.splitlines() if line.strip()]
     match = _VERDICT.fullmatch(lines[-1]) if lines else None
     return None if match is None else match[1].lower() == "correct"
 

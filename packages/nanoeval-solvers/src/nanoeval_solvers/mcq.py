@@ -9,7 +9,7 @@ An eval is one small class. This one is complete:
 
         async def get_questions(self) -> list[Question]:
             return [
-                Question(id="fr", question="Capital of France?", choices=("Lyon", "Paris"),
+                Question(id="fr", question="Capital of France?", answers=["Lyon", "Paris"],
                          correct_indices={1}),
             ]
 
@@ -17,118 +17,172 @@ An eval is one small class. This one is complete:
 
 `MCQEval` does the rest: it shuffles the choices of each question from `seed`, makes `n_consensus`
 tasks of it, asks `solver`, records each answer and sums them up.
+
+An eval may override `_get_tasks` instead. Then choices keep their order, question `i` is
+`"<get_name()>.<i>"`, attempts are numbered from 0, and records show indices in place of letters.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
+import statistics
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence, Set
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.eval import Eval, RunningSummary
+from nanoeval_core.eval import Eval, ProgressBar, RunningSummary
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nanoeval_solvers._replies.letters import letter_of, letters_for
+from nanoeval_solvers.data import FromRows
 
 if TYPE_CHECKING:
     from nanoeval_core.metrics.outcomes import Outcome
 
+__all__ = [
+    "Answer",
+    "MCQEval",
+    "MCQSolver",
+    "MCQTask",
+    "MockSolver",
+    "Problem",
+    "Question",
+    "ReadBy",
+    "check_mock_rates",
+    "majority",
+    "mock_attempt",
+    "outcome_of_answer",
+]
+
 Problem = Literal["unparsable", "empty", "context_length", "content_policy"]
-"""Why there is no answer: a reply that names no choice, a prompt longer than the model's context,
-or a refusal by the endpoint's content policy."""
+"""Why there is no answer: a reply that names no choice, no reply at all, a prompt longer than the
+model's context, or a refusal by the endpoint's content policy."""
+
+ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
+"""What a pick was read from: JSON, a line such as "Answer: C", a `\\boxed{C}`, a reply that is
+nothing but the choice, or prose."""
 
 
-class Question(BaseModel):
+class Question(FromRows, BaseModel):
     """A question with lettered choices.
 
     Args:
         question: the text that is asked, without the choices.
-        choices: the texts of the choices, in the order in which they are shown.
-        correct_indices: which of `choices` are right, from 0; exactly one unless
-            `allow_multiple_choices`.
+        answers: the texts of the choices, in the order in which they are shown; `choices` is
+            another name of it.
+        correct_indices: which of `answers` are right, from 0; `correct` is another name of it.
+        image: an image in base64, shown with the question.
+        seed: a hint for solvers that draw at random.
+        metadata: carried along into the record, and what scores are grouped by, such as a subject.
+        allow_multiple_choices: the answer is a set of choices, which scores only when it is
+            exactly `correct_indices`. Otherwise one choice is picked, and any of them is right.
         id: the task's `question_id` (any text without `/`); by default the question's position
             in `MCQEval.get_questions`.
-        allow_multiple_choices: any number of choices may be right, and the answer is a set: it
-            scores only when it is exactly `correct_indices`.
-        images: shown with the question: `https://…` or `data:` URLs, or paths of image files.
-        metadata: carried along for your own use, such as a subject to group scores by.
+        images: more images: `https://…` or `data:` URLs, or paths of image files.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     question: str
-    choices: Sequence[str] = Field(min_length=1)
-    correct_indices: Set[int]
-    id: str | None = None
-    allow_multiple_choices: bool = False
-    images: Sequence[str] = ()
+    answers: list[str] = Field(min_length=1, validation_alias=AliasChoices("answers", "choices"))
+    correct_indices: set[int] = Field(validation_alias=AliasChoices("correct_indices", "correct"))
+    image: str | None = None
+    seed: int | None = 42
     metadata: dict[str, Any] = {}
+    allow_multiple_choices: bool = False
+    id: str | None = None
+    images: Sequence[str] = ()
 
     @field_validator("correct_indices", mode="before")
     @classmethod
     def _one_index_is_a_set(cls, value: object) -> object:
         return {value} if isinstance(value, int) else value
 
-    @field_validator("choices", "images")
+    @field_validator("images")
     @classmethod
-    def _freeze_texts(cls, value: Sequence[str]) -> tuple[str, ...]:
+    def _freeze_images(cls, value: Sequence[str]) -> tuple[str, ...]:
         return tuple(value)
 
-    @field_validator("correct_indices")
-    @classmethod
-    def _freeze_indices(cls, value: Set[int]) -> frozenset[int]:
-        return frozenset(value)
-
     @model_validator(mode="after")
-    def _check_indices(self) -> Self:
-        wrong = sorted(i for i in self.correct_indices if not 0 <= i < len(self.choices))
+    def _check_choices(self) -> Self:
+        wrong = sorted(i for i in self.correct_indices if not 0 <= i < len(self.answers))
         if wrong:
             raise ValueError(
-                f"correct_indices {wrong} are outside of the {len(self.choices)} choices: "
+                f"correct_indices {wrong} are outside of the {len(self.answers)} choices: "
                 "count from 0"
             )
-        if not self.allow_multiple_choices and len(self.correct_indices) != 1:
+        twice = [text for text, number in Counter(self.answers).items() if number > 1]
+        if twice:
             raise ValueError(
-                f"correct_indices has {len(self.correct_indices)} entries: a question has exactly "
-                "one correct choice, or set allow_multiple_choices=True"
+                f"choice {twice[0]!r} occurs twice: which of them is picked could not be told"
             )
         return self
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts of the choices, as `answers`."""
+        return tuple(self.answers)
+
+    @property
     def letters(self) -> tuple[str, ...]:
         """The choices' labels: A to Z, then AA, AB, …"""
-        return letters_for(len(self.choices))
+        return letters_for(len(self.answers))
 
-    def show_picked(self, indices: Iterable[int] | None) -> str | list[str] | None:
-        """`indices` as records show them: a letter, or a list of letters for a set of them."""
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """All images, as URLs or paths."""
+        from nanoeval_solvers._templates import base64_url  # noqa: PLC0415  when images are shown
+
+        return (*(() if self.image is None else (base64_url(self.image),)), *self.images)
+
+    def is_right(self, picked: Iterable[int] | None) -> bool:
+        """Whether the picked choices are the right answer; None is not."""
+        if picked is None:
+            return False
+        picked = frozenset(picked)
+        if self.allow_multiple_choices:
+            return picked == self.correct_indices
+        return len(picked) == 1 and picked <= self.correct_indices
+
+    def answer(self, picked: Iterable[int] | None, **fields: Any) -> Answer:
+        """The answer that picks `picked`: an index, or a set where several may be picked."""
+        indices = None if picked is None else frozenset(picked)
+        if indices is not None and not self.allow_multiple_choices and len(indices) != 1:
+            raise ValueError(f"one choice is to be picked, got {sorted(indices)}")
+        shown: int | set[int] | None = None
+        if indices is not None:
+            shown = set(indices) if self.allow_multiple_choices else min(indices)
+        return Answer(correct=self.is_right(indices), picked=shown, **fields)
+
+    def show_picked(self, indices: Iterable[int] | int | None) -> str | list[str] | None:
+        """`indices` as letters: one, or a list of them where several may be picked."""
         if indices is None:
             return None
-        letters = [letter_of(index) for index in sorted(indices)]
+        given = (indices,) if isinstance(indices, int) else sorted(indices)
+        letters = [letter_of(index) for index in given]
         return letters[0] if len(letters) == 1 and not self.allow_multiple_choices else letters
 
     def permuted(self, order: Sequence[int]) -> Question:
         """The same question with its choices in the order of `order`, old indices by new."""
         return self.model_copy(
             update={
-                "choices": tuple(self.choices[old] for old in order),
-                "correct_indices": frozenset(
+                "answers": [self.answers[old] for old in order],
+                "correct_indices": {
                     new for new, old in enumerate(order) if old in self.correct_indices
-                ),
+                },
             }
         )
 
     def shuffled(self, seed: int | str) -> Question:
         """The same question with its choices in an order that depends on `seed` alone."""
-        order = list(range(len(self.choices)))
+        order = list(range(len(self.answers)))
         random.Random(seed).shuffle(order)
         return self.permuted(order)
 
@@ -139,66 +193,77 @@ class MCQTask(Task):
     question: Question
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """What a solver made of a question.
+class Answer(BaseModel):
+    """What a solver made of a question. Subclass it to add fields.
 
     Args:
-        picked: the indices of the picked choices, as the task's question has them, or one index;
-            None when there is no answer.
-        problem: why there is none; "unparsable" unless the solver says otherwise.
+        correct: whether it counts as correct: the solver decides.
+        picked: the index of the picked choice, or a set where several may be picked; None when
+            there is no answer.
+        metadata: what the record should keep with it.
+        problem: why there is no answer; "unparsable" unless the solver says otherwise.
+        read_by: what the pick was read from, where it was read from a reply.
         tied: the equally good answers when several are; the score is then the expectation over a
             uniform choice among them, and `picked` is such a choice, seeded.
         prob_correct: the probability that the solver gave to the correct answer, if it knows.
         prob_picked: the probability that it gave to `picked`: its confidence, if it knows.
         num_unparsable_samples: how many of the samples behind the answer named no choice.
         truncated: the reply was cut off by the limit of tokens.
-        correct: whether it counts as correct; filled in by `MCQEval.evaluate`.
+        followed_up: the model was asked once more, as its first reply named no choice.
     """
 
-    picked: frozenset[int] | None
+    correct: bool
+    picked: int | set[int] | None
+    metadata: dict[str, Any] = {}
     problem: Problem | None = None
+    read_by: ReadBy | None = None
     tied: tuple[frozenset[int], ...] = ()
     prob_correct: float | None = None
     prob_picked: float | None = None
     num_unparsable_samples: int = 0
     truncated: bool = False
-    correct: bool | None = None
+    followed_up: bool = False
 
-    def __post_init__(self) -> None:
-        picked = self.picked
-        if isinstance(picked, int):
-            picked = {picked}
-        if picked is not None and self.problem is not None:
-            raise ValueError(f"an answer that picked {set(picked)} has no problem {self.problem!r}")
-        # Not attributes assigned twice: the dataclass is frozen, and this is its construction.
-        object.__setattr__(self, "picked", None if picked is None else frozenset(picked))
-        if picked is None and self.problem is None:
-            object.__setattr__(self, "problem", "unparsable")
+    @model_validator(mode="after")
+    def _check_problem(self) -> Self:
+        if self.picked is not None and self.problem is not None:
+            raise ValueError(f"an answer that picked {self.picked} has no problem {self.problem!r}")
+        if self.picked is None and self.problem is None:
+            self.problem = "unparsable"
+        return self
 
     @property
-    def outcome(self) -> Outcome | None:
-        """What became of the attempt; None before it is known to be correct or not."""
+    def indices(self) -> frozenset[int] | None:
+        """The picked choices as a set; None when there is no answer."""
+        picked = self.picked
+        return frozenset((picked,)) if isinstance(picked, int) else picked and frozenset(picked)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the attempt."""
         return outcome_of_answer(self.problem, self.correct)
 
     def score(self, question: Question) -> float:
         """From 0 (wrong) to 1 (right): fractional only when answers are tied."""
         if self.tied:
-            return sum(one == question.correct_indices for one in self.tied) / len(self.tied)
-        return float(self.picked == question.correct_indices)
+            return sum(question.is_right(one) for one in self.tied) / len(self.tied)
+        return float(self.correct)
 
 
-def outcome_of_answer(problem: Problem | None, correct: bool | None) -> Outcome | None:
+TAnswer = TypeVar("TAnswer", bound=Answer)
+
+
+def outcome_of_answer(problem: Problem | None, correct: bool) -> Outcome:
     """What an answer with that `problem` counts as. A refusal by the endpoint is a result."""
     from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415  not needed to define evals
 
     if problem is not None:
         return Outcome.UNPARSABLE if problem in ("unparsable", "empty") else Outcome.REFUSED
-    return None if correct is None else Outcome.CORRECT if correct else Outcome.INCORRECT
+    return Outcome.CORRECT if correct else Outcome.INCORRECT
 
 
 @chz.chz
-class MCQSolver(HasAsyncContextManager, ABC):
+class MCQSolver(Generic[TAnswer], ABC, HasAsyncContextManager):
     """A strategy that answers multiple-choice questions. Override `solve`.
 
     Override `_context` (an async generator that yields once) for what each executor must open
@@ -206,7 +271,7 @@ class MCQSolver(HasAsyncContextManager, ABC):
     """
 
     @abstractmethod
-    async def solve(self, task: MCQTask) -> Answer:
+    async def solve(self, task: MCQTask) -> TAnswer:
         """Answer `task.question`.
 
         Record what was asked and replied with `get_recorder().record_sampling`; the eval records
@@ -216,19 +281,33 @@ class MCQSolver(HasAsyncContextManager, ABC):
             RolloutSystemError: the system failed, not the model; the task is retried.
         """
 
+    def compute_extra_metrics(
+        self, results: list[tuple[MCQTask, TAnswer]], n_consensus: int
+    ) -> dict[str, Any]:
+        """Sum up what only this solver knows of its answers; called on a thread."""
+        return {}
+
 
 @chz.chz
-class MCQEval(Eval[MCQTask, Answer]):
-    """An eval of multiple-choice questions. Override `get_name` and `get_questions`."""
+class MCQEval(ABC, Eval[MCQTask, Answer]):
+    """An eval of multiple-choice questions. Override `get_name`, and `get_questions` or
+    `_get_tasks`."""
 
-    solver: MCQSolver = chz.field(doc="Answers the questions.")
+    solver: MCQSolver[Any] = chz.field(
+        doc="Answers the questions."
+    )
     n_consensus: int = chz.field(
         default=1,
         doc="Attempts at each question; with several, the summary has pass@k and cons@k.",
     )
     seed: int = chz.field(default=0, doc="Decides the order in which choices are shown.")
-    shuffle_choices: bool = chz.field(
-        default=True, doc="Show each question's choices in a random order, the same in every run."
+    shuffle_choices: bool | None = chz.field(
+        default=None,
+        doc="Show each question's choices in a random order, the same in every run; by default "
+        "those of get_questions, not those of _get_tasks.",
+    )
+    by: tuple[str, ...] = chz.field(
+        default=(), doc="Keys of Question.metadata to break the summary down by."
     )
 
     @chz.validate
@@ -238,29 +317,50 @@ class MCQEval(Eval[MCQTask, Answer]):
                 f"{type(self).__name__}.n_consensus={self.n_consensus}: give 1 or more"
             )
 
-    @abstractmethod
     async def get_questions(self) -> Sequence[Question]:
         """The questions, in any order, each with the `id` that records should show."""
+        return await self._get_tasks()
+
+    async def _get_tasks(self) -> list[Question]:
+        """The questions, where they are to be numbered: see the module."""
+        raise ConfigError(
+            f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
+            "returns the questions"
+        )
+
+    @property
+    def _is_numbered(self) -> bool:
+        """Whether the questions come from `_get_tasks`: then ids and records follow its rules."""
+        return type(self)._get_tasks is not MCQEval._get_tasks
 
     async def get_tasks(self) -> Sequence[MCQTask]:
-        tasks = []
-        for index, question in enumerate(await self.get_questions()):
-            question_id = question.id if question.id is not None else str(index)
-            if self.shuffle_choices:
-                question = question.shuffled(f"{self.seed}:{question_id}")  # noqa: PLW2901
-            tasks += [
-                MCQTask(question_id=question_id, attempt_id=attempt, question=question)
-                for attempt in range(1, self.n_consensus + 1)
+        numbered = self._is_numbered
+        questions = await (self._get_tasks() if numbered else self.get_questions())
+        named = [
+            (f"{self.get_name()}.{i}" if numbered else str(i) if q.id is None else q.id, q)
+            for i, q in enumerate(questions)
+        ]
+        if (not numbered) if self.shuffle_choices is None else self.shuffle_choices:
+            named = [(name, q.shuffled(f"{self.seed}:{name}")) for name, q in named]
+        if numbered:
+            return [
+                MCQTask(question_id=name, attempt_id=attempt, question=question)
+                for attempt in range(self.n_consensus)
+                for name, question in named
             ]
-        return tasks
+        return [
+            MCQTask(question_id=name, attempt_id=attempt, question=question)
+            for name, question in named
+            for attempt in range(1, self.n_consensus + 1)
+        ]
 
     async def _context(self) -> AsyncGenerator[None, None]:
         async with self.solver:
             yield
 
     async def evaluate(self, task: MCQTask) -> Answer:
-        answer = await self.solver.solve(task)
-        answer = dataclasses.replace(answer, correct=answer.picked == task.question.correct_indices)
+        answer: Answer = await self.solver.solve(task)
+        check_picked(task, answer)
         self.record_answer(task, answer)
         return answer
 
@@ -272,6 +372,8 @@ class MCQEval(Eval[MCQTask, Answer]):
             extra["problem"] = answer.problem
         if answer.problem == "unparsable":
             extra["unparsable"] = True
+        if answer.read_by is not None:
+            extra["read_by"] = answer.read_by
         if answer.tied:
             extra["tied"] = [question.show_picked(one) for one in answer.tied]
             extra["score"] = answer.score(question)
@@ -279,20 +381,46 @@ class MCQEval(Eval[MCQTask, Answer]):
             extra["num_unparsable_samples"] = answer.num_unparsable_samples
         if answer.truncated:
             extra["truncated"] = True
+        if answer.followed_up:
+            extra["followed_up"] = True
         if answer.prob_picked is not None:
             extra["prob_picked"] = answer.prob_picked
+        metadata = {**question.metadata, **answer.metadata}
+        if metadata or self._is_numbered:
+            extra["metadata"] = metadata
+        if self._is_numbered:
+            expected: Any = list(question.correct_indices)
+            picked: Any = list(answer.picked) if isinstance(answer.picked, set) else answer.picked
+            if isinstance(picked, list) and len(picked) == 1:
+                (picked,) = picked
+        else:
+            expected = question.show_picked(question.correct_indices)
+            picked = question.show_picked(answer.picked)
         get_recorder().record_match(
-            answer.picked == question.correct_indices,
-            expected=question.show_picked(question.correct_indices),
-            picked=question.show_picked(answer.picked),
+            answer.correct,
+            expected=expected,
+            picked=picked,
             prob_correct=answer.prob_correct,
             **extra,
         )
 
     async def get_summary(self, results: list[tuple[MCQTask, Answer]]) -> dict[str, Any]:
-        from nanoeval_solvers._summary import summarise_choices  # noqa: PLC0415  metrics
+        from nanoeval_solvers._summary import summarize_choices  # noqa: PLC0415  metrics
 
-        return summarise_choices(results)
+        if not results and self._is_numbered:
+            return {}
+        for task, answer in results:
+            check_picked(task, answer)
+        extra = await asyncio.to_thread(
+            self.solver.compute_extra_metrics, results, n_consensus=self.n_consensus
+        )
+        return {**summarize_choices(results, by=self.by), **extra}
+
+    async def update_progress(
+        self, partial_results: list[tuple[MCQTask, Answer]], pbar: ProgressBar
+    ) -> None:
+        right = [answer.correct for _, answer in partial_results]
+        pbar.set_postfix(acc=statistics.fmean(right) if right else float("nan"))
 
     def running_summary(self) -> RunningSummary | None:
         if type(self).get_summary is not MCQEval.get_summary:
@@ -303,8 +431,21 @@ class MCQEval(Eval[MCQTask, Answer]):
         return RunningAccuracy(score=lambda task, answer: answer.score(task.question))
 
 
+def check_picked(task: MCQTask, answer: Answer) -> None:
+    """Raise `ConfigError` unless `answer.picked` is of the type that the question asks for."""
+    if answer.picked is None or isinstance(answer.picked, set) == (
+        task.question.allow_multiple_choices
+    ):
+        return
+    wanted = "a set of indices" if task.question.allow_multiple_choices else "an index"
+    raise ConfigError(
+        f"the solver's answer to {task.name!r} picked {answer.picked!r}: give {wanted}, as "
+        f"Question.allow_multiple_choices={task.question.allow_multiple_choices} asks"
+    )
+
+
 @chz.chz
-class MockSolver(MCQSolver):
+class MockSolver(MCQSolver[Answer]):
     """Answers at random, without a model: the way to test an eval.
 
     The same seed gives the same answers, whatever the order and number of executors.
@@ -326,32 +467,30 @@ class MockSolver(MCQSolver):
 
     async def solve(self, task: MCQTask) -> Answer:
         dice = await mock_attempt(self, task)
-        answer = self._answer(task.question, dice)
-        picked = task.question.show_picked(answer.picked)
+        picked = self._pick(task.question, dice)
+        letters = task.question.show_picked(picked)
         get_recorder().record_sampling(
             task.question.question,
-            ["I cannot tell." if picked is None else f"Answer: {', '.join(picked)}"],
+            ["I cannot tell." if letters is None else f"Answer: {', '.join(letters)}"],
             model="mock",
         )
-        return answer
+        return task.question.answer(picked)
 
-    def _answer(self, question: Question, dice: random.Random) -> Answer:
+    def _pick(self, question: Question, dice: random.Random) -> frozenset[int] | None:
         right, unparsable = dice.random() < self.accuracy, dice.random() < self.unparsable_rate
         if unparsable:
-            return Answer(None)
-        if right or len(question.choices) == 1:
-            return Answer(frozenset(question.correct_indices))
-        return Answer(_wrong_answer(question, dice))
-
-
-def _wrong_answer(question: Question, dice: random.Random) -> frozenset[int]:
-    indices = range(len(question.choices))
-    if not question.allow_multiple_choices:
-        return frozenset({dice.choice([i for i in indices if i not in question.correct_indices])})
-    while True:
-        picked = frozenset(i for i in indices if dice.random() < 0.5)
-        if picked and picked != question.correct_indices:
-            return picked
+            return None
+        every = range(len(question.answers))
+        if not question.allow_multiple_choices:
+            wrong = [index for index in every if index not in question.correct_indices]
+            from_ = sorted(question.correct_indices) if right or not wrong else wrong
+            return frozenset({dice.choice(from_ or wrong)})
+        if right or len(every) == 1:
+            return frozenset(question.correct_indices)
+        while True:
+            picked = frozenset(index for index in every if dice.random() < 0.5)
+            if picked and picked != question.correct_indices:
+                return picked
 
 
 def check_mock_rates(mock: Any) -> None:

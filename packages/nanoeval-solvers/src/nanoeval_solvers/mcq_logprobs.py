@@ -79,7 +79,7 @@ def _letter(token: str) -> str:
 
 
 @chz.chz
-class MCQLogprobSolver(APIModel, MCQSolver):
+class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
     """Picks the most probable letter, and reports how probable it and the correct one are.
 
     One token is asked for, with the log probabilities of the most probable ones. For questions
@@ -116,7 +116,7 @@ class MCQLogprobSolver(APIModel, MCQSolver):
         """The chat that asks `question`."""
         fields = {
             "question": question.question,
-            "choices": lettered(question.choices, question.letters),
+            "choices": lettered(question.answers, question.letters),
             "letters": ", ".join(question.letters),
             "instruction": ONE_LETTER,
         }
@@ -124,12 +124,12 @@ class MCQLogprobSolver(APIModel, MCQSolver):
         return chat(
             system=None if system is None else system.format(**fields),
             user=self.user_prompt.format(**fields),
-            images=question.images,
+            images=question.pictures,
         )
 
     async def solve(self, task: MCQTask) -> Answer:
         question = task.question
-        size = len(question.choices)
+        size = len(question.answers)
         if question.allow_multiple_choices:
             raise ConfigError(
                 f"{type(self).__name__} cannot answer question {task.question_id!r}, which allows "
@@ -147,7 +147,7 @@ class MCQLogprobSolver(APIModel, MCQSolver):
         if problems:
             # An average over some of the orders would not cancel what it is for.
             unparsable = sum(one.problem == "unparsable" for one in problems) if self.cyclic else 0
-            return dataclasses.replace(problems[0], num_unparsable_samples=unparsable)
+            return problems[0].model_copy(update={"num_unparsable_samples": unparsable})
         found = [one for one in asked if isinstance(one, ChoiceProbabilities)]
         # Choice `index` was shown at place `index - turn`.
         chances = [
@@ -160,7 +160,7 @@ class MCQLogprobSolver(APIModel, MCQSolver):
 
     async def _ask(self, task: MCQTask, turn: int) -> ChoiceProbabilities | Answer:
         question = task.question
-        size = len(question.choices)
+        size = len(question.answers)
         order = [(place + turn) % size for place in range(size)]
         messages = self.messages(question.permuted(order))
         reply = await self.ask(
@@ -171,7 +171,7 @@ class MCQLogprobSolver(APIModel, MCQSolver):
         )
         if reply.problem is not None:
             record_reply(messages, reply, model=self.model)
-            return Answer(None, problem=reply.problem)
+            return question.answer(None, problem=reply.problem)
         token = self._first_token(reply, size)
         found = choice_probabilities(token, question.letters)
         extra = {"top_logprobs": dict(token.top)}
@@ -180,7 +180,7 @@ class MCQLogprobSolver(APIModel, MCQSolver):
             record_reply(messages, reply, model=self.model, letter_mass=found.letter_mass, **extra)
             return found
         record_reply(messages, reply, model=self.model, letter_mass=0.0, **extra)
-        return Answer(None)
+        return question.answer(None)
 
     def _params(self) -> dict[str, Any]:
         if self.api == "responses":
@@ -212,17 +212,16 @@ def answer_of(
     """The answer when choice `i` has probability `chances[i]`, give or take `error`."""
     best = max(chances)
     picks = [frozenset({i}) for i, p in enumerate(chances) if p >= best - 1e-12]
-    (correct,) = question.correct_indices
-    return Answer(
+    return question.answer(
         random.Random(repr(list(chances))).choice(picks),
         tied=tuple(picks) if len(picks) > 1 else (),
-        prob_correct=chances[correct] if error <= max_error else None,
+        prob_correct=sum(chances[i] for i in question.correct_indices) if error <= max_error else None,
         prob_picked=best if error <= max_error else None,
     )
 
 
 @chz.chz
-class MockLogprobSolver(MCQSolver):
+class MockLogprobSolver(MCQSolver[Answer]):
     """Gives choices random probabilities, without a model; `accuracy` is how often the correct
     one is the most probable. The same seed gives the same answers."""
 
@@ -240,10 +239,10 @@ class MockLogprobSolver(MCQSolver):
     async def solve(self, task: MCQTask) -> Answer:
         dice = await mock_attempt(self, task)
         question = task.question
-        right = dice.random() < self.accuracy or len(question.choices) == 1
-        weights = sorted((dice.random() for _ in question.choices), reverse=True)
+        right = dice.random() < self.accuracy or len(question.answers) == 1
+        weights = sorted((dice.random() for _ in question.answers), reverse=True)
         indices = sorted(
-            range(len(question.choices)),
+            range(len(question.answers)),
             key=lambda i: ((i in question.correct_indices) != right, dice.random()),
         )
         chances = [weights[indices.index(i)] / sum(weights) for i in range(len(indices))]

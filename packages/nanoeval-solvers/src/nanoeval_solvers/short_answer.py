@@ -1,13 +1,16 @@
 """Questions answered in a few words: what they are, how they are asked and graded.
 
-`ShortAnswerEval` asks `solver` for a text and `grader` for a verdict; the record's `correct` is
-the grader's.
+`ShortAnswerEval` asks `solver` for a text. Where the solver does not say whether it is right,
+`grader` compares it with the question's reference answers.
+
+As in `nanoeval_solvers.mcq`, an eval overrides `get_questions`, or `_get_tasks` to have question `i`
+called `"<get_name()>.<i>"` and attempts numbered from 0.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import random
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,47 +18,51 @@ from typing import TYPE_CHECKING, Any
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.eval import Eval, RunningSummary
+from nanoeval_core.eval import Eval, ProgressBar, RunningSummary
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, field_validator, model_validator
 
+from nanoeval_solvers.data import FromRows
 from nanoeval_solvers.graders import ExactMatch, Grader, Verdict
 from nanoeval_solvers.mcq import Problem, check_mock_rates, mock_attempt, outcome_of_answer
 
 if TYPE_CHECKING:
     from nanoeval_core.metrics.outcomes import Outcome
 
+__all__ = [
+    "Answer",
+    "MockSolver",
+    "Question",
+    "ShortAnswerEval",
+    "ShortAnswerSolver",
+    "ShortAnswerTask",
+]
 
-class Question(BaseModel):
+
+class Question(FromRows, BaseModel):
     """A question with a short answer.
 
     Args:
         question: the text that is asked.
-        answers: the reference answers, any of which is right; one text is one answer.
+        metadata: carried along into the record, and what scores are grouped by.
+        answers: the reference answers, any of which is right; one text is one answer. None are
+            needed where the solver itself says what is right.
         id: the task's `question_id` (any text without `/`); by default the question's position
             in `ShortAnswerEval.get_questions`.
         images: shown with the question: `https://…` or `data:` URLs, or paths of image files.
-        metadata: carried along for your own use.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     question: str
-    answers: Sequence[str] = Field(min_length=1)
-    id: str | None = None
-    images: Sequence[str] = ()
     metadata: dict[str, Any] = {}
+    answers: tuple[str, ...] = ()
+    id: str | None = None
+    images: tuple[str, ...] = ()
 
     @field_validator("answers", mode="before")
     @classmethod
     def _one_text_is_one_answer(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
-
-    @field_validator("answers", "images")
-    @classmethod
-    def _freeze(cls, value: Sequence[str]) -> tuple[str, ...]:
-        return tuple(value)
 
 
 class ShortAnswerTask(Task):
@@ -64,35 +71,52 @@ class ShortAnswerTask(Task):
     question: Question
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """What a solver answered, and once graded, whether that is right.
+class Answer(BaseModel):
+    """What a solver answered, and whether that is right. Subclass it to add fields.
 
     Args:
-        text: the answer; None when there is none.
-        problem: why there is none; "unparsable" unless the solver says otherwise.
-        verdict: the grader's; None until `ShortAnswerEval.evaluate` has asked it.
+        answer: the text; empty where there is none.
+        is_correct: whether it is right; None until it is graded.
+        metadata: what the record should keep with it.
+        problem: why there is no answer.
+        verdict: the grader's, where one was asked.
+        read_by: what the answer was read from, where it was read from a reply.
         truncated: the reply was cut off by the limit of tokens.
+        followed_up: the model was asked once more, as its first reply held no answer.
     """
 
-    text: str | None
+    answer: str
+    is_correct: bool | None = None
+    metadata: dict[str, Any] = {}
     problem: Problem | None = None
     verdict: Verdict | None = None
+    read_by: str | None = None
     truncated: bool = False
+    followed_up: bool = False
 
-    def __post_init__(self) -> None:
-        if self.text is None and self.problem is None:
-            object.__setattr__(self, "problem", "unparsable")
+    @model_validator(mode="before")
+    @classmethod
+    def _no_answer_is_unparsable(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("answer", "") is None:
+            return {"problem": "unparsable", **fields, "answer": ""}
+        return fields
+
+    @property
+    def text(self) -> str | None:
+        """The answer; None when there is none."""
+        return None if self.problem is not None else self.answer
 
     @property
     def correct(self) -> bool:
-        return self.verdict is not None and self.verdict.correct
+        """Whether it counts as correct."""
+        return bool(self.is_correct)
 
     @property
     def outcome(self) -> Outcome | None:
         """What became of the attempt; None before it is graded."""
-        graded = None if self.verdict is None else self.verdict.correct
-        return outcome_of_answer(self.problem, graded)
+        if self.problem is None and self.is_correct is None:
+            return None
+        return outcome_of_answer(self.problem, self.correct)
 
 
 @chz.chz
@@ -109,25 +133,59 @@ class ShortAnswerSolver(HasAsyncContextManager, ABC):
 
 
 @chz.chz
-class ShortAnswerEval(Eval[ShortAnswerTask, Answer]):
-    """An eval of short-answer questions. Override `get_name` and `get_questions`."""
+class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
+    """An eval of short-answer questions. Override `get_name`, and `get_questions` or
+    `_get_tasks`."""
 
     solver: ShortAnswerSolver = chz.field(doc="Answers the questions.")
-    grader: Grader = chz.field(default_factory=ExactMatch, doc="Says whether an answer is right.")
-    n_consensus: int = chz.field(default=1, doc="Attempts at each question.")
+    samples_per_question: int = chz.field(default=1, doc="Attempts at each question.")
+    grader: Grader = chz.field(
+        default_factory=ExactMatch, doc="Says whether an answer is right, if the solver does not."
+    )
+    n_consensus: int | None = chz.field(
+        default=None, doc="Another name of samples_per_question, as MCQEval has it."
+    )
+    by: tuple[str, ...] = chz.field(
+        default=(), doc="Keys of Question.metadata to break the summary down by."
+    )
 
     @chz.validate
-    def _check_n_consensus(self) -> None:
-        if self.n_consensus < 1:
+    def _check_attempts(self) -> None:
+        for name in ("samples_per_question", "n_consensus"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{type(self).__name__}.{name}={value}: give 1 or more")
+        if self.n_consensus is not None and self.samples_per_question not in (1, self.n_consensus):
             raise ConfigError(
-                f"{type(self).__name__}.n_consensus={self.n_consensus}: give 1 or more"
+                f"{type(self).__name__}.n_consensus={self.n_consensus} and samples_per_question="
+                f"{self.samples_per_question} are two names of one number: give one of them"
             )
 
-    @abstractmethod
     async def get_questions(self) -> Sequence[Question]:
         """The questions, in any order, each with the `id` that records should show."""
+        return await self._get_tasks()
+
+    async def _get_tasks(self) -> list[Question]:
+        """The questions, where they are to be numbered: see the module."""
+        raise ConfigError(
+            f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
+            "returns the questions"
+        )
+
+    @property
+    def _is_numbered(self) -> bool:
+        """Whether the questions come from `_get_tasks`: then ids and records follow its rules."""
+        return type(self)._get_tasks is not ShortAnswerEval._get_tasks
 
     async def get_tasks(self) -> Sequence[ShortAnswerTask]:
+        attempts = self.n_consensus or self.samples_per_question
+        if self._is_numbered:
+            name, questions = self.get_name(), await self._get_tasks()
+            return [
+                ShortAnswerTask(question_id=f"{name}.{i}", attempt_id=attempt, question=question)
+                for attempt in range(attempts)
+                for i, question in enumerate(questions)
+            ]
         return [
             ShortAnswerTask(
                 question_id=question.id if question.id is not None else str(index),
@@ -135,7 +193,7 @@ class ShortAnswerEval(Eval[ShortAnswerTask, Answer]):
                 question=question,
             )
             for index, question in enumerate(await self.get_questions())
-            for attempt in range(1, self.n_consensus + 1)
+            for attempt in range(1, attempts + 1)
         ]
 
     async def _context(self) -> AsyncGenerator[None, None]:
@@ -145,28 +203,61 @@ class ShortAnswerEval(Eval[ShortAnswerTask, Answer]):
     async def evaluate(self, task: ShortAnswerTask) -> Answer:
         answer = await self.solver.solve(task)
         question = task.question
-        if answer.text is not None:
+        if answer.text is not None and answer.is_correct is None and question.answers:
             verdict = await self.grader.grade(
                 question.question, answer.text, question.answers, sample=task.name
             )
-            answer = dataclasses.replace(answer, verdict=verdict)
+            graded = {"verdict": verdict, "is_correct": verdict.correct}
+            answer = answer.model_copy(update=graded)
+        elif answer.problem is not None and answer.is_correct is None:
+            answer = answer.model_copy(update={"is_correct": False})
+        self.record_answer(task, answer)
+        return answer
+
+    def record_answer(self, task: ShortAnswerTask, answer: Answer) -> None:
+        """Record `answer` as a match, with why there is none if there is none."""
+        question = task.question
         extra: dict[str, Any] = {} if answer.verdict is None else dict(answer.verdict.record)
         if answer.problem is not None:
             extra["problem"] = answer.problem
         if answer.problem == "unparsable":
             extra["unparsable"] = True
+        if answer.read_by is not None:
+            extra["read_by"] = answer.read_by
+        if answer.truncated:
+            extra["truncated"] = True
+        if answer.followed_up:
+            extra["followed_up"] = True
+        metadata = {**question.metadata, **answer.metadata}
+        if metadata or self._is_numbered:
+            extra["metadata"] = metadata
+        references: Any = list(question.answers) or None
         get_recorder().record_match(
             answer.correct,
-            expected=question.answers[0] if len(question.answers) == 1 else list(question.answers),
+            expected=references[0] if references and len(references) == 1 else references,
             picked=answer.text,
             **extra,
         )
-        return answer
 
     async def get_summary(self, results: list[tuple[ShortAnswerTask, Answer]]) -> dict[str, Any]:
-        from nanoeval_solvers._summary import summarise_answers  # noqa: PLC0415  metrics
+        from nanoeval_solvers._summary import summarize_answers  # noqa: PLC0415  metrics
 
-        return summarise_answers(results)
+        if not results and self._is_numbered:
+            return {}
+        graded = [(task, answer) for task, answer in results if answer.is_correct is not None]
+        if results and not graded:
+            reason = "no answer was graded: give questions reference answers, or let the solver"
+            return {"accuracy": float("nan"), "unavailable": {"accuracy": reason}}
+        return summarize_answers(graded, by=self.by)
+
+    def process_invalid(self, task: ShortAnswerTask) -> Answer:
+        return Answer(answer="dummy", is_correct=False)
+
+    async def update_progress(
+        self, partial_results: list[tuple[ShortAnswerTask, Answer]], pbar: ProgressBar
+    ) -> None:
+        right = [answer.correct for _, answer in partial_results]
+        pbar.set_postfix(acc=statistics.fmean(right) if right else float("nan"))
 
     def running_summary(self) -> RunningSummary | None:
         if type(self).get_summary is not ShortAnswerEval.get_summary:
@@ -179,7 +270,7 @@ class ShortAnswerEval(Eval[ShortAnswerTask, Answer]):
 
 @chz.chz
 class MockSolver(ShortAnswerSolver):
-    """Answers from the reference answers or beside them, without a model.
+    """Answers with a reference answer or with another text, without a model.
 
     The same seed gives the same answers, whatever the order and number of executors.
     """
@@ -206,10 +297,12 @@ class MockSolver(ShortAnswerSolver):
             ["I cannot tell." if text is None else f"Answer: {text}"],
             model="mock",
         )
-        return Answer(text)
+        return Answer(answer=text or "", problem="unparsable" if text is None else None)
 
     def _text(self, question: Question, dice: random.Random) -> str | None:
         right, unparsable = dice.random() < self.accuracy, dice.random() < self.unparsable_rate
         if unparsable:
             return None
+        if not question.answers:
+            return "a mock answer"
         return dice.choice(question.answers) if right else f"not {question.answers[0]}"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 
 import chz
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_solvers._replies.boxed import boxed
+from nanoeval_solvers._replies.parsing import Parsing
+from nanoeval_solvers._replies.rules import RULES, check_rule
+from nanoeval_solvers._replies.short import AnswerRead, read_answer
 from nanoeval_solvers._templates import Message, chat, check_template
 from nanoeval_solvers.api_model import APIModel, record_reply
+from nanoeval_solvers.reply import Reply
 from nanoeval_solvers.short_answer import Answer, Question, ShortAnswerSolver, ShortAnswerTask
+
+__all__ = ["OpenAIAPIShortAnswerSolver", "answer_in"]
 
 INSTRUCTION = (
     "Think as much as you need, then end with one line of the form `Answer: …`, with the answer "
     "alone."
 )
+FOLLOW_UP = "What is your final answer? Reply with the answer only."
 _SCHEMA = {
     "name": "answer",
     "strict": True,
@@ -27,30 +32,11 @@ _SCHEMA = {
         "additionalProperties": False,
     },
 }
-_LINE = re.compile(
-    r"^[\s>#*_`-]*(?:final\s+|the\s+|correct\s+)*(?:answer|答案|答え|정답|ответ|réponse|respuesta|antwort)"
-    r"(?:[\s*_`]*[:：=]|\s+is\b:?)[\s*_`]*(?P<answer>[^\n]*?)[\s*_`]*$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_THOUGHT = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.IGNORECASE | re.DOTALL)
 
 
 def answer_in(reply: str) -> str | None:
-    """The answer that `reply` states: its last `Answer: …` line or `\\boxed{…}`, or all of it when
-    it is one short line. None when it states none."""
-    text = _THOUGHT.sub("", reply).strip()
-    if "<think" in text.lower():
-        return None
-    lines = [match["answer"] for match in _LINE.finditer(text)]
-    stated = [answer for answer in lines if answer]
-    boxes = boxed(stated[-1] if stated else text)
-    if boxes:
-        return boxes[-1].strip() or None
-    if stated:
-        return stated[-1].strip()
-    if lines:
-        return None
-    return text if text and "\n" not in text and len(text) <= 100 else None
+    """Return the answer that `reply` states, as it is written there; None when it states none."""
+    return read_answer(reply).text
 
 
 @chz.chz
@@ -62,8 +48,22 @@ class OpenAIAPIShortAnswerSolver(APIModel, ShortAnswerSolver):
 
     system_prompt: str | None = chz.field(default=None, doc="A template; None sends none.")
     user_prompt: str = chz.field(default="{question}\n\n{instruction}", doc="A template.")
+    few_shot: tuple[Question, ...] = chz.field(
+        default=(), doc="Questions that are shown with their answers before the one that is asked."
+    )
     structured: bool = chz.field(
         default=False, doc="Ask for the answer as JSON, by a schema that the endpoint enforces."
+    )
+    parsing: Parsing = chz.field(
+        default="lenient",
+        doc="strict reads JSON, an answer line, a box, or a reply of one short line; lenient reads "
+        "sentences too.",
+    )
+    extraction: str | None = chz.field(
+        default=None, doc="A public rule in place of ours: gsm8k or simple_evals."
+    )
+    follow_up: bool = chz.field(
+        default=False, doc="Ask once more for the answer where a reply states none."
     )
 
     @chz.validate
@@ -75,13 +75,25 @@ class OpenAIAPIShortAnswerSolver(APIModel, ShortAnswerSolver):
                 check_template(template, ("question", "instruction"), name=f"{where}.{name}")
         if "{question}" not in self.user_prompt:
             raise ConfigError(f"{where}.user_prompt must use {{question}}")
+        if self.parsing not in ("strict", "lenient"):
+            raise ConfigError(f"{where}.parsing={self.parsing!r}: give 'strict' or 'lenient'")
+        check_rule(self.extraction, f"{where}.extraction")
 
     def messages(self, question: Question) -> list[Message]:
         """The chat that asks `question`."""
-        instruction = (
-            "Give your reasoning, then the answer alone." if self.structured else (INSTRUCTION)
-        )
-        fields = {"question": question.question, "instruction": instruction}
+        asked = self._asked(question)
+        shots: list[Message] = []
+        for shot in self.few_shot:
+            answer = {"role": "assistant", "content": f"Answer: {shot.answers[0]}"}
+            shots += [self._asked(shot)[-1], answer]
+        return [*asked[:-1], *shots, asked[-1]]
+
+    def _asked(self, question: Question) -> list[Message]:
+        instruction = "Give your reasoning, then the answer alone."
+        fields = {
+            "question": question.question,
+            "instruction": instruction if self.structured else INSTRUCTION,
+        }
         system = self.system_prompt
         return chat(
             system=None if system is None else system.format(**fields),
@@ -91,24 +103,55 @@ class OpenAIAPIShortAnswerSolver(APIModel, ShortAnswerSolver):
 
     async def solve(self, task: ShortAnswerTask) -> Answer:
         messages = self.messages(task.question)
+        reply = await self._ask(messages, task, structured=self.structured)
+        if reply.problem is not None:
+            return Answer(answer="", problem=reply.problem)
+        read = self._read(reply, structured=self.structured)
+        followed_up = self.follow_up and read.text is None
+        if followed_up:
+            messages = [
+                *messages,
+                {"role": "assistant", "content": reply.text},
+                {"role": "user", "content": FOLLOW_UP},
+            ]
+            reply = await self._ask(messages, task, structured=False, sample="/follow_up")
+            if reply.problem is None:
+                read = self._read(reply, structured=False)
+        return Answer(
+            answer=read.text or "",
+            problem="unparsable" if read.text is None else None,
+            read_by=read.read_by,
+            truncated=reply.truncated,
+            followed_up=followed_up,
+        )
+
+    async def _ask(
+        self, messages: list[Message], task: ShortAnswerTask, *, structured: bool, sample: str = ""
+    ) -> Reply:
         schema = {"response_format": {"type": "json_schema", "json_schema": _SCHEMA}}
         reply = await self.ask(
             messages,
-            sample=task.name,
+            sample=task.name + sample,
             attempt=task.attempt_id,
-            params=schema if self.structured else None,
+            params=schema if structured else None,
         )
         record_reply(messages, reply, model=self.model)
-        if reply.problem is not None:
-            return Answer(None, problem=reply.problem)
-        text = _structured_answer(reply.text) if self.structured else answer_in(reply.text)
-        return Answer(text, truncated=reply.truncated)
+        return reply
+
+    def _read(self, reply: Reply, *, structured: bool) -> AnswerRead:
+        if structured:
+            text = _structured_answer(reply.text)
+            return AnswerRead(text, None if text is None else "structured")
+        if self.extraction is not None:
+            text = RULES[self.extraction](reply.text)
+            return AnswerRead(text, None if text is None else "answer_line")
+        return read_answer(reply.text, parsing=self.parsing, truncated=reply.truncated)
 
 
 def _structured_answer(reply: str) -> str | None:
     try:
         content = json.loads(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     answer = content.get("answer") if isinstance(content, dict) else None
     return answer.strip() or None if isinstance(answer, str) else None

@@ -7,14 +7,14 @@ import re
 _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?<!\\)[{}]")
 
 
-def boxed(text: str) -> list[str]:
-    """The contents of the boxes of `text`, in the order in which they end; one that never ends is
-    none."""
-    found: list[str] = []
-    opened: list[int | None] = []  # where a box begins; None for a brace of no box
+def boxed_at(text: str) -> list[tuple[int, str]]:
+    """Where the boxes of `text` begin, and their contents, in the order in which they end; one that
+    never ends is none."""
+    found: list[tuple[int, str]] = []
+    opened: list[re.Match[str] | None] = []  # the beginning of a box; None for a brace of no box
     for brace in _BRACE.finditer(text):
         if brace[0] != "}":
-            opened.append(brace.end() if brace["box"] else None)
+            opened.append(brace if brace["box"] else None)
         elif opened and (start := opened.pop()) is not None:
-            found.append(text[start : brace.start()])
+            found.append((start.start(), text[start.end() : brace.start()]))
     return found

@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import unicodedata
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pint
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
+from nanoeval_solvers._replies.cleaning import characters
+
+_DIGITS = r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)\s*"
     r"(?:(?P<whole>\d+)\s+(?=[1-9]\d?\s*/\s*[1-9]))?"  # 1 1/2
-    r"(?P<digits>\d{1,3}(?:[, ]\d{3})+(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
-    r"(?:\s*/\s*(?P<below>\d+(?:\.\d+)?))?"
-    r"(?:[eE](?P<e>[-+]?\d{1,3})(?!\w)"
-    r"|\s*(?:[x×*·]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)?\s*[{(]?(?P<power>[-+]?\d{1,3})[})]?)?"
+    rf"(?P<digits>{_DIGITS})(?:\s*/\s*(?P<below>\d+(?:\.\d+)?))?"
+    r"(?:[eE](?P<e>[-+]?\d{1,3})(?!\w)|\s*(?:[x×*·]\s*)10\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d{1,3})\)?"
+    rf"|\s*[x×*·]\s*(?P<times>{_DIGITS})(?![\d^*]))?"
 )
-_BEFORE = re.compile(r"[^\d]*?(?:=|≈|~|is|about|approximately|roughly|:)\s*", re.IGNORECASE)
-_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|,|;|!|:|[()\[\]])|[{}$`]|\*\*|\\boxed")
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d[\d.]*)\s*\}\s*\{\s*(\d[\d.]*)\s*\}")
-_POWER_OF_TEN = re.compile(r"([-+]?\s*)(?=10\s*(?:\^|\*\*)\s*[{(]?[-+]?\d)")
+_POWER_OF_TEN = re.compile(r"(?P<sign>[-+]?)\s*10\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d{1,3})\)?")
+# What may lead up to a number, as the last word before it; and what says that it is no such number.
+_LEADS = re.compile(
+    r"(?:=|≈|~|:|\b(?:is|are|was|were|be|equals|about|around|approximately|approx\.?|roughly|exactly|of|"
+    r"answer|gives?|nearly|almost|total|i\.e\.|ist|est|es|é|è|circa|ca\.?))\s*$",
+    re.IGNORECASE,
+)
+_BOUNDS = re.compile(
+    r"[<>≤≥≠!±∈]|\b(?:not|never|isn't|less|more|fewer|greater|least|most|between|from|under|over|above|"
+    r"below|up to|either|if|minus)\b|n't",
+    re.IGNORECASE,
+)
+_WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed|fbox|mbox)\s*(?=\{)|\\[,;!: ]|\\(?:left|right)\b")
+_FRACTION = re.compile(r"(-?)\s*\\[dtc]?frac\s*(?:\{\s*(-?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}|(\d)(\d))")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\\,|\{,\}|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))")
-_LARGE = re.compile(r"\s*(thousand|million|billion|trillion)\b", re.IGNORECASE)
-_VULGAR = re.compile("[¼-¾⅐-⅞]")
+_LARGE = re.compile(r"\s*(?:(hundred|thousand|million|billion|trillion|dozen)s?\b|(?<=\d)(k)\b)", re.IGNORECASE)
+_FACTORS = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "dozen": 12, "k": 10**3,
+}  # fmt: skip
+_PERCENT = re.compile(r"\s*(?:percent|per cent|pct\.?|\\%)(?!\w)", re.IGNORECASE)
 _DEGREES = re.compile(r"\b(?:degrees?|deg\.?)\s+(celsius|fahrenheit|[CF]\b)", re.IGNORECASE)
-_POWERS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 # Letters, small whole powers, products and quotients: nothing that could be costly to work out.
 _UNIT = re.compile(r"[A-Za-zµμΩΩ°Å%′″'\"]+(?:\s*(?:\^|\*\*)?\s*-?\d(?!\d))?")
-_UNITS = re.compile(rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}")
+_UNITS = re.compile(
+    rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}"
+)
+_WORDS = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,3}")
+_NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|out|hundred|if|not|but)\b", re.IGNORECASE)
+_MOST = 400  # the largest power of ten that is worked out
 
 
 class Quantity(NamedTuple):
-    """A number in a unit; `unit` is None for a bare number."""
+    """A number in a unit; `unit` is None for a bare number, or one of "eggs"."""
 
-    value: float
+    value: Fraction
     unit: pint.Unit | None
+    is_whole: bool = False  # written without a decimal point
+    counted: str = ""  # what is counted, where that is no unit
 
 
 @functools.cache
@@ -48,44 +68,92 @@ def _registry() -> pint.UnitRegistry[Any]:
 
 def quantity_of(text: str) -> Quantity | None:
     """The number that `text` is, with its unit; None when it is not just one number."""
-    text = _VULGAR.sub(
-        lambda one: " " + unicodedata.normalize("NFKC", one[0]).replace("\u2044", "/"), text
-    )
-    text = _DEGREES.sub(lambda unit: "°" + unit[1][0].upper(), text)
-    text = _FRACTION.sub(r" \1/\2 ", _THOUSANDS.sub(",", text)).replace("\\%", "%")
-    text = " ".join(_MARKUP.sub(" ", text).split())
-    text = unicodedata.normalize("NFC", text).replace("−", "-").rstrip(".")
-    before = _BEFORE.match(text)
-    if before and len(before[0]) < 40:
-        text = text[before.end() :]
-    text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_SUPERSCRIPTS), text)
-    if power := _POWER_OF_TEN.match(text):
-        text = f"{power[0]}1 × {text[power.end() :]}"
+    text = _plain(text)
+    found = _NUMBER.search(text)
+    if found is None:
+        return None
+    start = found.start()
+    before = text[:start].rstrip("€£¥₹$ ")
+    if _BOUNDS.search(before) or (before and not _LEADS.search(before)) or len(before) > 80:
+        return None
+    text = text[start:]
+    power = _POWER_OF_TEN.match(text)
     match = _NUMBER.match(text)
-    value = None if match is None else _value_of(match)
-    if match is None or value is None:
+    if power is not None and match is not None and match["power"] is None:
+        value, end, is_whole = _scaled(Fraction(1), power), power.end(), False
+    elif match is not None:
+        value, end = _value_of(match), match.end()
+        is_whole = "." not in match[0] and match["below"] is None
+    if value is None:
         return None
-    end = match.end()
     if large := _LARGE.match(text, end):
-        value, end = value * _POWERS[large[1].lower()], large.end()
-    rest = text[end:].strip()
-    if not math.isfinite(value) or (rest and (unit := _unit_of(rest)) is None):
+        value, end = value * _FACTORS[(large[1] or large[2]).lower()], large.end()
+    rest = _PERCENT.sub(" %", text[end:]).strip().strip("€£¥₹$").strip()
+    if not rest:
+        return Quantity(value, None, is_whole)
+    unit = _unit_of(rest)
+    if unit is None and text[end : end + 1].isalpha():
+        return None  # "5th"
+    if unit is None and (not _WORDS.fullmatch(rest) or _NO_UNIT.search(rest)):
         return None
-    return Quantity(value, unit if rest else None)
+    return Quantity(value, unit, is_whole, "" if unit is not None else rest)
 
 
-def _value_of(match: re.Match[str]) -> float | None:
+def _plain(text: str) -> str:
+    """`text` without markup and outer punctuation; what is a point, interval or set stays one."""
+    text = _THOUSANDS.sub(",", text).replace("\\$", "$").replace("\\times", "×").replace("\\cdot", "·")
+    text = re.sub(r"\^\s*\{?\\?circ\}?", "°", text)
+    text = _FRACTION.sub(_fraction, _WRAPPER.sub(" ", text))
+    text = _DEGREES.sub(lambda unit: "°" + unit[1][0].upper(), text)
+    text = characters(text).replace("\\%", "%")
+    text = re.sub(r"\*\*(?!\s*[-+]?\d)|`|\\[()\[\]]", " ", text)
+    text = re.sub(r"\^\s*\{\s*([^{}]{1,20})\s*\}", r"^\1", text)
+    before = ""
+    while before != text:
+        before = text
+        text = text.strip().strip("\"'“”*").strip().rstrip(".,;:!?…").strip()
+        outer = re.fullmatch(r"\(([^()]*)\)|\[([^\[\]]*)\]|\{([^{}]*)\}|\$([^$]*)\$|\$\$([^$]*)\$\$", text)
+        if outer is not None and not (outer.lastindex in (1, 2, 3) and "," in outer[0]):
+            text = outer[outer.lastindex or 0]
+    if re.fullmatch(r"\\?[(\[{].*,.*[)\]}]", text):
+        return ""
+    return " ".join(text.replace("{", " ").replace("}", " ").split())
+
+
+def _fraction(match: re.Match[str]) -> str:
+    above, below = match[2] or match[4], match[3] or match[5]
+    sign = "-" if match[1] != ("-" if above.startswith("-") else "") else ""
+    return f" {sign}{above.lstrip('-')}/{below} "
+
+
+def _value_of(match: re.Match[str]) -> Fraction | None:
     """The number that `_NUMBER` found; None when it is none, such as 1/0."""
-    value = float(re.sub(r"[, ]", "", match["digits"]))
+    value = _exact(match["digits"])
     if match["below"]:
-        below = float(match["below"])
+        below = _exact(match["below"])
         if below == 0 or (match["whole"] and value >= below):
             return None
         value /= below
-    value += float(match["whole"] or 0)
-    exponent = match["e"] or match["power"]
-    value *= float(f"1e{int(exponent)}") if exponent else 1.0  # infinite, where ** would raise
+    value += int(match["whole"] or 0)
+    if match["times"]:
+        value *= _exact(match["times"])
+    return _scaled(value, match)
+
+
+def _scaled(value: Fraction, match: re.Match[str]) -> Fraction | None:
+    groups = match.groupdict()
+    exponent = int(groups.get("e") or groups["power"] or 0)
+    if abs(exponent) > _MOST:
+        return None
+    value *= Fraction(10) ** exponent
+    if abs(value) > Fraction(10) ** 308:  # no number that could be recorded
+        return None
     return -value if match["sign"] == "-" else value
+
+
+def _exact(digits: str) -> Fraction:
+    plain = re.sub(r"[, ]", "", digits).rstrip(".")
+    return Fraction(plain if len(plain) < _MOST else plain[:_MOST])
 
 
 @functools.lru_cache(maxsize=4096)
@@ -98,25 +166,53 @@ def _unit_of(text: str) -> pint.Unit | None:
         return None
 
 
-def same_unit(given: Quantity, wanted: Quantity, *, require_unit: bool) -> float | None:
-    """The value of `given` in the unit of `wanted`, or None when that makes no sense."""
+def is_close(
+    given: Quantity, wanted: Quantity, *, relative: float | None, absolute: float, require_unit: bool
+) -> bool:
+    """Whether `given` is `wanted` within a tolerance, in a unit of the same kind.
+
+    Args:
+        given: the answer.
+        wanted: the reference.
+        relative: of the reference; None is 0 for whole references and 0.01 for others.
+        absolute: in the unit of the reference.
+        require_unit: an answer without a unit is wrong where the reference has one.
+    """
+    if relative is None:
+        relative = 0.0 if wanted.is_whole else 0.01
+    tolerance = max(Fraction(absolute), Fraction(relative) * abs(wanted.value))
+    for value in _in_unit_of(wanted, given, require_unit=require_unit):
+        exact = isinstance(value, Fraction)
+        slack = 0 if exact and not tolerance else max(abs(wanted.value), 1) / 10**9
+        if abs(Fraction(value) - wanted.value) <= tolerance + slack:
+            return True
+    return False
+
+
+def _in_unit_of(
+    wanted: Quantity, given: Quantity, *, require_unit: bool
+) -> list[Fraction | float]:
+    """What `given` can be in the unit of `wanted`."""
+    if wanted.unit is None:
+        # The reference is a bare number: the answer may say of what. 45 % is 45, and 0.45.
+        values: list[Fraction | float] = [given.value]
+        if given.unit is not None and given.unit == _unit_of("%"):
+            values.append(given.value / 100)
+        return values
+    if given.unit is None:
+        if wanted.unit.dimensionless and not given.counted:
+            return _converted(given, wanted)
+        return [given.value] if not require_unit and not given.counted else []
     if given.unit == wanted.unit:
-        return given.value
-    if wanted.unit is None or given.unit is None:
-        dimension = wanted.unit or given.unit
-        assert dimension is not None  # noqa: S101  one of two different units is there
-        if dimension.dimensionless:  # 45 % is 0.45
-            return _convert(given, wanted)
-        return given.value if given.unit is None and not require_unit else None
-    return _convert(given, wanted)
+        return [given.value]
+    return _converted(given, wanted)
 
 
-def _convert(given: Quantity, wanted: Quantity) -> float | None:
+def _converted(given: Quantity, wanted: Quantity) -> list[Fraction | float]:
     registry = _registry()
     none = registry.Unit("")
     try:
-        return float(
-            registry.Quantity(given.value, given.unit or none).to(wanted.unit or none).magnitude
-        )
+        quantity = registry.Quantity(float(given.value), given.unit or none)
+        return [float(quantity.to(wanted.unit or none).magnitude)]
     except pint.PintError:
-        return None
+        return []

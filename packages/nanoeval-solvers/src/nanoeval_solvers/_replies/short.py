@@ -1,0 +1,175 @@
+"""What a reply answers where no choices are given: a text, as it was written. Pure.
+
+The last thing counts that is stated as the answer: an answer line, a box, `#### …`, what a heading
+"Final answer" heads, or a sentence "… the answer is …". Without any, a reply of one short line is
+the answer, or a last line in bold.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from nanoeval_solvers._replies import cleaning, structured
+from nanoeval_solvers._replies.boxed import boxed_at
+from nanoeval_solvers._replies.words import ANSWER, IS, ROLES, SO, UNSPACED
+
+ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
+
+_SHORT = 100  # characters of a reply that can be nothing but an answer
+_NOT_HERE = frozenset("key one selection pick guess bet vote verdict decision response".split())  # noqa: SIM905
+
+
+def _any(role: str, *, spaced: bool) -> str:
+    entries = [
+        re.escape(word)
+        for word, one in ROLES.items()
+        if one == role
+        and word not in _NOT_HERE
+        and bool(re.search(f"[{UNSPACED}]", word)) != spaced
+        and (word[0].isalpha() or role != IS)
+    ]
+    return "|".join(sorted(entries, key=len, reverse=True))
+
+
+_NOUN = rf"(?:(?<!\w)(?:{_any(ANSWER, spaced=True)})(?!\w)|{_any(ANSWER, spaced=False)})"
+_IS = rf"(?:\s(?:{_any(IS, spaced=True)})(?!\w)\s*[:：]?|\s*(?:{_any(IS, spaced=False)})|\s*[:：=|])"
+_BEFORE = (
+    rf"(?:(?:my|your|the|our|{_any(SO, spaced=True)}|final|correct|right|short|exact|numerical|true|"
+    r"best|full|la|le|el|die|der|das|a|o|richtige|bonne|correcta|правильный|最终|最終|正确|正しい)[\s,]*)*"
+)
+_LINE = re.compile(
+    rf"[\s>#*_`|•✅☑✔\[【-]*{_BEFORE}{_NOUN}[\])】]?[\s*_`]*(?:\([^()\n]{{0,40}}\))?[*_`]*{_IS}"
+    r"[\s*_`:]*(?P<answer>.*?)[\s*_`|]*",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(
+    rf"[\s>#*_`•✅\[【-]*{_BEFORE}{_NOUN}[\])】]?[\s*_`]*[:：]?[\s*_`]*", re.IGNORECASE
+)
+_SENTENCE = re.compile(
+    rf"{_NOUN}[*_`]*(?:\s(?:to|of|for|here|then|therefore|thus)\b[^.:\n=]{{0,60}})?{_IS}[\s*_`:]*"
+    r"(?P<answer>[^\n]{1,200})",
+    re.IGNORECASE,
+)
+_HASHES = re.compile(r"\s*####\s*(?P<answer>[^\n#]+)")
+_DENIED = re.compile(r"(?:not|nicht|pas|no|не|不)\b|不|\[[^\]]*\]$|<[^>]*>$|\?+$|\W*$", re.IGNORECASE)
+_DENIES = re.compile(r"(?:n't|\bnot|\bdoubt|\bif|\bsuppose|\bassum\w+|\bwhether|\bmany|\bfirst|\bwrong)\b[^.]{0,40}$")
+_RETRACTED = re.compile(
+    r"\b(?:i retract|i take (?:that|it|this) back|scratch that|disregard (?:that|this|my)|"
+    r"i (?:do not|don't) know|i was wrong)\b",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"<(/?)\s*(?:final[_ -]?)?(?:answer|solution|response)\s*>", re.IGNORECASE)
+_ENDS = re.compile(r"(?<!\d)(?<!\b[A-Z][a-z])(?<!\b[A-Z])[.!?。](?=\s|$)|(?<=\d)\.(?=\s|$)|[。！？]")
+_REMARK = re.compile(r"\s+\((?!mod\b)[^()]*\s[^()]*\)$")
+
+
+class AnswerRead(NamedTuple):
+    """The answer that a reply states, and what it was read from; None where it states none."""
+
+    text: str | None
+    read_by: ReadBy | None
+
+
+NONE = AnswerRead(None, None)
+
+
+def read_answer(
+    reply: str, *, parsing: Literal["strict", "lenient"] = "lenient", truncated: bool = False
+) -> AnswerRead:
+    """The answer that `reply` states, as it is written there.
+
+    Args:
+        reply: what the model wrote; thoughts in it are not read.
+        parsing: "strict" reads JSON, an answer line, a box, or a reply of one short line;
+            "lenient" reads sentences too.
+        truncated: the reply was cut off: then only what is explicit is read.
+    """
+    text = cleaning.before_next_question(cleaning.clean(reply), lambda _: False)
+    text = _TAG.sub(lambda tag: "\n" if tag[1] else "\nAnswer: ", text)
+    found = structured.object_in(text)
+    if found is not None and (values := structured.answers_in(found[0], ())) is not None:
+        said = {str(value).strip() for value in values if isinstance(value, str | int | float)}
+        taken_back = _RETRACTED.search(found[2])
+        if len(said) == len(values) == 1 and not taken_back and "" not in said:
+            return AnswerRead(said.pop(), "structured")
+        return NONE
+    stated = _stated(text, prose=parsing == "lenient" and not truncated)
+    if stated is not None:
+        return stated
+    if truncated:
+        return NONE
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) == 1 and len(lines[0]) <= _SHORT and not _RETRACTED.search(lines[0]):
+        return AnswerRead(_bare(lines[0]), "bare")
+    bold = re.fullmatch(r"\*\*([^*]{1,100})\*\*\.?", lines[-1]) if lines else None
+    if bold is not None and parsing == "lenient" and not bold[1].endswith(":"):
+        return AnswerRead(_bare(bold[1]), "prose")
+    return NONE
+
+
+def _stated(text: str, *, prose: bool) -> AnswerRead | None:
+    """The last answer that is stated; None where none is, `NONE` where it is taken back."""
+    boxes = boxed_at(text)
+    said: AnswerRead | None = None
+    end = at = 0
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        start, at = at, at + len(line) + 1
+        inside = [content for begin, content in boxes if start <= begin < at and content.strip()]
+        new = _of_line(line, lines[number + 1 :], inside, prose=prose)
+        if new is not None:
+            said, end = new, at
+    if said is not None and _RETRACTED.search(text[end:] if end < len(text) else text[-200:]):
+        return NONE
+    return said
+
+
+def _of_line(
+    line: str, following: list[str], boxes: list[str], *, prose: bool
+) -> AnswerRead | None:
+    asked_for = _LINE.fullmatch(line) or _HASHES.fullmatch(line)
+    is_empty = asked_for is None or not asked_for["answer"]
+    if is_empty and _HEADING.fullmatch(line):
+        below = next((one for one in following[:4] if one.strip()), "")
+        if len(below.strip()) <= _SHORT and not _LINE.fullmatch(below):
+            content = [one for _, one in boxed_at(below)]
+            answer = content[-1].strip() if content else _bare(below)
+            return AnswerRead(answer, "answer_line") if answer else NONE
+        return None
+    if asked_for is not None:
+        within = [content for _, content in boxed_at(asked_for["answer"])]
+        answer = within[-1].strip() if within else _bare(_until_sentence(asked_for["answer"]))
+        if not answer or _DENIED.fullmatch(answer) or _DENIED.match(answer):
+            return NONE
+        return AnswerRead(answer, "boxed" if within else "answer_line")
+    last = None
+    for sentence in _SENTENCE.finditer(line):
+        if not _DENIES.search(line[max(0, sentence.start() - 60) : sentence.start()]):
+            last = sentence
+    if last is not None and prose and not boxed_at(last["answer"]):
+        answer = _bare(_until_sentence(last["answer"]))
+        if answer and not _DENIED.match(answer) and len(answer) <= _SHORT:
+            return AnswerRead(answer, "prose")
+    return AnswerRead(boxes[-1].strip(), "boxed") if boxes else None
+
+
+def _until_sentence(text: str) -> str:
+    """`text` up to the end of its first sentence."""
+    end = _ENDS.search(text)
+    rest = "" if end is None else text[end.end() :].strip(" *_`$")
+    return text if end is None or not rest else text[: end.start()]
+
+
+def _bare(text: str) -> str:
+    """`text` without markup around it, a final period and a remark in parentheses."""
+    text = text.strip().strip("*_`").strip()
+    if not text.endswith("..."):
+        text = text.removesuffix(".").removesuffix("。").strip().strip("*_`").strip()
+    text = re.sub(r"^[–—-]\s+", "", text)
+    for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        inner = text[len(opening) : -len(closing)]
+        if len(text) > 2 * len(opening) and text == f"{opening}{inner}{closing}":
+            text = inner.strip() if opening not in inner else text
+    text = re.split(r"\s(?:because|since|weil|porque|parce que)\s", text, maxsplit=1)[0]
+    return _REMARK.sub("", text.removesuffix("です").removesuffix("입니다"))

@@ -1,0 +1,171 @@
+"""Questions and tasks from files and datasets.
+
+    Question.from_hf("cais/mmlu", {"question": "question", "answers": "choices",
+                                   "correct": "answer", "metadata": {"subject": "subject"}},
+                     name="all", split="test")
+
+`FromRows` gives a pydantic model `from_rows`, `from_csv`, `from_jsonl`, `from_parquet` and `from_hf`.
+Both kinds of `Question` have it; `class Sum(FromRows, Task)` gives it to a task of your own.
+
+The second argument says where a field comes from: a column's name, a list or mapping of such
+(`["Correct Answer", "Incorrect Answer 1"]`, `{"subject": "Subdomain"}`), a function of the row, or a
+value for all rows (`{0}`). Without it, columns are named as fields. A function in its place gets
+the row and returns the object, its fields as a mapping, or None to leave the row out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+from nanoeval_core.errors import ConfigError
+from pydantic import BaseModel, ValidationError
+
+__all__ = ["FieldsOf", "FromRows", "Row"]
+
+Row: TypeAlias = Mapping[str, Any]
+"""A row of a table, by the names of its columns."""
+
+FieldsOf: TypeAlias = "Mapping[str, Any] | Callable[[Row], Any]"
+"""Where the fields of an object come from: see the module."""
+
+
+class FromRows:
+    """A pydantic model that can be made of the rows of a file or dataset."""
+
+    @classmethod
+    def from_rows(
+        cls, rows: Iterable[Row], fields: FieldsOf | None = None, *, source: str = "rows"
+    ) -> list[Self]:
+        """The objects that `rows` describe, in their order; see the module for `fields`.
+
+        A task without a `question_id` is named by the number of its row, from 0.
+
+        Raises:
+            ConfigError: a column is missing, or a row does not describe one; names the row.
+        """
+        return list(_made(cls, rows, fields, source))
+
+    @classmethod
+    def from_csv(
+        cls, path: str | Path, fields: FieldsOf | None = None, *, delimiter: str = ","
+    ) -> list[Self]:
+        """The objects of a CSV file with a header; all its values are texts."""
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+        except (OSError, UnicodeError, csv.Error) as error:
+            raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
+        for number, row in enumerate(rows):
+            if None in row or None in row.values():
+                raise ConfigError(
+                    f"{path}, row {number}: another number of cells than the header has: is a "
+                    f"{delimiter!r} not quoted?"
+                )
+        return cls.from_rows(rows, fields, source=str(path))
+
+    @classmethod
+    def from_jsonl(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
+        """The objects of a file with a JSON object a line."""
+        return cls.from_rows(_json_lines(path), fields, source=str(path))
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
+        """The objects of a Parquet file."""
+        try:
+            from pyarrow import parquet  # noqa: PLC0415  heavy, and needed for such files only
+        except ImportError as error:
+            raise _missing("pyarrow", f"reading {path}") from error
+        try:
+            rows = parquet.read_table(path).to_pylist()
+        except (OSError, ValueError) as error:  # pyarrow's own errors are these
+            raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
+        return cls.from_rows(rows, fields, source=str(path))
+
+    @classmethod
+    def from_hf(
+        cls,
+        path: str,
+        fields: FieldsOf | None = None,
+        *,
+        name: str | None = None,
+        split: str = "test",
+        **options: Any,
+    ) -> list[Self]:
+        """The objects of a dataset of the Hugging Face hub, or of a folder with one.
+
+        Args:
+            path: the dataset, such as `cais/mmlu`, or a folder.
+            fields: see the module.
+            name: its configuration.
+            split: the part of it.
+            options: what else `datasets.load_dataset` takes, such as `revision`.
+        """
+        try:
+            import datasets  # noqa: PLC0415  heavy, and needed for datasets only
+        except ImportError as error:
+            raise _missing("datasets", f"reading the dataset {path!r}") from error
+        rows = datasets.load_dataset(path, name, split=split, **options)
+        return cls.from_rows(rows, fields, source=f"{path} ({split})")
+
+
+def _made(cls: Any, rows: Iterable[Row], fields: FieldsOf | None, source: str) -> Iterator[Any]:
+    assert issubclass(cls, BaseModel), f"{cls.__name__} is no pydantic model"  # noqa: S101
+    for number, row in enumerate(rows):
+        where = f"{source}, row {number}"
+        if fields is None:
+            made: Any = {name: value for name, value in row.items() if value is not None}
+        elif callable(fields):
+            made = fields(row)
+        else:
+            made = {field: _value(row, given, where) for field, given in fields.items()}
+        if made is None:
+            continue
+        if isinstance(made, Mapping):
+            if "question_id" in cls.model_fields:
+                made = {"question_id": str(number), **made}
+            try:
+                made = cls(**made)
+            except ValidationError as error:
+                problems = "; ".join(
+                    f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+                )
+                raise ConfigError(f"{where} describes no {cls.__name__}: {problems}") from error
+        yield made
+
+
+def _value(row: Row, given: Any, where: str) -> Any:
+    if isinstance(given, str):
+        if given not in row:
+            raise ConfigError(f"{where} has no column {given!r}: it has {', '.join(row)}")
+        return row[given]
+    if isinstance(given, list | tuple):
+        return [_value(row, one, where) for one in given]
+    if isinstance(given, Mapping):
+        return {name: _value(row, one, where) for name, one in given.items()}
+    return given(row) if callable(given) else given
+
+
+def _json_lines(path: str | Path) -> Iterator[Row]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ConfigError(f"{path}, line {number} is no JSON object")
+                yield row
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}, line {number} is no JSON: {error}") from error
+
+
+def _missing(package: str, what: str) -> ConfigError:
+    return ConfigError(f"{what} needs {package}: `pip install 'nanoeval-solvers[data]'`")
