@@ -39,8 +39,8 @@ from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
 
 QUESTION = Question(
     question="Which of these organelles modifies, sorts and packs proteins for secretion?",
-    choices=("The Golgi apparatus", "The lysosome", "The ribosome", "The centriole"),
-    correct_indices=frozenset({0}),
+    answers=["The Golgi apparatus", "The lysosome", "The ribosome", "The centriole"],
+    correct_indices={0},
 )
 LATENCY = 0.05  # seconds that the endpoint takes
 

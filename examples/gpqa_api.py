@@ -15,7 +15,7 @@ from nanoeval.solvers.mcq_api import OpenAIAPIMCQSolver
 
 SAMPLE = str(Path(__file__).with_name("gpqa_sample.csv"))
 CHOICES = ["Correct Answer", *(f"Incorrect Answer {i}" for i in (1, 2, 3))]
-FIRST = frozenset({0})
+FIRST = {0}
 
 
 def read_text(data: str) -> str:
@@ -44,7 +44,9 @@ def load_questions(data: str) -> list[Question]:
             choices = tuple(row[column].strip() for column in CHOICES)
             name = row.get("Record ID") or f"row-{number}"
             questions.append(
-                Question(id=name, question=row["Question"], choices=choices, correct_indices=FIRST)
+                Question(
+                    id=name, question=row["Question"], answers=list(choices), correct_indices=FIRST
+                )
             )
     except csv.Error as error:
         raise ConfigError(f"data={data!r}, row {len(questions) + 2}: {error}") from error

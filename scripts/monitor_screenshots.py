@@ -34,7 +34,7 @@ class RateLimitError(RolloutSystemError):
 
 
 @chz.chz
-class DrawnAtRandom(MCQSolver):
+class DrawnAtRandom(MCQSolver[Answer]):
     """Answers like a model that knows some of it, says why, and is sometimes rate-limited."""
 
     skill: float = 0.0
@@ -61,9 +61,9 @@ class DrawnAtRandom(MCQSolver):
         report_usage(Usage(requests=1, prompt_tokens=210, completion_tokens=95, cost=0.00009))
         get_recorder().record_sampling(prompt, [reply])
         if dice.random() < 0.015:
-            return Answer(None)
+            return question.answer(None)
         certain = min(1.0, max(0.0, dice.gauss(0.78 if right else 0.5, 0.17)))
-        return Answer(frozenset({picked}), prob_correct=certain)
+        return question.answer({picked}, prob_correct=certain)
 
 
 @chz.chz
@@ -104,8 +104,8 @@ def _question(number: int) -> Question:
     return Question(
         id=f"{topic.replace(' ', '-')}-{number:03}",
         question=text,
-        choices=choices,
-        correct_indices=frozenset({0}),
+        answers=list(choices),
+        correct_indices={0},
         metadata={"topic": topic},
     )
 

@@ -28,7 +28,7 @@ class Letters(MCQEval):
 
     async def get_questions(self):
         return [
-            Question(id=name, question=name, choices=("A", "B"), correct_indices={{i % 2}})
+            Question(id=name, question=name, answers=["A", "B"], correct_indices={{i % 2}})
             for i, name in enumerate(("one", "two", "three", "four"))
         ]
 """

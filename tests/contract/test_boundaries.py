@@ -172,7 +172,6 @@ NEEDS_MORE = {"nanoeval_recorder.evallib_eval"}
 CIRCLES = {
     "nanoeval_ray": "runner",
     "nanoeval_runner": "runner, cli",
-    "nanoeval_solvers": "replies",
 }
 """Packages that have circles still."""
 
@@ -188,7 +187,6 @@ WITHOUT_ALL = {
     "nanoeval_cli": "cli",
     "nanoeval_computer": "computer",
     "nanoeval_runner": "runner",
-    "nanoeval_solvers": "replies",
 }
 """Packages that have public modules without `__all__`."""
 

@@ -37,8 +37,8 @@ class Colours(MCQEval):
             Question(
                 id=f"q{n}",
                 question=f"Question {n}?",
-                choices=("right", "wrong", "false"),
-                correct_indices=frozenset({0}),
+                answers=["right", "wrong", "false"],
+                correct_indices={0},
             )
             for n in range(self.n_questions)
         ]

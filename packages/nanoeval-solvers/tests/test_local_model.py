@@ -29,8 +29,8 @@ pytestmark = [
 
 QUESTION = Question(
     question="What is the capital of France?",
-    choices=("Berlin", "Paris", "Madrid"),
-    correct_indices=frozenset({1}),
+    answers=["Berlin", "Paris", "Madrid"],
+    correct_indices={1},
 )
 
 

@@ -29,8 +29,8 @@ class Capitals(MCQEval):
             Question(
                 id=f"q{n}",
                 question=f"Question {n}?",
-                choices=("right", "wrong", "false", "bad"),
-                correct_indices=frozenset({0}),
+                answers=["right", "wrong", "false", "bad"],
+                correct_indices={0},
             )
             for n in range(self.n_questions)
         ]
@@ -90,7 +90,7 @@ def test_the_mock_is_as_accurate_as_asked() -> None:
 
 def test_the_mock_fails_anew_at_each_retry() -> None:
     solver = MockSolver(failure_rate=0.5)
-    question = Question(question="?", choices=("a", "b"), correct_indices=frozenset({0}))
+    question = Question(question="?", answers=["a", "b"], correct_indices={0})
 
     async def outcomes() -> set[bool]:
         seen = set()
@@ -113,7 +113,7 @@ def test_the_mock_refuses_what_is_no_probability(field: str) -> None:
 
 
 def test_an_unparsable_reply_is_incorrect_and_recorded_as_such() -> None:
-    question = Question(question="?", choices=("a", "b"), correct_indices=frozenset({0}))
+    question = Question(question="?", answers=["a", "b"], correct_indices={0})
     assert recorded(question, question.answer(None)) == {
         "correct": False,
         "expected": "A",
@@ -127,8 +127,8 @@ def test_an_unparsable_reply_is_incorrect_and_recorded_as_such() -> None:
 def test_several_choices_are_one_answer() -> None:
     question = Question(
         question="?",
-        choices=tuple("pqrstu"),
-        correct_indices=frozenset({0, 3}),
+        answers=list("pqrstu"),
+        correct_indices={0, 3},
         allow_multiple_choices=True,
     )
     match = recorded(question, question.answer({3, 0}))
@@ -146,7 +146,7 @@ def test_different_sets_are_different_answers_with_any_number_of_choices() -> No
 
 
 def test_a_tie_scores_its_expectation() -> None:
-    question = Question(question="?", choices=("a", "b", "c"), correct_indices=frozenset({0}))
+    question = Question(question="?", answers=["a", "b", "c"], correct_indices={0})
     tied = question.answer({0}, tied=(frozenset({0}), frozenset({2})))
     assert tied.score(question) == 0.5
     assert recorded(question, tied)["tied"] == ["A", "C"]

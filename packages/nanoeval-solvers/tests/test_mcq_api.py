@@ -19,9 +19,7 @@ from nanoeval_solvers.testing import ModelServer, Scripted
 from tests.support.solver_attempts import Attempt as SolverAttempt
 
 KEY = "sk-secret-0123456789abcdef"
-QUESTION = Question(
-    question="What is 2 + 2?", choices=("3", "4", "22"), correct_indices=frozenset({1})
-)
+QUESTION = Question(question="What is 2 + 2?", answers=["3", "4", "22"], correct_indices={1})
 
 
 class Attempt(SolverAttempt[Answer]):
@@ -48,7 +46,8 @@ def solver_of(server: ModelServer, **fields: Any) -> OpenAIAPIMCQSolver:
 def test_a_question_is_asked_and_answered(model_server: ModelServer, api: Any) -> None:
     model_server.reply = "2 and 2 make 4.\n\n**Answer: (B)**"
     attempt = Attempt(solver_of(model_server, api=api))
-    assert attempt.answer == Answer(frozenset({1}))
+    assert (attempt.answer.correct, attempt.answer.picked) == (True, 1)
+    assert attempt.answer.read_by == "answer_line"
     (request,) = model_server.requests
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.body["model"] == "test-model"
@@ -90,8 +89,8 @@ def test_several_letters_are_one_answer(model_server: ModelServer) -> None:
     model_server.reply = "Answer: C, A"
     question = Question(
         question="Which are odd or even?",
-        choices=("1", "2", "3"),
-        correct_indices=frozenset({0, 2}),
+        answers=["1", "2", "3"],
+        correct_indices={0, 2},
         allow_multiple_choices=True,
     )
     attempt = Attempt(solver_of(model_server), question)
@@ -101,7 +100,8 @@ def test_several_letters_are_one_answer(model_server: ModelServer) -> None:
 
 def test_what_names_no_choice_is_unparsable(model_server: ModelServer) -> None:
     model_server.reply = "It could be A or B."
-    assert Attempt(solver_of(model_server)).answer == Answer(None, problem="unparsable")
+    answer = Attempt(solver_of(model_server)).answer
+    assert (answer.picked, answer.problem, answer.correct) == (None, "unparsable", False)
 
 
 def test_a_reply_that_was_cut_off_says_so(model_server: ModelServer) -> None:
@@ -134,7 +134,7 @@ def test_a_reply_that_was_cut_off_says_so(model_server: ModelServer) -> None:
 def test_refusals_are_results(model_server: ModelServer, scripted: Scripted, problem: Any) -> None:
     model_server.reply = scripted
     attempt = Attempt(solver_of(model_server))
-    assert attempt.answer == Answer(None, problem=problem)
+    assert attempt.answer == QUESTION.answer(None, problem=problem)
     assert len(model_server.requests) == 1
     assert attempt.recorder.samplings[0]["finish_reason"]
 
@@ -142,7 +142,7 @@ def test_refusals_are_results(model_server: ModelServer, scripted: Scripted, pro
 def test_the_answer_can_be_asked_for_as_json(model_server: ModelServer) -> None:
     model_server.reply = '{"reasoning": "A or C? 2 + 2 = 4.", "answer": "B"}'
     attempt = Attempt(solver_of(model_server, structured=True))
-    assert attempt.answer.picked == {1}
+    assert attempt.answer.picked == 1
     sent = model_server.requests[0].body["response_format"]["json_schema"]
     assert sent["schema"]["properties"]["answer"]["enum"] == ["A", "B", "C"]
     model_server.reply = '{"reasoning": "", "answer": ["C", "A"]}'
@@ -157,7 +157,7 @@ def test_the_answer_can_be_asked_for_as_json(model_server: ModelServer) -> None:
 def test_json_that_breaks_the_schema_is_unparsable(model_server: ModelServer, reply: str) -> None:
     model_server.reply = reply
     answer = Attempt(solver_of(model_server, structured=True)).answer
-    assert answer == Answer(None, problem="unparsable")
+    assert (answer.picked, answer.problem) == (None, "unparsable")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_what_may_pass_is_tried_again(model_server: ModelServer, failure: Script
     model_server.replies.append(failure)
     model_server.reply = "Answer: B"
     attempt = Attempt(solver_of(model_server))
-    assert attempt.answer.picked == {1}
+    assert attempt.answer.picked == 1
     assert len(model_server.requests) == 2
     assert attempt.usage.retries == 1
     (retry,) = attempt.recorder.extras
@@ -188,7 +188,7 @@ def test_what_may_pass_is_tried_again(model_server: ModelServer, failure: Script
 def test_a_timeout_is_tried_again(model_server: ModelServer) -> None:
     model_server.replies.append(Scripted(fault="hang"))
     attempt = Attempt(solver_of(model_server, timeout=0.1))
-    assert attempt.answer.picked == {0}
+    assert attempt.answer.picked == 0
     assert "no reply within 0.1 s" in attempt.recorder.extras[0]["reason"]
 
 
@@ -387,12 +387,12 @@ url, folder = sys.argv[1:]
 
 async def main():
     set_run_context(RunContext(run_set_id="r", shared_dir=Path(folder), executor="main"))
-    question = Question(question="?", choices=("a", "b"), correct_indices=frozenset({0}))
+    question = Question(question="?", answers=["a", "b"], correct_indices={0})
     with dummy_recorder():
         solver = OpenAIAPIMCQSolver(model="m", base_url=url)
         return await solver.solve(MCQTask(question_id="q", question=question))
 
-assert asyncio.run(main()).picked == {0}
+assert asyncio.run(main()).picked == 0
 print("openai" in sys.modules)
 """
 

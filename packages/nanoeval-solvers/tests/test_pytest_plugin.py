@@ -24,8 +24,7 @@ class Small(MCQEval):
 
     async def get_questions(self) -> list[Question]:
         return [
-            Question(question=f"{n}?", choices=("a", "b"), correct_indices=frozenset({0}))
-            for n in range(20)
+            Question(question=f"{n}?", answers=["a", "b"], correct_indices={0}) for n in range(20)
         ]
 
 

@@ -4,12 +4,12 @@
                                    "correct": "answer", "metadata": {"subject": "subject"}},
                      name="all", split="test")
 
-`FromRows` gives a pydantic model `from_rows`, `from_csv`, `from_jsonl`, `from_parquet` and `from_hf`.
+`FromRows` gives a pydantic model `from_rows`, `from_csv`, `from_jsonl`, `from_parquet`, `from_hf`.
 Both kinds of `Question` have it; `class Sum(FromRows, Task)` gives it to a task of your own.
 
 The second argument says where a field comes from: a column's name, a list or mapping of such
-(`["Correct Answer", "Incorrect Answer 1"]`, `{"subject": "Subdomain"}`), a function of the row, or a
-value for all rows (`{0}`). Without it, columns are named as fields. A function in its place gets
+(`["Correct Answer", "Incorrect Answer 1"]`, `{"subject": "Subdomain"}`), a function of the row, or
+a value for all rows (`{0}`). Without it, columns are named as fields. A function in its place gets
 the row and returns the object, its fields as a mapping, or None to leave the row out.
 """
 

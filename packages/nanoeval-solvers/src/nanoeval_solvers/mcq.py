@@ -236,7 +236,9 @@ class Answer(BaseModel):
     def indices(self) -> frozenset[int] | None:
         """The picked choices as a set; None when there is no answer."""
         picked = self.picked
-        return frozenset((picked,)) if isinstance(picked, int) else picked and frozenset(picked)
+        if picked is None:
+            return None
+        return frozenset((picked,) if isinstance(picked, int) else picked)
 
     @property
     def outcome(self) -> Outcome:
@@ -293,9 +295,7 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
     """An eval of multiple-choice questions. Override `get_name`, and `get_questions` or
     `_get_tasks`."""
 
-    solver: MCQSolver[Any] = chz.field(
-        doc="Answers the questions."
-    )
+    solver: MCQSolver[Any] = chz.field(doc="Answers the questions.")
     n_consensus: int = chz.field(
         default=1,
         doc="Attempts at each question; with several, the summary has pass@k and cons@k.",

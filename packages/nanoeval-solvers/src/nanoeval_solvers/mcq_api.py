@@ -139,10 +139,8 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver[Answer]):
         self, messages: list[Message], task: MCQTask, *, structured: bool, sample: str = ""
     ) -> Reply:
         if type(self)._client is not OpenAIAPIMCQSolver._client:  # a subclass brings its own
-            response = await self._client.chat.completions.create(
-                model=self.model,
-                messages=messages,  # type: ignore[arg-type]  as the API takes them
-            )
+            create: Any = self._client.chat.completions.create
+            response = await create(model=self.model, messages=messages)
             choice = response.choices[0]
             reply = Reply(text=choice.message.content or "", finish_reason=choice.finish_reason)
         else:

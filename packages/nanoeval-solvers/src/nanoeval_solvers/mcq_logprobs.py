@@ -26,6 +26,14 @@ from nanoeval_solvers.mcq import (
 )
 from nanoeval_solvers.reply import Reply, TokenLogprobs
 
+__all__ = [
+    "ChoiceProbabilities",
+    "MCQLogprobSolver",
+    "MockLogprobSolver",
+    "answer_of",
+    "choice_probabilities",
+]
+
 ONE_LETTER = "Reply with the letter of the correct choice, and nothing else."
 
 
@@ -215,7 +223,9 @@ def answer_of(
     return question.answer(
         random.Random(repr(list(chances))).choice(picks),
         tied=tuple(picks) if len(picks) > 1 else (),
-        prob_correct=sum(chances[i] for i in question.correct_indices) if error <= max_error else None,
+        prob_correct=sum(chances[i] for i in question.correct_indices)
+        if error <= max_error
+        else None,
         prob_picked=best if error <= max_error else None,
     )
 

@@ -24,6 +24,16 @@ from nanoeval_solvers._evals.registry import (
 from nanoeval_solvers._templates import Message
 from nanoeval_solvers.api_model import APIModel, record_reply
 
+__all__ = [
+    "APISampleSolver",
+    "MockSampleSolver",
+    "SampleReply",
+    "SampleResult",
+    "SampleSolver",
+    "SampleTask",
+    "SamplesEval",
+]
+
 SHUFFLE_SEED = 123  # evallib's own, by which `--max_samples` chooses
 SEED = 20220722  # the default of oaieval's --seed
 

@@ -3,8 +3,8 @@
 `ShortAnswerEval` asks `solver` for a text. Where the solver does not say whether it is right,
 `grader` compares it with the question's reference answers.
 
-As in `nanoeval_solvers.mcq`, an eval overrides `get_questions`, or `_get_tasks` to have question `i`
-called `"<get_name()>.<i>"` and attempts numbered from 0.
+As in `nanoeval_solvers.mcq`, an eval overrides `get_questions`, or `_get_tasks` to have question
+`i` called `"<get_name()>.<i>"` and attempts numbered from 0.
 """
 
 from __future__ import annotations

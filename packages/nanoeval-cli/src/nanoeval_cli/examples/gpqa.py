@@ -60,8 +60,8 @@ def _question(row: dict[str, str]) -> Question:
     random.Random(row["Question"]).shuffle(order)
     return Question(
         question=row["Question"],
-        choices=tuple(choices[index].strip() for index in order),
-        correct_indices=frozenset({order.index(0)}),
+        answers=[choices[index].strip() for index in order],
+        correct_indices={order.index(0)},
     )
 
 

@@ -1,10 +1,10 @@
 """What a reply answers: from the text of a model to the choices it names. Pure.
 
-A reply is cleaned (`cleaning`) and cut into words with roles (`words`), lines, sentences, clauses.
-A clause states choices (`mentions`), denies them, supposes them, says what others think, or restates
-the options; only what is stated counts. Of two statements the later one counts where it concludes
-or corrects; where no rule decides between them there is no answer. It is never replaced by a
-guess: a wrong pick is worse than none.
+A reply is cleaned (`cleaning`), cut into words with roles (`words`), sentences, clauses. A clause
+states choices (`mentions`), denies them, supposes them, says what others think, or restates the
+options; only what is stated counts. Of two statements the later one counts where it concludes or
+corrects; where no rule decides between them there is no answer. It is never replaced by a guess:
+a wrong pick is worse than none.
 """
 
 from __future__ import annotations
@@ -549,9 +549,9 @@ def _sentences(line: list[Word]) -> Iterator[list[Word]]:
         if word.role not in ".?!;":
             continue
         following = line[place + 1] if place + 1 < len(line) else None
-        if word.role == ";" and sentence[-2:-1] and sentence[-2].role == LABEL:
-            if following is not None and following.role == LABEL:
-                continue  # a list
+        between = sentence[-2:-1] + line[place + 1 : place + 2]
+        if word.role == ";" and [one.role for one in between] == [LABEL, LABEL]:
+            continue  # a list
         if following is not None and word.role == ".":
             if following.start == word.end and following.role not in "'\")":
                 continue  # "e.g", "x.y", "..."

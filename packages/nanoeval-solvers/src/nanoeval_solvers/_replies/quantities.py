@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -32,10 +31,16 @@ _BOUNDS = re.compile(
     r"below|up to|either|if|minus)\b|n't",
     re.IGNORECASE,
 )
-_WRAPPER = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed|fbox|mbox)\s*(?=\{)|\\[,;!: ]|\\(?:left|right)\b")
-_FRACTION = re.compile(r"(-?)\s*\\[dtc]?frac\s*(?:\{\s*(-?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}|(\d)(\d))")
+_WRAPPER = re.compile(
+    r"\\(?:text|mathrm|mathbf|textbf|boxed|fbox|mbox)\s*(?=\{)|\\[,;!: ]|\\(?:left|right)\b"
+)
+_FRACTION = re.compile(
+    r"(-?)\s*\\[dtc]?frac\s*(?:\{\s*(-?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}|(\d)(\d))"
+)
 _THOUSANDS = re.compile(r"(?<=\d)(?:\\,|\{,\}|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))")
-_LARGE = re.compile(r"\s*(?:(hundred|thousand|million|billion|trillion|dozen)s?\b|(?<=\d)(k)\b)", re.IGNORECASE)
+_LARGE = re.compile(
+    r"\s*(?:(hundred|thousand|million|billion|trillion|dozen)s?\b|(?<=\d)(k)\b)", re.IGNORECASE
+)
 _FACTORS = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
     "dozen": 12, "k": 10**3,
@@ -44,9 +49,7 @@ _PERCENT = re.compile(r"\s*(?:percent|per cent|pct\.?|\\%)(?!\w)", re.IGNORECASE
 _DEGREES = re.compile(r"\b(?:degrees?|deg\.?)\s+(celsius|fahrenheit|[CF]\b)", re.IGNORECASE)
 # Letters, small whole powers, products and quotients: nothing that could be costly to work out.
 _UNIT = re.compile(r"[A-Za-zµμΩΩ°Å%′″'\"]+(?:\s*(?:\^|\*\*)?\s*-?\d(?!\d))?")
-_UNITS = re.compile(
-    rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}"
-)
+_UNITS = re.compile(rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}")
 _WORDS = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,3}")
 _NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|out|hundred|if|not|but)\b", re.IGNORECASE)
 _MOST = 400  # the largest power of ten that is worked out
@@ -101,7 +104,9 @@ def quantity_of(text: str) -> Quantity | None:
 
 def _plain(text: str) -> str:
     """`text` without markup and outer punctuation; what is a point, interval or set stays one."""
-    text = _THOUSANDS.sub(",", text).replace("\\$", "$").replace("\\times", "×").replace("\\cdot", "·")
+    text = (
+        _THOUSANDS.sub(",", text).replace("\\$", "$").replace("\\times", "×").replace("\\cdot", "·")
+    )
     text = re.sub(r"\^\s*\{?\\?circ\}?", "°", text)
     text = _FRACTION.sub(_fraction, _WRAPPER.sub(" ", text))
     text = _DEGREES.sub(lambda unit: "°" + unit[1][0].upper(), text)
@@ -112,7 +117,9 @@ def _plain(text: str) -> str:
     while before != text:
         before = text
         text = text.strip().strip("\"'“”*").strip().rstrip(".,;:!?…").strip()
-        outer = re.fullmatch(r"\(([^()]*)\)|\[([^\[\]]*)\]|\{([^{}]*)\}|\$([^$]*)\$|\$\$([^$]*)\$\$", text)
+        outer = re.fullmatch(
+            r"\(([^()]*)\)|\[([^\[\]]*)\]|\{([^{}]*)\}|\$([^$]*)\$|\$\$([^$]*)\$\$", text
+        )
         if outer is not None and not (outer.lastindex in (1, 2, 3) and "," in outer[0]):
             text = outer[outer.lastindex or 0]
     if re.fullmatch(r"\\?[(\[{].*,.*[)\]}]", text):
@@ -167,7 +174,12 @@ def _unit_of(text: str) -> pint.Unit | None:
 
 
 def is_close(
-    given: Quantity, wanted: Quantity, *, relative: float | None, absolute: float, require_unit: bool
+    given: Quantity,
+    wanted: Quantity,
+    *,
+    relative: float | None,
+    absolute: float,
+    require_unit: bool,
 ) -> bool:
     """Whether `given` is `wanted` within a tolerance, in a unit of the same kind.
 
@@ -183,15 +195,14 @@ def is_close(
     tolerance = max(Fraction(absolute), Fraction(relative) * abs(wanted.value))
     for value in _in_unit_of(wanted, given, require_unit=require_unit):
         exact = isinstance(value, Fraction)
-        slack = 0 if exact and not tolerance else max(abs(wanted.value), 1) / 10**9
+        scale = max(abs(wanted.value), Fraction(1))
+        slack = Fraction(0) if exact and not tolerance else scale / 10**9
         if abs(Fraction(value) - wanted.value) <= tolerance + slack:
             return True
     return False
 
 
-def _in_unit_of(
-    wanted: Quantity, given: Quantity, *, require_unit: bool
-) -> list[Fraction | float]:
+def _in_unit_of(wanted: Quantity, given: Quantity, *, require_unit: bool) -> list[Fraction | float]:
     """What `given` can be in the unit of `wanted`."""
     if wanted.unit is None:
         # The reference is a bare number: the answer may say of what. 45 % is 45, and 0.45.

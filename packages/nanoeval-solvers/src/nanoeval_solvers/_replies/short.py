@@ -33,10 +33,13 @@ def _any(role: str, *, spaced: bool) -> str:
 
 
 _NOUN = rf"(?:(?<!\w)(?:{_any(ANSWER, spaced=True)})(?!\w)|{_any(ANSWER, spaced=False)})"
-_IS = rf"(?:\s(?:{_any(IS, spaced=True)})(?!\w)\s*[:：]?|\s*(?:{_any(IS, spaced=False)})|\s*[:：=|])"
+_IS = (
+    rf"(?:\s(?:{_any(IS, spaced=True)})(?!\w)\s*[:：]?|\s*(?:{_any(IS, spaced=False)})"
+    r"|\s*[:：=|])"
+)
 _BEFORE = (
-    rf"(?:(?:my|your|the|our|{_any(SO, spaced=True)}|final|correct|right|short|exact|numerical|true|"
-    r"best|full|la|le|el|die|der|das|a|o|richtige|bonne|correcta|правильный|最终|最終|正确|正しい)[\s,]*)*"
+    rf"(?:(?:my|your|the|our|{_any(SO, spaced=True)}|final|correct|right|short|exact|numerical|"
+    r"true|best|full|la|le|el|die|der|das|a|o|richtige|bonne|correcta|правильный|最终|最終|正确)[\s,]*)*"
 )
 _LINE = re.compile(
     rf"[\s>#*_`|•✅☑✔\[【-]*{_BEFORE}{_NOUN}[\])】]?[\s*_`]*(?:\([^()\n]{{0,40}}\))?[*_`]*{_IS}"
@@ -52,15 +55,21 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _HASHES = re.compile(r"\s*####\s*(?P<answer>[^\n#]+)")
-_DENIED = re.compile(r"(?:not|nicht|pas|no|не|不)\b|不|\[[^\]]*\]$|<[^>]*>$|\?+$|\W*$", re.IGNORECASE)
-_DENIES = re.compile(r"(?:n't|\bnot|\bdoubt|\bif|\bsuppose|\bassum\w+|\bwhether|\bmany|\bfirst|\bwrong)\b[^.]{0,40}$")
+_DENIED = re.compile(
+    r"(?:not|nicht|pas|no|не|不)\b|不|\[[^\]]*\]$|<[^>]*>$|\?+$|\W*$", re.IGNORECASE
+)
+_DENIES = re.compile(
+    r"(?:n't|\bnot|\bdoubt|\bif|\bsuppose|\bassum\w+|\bwhether|\bmany|\bfirst|\bwrong)\b[^.]{0,40}$"
+)
 _RETRACTED = re.compile(
     r"\b(?:i retract|i take (?:that|it|this) back|scratch that|disregard (?:that|this|my)|"
     r"i (?:do not|don't) know|i was wrong)\b",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(/?)\s*(?:final[_ -]?)?(?:answer|solution|response)\s*>", re.IGNORECASE)
-_ENDS = re.compile(r"(?<!\d)(?<!\b[A-Z][a-z])(?<!\b[A-Z])[.!?。](?=\s|$)|(?<=\d)\.(?=\s|$)|[。！？]")
+_ENDS = re.compile(
+    r"(?<!\d)(?<!\b[A-Z][a-z])(?<!\b[A-Z])[.!?。](?=\s|$)|(?<=\d)\.(?=\s|$)|[。！？]"
+)
 _REMARK = re.compile(r"\s+\((?!mod\b)[^()]*\s[^()]*\)$")
 
 

@@ -1,0 +1,1 @@
+from nanoeval_solvers.data import *
