@@ -158,7 +158,7 @@ from nanoeval.solvers.mcq import MCQTask, Question
 from nanoeval.solvers.mcq_api import OpenAIAPIMCQSolver
 
 async def main():
-    question = Question(question="?", choices=("a", "b"), correct_indices={0})
+    question = Question(question="?", answers=["a", "b"], correct_indices={0})
     solver = OpenAIAPIMCQSolver(model="bench", base_url=sys.argv[1])
     await solver.ask(solver.messages(question), sample="q")
 

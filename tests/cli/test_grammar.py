@@ -26,7 +26,7 @@ class Choices(MCQEval):
         return "choices"
 
     async def get_questions(self):
-        return [Question(id=str(i), question="1 + 1?", choices=("1", "2"), correct_indices={1})
+        return [Question(id=str(i), question="1 + 1?", answers=["1", "2"], correct_indices={1})
                 for i in range(4)]
 
 
