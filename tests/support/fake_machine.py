@@ -162,6 +162,17 @@ class NumberEval(PythonCodingEval):
 
 
 @chz.chz
+class OwnTasks(PythonCodingEval):
+    tasks: Sequence[ComputerTask] = ()
+
+    def get_name(self) -> str:
+        return "own-tasks"
+
+    async def get_instances(self) -> Sequence[ComputerTask]:
+        return self.tasks
+
+
+@chz.chz
 class OwnEvaluate(NumberEval, ABC):
     """As SWE-Lancer does it: `evaluate` overridden, `super().get_tasks()` called."""
 

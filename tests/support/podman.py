@@ -8,7 +8,10 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from nanoeval_computer._reaper import this_host
 
 IMAGE = "localhost/nanoeval-test:1"
 INSTALL = (
@@ -81,6 +84,32 @@ class Engine:
             self._service = None
             Path(self.url.removeprefix("unix://")).unlink(missing_ok=True)
 
+    def architecture(self) -> str:
+        return self.podman("info", "--format", "{{.Host.Arch}}").strip()
+
+    @contextlib.contextmanager
+    def container(self, *arguments: str) -> Iterator[str]:
+        """Run a container to its end, and remove it."""
+        name = f"test-{time.monotonic_ns()}"
+        self.podman("run", "--name", name, *arguments)
+        try:
+            yield name
+        finally:
+            self.podman("rm", "-f", "-t", "0", name)
+
+    def import_empty_image(self, name: str, architecture: str) -> None:
+        tar = self.folder / "empty.tar"
+        subprocess.run(["tar", "-cf", str(tar), "-T", "/dev/null"], check=True)
+        self.podman("import", "--arch", architecture, str(tar), name)
+
+    def left_by(self, labels: dict[str, str]) -> str:
+        """A container as a run of this host leaves it."""
+        name = f"left-{time.monotonic_ns()}"
+        options = [f"--label={key}={value}" for key, value in labels.items()]
+        host = f"--label=nanoeval.host={this_host()}"
+        self.podman("create", "--name", name, "--network=none", host, *options, IMAGE, "true")
+        return name
+
     def names(self) -> list[str]:
         """All that runs have made: containers, networks and volumes."""
         found = []
@@ -107,7 +136,8 @@ def import_image(engine: Engine) -> None:
             (root / "bin" / applet).symlink_to("busybox")
     tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
     assert tar.stdout is not None
-    engine.podman("import", "-", IMAGE, stdin=tar.stdout.fileno())
+    command = 'CMD ["sleep", "600"]'  # of side containers
+    engine.podman("import", "--change", command, "-", IMAGE, stdin=tar.stdout.fileno())
     tar.stdout.close()
     assert tar.wait() == 0
 

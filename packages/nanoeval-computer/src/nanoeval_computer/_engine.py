@@ -95,8 +95,13 @@ class ExecProcess:
             argv, stdin=True, stdout=True, stderr=True, environment=environment
         )
         stream = execution.start(detach=False)
-        await stream.__aenter__()  # sends the request
-        return cls(execution, stream)
+        process = cls(execution, stream)
+        try:
+            await stream.__aenter__()  # sends the request
+        except BaseException:
+            await process.close()
+            raise
+        return process
 
     async def write(self, data: bytes) -> None:
         try:
@@ -124,7 +129,8 @@ class ExecProcess:
             return exit_code
 
     async def close(self) -> None:
-        await self._stream.close()
+        with contextlib.suppress(AssertionError):  # aiodocker's word for: the connection is gone
+            await self._stream.close()
 
 
 async def prepare_image(docker: aiodocker.Docker, name: str, pull: PullPolicy) -> dict[str, Any]:

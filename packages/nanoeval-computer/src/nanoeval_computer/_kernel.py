@@ -6,6 +6,7 @@ Sent to the machine as text, so it uses nothing of nanoeval: Python's library, a
 import json
 import os
 import queue
+import subprocess
 import sys
 import time
 from typing import Any
@@ -90,7 +91,7 @@ def main() -> None:
         kernel_name="python3", transport="ipc", ip=f".nanoeval-kernel-{os.getpid()}"
     )
     manager.kernel_spec.argv[0] = sys.executable
-    manager.start_kernel()
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = manager.blocking_client()
     client.start_channels()
     client.wait_for_ready(timeout=60)

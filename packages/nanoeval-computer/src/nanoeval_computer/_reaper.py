@@ -76,6 +76,17 @@ def is_alive(owner: str) -> bool:
     return pid.isdigit() and owner_of(int(pid)) == owner
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(60)
+        self.sock.connect(self._path)
+
+
 class EngineAPI:
     """As much of the Docker API as removing takes, over a unix socket or TCP."""
 
@@ -84,11 +95,9 @@ class EngineAPI:
 
     def call(self, method: str, path: str) -> tuple[int, Any]:
         """Send a request and return its status and its JSON, None where it has none."""
+        connection: http.client.HTTPConnection
         if self._url.scheme == "unix":
-            connection = http.client.HTTPConnection("localhost", timeout=60)
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(60)
-            connection.sock.connect(self._url.path)
+            connection = _UnixConnection(self._url.path)
         elif os.environ.get("DOCKER_TLS_VERIFY") or self._url.scheme == "https":
             folder = Path(os.environ.get("DOCKER_CERT_PATH", Path.home() / ".docker"))
             context = ssl.create_default_context(cafile=str(folder / "ca.pem"))

@@ -210,14 +210,15 @@ class Machine(ComputerInterface):
                     except TimeoutError:
                         timed_out = True
                         ended = await self._end_late(shell, cookie, heard)
-            except asyncio.CancelledError:
-                # The command ends with the wait for it; what takes too long is left to the end
-                # of the machine.
-                await asyncio.shield(self._abandon(shell, cookie))
+                if ended.left and not await self._kill(cookie):
+                    raise self._lost("processes of a command could not be ended")
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError):
+                    # The command ends with the wait for it. What takes too long is left to the
+                    # end of the machine.
+                    await asyncio.shield(self._abandon(cookie))
+                await asyncio.shield(shell.close())
                 raise
-            if ended.left and not await self._kill(cookie):
-                await shell.close()
-                raise self._lost("processes of a command could not be ended")
             if ended.exit_code is None:
                 await shell.close()
             else:
@@ -262,13 +263,12 @@ class Machine(ComputerInterface):
             pass
         raise self._lost("a command whose time was over could not be ended")
 
-    async def _abandon(self, shell: Shell, cookie: str) -> None:
+    async def _abandon(self, cookie: str) -> None:
         try:
             async with asyncio.timeout(_GRACE_SECONDS):
                 await self._kill(cookie)
         except (TimeoutError, OSError, RolloutSystemError, MachineLost) as error:
             log.warning("%s: an abandoned command may still run: %r", self.name, error)
-        await shell.close()
 
     def _lost(self, why: str) -> Exception:
         """Return the error for a machine that answers no more: the agent's doing, or not."""

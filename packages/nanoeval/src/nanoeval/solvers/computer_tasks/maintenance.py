@@ -1,0 +1,1 @@
+from nanoeval_computer.maintenance import *
