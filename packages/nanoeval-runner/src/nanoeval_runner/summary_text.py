@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nanoeval_core.json_values import json_value
+MAX_DEPTH = 50
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -14,7 +14,23 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     try:
         return json.dumps(summary, default=_text)
     except (TypeError, ValueError, RecursionError):  # keys that are tuples, cycles
-        return json.dumps(json_value(summary))
+        return json.dumps(_plain(summary, 0))
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        return "<nested too deep, or a cycle>"
+    if isinstance(value, Mapping):
+        return {_key(name): _plain(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one, depth + 1) for one in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    return _text(value)
+
+
+def _key(name: Any) -> Any:
+    return name if name is None or isinstance(name, (str, bool, int, float)) else _text(name)
 
 
 def _text(value: Any) -> str:
