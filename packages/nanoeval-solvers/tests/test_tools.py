@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -285,6 +287,41 @@ def test_images_follow_the_batch(model_server: ModelServer, api: API) -> None:
     assert last["role"] == "user"
     shown = last["content"][1]["image_url"]
     assert (shown if api == "responses" else shown["url"]) == "data:image/png;base64,iVBORw=="
+
+
+def test_what_the_model_was_shown_in_part_is_recorded_whole(model_server: ModelServer) -> None:
+    model_server.replies.append(Scripted(tool_calls=(("long", {}), ("add", {"a": 1}))))
+    model = APIModel(model="m", base_url=model_server.url)
+    dialogue = Dialogue([{"role": "user", "content": "?"}], TOOLS)
+
+    async def work() -> tuple[ToolResult, ...]:
+        return await dialogue.step(await model.ask(dialogue.messages, sample="q", tools=TOOLS))
+
+    attempt = Attempt(work())
+    (extra,) = attempt.recorder.extras
+    whole = "a" * 20_000 + "b" * 20_000
+    assert extra["tool_result"]["whole"] == f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
+    assert extra["tool_result"]["call"] == attempt.result[0].call.id
+
+
+def test_a_dialogue_is_given_again_from_the_cache(
+    model_server: ModelServer, tmp_path: Path
+) -> None:
+    call = Scripted(text="Let me see.", tool_calls=(("add", {"a": 2}), ("add", "[1")))
+    model_server.strict = True
+    model_server.reply = "Enough."
+    model = APIModel(model="m", base_url=model_server.url, cache=str(tmp_path))
+
+    async def work() -> list[Any]:
+        dialogue = Dialogue([{"role": "user", "content": "?"}], TOOLS, nudges=0)
+        while dialogue.ended is None:
+            await dialogue.step(await model.ask(dialogue.messages, sample="q", tools=TOOLS))
+        return dialogue.messages
+
+    model_server.replies.append(call)
+    first = Attempt(work()).result
+    assert Attempt(work()).result == first
+    assert len(model_server.requests) == 2
 
 
 def test_another_exception_of_a_tool_is_nobody_elses(model_server: ModelServer) -> None:

@@ -89,22 +89,3 @@ def base64_url(content: str) -> str:
     kinds = {"/9j/": "jpeg", "R0lG": "gif", "UklG": "webp", "Qk": "bmp"}
     kind = next((kind for start, kind in kinds.items() if content.startswith(start)), "png")
     return f"data:image/{kind};base64,{content}"
-
-
-def without_image_data(messages: Sequence[Message]) -> list[Message]:
-    """`messages` for a record: `data:` URLs are cut after their media type."""
-    return [
-        {**message, "content": [_short(part) for part in message["content"]]}
-        if isinstance(message.get("content"), list)
-        else message
-        for message in messages
-    ]
-
-
-def _short(part: dict[str, Any]) -> dict[str, Any]:
-    if part.get("type") != "image_url":
-        return part
-    url = part["image_url"]["url"]
-    if not url.startswith("data:"):
-        return part
-    return {**part, "image_url": {"url": url.partition(",")[0] + f",… ({len(url)} characters)"}}

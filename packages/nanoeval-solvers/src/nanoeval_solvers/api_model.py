@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.recorder import get_recorder
+from nanoeval_core.recorder import get_recorder, record_file
 
 from nanoeval_solvers._api.model_fields import OPENAI_URL, ModelFields, check_url
-from nanoeval_solvers._templates import Message, without_image_data
+from nanoeval_solvers._templates import Message
 
 if TYPE_CHECKING:
     from nanoeval_solvers.reply import Reply
@@ -133,4 +135,26 @@ def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **mor
         extra["retries"] = usage.retries
     if usage.cost:
         extra["cost"] = usage.cost
-    get_recorder().record_sampling(without_image_data(messages), [reply.text], **extra, **more)
+    prompt = [_with_kept_images(message) for message in messages]
+    get_recorder().record_sampling(prompt, [reply.text], **extra, **more)
+
+
+def _with_kept_images(message: Message) -> Message:
+    """A message for the record: images are kept once, as files, and named by their hash.
+
+    Others are given as they are: the recorder sees by identity what it has already recorded.
+    """
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_kept_image(part) for part in content]}
+
+
+def _kept_image(part: dict[str, Any]) -> dict[str, Any]:
+    url = part["image_url"]["url"] if part.get("type") == "image_url" else ""
+    if not url.startswith("data:"):
+        return part
+    head, _, data = url.partition(",")
+    media_type = head[5:].removesuffix(";base64")
+    content = base64.b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data)
+    return {**part, "image_url": {"url": record_file(content, media_type)}}

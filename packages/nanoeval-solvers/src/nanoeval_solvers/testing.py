@@ -44,11 +44,15 @@ class Request:
     at: float
 
     @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The chat as chat completions have it, whichever API was called."""
+        return _chat_of(self.body)
+
+    @property
     def prompt(self) -> str:
         """The text of the last message, or of the last tool's result."""
-        messages = self.body.get("messages") or self.body.get("input") or [{}]
-        last = messages[-1] if isinstance(messages, list) else {"content": messages}
-        content = last.get("content") or last.get("output") or ""
+        messages = self.messages
+        content = messages[-1].get("content") or "" if messages else ""
         if isinstance(content, str):
             return content
         return "\n".join(part.get("text", "") for part in content)
@@ -438,9 +442,7 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
 
 def chat_fault(body: Mapping[str, Any]) -> str | None:
     """What the strictest endpoints would refuse in a request of chat completions or responses."""
-    messages = body.get("messages")
-    if messages is None:
-        messages = _as_chat(body.get("input") or ())
+    messages = _chat_of(body)
     names = {
         tool.get("function", tool).get("name") for tool in body.get("tools", ()) if tool is not None
     }
@@ -486,8 +488,13 @@ def _call_fault(call: Mapping[str, Any], ids: set[str], names: set[Any]) -> str 
     return None
 
 
-def _as_chat(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The items of a request of the responses API as messages of a chat."""
+def _chat_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The chat of a request as chat completions have it."""
+    items = body.get("messages") or body.get("input") or []
+    if isinstance(items, str):
+        return [{"role": "user", "content": items}]
+    if "messages" in body:
+        return list(items)
     messages: list[dict[str, Any]] = []
     for item in items:
         kind = item.get("type", "message")

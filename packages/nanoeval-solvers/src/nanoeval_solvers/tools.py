@@ -25,6 +25,7 @@ from typing import Any, Literal, overload
 
 import pydantic
 from nanoeval_core.errors import ConfigError, NanoevalError
+from nanoeval_core.recorder import get_recorder, record_file
 
 from nanoeval_solvers._templates import Message, image_url
 from nanoeval_solvers.reply import Reply, ToolCall
@@ -252,6 +253,8 @@ class Dialogue:
     async def step(self, reply: Reply) -> tuple[ToolResult, ...]:
         """Append a reply, execute its calls one after the other, and append their results.
 
+        A result that the model is shown in part is recorded whole.
+
         Raises:
             Exception: whatever a tool raised that is no `ToolError`.
         """
@@ -274,6 +277,10 @@ class Dialogue:
             {"role": "tool", "tool_call_id": one.call.id, "content": one.text or EMPTY}
             for one in results
         ]
+        for one in results:
+            if len(one.whole) > len(one.text):
+                whole = {"call": one.call.id, "whole": record_file(one.whole)}
+                get_recorder().record_extra({"tool_result": whole})
         # After the batch: a tool's message holds text alone, and has to follow the calls.
         parts: list[dict[str, Any]] = []
         for one in results:
