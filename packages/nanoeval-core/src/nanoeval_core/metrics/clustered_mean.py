@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -104,18 +105,24 @@ def clustered_mean(
         ValueError: a question has no scores or one that is not finite, `clusters` lacks a
             question, or `confidence` is not between 0 and 1.
     """
-    means = question_means(scores)
     num_scores = sum(len(values) for values in scores.values())
-    if not means:
+    if not scores:
         two_sided_z(confidence)
         return no_estimate(confidence)
+    # Without clusters the questions' ids are not needed again: a million means take 8 MB.
+    means: Mapping[Any, float] | Sequence[float]
+    if clusters is None:
+        means = means_only = array("d", (mean_of(q, values) for q, values in scores.items()))
+    else:
+        means = question_means(scores)
+        means_only = array("d", means.values())
     single = num_scores == len(means)
     return estimate_mean(
-        mean=math.fsum(means.values()) / len(means),
+        mean=math.fsum(means_only) / len(means),
         sizes=cluster_sizes(means, clusters),
         num_scores=num_scores,
         bounded=all(0 <= score <= 1 for values in scores.values() for score in values),
-        plain=clusters is None and single and all(mean in (0.0, 1.0) for mean in means.values()),
+        plain=clusters is None and single and all(mean in (0.0, 1.0) for mean in means_only),
         confidence=confidence,
     )
 
@@ -225,10 +232,11 @@ def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
     Raises:
         ValueError: a question has no scores, or one that is not finite.
     """
-    return {question: _mean_of(question, values) for question, values in scores.items()}
+    return {question: mean_of(question, values) for question, values in scores.items()}
 
 
-def _mean_of(question: Any, values: Sequence[float]) -> float:
+def mean_of(question: Any, values: Sequence[float]) -> float:
+    """The mean score of one question, as `question_means` has it."""
     if not len(values):
         raise ValueError(f"question {question!r} has no scores: leave it out, or count it missing")
     total = math.fsum(values)
@@ -243,6 +251,7 @@ __all__ = [
     "clustered_mean",
     "estimate_mean",
     "independent_outcomes",
+    "mean_of",
     "no_estimate",
     "question_means",
 ]

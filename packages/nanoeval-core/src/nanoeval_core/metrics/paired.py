@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Hashable, Mapping, Sequence, Sized
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat, cast
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics._student_t import (
@@ -23,6 +24,7 @@ from nanoeval_core.metrics.clustered_mean import (
     MeanEstimate,
     clustered_mean,
     independent_outcomes,
+    mean_of,
 )
 from nanoeval_core.metrics.intervals import effective_wilson_interval, t_interval
 
@@ -135,24 +137,26 @@ def compare(
     """
     two_sided_z(confidence)
     left_out = _check_questions(run_a, run_b, common_only=common_only)
-    scores_a = {question: _scores(run_a, question) for question in run_a if question in run_b}
-    scores_b = {question: _scores(run_b, question) for question in scores_a}
+    scores_a = _scores_of(run_a, run_b)
+    scores_b = _scores_of(run_b, run_a)
     a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
     b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
-    changes = [
-        Change(question, math.fsum(left) / len(left), math.fsum(right) / len(right))
-        for (question, left), right in zip(scores_a.items(), scores_b.values(), strict=True)
-    ]
-    flat = [score for run in (scores_a, scores_b) for one in run.values() for score in one]
-    single = len(flat) == 2 * len(changes) and set(flat) <= {0.0, 1.0}
-    counted = _wins_and_losses(changes)
+    changes, differences = [], array("d")
+    for question, left in scores_a.items():
+        mean_a, mean_b = mean_of(question, left), mean_of(question, scores_b[question])
+        differences.append(mean_b - mean_a)
+        if mean_a != mean_b:
+            changes.append(Change(question, mean_a, mean_b))
+    values = {score for run in (scores_a, scores_b) for one in run.values() for score in one}
+    single = a.num_scores == b.num_scores == a.n and values <= {0.0, 1.0}
+    counted = _wins_and_losses(changes, a.n)
     return Comparison(
         a=a,
         b=b,
         **_difference(
-            {change.question_id: change.mean_b - change.mean_a for change in changes},
+            differences if clusters is None else dict(zip(scores_a, differences, strict=True)),
             clusters,
-            in_unit_interval=all(0.0 <= score <= 1.0 for score in flat),
+            in_unit_interval=all(0.0 <= score <= 1.0 for score in values),
             least_p=counted["exact_p_value"] if single and clusters is None else 0.0,
             confidence=confidence,
         ),
@@ -180,13 +184,14 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2.0 * tail)
 
 
-def _wins_and_losses(changes: Sequence[Change]) -> dict[str, Any]:
+def _wins_and_losses(changes: Sequence[Change], n: int) -> dict[str, Any]:
+    """What became of `n` questions, of which `changes` differ."""
     improved = [change for change in changes if change.mean_b > change.mean_a]
     worsened = [change for change in changes if change.mean_b < change.mean_a]
     return {
         "wins": len(improved),
         "losses": len(worsened),
-        "ties": len(changes) - len(improved) - len(worsened),
+        "ties": n - len(changes),
         "exact_p_value": sign_test(len(improved), len(worsened)),
         "improved": tuple(sorted(improved, key=_size_of_change)),
         "worsened": tuple(sorted(worsened, key=_size_of_change)),
@@ -194,7 +199,7 @@ def _wins_and_losses(changes: Sequence[Change]) -> dict[str, Any]:
 
 
 def _difference(
-    differences: Mapping[Any, float],
+    differences: Mapping[Any, float] | Sequence[float],
     clusters: Mapping[Any, Hashable] | None,
     *,
     in_unit_interval: bool,
@@ -204,14 +209,15 @@ def _difference(
     """The difference with its error, interval and p-value.
 
     Args:
-        differences: of each question's means.
+        differences: of each question's means; by question where there are clusters.
         clusters: as `compare` has them.
         in_unit_interval: whether scores are known to be in [0, 1].
         least_p: what the p-value is at least.
         confidence: of the interval.
     """
-    n = len(differences)
-    mean = math.fsum(differences.values()) / n
+    values = differences.values() if isinstance(differences, Mapping) else differences
+    n = len(values)
+    mean = math.fsum(values) / n
     found: dict[str, Any] = {
         "difference": mean,
         "stderr": None,
@@ -226,8 +232,9 @@ def _difference(
     found["stderr"] = math.sqrt(spread.variance)
     variance = spread.adjusted_variance
     if in_unit_interval:
-        squares = [difference**2 for difference in differences.values() if difference]
-        typical = math.fsum(squares) / len(squares) if squares else 1.0
+        differing = sum(difference != 0 for difference in values)
+        typical = math.fsum(difference**2 for difference in values) / (differing or 1)
+        typical = typical if differing else 1.0
         variance += DISAGREEMENT_WEIGHT * typical / n**2
     elif variance <= (1e-14 * mean) ** 2:
         return {**found, "why": "an interval needs differences that differ"}
@@ -253,7 +260,7 @@ class _Scored(NamedTuple):
 
 
 def _score_interval(
-    differences: Mapping[Any, float],
+    differences: Mapping[Any, float] | Sequence[float],
     clusters: Mapping[Any, Hashable] | None,
     confidence: float,
 ) -> _Scored | None:
@@ -263,11 +270,13 @@ def _score_interval(
     right (or wrong): few clusters show how they vary, and Wilson's interval at the number of
     outcomes they count for takes the place of one at the estimated variance.
     """
-    moved = {question: (difference + 1.0) / 2.0 for question, difference in differences.items()}
-    sizes = cluster_sizes(moved, clusters)
+    values = differences.values() if isinstance(differences, Mapping) else differences
+    moved = array("d", ((difference + 1.0) / 2.0 for difference in values))
+    by_question = dict(zip(differences, moved, strict=True)) if clusters is not None else moved
+    sizes = cluster_sizes(by_question, clusters)
     if sum(group.mixed for group in sizes) >= FEW_MIXED:
         return None
-    mean = math.fsum(moved.values()) / len(moved)
+    mean = math.fsum(moved) / len(moved)
     effective_n, df = independent_outcomes(mean, spread_of_mean(sizes, len(moved)), sizes)
     interval = effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
     deviation = abs(2.0 * mean - 1.0) * math.sqrt(effective_n)  # from ½, in its standard errors
@@ -297,6 +306,19 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
             "incomplete, or pass common_only=True to compare on what they share"
         )
     return len(only_a) + len(only_b)
+
+
+def _scores_of(run: Scores, other: Scores) -> Mapping[Any, Sequence[float]]:
+    """The scores of the questions that both runs have; no copy where they are tuples already."""
+    tuples = cast("Mapping[Any, tuple[float, ...]]", run)
+    if (
+        len(run) <= len(other)
+        and all(type(scores) is tuple for scores in tuples.values())
+        and {type(score) for scores in tuples.values() for score in scores} <= {float}
+        and all(question in other for question in run)
+    ):
+        return tuples
+    return {question: _scores(run, question) for question in run if question in other}
 
 
 def _scores(run: Scores, question: Any) -> Sequence[float]:
