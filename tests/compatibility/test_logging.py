@@ -92,7 +92,8 @@ def test_event_dicts_reach_the_console_and_the_runs_log(tmp_path: Path, everythi
     events = [str(entry["event"]) for entry in entries]
     for word in ("hidden", "shown", "careful", "plain hidden", "plain shown", "failed", "last"):
         assert word in events
-    assert events.index("last") < events.index("talking: finished")
+    assert events[-1].startswith("talking: complete")
+    assert all({"timestamp", "level", "logger"} <= entry.keys() for entry in entries)
     (failed,) = (entry for entry in entries if entry["event"] == "failed")
     assert "ZeroDivisionError" in failed["exception"]
 

@@ -28,7 +28,7 @@ def test_a_script_logs_what_it_does_to_a_file_and_not_to_the_console(tmp_path: P
     assert file.stat().st_mode & 0o777 == 0o600
     entries = [json.loads(line) for line in file.read_text().splitlines()]
     assert entries[0]["event"].startswith("gpqa-sample: started (")
-    assert entries[-1]["event"] == "gpqa-sample: finished"
+    assert entries[-1]["event"].startswith("gpqa-sample: complete (run ")
     assert json.loads(entries[-1]["summary"])["num_tasks"] == 3
     assert {entry["level"] for entry in entries} == {"info"}
     assert entries[0]["timestamp"].endswith("Z")

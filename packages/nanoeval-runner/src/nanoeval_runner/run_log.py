@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import datetime
 import json
 import logging
 import logging.handlers
@@ -149,18 +150,23 @@ class _LogFile(logging.Handler):
 def _json_formatter(executor: str | None) -> logging.Formatter:
     import structlog  # noqa: PLC0415  heavy, and only runs that log something need it
 
-    def add_executor(logger: Any, name: str, entry: Any) -> Any:
-        return entry if executor is None else {**entry, "executor": executor}
+    def describe(logger: Any, name: str, entry: Any) -> Any:
+        """Add what a client's own processors, or plain logging, did not."""
+        record: logging.LogRecord = entry["_record"]
+        time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        described = {
+            "timestamp": time.isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **entry,
+        }
+        described.pop("message", None)  # the event again, as QueueHandler leaves it
+        return described if executor is None else {**described, "executor": executor}
 
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.stdlib.ExtraAdder(),
-            add_executor,
-        ],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
         processors=[
+            describe,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
