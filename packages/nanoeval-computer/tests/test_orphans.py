@@ -1,0 +1,121 @@
+"""No machine outlives its run: `kill -9` of all there is, with machines up and being created."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nanoeval_computer._owner import Reaper
+
+from tests.support.podman import Engine
+from tests.support.script import ROOT, environment
+
+pytestmark = pytest.mark.timeout(240)  # dozens of machines, on a busy host
+LATE = 10.0
+"""Seconds after which nothing may be left; starts of other suites may hold up the engine itself."""
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> dict[int, str]:
+    """The processes that `pid` has started, with their command lines."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = folder.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                line = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = line.decode(errors="replace")
+    return found
+
+
+@contextlib.contextmanager
+def run_with_machines(
+    engine: Engine, folder: Path, *, tasks: int, up: int, processes: int = 0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A run with at least `up` of its machines up, and the others being created."""
+    arguments = [engine.image, str(folder), str(tasks), str(processes)]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.hanging_machines", *arguments],
+        cwd=ROOT,
+        env=environment(folder, DOCKER_HOST=engine.url),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for(
+            lambda: len(list(folder.glob("up-*"))) >= up or run.poll() is not None,
+            f"{up} machines up",
+        )
+        assert run.poll() is None, run.communicate()[1].decode()
+        yield run
+    finally:
+        run.kill()
+        run.communicate()
+
+
+def nothing_is_left(engine: Engine) -> None:
+    wait_for(lambda: engine.names() == [], "nothing left", LATE + 20)
+
+
+def test_the_driver_is_killed_with_twenty_machines_up(engine: Engine, tmp_path: Path) -> None:
+    with run_with_machines(engine, tmp_path, tasks=25, up=20) as run:
+        run.kill()
+        run.wait()
+        nothing_is_left(engine)
+
+
+def test_the_driver_of_a_pool_is_killed(engine: Engine, tmp_path: Path) -> None:
+    with run_with_machines(engine, tmp_path, tasks=6, up=4, processes=2) as run:
+        run.kill()
+        run.wait()
+        nothing_is_left(engine)
+
+
+def test_an_executor_is_killed(engine: Engine, tmp_path: Path) -> None:
+    """Its machines go; its tasks get others, in the executors that are left."""
+    with run_with_machines(engine, tmp_path, tasks=4, up=4, processes=2) as run:
+        before = set(engine.names())
+        executors = [pid for pid, line in children(run.pid).items() if "spawn_main" in line]
+        assert len(executors) == 2
+        for mark in tmp_path.glob("up-*"):
+            mark.unlink()
+        os.kill(executors[0], signal.SIGKILL)
+        wait_for(lambda: len(list(tmp_path.glob("up-*"))) >= 1, "a task has another machine")
+        wait_for(lambda: len(set(engine.names()) & before) < len(before), "old machines go")
+        run.kill()
+        run.wait()
+        nothing_is_left(engine)
+
+
+def test_driver_and_reaper_are_killed(engine: Engine, tmp_path: Path) -> None:
+    """Nobody is left to remove anything: the next start of any run does it."""
+    with run_with_machines(engine, tmp_path, tasks=3, up=3) as run:
+        reapers = [pid for pid, line in children(run.pid).items() if "_reaper" in line]
+        assert len(reapers) == 1
+        os.kill(run.pid, signal.SIGSTOP)  # so that it does not start another one
+        os.kill(reapers[0], signal.SIGKILL)
+        run.kill()
+        run.wait()
+        assert len(engine.names()) == 3
+        Reaper(engine.url)
+        nothing_is_left(engine)
+
+
+def test_a_run_that_is_interrupted_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
+    with run_with_machines(engine, tmp_path, tasks=3, up=3) as run:
+        run.send_signal(signal.SIGTERM)
+        run.send_signal(signal.SIGTERM)
+        run.wait(timeout=60)
+        nothing_is_left(engine)
