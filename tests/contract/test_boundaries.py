@@ -170,8 +170,7 @@ NEEDS_MORE = {"nanoeval_recorder.evallib_eval"}
 # --- not mended yet, with who mends it
 
 CIRCLES = {
-    "nanoeval_ray": "runner",
-    "nanoeval_runner": "runner, cli",
+    "nanoeval_runner": "cli",
 }
 """Packages that have circles still."""
 
@@ -186,7 +185,6 @@ PRIVATE_NAMES: dict[str, str] = {}
 WITHOUT_ALL = {
     "nanoeval_cli": "cli",
     "nanoeval_computer": "computer",
-    "nanoeval_runner": "runner",
 }
 """Packages that have public modules without `__all__`."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_ray.config import RayExecutors
+from nanoeval_ray._options import RayOptions
 
 LOCAL = "local"
 LOCAL_ATTEMPTS = 3
@@ -27,7 +27,7 @@ class _Connection:
         self._users = 0
         self._ours = False
 
-    def open(self, config: RayExecutors, size: int | None) -> None:
+    def open(self, config: RayOptions, size: int | None) -> None:
         """Connect, unless this process is connected already: then that connection is used.
 
         Args:
@@ -42,7 +42,7 @@ class _Connection:
                 self._ours = True
             self._users += 1
 
-    def _connect(self, config: RayExecutors, size: int | None) -> None:
+    def _connect(self, config: RayOptions, size: int | None) -> None:
         address = config.address or os.environ.get("RAY_ADDRESS") or LOCAL
         options: dict[str, Any] = {"logging_level": "error", "runtime_env": config.runtime_env}
         if address == LOCAL:
@@ -99,7 +99,7 @@ def _refusal(address: str, error: Exception) -> ConfigError:
     )
 
 
-def _local_options(config: RayExecutors, size: int | None) -> dict[str, Any]:
+def _local_options(config: RayOptions, size: int | None) -> dict[str, Any]:
     """A cluster of this machine, for this run: reachable from this machine alone."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     options: dict[str, Any] = {

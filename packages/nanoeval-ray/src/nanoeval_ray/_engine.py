@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnschedulableError, RayError, RuntimeEnvSetupErr
 from nanoeval_ray._actor import MAX_CONCURRENCY, ExecutorActor, Whereabouts
 from nanoeval_ray._cluster import capacity, connection
 from nanoeval_ray._mailbox import LANES
-from nanoeval_ray.config import RayExecutors
+from nanoeval_ray._options import RayOptions
 
 log = logging.getLogger("nanoeval.ray")
 
@@ -42,7 +42,7 @@ class _Member:
 class RayEngine:
     """The actors of one run set."""
 
-    def __init__(self, config: RayExecutors, host: ExecutorHost) -> None:
+    def __init__(self, config: RayOptions, host: ExecutorHost) -> None:
         self._config = config
         self._host = host
         self._members: dict[str, _Member] = {}

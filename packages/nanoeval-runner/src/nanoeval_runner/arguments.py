@@ -10,6 +10,12 @@ import chz
 from nanoeval_core.eval import Eval
 from nanoeval_core.redaction import REDACTED, Redactor, is_secret_name
 
+__all__ = [
+    "changes",
+    "describe_arguments",
+    "model_in",
+]
+
 _TEXT = re.compile(r"'([^'\\]+)'")  # a repr that needs no unescaping
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 

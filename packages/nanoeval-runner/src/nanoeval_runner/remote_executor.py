@@ -39,6 +39,15 @@ from nanoeval_runner._queue.paths import shared_dir, state_file
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
 from nanoeval_runner._queue.states import LEASE_SECONDS
 
+__all__ = [
+    "CLAIM_SECONDS",
+    "ORPHANED",
+    "Call",
+    "relocated",
+    "serve_executor",
+    "shared_folder",
+]
+
 Call = Callable[[bytes], bytes]
 
 TICKS_A_BEAT = 3

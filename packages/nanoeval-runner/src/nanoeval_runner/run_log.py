@@ -22,6 +22,11 @@ from typing import Any
 
 from nanoeval_runner._queue.paths import user_state_dir
 
+__all__ = [
+    "RunLog",
+    "log_file",
+]
+
 SUFFIX = ".log"
 
 

@@ -6,6 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+__all__ = [
+    "summary_text",
+]
+
 MAX_DEPTH = 50
 
 

@@ -16,8 +16,7 @@ from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.usage import UsageMeter, current_usage_meter
 
-from nanoeval_runner._executors.attempts import Attempt, Cut, awaiting, copy_of, innermost
-from nanoeval_runner._executors.open_evals import OpenEval
+from nanoeval_runner._executors.attempts import Attempt, Cut, OpenEval, awaiting, copy_of, innermost
 from nanoeval_runner._executors.source import TaskSource
 from nanoeval_runner._executors.threads import use_threads
 from nanoeval_runner._failures import annotate
