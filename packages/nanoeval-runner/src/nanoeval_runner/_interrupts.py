@@ -126,7 +126,7 @@ class Signals:
             asyncio.CancelledError: always.
         """
         await self._passed_on.wait()
-        raise asyncio.CancelledError(f"{self.name}: the run was interrupted")
+        raise asyncio.CancelledError(f"{self.name}: the run was interrupted") from None
 
     def pass_on(self) -> None:
         """All run sets are closed: do now what the signal would have done when it came."""

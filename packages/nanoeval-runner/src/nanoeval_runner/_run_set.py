@@ -47,6 +47,9 @@ log = logging.getLogger("nanoeval.runner")
 RELEASE_SECONDS = 6.0
 """How long executors may take to give tasks back: a little longer than they give an attempt."""
 
+HURRIED_SECONDS = 3.0
+"""How long executors may take to stop after a signal, at least."""
+
 INSPECTED = 10
 
 
@@ -140,7 +143,8 @@ class RunSet:
                 await self._closing.wait()
                 if self.local is not None:
                     self.local.stop()
-                within = min(STOP_SECONDS, self.grace) if self.hurried.is_set() else STOP_SECONDS
+                within = min(STOP_SECONDS, max(self.grace, HURRIED_SECONDS))
+                within = within if self.hurried.is_set() else STOP_SECONDS
                 for pool in self.pools.values():
                     await pool.stop(0.0 if self.is_killed else within)
                 for helper in helpers:
@@ -282,7 +286,7 @@ class RunSet:
 
     async def _until_idle(self, run: EvalRun, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self.is_killed and self.failure is None:
+        while not self.is_killed and self._group is not None:
             changed = self.outbox.changed
             row = await self.store.call(transactions.get_eval, run.eval_id)
             left = deadline - time.monotonic()
@@ -296,7 +300,7 @@ class RunSet:
         if run.pool == IN_PROCESS:
             if self.local is not None:
                 await self.local.leave(run.eval_id)
-        elif run.pool in self.pools and not self.is_killed:
+        elif run.pool in self.pools and not self.is_killed and self._group is not None:
             await self.pools[run.pool].leave(run.eval_id, hurried=self.hurried, within=self.grace)
             await self.outbox.collect()
         self.wake()

@@ -245,7 +245,9 @@ class ExecutorLoop:
             await opened.serve(self.wake)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001  it ends the eval, and `run` raises it
+        except BaseException as error:  # it ends the eval, and `run` raises it
+            if eval_id not in self._hosts:
+                raise  # it was left behind, and the event loop is closed
             await self._source.fail_eval(eval_id, annotate(error, place))
             self.wake()
 
@@ -285,8 +287,10 @@ class ExecutorLoop:
                 host.cancel()
             _, hosts = await asyncio.wait(hosts, timeout=CANCEL_SECONDS)
             log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")
-        for host in hosts:
-            abandon(host)
+        for eval_id in [i for i, host in self._hosts.items() if host in hosts]:
+            abandon(self._hosts.pop(eval_id))
+            self.evals.pop(eval_id, None)
+            self._source.left(eval_id)
 
     def _release(self, open_eval: OpenEval) -> None:
         for attempt in list(open_eval.attempts.values()):

@@ -79,7 +79,7 @@ class Pool(ABC):
         self._freed = 0
         self._deaths = 0
         self._barren_deaths = 0
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
         self._wake_timer: asyncio.TimerHandle | None = None
 
     # --- what the transport does
@@ -138,12 +138,12 @@ class Pool(ABC):
 
     def left(self, member: PoolMember, eval_id: int) -> None:
         member.evals.discard(eval_id)
-        self._changed.set()
+        self.changed.set()
 
     def departed(self, member: PoolMember) -> None:
         """Note that it has ended, well or not."""
         self.members.pop(member.name, None)
-        self._changed.set()
+        self.changed.set()
 
     async def died(self, member: PoolMember | None, name: str, reason: str) -> bool:
         """Give the tasks of a dead executor to others.
@@ -222,9 +222,9 @@ class Pool(ABC):
         hurry = asyncio.get_running_loop().create_task(hurried.wait())
         timer: float | None = None
         try:
-            while any(eval_id in member.evals for member in self.members.values()):
-                self._changed.clear()
-                changed = asyncio.get_running_loop().create_task(self._changed.wait())
+            while not self.stopping and any(eval_id in m.evals for m in self.members.values()):
+                self.changed.clear()
+                changed = asyncio.get_running_loop().create_task(self.changed.wait())
                 waiting = {changed} if hurry.done() else {changed, hurry}
                 done, _ = await asyncio.wait(
                     waiting, timeout=timer, return_when=asyncio.FIRST_COMPLETED
@@ -246,8 +246,8 @@ class Pool(ABC):
         try:
             async with asyncio.timeout(within):
                 while self.members:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self.changed.clear()
+                    await self.changed.wait()
         except TimeoutError:
             left = list(self.members)
             log.warning(

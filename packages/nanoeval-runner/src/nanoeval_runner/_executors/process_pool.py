@@ -192,6 +192,7 @@ class ProcessPool(Pool):
 
     def kill(self) -> None:
         self.stopping = True
+        self.changed.set()
         for member in list(self._processes.values()):
             if member.process.pid is not None and member.process.exitcode is None:
                 with contextlib.suppress(ProcessLookupError):

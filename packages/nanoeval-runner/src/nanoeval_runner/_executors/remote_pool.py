@@ -63,6 +63,7 @@ class RemotePool(Pool):
 
     def kill(self) -> None:
         self.stopping = True
+        self.changed.set()
         self._engine.kill()
 
     # --- ExecutorHost
