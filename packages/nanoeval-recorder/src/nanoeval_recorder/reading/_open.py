@@ -29,10 +29,10 @@ def open_record(file: Path) -> BinaryIO:
         RecorderError: it is no regular file, or compressed in a way that this Python lacks.
         DamagedRecord: while it is read: these bytes were never written by a compressor.
     """
-    raw = _open_regular(file)
     damage: tuple[type[Exception], ...]
-    if file.name.endswith(".zst"):
-        module = zstd()
+    module = zstd() if file.name.endswith(".zst") else None
+    raw = _open_regular(file)
+    if module is not None:
         inner, damage = cast("BinaryIO", module.open(raw, "rb")), (module.ZstdError,)
     elif file.name.endswith(".gz"):
         inner = cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb"))
