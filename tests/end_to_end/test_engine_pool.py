@@ -371,7 +371,7 @@ def test_two_hundred_executors_on_one_file(folders: Path) -> None:
             encoder=None,
         )
         eval_id = transactions.add_eval(db, new, 0.0)
-        transactions.enqueue(db, eval_id, [(f"q{i}", 1, b"p") for i in range(tasks)])
+        transactions.enqueue(db, eval_id, [(f"q{i}", 1, b"", b"p") for i in range(tasks)])
         transactions.start_eval(db, eval_id)
         ids = [transactions.add_executor(db, f"x{i}", "multiprocess", 1, "h") for i in range(200)]
     done = threading.Event()

@@ -130,9 +130,9 @@ class QueueMachine(RuleBasedStateMachine):
         tasks = []
         for _ in range(count):
             self.questions += 1
-            tasks += [(f"q{self.questions}", a, b"payload") for a in range(1, attempts + 1)]
+            tasks += [(f"q{self.questions}", a, b"pay", b"load") for a in range(1, attempts + 1)]
         first = transactions.enqueue(self.db, eval_id, tasks)
-        for index, (question_id, attempt_id, _) in enumerate(tasks):
+        for index, (question_id, attempt_id, _, _) in enumerate(tasks):
             self.tasks[first + index] = (eval_id, question_id, attempt_id)
             self.retries[eval_id, question_id, attempt_id] = 0
 
@@ -497,7 +497,7 @@ def test_two_connections_never_hold_the_same_task(tmp_path: Path) -> None:
     with contextlib.closing(connect(path)) as db, contextlib.closing(connect(path)) as other:
         transactions.create_schema(db, "set")
         eval_id = transactions.add_eval(db, new_eval(0, Expected("multiprocess", None)), 0.0)
-        transactions.enqueue(db, eval_id, [("q", 1, b"p")])
+        transactions.enqueue(db, eval_id, [("q", 1, b"", b"p")])
         transactions.start_eval(db, eval_id)
         first = transactions.add_executor(db, "a", "multiprocess", 1, "host")
         second = transactions.add_executor(db, "b", "multiprocess", 2, "host")

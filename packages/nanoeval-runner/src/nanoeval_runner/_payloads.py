@@ -1,7 +1,7 @@
 """Tasks and results as they are stored: pickled, read back by the user who wrote them.
 
-A task is stored as two pickles: its class and what most tasks of a list have in common, and the
-values of its fields. The first is made once for a whole list; pickling a model costs four times as
+A task is two pickles: its class with what most tasks of a list have in common, and the values of
+its fields. The first is made and stored once for a whole list; pickling a model costs four times as
 much as pickling its fields.
 """
 
@@ -18,16 +18,16 @@ from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.task import Task
 
 from nanoeval_runner._failures import load_failure
-from nanoeval_runner._queue.rows import check_text
+from nanoeval_runner._queue.rows import NewTask, check_text
 
 _IN_TWO = b"2"  # a plain pickle begins with another byte
 _LENGTH = 4
 
 
-def dump_tasks(
-    tasks: Sequence[Task], eval_name: str, *, by_value: bool
-) -> list[tuple[str, int, bytes]]:
-    """Return what the queue stores of each task: question id, attempt id, payload.
+def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list[NewTask]:
+    """Return what the queue stores of each task: question id, attempt id, class, fields.
+
+    Class and fields together are the payload that `load_task` reads.
 
     Args:
         by_value: put classes that another process could not import into the payload.
@@ -39,26 +39,26 @@ def dump_tasks(
     rows = []
     cls: type[Task] | None = None
     common: dict[str, Any] = {}
-    prefix: bytes | None = None
+    pickled_class: bytes | None = None
     for task in tasks:
         if type(task) is not cls:
-            cls, common, prefix = type(task), {}, None
+            cls, common, pickled_class = type(task), {}, None
             is_plain = not by_value and is_pickled_as_models_are(cls)
-        payload = None
+        stored: tuple[bytes, bytes] | None = None
         if is_plain:
             state = task.__getstate__()
             fields = state.pop("__dict__")
             try:
-                if prefix is None or state != common:
-                    common, prefix = state, _prefix(cls, state)
-                payload = prefix + pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+                if pickled_class is None or state != common:
+                    common, pickled_class = state, _pickled_class(cls, state)
+                stored = pickled_class, pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
             except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
                 pass
-        if payload is None:
+        if stored is None:
             what = f"task {task.name!r} of eval {eval_name!r}"
-            payload = pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
+            stored = b"", pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
         check_text(task.question_id, f"question_id of a task of eval {eval_name!r}")
-        rows.append((task.question_id, task.attempt_id, payload))
+        rows.append((task.question_id, task.attempt_id, *stored))
     return rows
 
 
@@ -76,7 +76,7 @@ def is_pickled_as_models_are(cls: type[Task]) -> bool:
     )
 
 
-def _prefix(cls: type[Task], state: dict[str, Any]) -> bytes:
+def _pickled_class(cls: type[Task], state: dict[str, Any]) -> bytes:
     shared = pickle.dumps((cls, state), pickle.HIGHEST_PROTOCOL)
     return _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
 

@@ -14,6 +14,7 @@ from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._interrupts import say
 from nanoeval_runner._payloads import dump_tasks
 from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.rows import NewTask
 from nanoeval_runner._run_set import RunSet
 
 FIRST_ENQUEUED, MOST_ENQUEUED = 1024, 32_768
@@ -50,7 +51,7 @@ async def queue_tasks(
         fresh = await _take_over(run_set, run, tasks)
     run.total += len(fresh)
 
-    async def write(chunk: Sequence[Task], payloads: list[tuple[str, int, bytes]]) -> None:
+    async def write(chunk: Sequence[Task], payloads: list[NewTask]) -> None:
         # In one step of one task: an executor of a resumed eval may claim them right after.
         run.queued(chunk, await run_set.store.call(transactions.enqueue, run.eval_id, payloads))
 

@@ -115,41 +115,52 @@ def _complete(
 ) -> None:
     now, monotonic = clocks
     held = _held(connection, request.executor_id, completions)
-    _insert_results(connection, request.executor_id, held, now)
-    for span, group in held:
-        shrink(connection, span, [c.task_id for c in group if not c.has_result], len(group))
-    by_eval: dict[int, list[Completion]] = {}
-    for c in completions:
-        by_eval.setdefault(c.eval_id, []).append(c)
-    for eval_id, group in by_eval.items():
-        _count(connection, eval_id, group)
-        if request.with_payload:  # another process commits them: the driver has yet to read them
-            final = [c.task_id for c in group if c.is_final]
-            if final:
-                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
-        for c in group:
-            if c.outcome == "error" and c.retry_delay is not None:
-                retry = connection.execute(sql.INSERT_RETRY, (c.task_id,)).lastrowid
-                connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
-            elif c.outcome == "fatal":
-                connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
-
-
-def _insert_results(
-    connection: sqlite3.Connection,
-    executor_id: int,
-    held: Sequence[tuple[LeaseSpan, Sequence[Completion]]],
-    now: float,
-) -> None:
     values: list[object] = []
+    returned: list[list[int]] = []
     for span, group in held:
         leased_at = span.leased_at
+        without_result = []
         for c in group:
             if c.outcome == "done":
                 values += (c.task_id, "done", leased_at, c.value)
             elif c.outcome == "error":
                 state = "failed" if c.retry_delay is None else "retried"
                 values += (c.task_id, state, leased_at, c.value)
+            else:
+                without_result.append(c.task_id)
+        returned.append(without_result)
+    _insert_results(connection, request.executor_id, now, values)
+    for (span, group), without_result in zip(held, returned, strict=True):
+        shrink(connection, span, without_result, len(group))
+    by_eval: dict[int, list[Completion]] = {}
+    for c in completions:
+        by_eval.setdefault(c.eval_id, []).append(c)
+    for eval_id, group in by_eval.items():
+        others = [c for c in group if c.outcome != "done"]
+        _count(connection, eval_id, group, others)
+        _requeue(connection, eval_id, others, monotonic)
+        if request.with_payload:  # another process commits them: the driver has yet to read them
+            final = [c.task_id for c in group if c.is_final]
+            if final:
+                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
+
+
+def _requeue(
+    connection: sqlite3.Connection, eval_id: int, others: Sequence[Completion], monotonic: float
+) -> None:
+    """Queue the retries of attempts that ended in a system error; fail the eval if one must."""
+    for c in others:
+        if c.outcome == "error" and c.retry_delay is not None:
+            retry = connection.execute(sql.INSERT_RETRY, (c.task_id,)).lastrowid
+            connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
+        elif c.outcome == "fatal":
+            connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
+
+
+def _insert_results(
+    connection: sqlite3.Connection, executor_id: int, now: float, values: Sequence[object]
+) -> None:
+    """Store (task id, state, leased at, value) × n."""
     try:
         for size, position in in_chunks(len(values) // 4):
             chunk = values[4 * position : 4 * (position + size)]
@@ -229,8 +240,12 @@ def _still_leased(
     return kept
 
 
-def _count(connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion]) -> None:
-    others = [c for c in group if c.outcome != "done"]
+def _count(
+    connection: sqlite3.Connection,
+    eval_id: int,
+    group: Sequence[Completion],
+    others: Sequence[Completion],
+) -> None:
     failed = sum(c.outcome == "error" and c.retry_delay is None for c in others)
     retries = sum(c.outcome == "error" and c.retry_delay is not None for c in others)
     usage = Usage()

@@ -12,6 +12,10 @@ from nanoeval_core.usage import Usage
 Outcome = Literal["done", "error", "fatal", "released"]
 
 
+NewTask = tuple[str, int, bytes, bytes]
+"""A task to be queued: question id, attempt id, class, fields; see `_payloads.dump_tasks`."""
+
+
 @dataclasses.dataclass(slots=True)
 class Lease:
     """A task that an executor may run.
@@ -55,11 +59,6 @@ class Completion:
     usage: Usage | None = None
     error: BaseException | None = None
     live: tuple[Any, Any] | None = None
-
-    @property
-    def has_result(self) -> bool:
-        """Whether the attempt ended with a result or a system error, so that it is over."""
-        return self.outcome in ("done", "error")
 
     @property
     def is_final(self) -> bool:

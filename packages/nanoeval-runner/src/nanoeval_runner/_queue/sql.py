@@ -63,13 +63,19 @@ CREATE TABLE eval (
 
 CREATE INDEX eval_running ON eval (id) WHERE state = 'running';
 
+CREATE TABLE task_class (
+    id      INTEGER PRIMARY KEY,
+    pickled BLOB NOT NULL UNIQUE
+);
+
 CREATE TABLE task_data (
     id          INTEGER PRIMARY KEY,
     eval_id     INTEGER NOT NULL,
     question_id TEXT NOT NULL,
     attempt_id  INTEGER NOT NULL,
     retry_idx   INTEGER NOT NULL,
-    payload     BLOB NOT NULL
+    class_id    INTEGER NOT NULL,
+    fields      BLOB NOT NULL
 );
 
 CREATE TABLE queue_span (
@@ -151,8 +157,9 @@ SELECT data.id, data.eval_id, question_id, attempt_id, retry_idx,
        coalesce(requeued.not_before, 0.0) AS not_before,
        coalesce(result.leased_at, span.leased_at, 0.0) AS leased_at,
        coalesce(result.finished_at, 0.0) AS finished_at,
-       payload, result.value AS result
+       CAST(task_class.pickled || fields AS BLOB) AS payload, result.value AS result
 FROM task_data AS data
+JOIN task_class ON task_class.id = class_id
 LEFT JOIN result ON result.task_id = data.id
 LEFT JOIN requeued ON requeued.task_id = data.id
 LEFT JOIN lease_span AS span
@@ -262,6 +269,10 @@ TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
 
 # --- tasks and the queue
 
+# What the tasks of a list have in common (their class above all) is stored once.
+ADD_TASK_CLASS = "INSERT OR IGNORE INTO task_class (pickled) VALUES (?)"
+FIND_TASK_CLASS = "SELECT id FROM task_class WHERE pickled = ?"
+_PAYLOAD = """CAST((SELECT pickled FROM task_class WHERE id = class_id) || fields AS BLOB)"""
 NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task_data"
 CHUNKS = (256, 64, 16, 4, 1)
 """Rows a statement of `insert_tasks` and `insert_results` works on.
@@ -274,11 +285,12 @@ than per row; few sizes are each prepared once and stay prepared.
 def insert_tasks(n: int) -> str:
     """Return the statement that stores `n` tasks.
 
-    Its parameters: (id, eval id, question id, attempt id, payload) × n.
+    Its parameters: (id, eval id, question id, attempt id, class id, fields) × n.
     """
-    values = ", ".join(["(?, ?, ?, ?, 0, ?)"] * n)
+    values = ", ".join(["(?, ?, ?, ?, 0, ?, ?)"] * n)
     return (
-        "INSERT INTO task_data (id, eval_id, question_id, attempt_id, retry_idx, payload) "
+        "INSERT INTO task_data "
+        "(id, eval_id, question_id, attempt_id, retry_idx, class_id, fields) "
         f"VALUES {values}"
     )
 
@@ -300,15 +312,15 @@ REQUEUE = "INSERT INTO requeued (task_id, eval_id, not_before, losses) VALUES (?
 DELETE_REQUEUED = "DELETE FROM requeued WHERE task_id = ?"
 RESET_WAITING = "UPDATE requeued SET not_before = 0 WHERE not_before > 0"
 INSERT_RETRY = """
-INSERT INTO task_data (eval_id, question_id, attempt_id, retry_idx, payload)
-SELECT eval_id, question_id, attempt_id, retry_idx + 1, payload FROM task_data WHERE id = ?
+INSERT INTO task_data (eval_id, question_id, attempt_id, retry_idx, class_id, fields)
+SELECT eval_id, question_id, attempt_id, retry_idx + 1, class_id, fields FROM task_data WHERE id = ?
 """
-LIST_QUEUED = """
-SELECT data.id, question_id, attempt_id, retry_idx, payload, NULL
+LIST_QUEUED = f"""
+SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, NULL
 FROM queue_span AS span CROSS JOIN task_data AS data ON data.id BETWEEN span.first AND span.last
 WHERE span.eval_id = :eval_id
 UNION ALL
-SELECT data.id, question_id, attempt_id, retry_idx, payload, NULL
+SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, NULL
 FROM requeued INDEXED BY requeued_due CROSS JOIN task_data AS data ON data.id = requeued.task_id
 WHERE requeued.eval_id = :eval_id
 """
@@ -330,7 +342,7 @@ LEASE_SPANS_OF = (
 ALL_LEASE_SPANS = f"{_LEASE_SPAN} FROM lease_span"
 SET_UNFINISHED = "UPDATE lease_span SET unfinished = ? WHERE first = ?"
 DELETE_LEASE_SPAN = "DELETE FROM lease_span WHERE first = ?"
-DATA_OF_SPAN = "SELECT id, retry_idx, payload FROM task_data WHERE id BETWEEN ? AND ?"
+DATA_OF_SPAN = f"SELECT id, retry_idx, {_PAYLOAD} FROM task_data WHERE id BETWEEN ? AND ?"
 
 # --- results
 
@@ -356,12 +368,12 @@ ORDER BY result.task_id LIMIT ?
 """
 LIST_FINAL = f"SELECT data.id, question_id, attempt_id, retry_idx, NULL, value {_FINAL}"
 LIST_FINAL_WITH_PAYLOAD = (
-    f"SELECT data.id, question_id, attempt_id, retry_idx, payload, value {_FINAL}"
+    f"SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, value {_FINAL}"
 )
 # The driver has the tasks it listed in memory, but a retry is a row that the queue made.
-RESULTS_BY_ID = """
-SELECT data.id, question_id, attempt_id, retry_idx, CASE WHEN retry_idx > 0 THEN payload END,
-       result.value
+RESULTS_BY_ID = f"""
+SELECT data.id, question_id, attempt_id, retry_idx,
+       CASE WHEN retry_idx > 0 THEN {_PAYLOAD} END, result.value
 FROM json_each(?) AS asked
 CROSS JOIN result ON result.task_id = asked.value
 CROSS JOIN task_data AS data ON data.id = result.task_id

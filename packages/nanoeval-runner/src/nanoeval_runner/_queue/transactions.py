@@ -29,6 +29,7 @@ from nanoeval_runner._queue.rows import (
     FailedAttempt,
     Heartbeat,
     NewEval,
+    NewTask,
     ResultBatch,
     StoredTask,
 )
@@ -201,21 +202,25 @@ def set_concurrency(connection: sqlite3.Connection, eval_id: int | None, limit: 
 # --- tasks
 
 
-def enqueue(
-    connection: sqlite3.Connection, eval_id: int, tasks: Sequence[tuple[str, int, bytes]]
-) -> int:
-    """Queue `(question_id, attempt_id, payload)` in order; their ids are consecutive.
+def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTask]) -> int:
+    """Queue tasks in order, as `_payloads.dump_tasks` gives them; their ids are consecutive.
 
     Returns:
         the id of the first.
     """
     with transaction(connection):
         first: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0]
+        class_ids: dict[bytes, int] = {}
         values: list[object] = []
-        for index, (question_id, attempt_id, payload) in enumerate(tasks, first):
-            values += (index, eval_id, question_id, attempt_id, payload)
+        for index, (question_id, attempt_id, pickled_class, fields) in enumerate(tasks, first):
+            class_id = class_ids.get(pickled_class)
+            if class_id is None:
+                connection.execute(sql.ADD_TASK_CLASS, (pickled_class,))
+                (class_id,) = connection.execute(sql.FIND_TASK_CLASS, (pickled_class,)).fetchone()
+                class_ids[pickled_class] = class_id
+            values += (index, eval_id, question_id, attempt_id, class_id, fields)
         for size, position in in_chunks(len(tasks)):
-            chunk = values[5 * position : 5 * (position + size)]
+            chunk = values[6 * position : 6 * (position + size)]
             connection.execute(sql.insert_tasks(size), chunk)
         if tasks:
             connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, first + len(tasks) - 1))
