@@ -32,7 +32,7 @@ class GPQAEval(MCQEval):
     def get_name(self) -> str:
         return "GPQA_diamond_not_canonical"
 
-    async def get_questions(self) -> list[Question]:
+    async def _get_tasks(self) -> list[Question]:
         text = await asyncio.to_thread(_read, self.data)
         try:
             return [_question(row) for row in csv.DictReader(io.StringIO(text), strict=True)]
