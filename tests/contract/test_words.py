@@ -24,16 +24,6 @@ BRITISH = (
 )
 BANNED = re.compile(rf"\b(?:{DIALECT}|{BRITISH})\b", re.IGNORECASE)
 
-# How often banned words still stand somewhere, with who mends it. Only shrinks.
-STILL_THERE: dict[str, tuple[str, int]] = {
-    "nanoeval_cli": ("cli", 9),
-    "nanoeval_computer": ("computer", 6),
-    "nanoeval_monitor": ("monitor", 10),
-    "nanoeval_recorder": ("recording", 5),
-    "nanoeval_runner": ("runner, queue", 18),
-    "nanoeval_solvers": ("replies, api", 15),
-}
-
 DOCS = ("README.md", "CHANGELOG.md", "docs", "packages")
 
 
@@ -81,14 +71,7 @@ def test_there_is_something_to_read() -> None:
 
 
 def test_words_of_the_dialect_do_not_come_back() -> None:
-    found = banned()
-    too_many = {
-        area: places
-        for area, places in found.items()
-        if len(places) > STILL_THERE.get(area, ("", 0))[1]
-    }
-    assert not too_many
-    assert not STILL_THERE.keys() - found.keys(), "these are mended: take them off the list"
+    assert not banned()
 
 
 def test_the_glossary_has_its_terms_once() -> None:

@@ -306,7 +306,7 @@ def find_run(name: str | None) -> RunInfo:
     None, like `last`, is the newest; of a run set, an eval or a model the newest run counts.
 
     Raises:
-        ConfigError: there is none, or several run ids begin like that.
+        ConfigError: no run id, or several, begin like that.
     """
     if name is not None and ("/" in name or name.endswith((".jsonl", ".zst", ".gz"))):
         return _run_at(Path(name).expanduser())

@@ -1,7 +1,7 @@
 """What a subcommand is: a click command whose options have one grammar.
 
 `--name value`, `--name=value` and `name=value` mean the same in every command. Where a command is
-about an eval, every name that is none of its options is an argument of that eval.
+about an eval, every name that is not one of its options is an argument of that eval.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ def find_state_file(run_set_id: str | None) -> Path:
     """The state file of `run_set_id`, or the newest there is.
 
     Raises:
-        StateError: there is none; names those that are there.
+        StateError: no such state file; names those that are there.
     """
     known = state_paths()
     if run_set_id is None:

@@ -39,7 +39,7 @@ class Cell:
         label: what distinguishes it from the others of its row: the column.
         key: names the cell by what determines its result.
         summary: its result, once there is one.
-        error: why there is none.
+        error: why it is missing.
         over_budget: whether that is because the budget is spent.
     """
 

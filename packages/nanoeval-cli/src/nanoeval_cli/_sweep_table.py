@@ -30,7 +30,7 @@ class SweepTable:
         }
 
     def rows(self, emphasise: Callable[[str], str], *, intervals: bool = False) -> list[list[str]]:
-        """The cells as texts, each row's best emphasised, then rows of tokens and cost."""
+        """The cells as texts, each row's best emphasized, then rows of tokens and cost."""
         rows = [
             [name, *(self._text(name, label, emphasise, intervals) for label in self._labels)]
             for name in self._evals

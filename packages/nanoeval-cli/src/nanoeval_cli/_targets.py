@@ -34,7 +34,7 @@ def find_eval_class(target: str) -> EvalClass:
     """The eval class that `target` names; its module may hold just one, and then needs no name.
 
     Raises:
-        ConfigError: there is none such; says what there is.
+        ConfigError: no such class; names those that there are.
     """
     module_name, class_name = split_target(target)
     module = load_module(module_name)

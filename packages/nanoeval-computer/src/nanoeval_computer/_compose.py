@@ -60,7 +60,7 @@ def read_compose(text: str) -> list[Service]:
     """Return the services of a compose file, each after those that it depends on.
 
     Raises:
-        ConfigError: the file is none, or asks for something that is not supported.
+        ConfigError: the file is not a compose file, or asks for something that is not supported.
     """
     import yaml  # noqa: PLC0415  only tasks that have one need it
 

@@ -30,7 +30,7 @@ def find_engine(url: str | None = None) -> str:
     """Return the URL of the engine: the one given, else `DOCKER_HOST`, else a socket that is there.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no engine is running.
     """
     url = url or os.environ.get("DOCKER_HOST")
     if url:

@@ -15,7 +15,7 @@ from nanoeval_computer import _reaper
 
 
 class Reaper:
-    """The reaper of this process for one engine; `""` is none, for folders and processes."""
+    """The reaper of this process for one engine; `""` for folders and processes."""
 
     def __init__(self, engine_url: str) -> None:
         self._engine_url = engine_url

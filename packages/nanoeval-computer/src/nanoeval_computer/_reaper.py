@@ -44,7 +44,7 @@ def this_host() -> str:
 
 
 def owner_of(pid: int) -> str | None:
-    """Return what tells the process `pid` from any other, ever; None when there is none."""
+    """Return what tells the process `pid` from any other, ever; None when it is gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # The start time is the 22nd field, and the second may hold spaces.

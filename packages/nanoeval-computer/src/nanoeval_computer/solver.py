@@ -263,7 +263,7 @@ def _quantile(values: Sequence[int], q: float) -> float:
 
 
 def strip_all_metadata(convo: Any, allowed_metadata_fields: list[str] | None = None) -> Any:
-    """Return a copy of a conversation without metadata, but for the allowed fields.
+    """Return a copy of a conversation without metadata, except the allowed fields.
 
     The copy is shallow: its messages are those of `convo`, and lose theirs in place.
     """

@@ -5,12 +5,12 @@ Layers, each importing only those above it:
 
     texts, safe_pickles                    what must not be trusted, made harmless (pure)
     attempt_row, score_totals              one attempt in a line; the running score (pure)
-    index_sql, record_index                the index beside a record
+    index_sql, record_index                the index of a record
     run_list, run_summary, comparison      what there is to say about finished runs
     live_history, live_feed                what there is to say about runs that are going
     access, server                         who may ask, and what is answered
     export                                 a run as pages that open from disk
-    beside, cli                            how it is started
+    _beside, _cli                          how it is started
 
 This package stands above nanoeval-runner and nanoeval-recorder, whose files it reads; nothing
 imports it. The runner finds `web_monitor` through the entry-point group `nanoeval.monitors`.

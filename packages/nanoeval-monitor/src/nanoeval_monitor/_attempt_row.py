@@ -148,7 +148,7 @@ def _outcome(match: Match | None, *, has_errors: bool) -> str:
 
 
 def _fields(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
-    """What was recorded beside the usual fields and is short enough to be a group's name."""
+    """Recorded fields that are not the usual ones and are short enough to name a group."""
     left = MAX_FIELDS
     for event in events:
         sources: list[dict[str, Any] | None] = [event.extra]

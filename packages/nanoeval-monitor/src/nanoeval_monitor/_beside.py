@@ -1,4 +1,4 @@
-"""The monitor beside a run: a process of its own, which goes when the run goes."""
+"""The monitor of a run: a process of its own, which goes when the run goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every SQL statement of the index beside a record. Only `record_index.py` executes them.
+"""Every SQL statement of the index of a record. Only `record_index.py` executes them.
 
 `attempt.id` counts attempts in the order of their first events, without gaps. `question` and
 `tally` are sufficient statistics of the score, kept up to date row by row.

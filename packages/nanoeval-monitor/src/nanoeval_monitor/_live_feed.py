@@ -101,7 +101,7 @@ class LiveFeed:
         return {} if one is None else one.histories()
 
     async def follow(self, run_set_id: str) -> AsyncIterator[dict[str, Any]]:
-        """The run set now and at each change. Whoever is slow gets the latest and misses some."""
+        """The run set now and at each change. A slow reader gets the latest and misses some."""
         while True:
             changed = self._changed
             view = self.view(run_set_id)

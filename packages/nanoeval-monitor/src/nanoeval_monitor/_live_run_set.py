@@ -57,7 +57,7 @@ class LiveRunSet:
     def tick(self, now: float | None = None) -> dict[str, Any]:
         """Read the state file and bring `view` up to date.
 
-        The file is open only meanwhile: whoever closes it last tidies up after the run, and that
+        The file is open only meanwhile: the last to close it tidies up after the run, and that
         must be the run.
         """
         now = time.time() if now is None else now

@@ -1,8 +1,8 @@
-"""The index beside a record: makes 100,000 attempts a table that opens and filters at once.
+"""The index of a record: makes 100,000 attempts a table that opens and filters at once.
 
 It is a sqlite file in the record's folder (in the user's cache folder where that is read-only) and
 holds a line about each attempt and where its events are. It follows a record that is being
-written, and is made anew when the record was cut or replaced.
+written, and is made again when the record was cut or replaced.
 """
 
 from __future__ import annotations

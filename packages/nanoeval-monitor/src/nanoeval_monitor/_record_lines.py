@@ -33,7 +33,7 @@ class Line:
 
 
 class Spans:
-    """Where the lines of one attempt are: neighbours are one span."""
+    """Where the lines of one attempt are: neighbors are one span."""
 
     def __init__(self, packed: bytes = b"") -> None:
         self._spans = [list(span) for span in _SPAN.iter_unpack(packed)]

@@ -37,7 +37,7 @@ _WITH_IDS = frozenset({"match", "sampling", "sample_completed", "error"})
 
 
 class EvallibLine(msgspec.Struct, gc=False):
-    """A line but for `run_id`, `event_id` and `created_by`, which the driver puts first."""
+    """A line without `run_id`, `event_id` and `created_by`, which the driver puts first."""
 
     sample_id: str | None
     type: str

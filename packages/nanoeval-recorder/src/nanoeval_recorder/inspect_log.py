@@ -68,10 +68,10 @@ def write_inspect_log(record: str | Path, log: str | Path | None = None) -> Path
 
     Args:
         record: a record, or a folder with one.
-        log: the file to write, ending in `.eval` or `.json`; by default beside the record.
+        log: the file to write, ending in `.eval` or `.json`; by default next to the record.
 
     Raises:
-        RecorderError: `record` is none, or holds several.
+        RecorderError: `record` is not a record, or holds several runs.
     """
     of_run = report(record)
     path = Path(log) if log is not None else _beside(of_run.path)

@@ -95,7 +95,7 @@ class JsonRecorder(FileRecorder):
         filename: the file, ending in `.jsonl` or `.jsonl.zst`.
         sample_id: whose events those outside of attempts are.
         group_id: the same for the group.
-        spec: what `run_started` says of the run beside its ids.
+        spec: what `run_started` says of the run in addition to its ids.
         rotate_bytes: start another file once one has this many bytes; None never does.
         at_once: open the file now, and keep it open; else `with recorder:` opens and closes it.
     """

@@ -42,7 +42,7 @@ class Interruptible(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Have every run let its tasks in flight finish, or end at once if there are none."""
+        """Have every run let its tasks in flight finish, or end at once without any."""
 
     def stop_at_once(self) -> None:
         """Wait for nothing from here on; safe in a signal handler."""

@@ -13,7 +13,7 @@ from nanoeval_runner._queue.paths import create_private
 
 
 class RunSetLock:
-    """The lock beside a state file.
+    """The lock next to a state file.
 
     A process that the driver forks has the same open file, and would hold the lock when the driver
     is long dead: there the file is closed at once.

@@ -33,7 +33,7 @@ def find_monitor() -> StartMonitor:
     """Return the installed monitor.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no monitor is installed.
     """
     from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
 

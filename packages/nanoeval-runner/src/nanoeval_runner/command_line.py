@@ -95,7 +95,7 @@ def named_values(words: Sequence[str]) -> dict[str, str]:
     """Return name → value of `name=value`, `--name=value` and `--name value`.
 
     Raises:
-        ConfigError: a word is none of these, or an option has no value.
+        ConfigError: a word is not one of these, or an option has no value.
     """
     found: dict[str, str] = {}
     left = deque(words)

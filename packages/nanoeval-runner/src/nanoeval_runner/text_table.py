@@ -65,7 +65,7 @@ def fitted_table(
         header: the columns' names.
         rows: as many cells each.
         right: the names of columns to be aligned at the right.
-        width: of the terminal; None where there is none.
+        width: of the terminal; None without one.
     """
     lines = format_table(header, rows, right=right)
     if width is None or max(map(text_width, lines)) <= width:

@@ -365,7 +365,7 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
         return answer
 
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
-        """Record `answer` as a match, with why there is none if there is none."""
+        """Record `answer` as a match, with why it is missing if it is."""
         question = task.question
         extra: dict[str, Any] = {}
         if answer.problem is not None:
@@ -507,7 +507,7 @@ async def mock_attempt(mock: Any, task: Task) -> random.Random:
     """Take a mock solver's time, fail as often as it should, and give the attempt's dice.
 
     Raises:
-        RolloutSystemError: by chance, anew at each retry.
+        RolloutSystemError: by chance, drawn again at each retry.
     """
     fate = random.Random(f"{mock.seed}:{task.name}:{task.retry_idx}:fate")
     if mock.latency:

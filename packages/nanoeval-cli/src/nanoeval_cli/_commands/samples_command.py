@@ -126,7 +126,7 @@ def _block(title: str, text: str) -> Iterator[str]:
 
 
 def _wrapped(line: str, width: int | None) -> list[str]:
-    """A line in parts no wider than a terminal; as it is where there is none."""
+    """A line in parts no wider than a terminal; as it is without a terminal."""
     if width is None or len(line) <= width:
         return [line]
     return textwrap.wrap(line, max(20, width), replace_whitespace=False, drop_whitespace=False)

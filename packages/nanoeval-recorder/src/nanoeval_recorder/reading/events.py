@@ -38,7 +38,7 @@ class Event(msgspec.Struct, kw_only=True, tag_field="type", forbid_unknown_field
         data: what was recorded, by field; anything JSON for `Extra`.
         created_at: UTC, ISO 8601.
         created_by: the user who ran it.
-        extra: fields beside these: what `as_default_recorder(…, **extra)` was given.
+        extra: further fields: what `as_default_recorder(…, **extra)` was given.
     """
 
     run_id: str | None = None

@@ -89,7 +89,7 @@ class Tally:
         return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
 
     def beside(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """What belongs beside a summary's accuracy, where that is the mean of the scores here."""
+        """What belongs to a summary's accuracy, where that is the mean of the scores here."""
         if self._scores is None or self._failed:
             return {}
         estimate = self._scores.estimate()

@@ -107,7 +107,7 @@ class View:
         return found
 
     def running_score(self) -> str:
-        """`accuracy 0.612 ± 0.014`, or empty while there is none."""
+        """`accuracy 0.612 ± 0.014`, or empty while nothing is scored."""
         from nanoeval_core.metrics.headline import headline  # noqa: PLC0415  once there is one
 
         found = headline(self.score) if self.score else None

@@ -1,4 +1,4 @@
-"""A thread beside each executor: heartbeats, blocked event loops, quiet minutes.
+"""A thread of each executor: heartbeats, blocked event loops, quiet minutes.
 
 It is a thread because it must go on when the event loop does not: an eval that computes in its
 `async` code holds up the loop, and must lose neither its lease nor the user's attention.
@@ -30,7 +30,7 @@ log = logging.getLogger("nanoeval.runner")
 
 BEAT_SECONDS = 1.0
 BLOCKED_SECONDS = 2.0
-"""How long the event loop may go without a turn before whoever holds it is named."""
+"""How long the event loop may go without a turn before what holds it is named."""
 
 QUIET_SECONDS = 60.0
 """How long nothing may finish before the slowest attempts are named."""
@@ -143,7 +143,7 @@ class Watchdog:
             )
 
     def _name_block(self) -> None:
-        """Name whoever holds the event loop; at most once a minute, for some evals mean to."""
+        """Name what holds the event loop; at most once a minute, for some evals mean to."""
         now = self._clock()
         if self._blocked_named_at is None or now - self._blocked_named_at >= QUIET_SECONDS:
             self._blocked_named_at = now

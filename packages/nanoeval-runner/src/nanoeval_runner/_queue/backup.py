@@ -118,7 +118,7 @@ def _copy_database(path: Path, part: Path) -> None:
 
 
 def restore(run_set_id: str, path: Path) -> bool:
-    """Copy the backup of `run_set_id` to `path`. False when there is none.
+    """Copy the backup of `run_set_id` to `path`. False without one.
 
     Raises:
         StateError: another user owns it: what is in it gets unpickled.

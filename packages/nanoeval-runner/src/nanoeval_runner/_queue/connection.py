@@ -27,7 +27,7 @@ class QueueConnection(sqlite3.Connection):
     """A connection whose writers wait for their turn in the kernel.
 
     sqlite's own busy handler polls with growing sleeps: with many executors on one file, the lock
-    is free most of the time while everybody sleeps. A lock on a file beside it wakes the next
+    is free most of the time while everybody sleeps. A lock on a file next to it wakes the next
     writer at once, and the system releases it when its holder dies.
     """
 

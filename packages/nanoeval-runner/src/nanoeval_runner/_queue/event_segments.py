@@ -1,4 +1,4 @@
-"""Files beside the state file that events pass through on their way to the record.
+"""Files next to the state file that events pass through on their way to the record.
 
 What tasks record may be a hundred times as long as what they return. In the state file it would be
 written to the log, copied to its pages, read from there and deleted page by page, all under the

@@ -137,7 +137,7 @@ def state_paths(folder: Path | None = None) -> list[Path]:
 
 
 def shared_dir(database: Path) -> Path:
-    """The folder beside a state file where solvers of all its executors meet."""
+    """The folder next to a state file where solvers of all its executors meet."""
     folder = database.with_suffix(".shared")
     _make_private(folder)
     return folder

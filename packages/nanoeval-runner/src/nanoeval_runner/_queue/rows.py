@@ -78,7 +78,7 @@ class ExchangeRequest:
         pool: the executors it belongs to (`in_process`, `multiprocess`, an engine's name).
         with_payload: whether leases must carry the pickled task. Executors that leave it out
             share the driver's memory; the results of others are logged for it to read.
-        in_flight: how many leases it keeps, beside those it hands in.
+        in_flight: how many leases it keeps, without those it hands in.
         losses: the most executors that have died under a task of these.
     """
 

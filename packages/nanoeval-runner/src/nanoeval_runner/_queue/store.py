@@ -53,8 +53,8 @@ class Store:
     async def open_run_set(self) -> bool:
         """Enter the store of a run set whose lock the caller holds; return whether it was there.
 
-        It is the file that is there; where there is none, or one that nothing was ever written to,
-        the backup; where there is none of that either, a new one.
+        It is the file that is there; without one, or with one that nothing was ever written to,
+        the backup; without that either, a new one.
 
         Raises:
             StateError: the file or backup is another user's, another version's, or damaged.

@@ -157,7 +157,7 @@ class ModelFields:
         """The key that `api_key_env` names.
 
         Raises:
-            ConfigError: the endpoint needs one and there is none.
+            ConfigError: the endpoint needs one and it is missing.
         """
         key = os.environ.get(self.api_key_env, "").strip()
         if key:

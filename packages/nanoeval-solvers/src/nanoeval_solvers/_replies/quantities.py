@@ -134,7 +134,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
-    """The number that `_NUMBER` found; None when it is none, such as 1/0."""
+    """The number that `_NUMBER` found; None when it is not a number, such as 1/0."""
     value = _exact(match["digits"])
     if match["below"]:
         below = _exact(match["below"])

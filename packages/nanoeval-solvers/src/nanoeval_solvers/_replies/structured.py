@@ -85,7 +85,7 @@ def object_in(text: str) -> tuple[dict[str, Any], str, str] | None:
 
 
 def _pairs(text: str) -> dict[str, Any]:
-    """What looks like keys and values, of JSON that is none: in single quotes, cut off, …"""
+    """What looks like keys and values, of what is nearly JSON: in single quotes, cut off, …"""
     found: dict[str, Any] = {}
     for pair in _PAIR.finditer(text):
         if pair["list"] is not None:
