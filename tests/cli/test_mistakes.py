@@ -109,7 +109,7 @@ MISTAKES = [
     in_code(TASKS, "[]", "get_tasks() returned no tasks"),
     in_code(TASKS, "None", "must return a sequence of Task, got NoneType"),
     in_code(TASKS, '["a"]', "get_tasks()[0] is a str", "must be an instance of nanoeval.Task"),
-    in_code("str(i)", '"same"', "get_tasks()[1] has the id of get_tasks()[0]", "attempt_ids"),
+    in_code("str(i)", '"same"', "[1] has the id of [0]", "different attempt_ids", code=0),
     in_code("str(i)", 'f"a/{i}"', "'a/0' contains '/'", "use another character", code=1),
     in_code("question_id=", "id=", "question_id", "Field required", ".py:14", code=1),
     in_code("str(i)", "i", "question_id", "should be a valid string", ".py:14", code=1),
@@ -127,7 +127,7 @@ MISTAKES = [
     ),
     # the surroundings
     set_to("NANOEVAL_STATE_DIR", "/dev/null/x", "make it writable, or set NANOEVAL_STATE_DIR"),
-    set_to("NANOEVAL_LOG_DIR", "/dev/null/x", "Set NANOEVAL_LOG_DIR to a folder", code=1),
+    set_to("NANOEVAL_LOG_DIR", "/dev/null/x", "Set NANOEVAL_LOG_DIR to a folder"),
     set_to("NANOEVAL_PROGRESS", "fancy", "choose one of auto, live, lines, off"),
     Mistake(API, ("no API key", "OPENAI_API_KEY is not set", "base_url")),
     Mistake((*API, "solver.base_url=localhost:80"), ("must begin with http:// or https://",)),

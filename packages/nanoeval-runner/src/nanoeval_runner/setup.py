@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
-from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError
+from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError, RecorderError
 from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
@@ -102,12 +102,16 @@ def exit_codes() -> Iterator[None]:
             traceback.print_exc()
         # The run that was interrupted has said so, and how to resume; others have not.
         _exit(130, "" if interrupt.args else "interrupted")
-    except ConfigError as error:
+    except (ConfigError, RecorderError) as error:  # no recorder could be made, so nothing ran
         _fail(error, EXIT_BAD_INPUT)
     except BudgetExceeded as error:
         _fail(error, EXIT_BUDGET)
     except Exception as error:  # noqa: BLE001  the program ends with it
-        codes = {ConfigError: EXIT_BAD_INPUT, BudgetExceeded: EXIT_BUDGET}
+        codes = {
+            ConfigError: EXIT_BAD_INPUT,
+            RecorderError: EXIT_BAD_INPUT,
+            BudgetExceeded: EXIT_BUDGET,
+        }
         _fail(error, next((codes[kind] for kind in codes if _are_all(error, kind)), EXIT_FAILED))
 
 

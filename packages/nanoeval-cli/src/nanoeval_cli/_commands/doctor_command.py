@@ -101,19 +101,23 @@ def _version(name: str) -> str | None:
 
 
 def _folders() -> Iterator[Finding]:
-    try:
-        state = state_dir()
-    except NanoevalError as error:
-        yield Finding("problem", "state folder", str(error), "see above")
-    else:
-        kind = "in memory: gone after a reboot, but for backups" * on_memory_file_system(state)
-        yield _folder("state folder", state, "NANOEVAL_STATE_DIR", kind)
-    yield _folder("records", records_folder(), "NANOEVAL_LOG_DIR")
-    location = backup_location()
-    if "://" in location:
-        yield Finding("ok", "backups", location)
-    else:
-        yield _folder("backups", Path(location).expanduser(), "NANOEVAL_BACKUP_DIR")
+    for what, variable, find in (
+        ("state folder", "NANOEVAL_STATE_DIR", state_dir),
+        ("records", "NANOEVAL_LOG_DIR", records_folder),
+        ("backups", "NANOEVAL_BACKUP_DIR", backup_location),
+    ):
+        try:
+            location = find()
+        except NanoevalError as error:
+            yield Finding("problem", what, str(error), f"set {variable} to a folder of yours")
+            continue
+        if "://" in str(location):
+            yield Finding("ok", what, str(location))
+            continue
+        folder = Path(location).expanduser()
+        in_memory = what == "state folder" and on_memory_file_system(folder)
+        more = "in memory: after a reboot only backups are left" if in_memory else ""
+        yield _folder(what, folder, variable, more)
 
 
 def _folder(what: str, folder: Path, variable: str, more: str = "") -> Finding:
@@ -135,6 +139,10 @@ def _folder(what: str, folder: Path, variable: str, more: str = "") -> Finding:
 
 
 def _left_over() -> Iterator[Finding]:
+    try:
+        kept = len(backups())
+    except NanoevalError:  # told with the folders
+        return
     finished = unfinished = running = size = 0
     unreadable: list[StateError] = []
     for file in state_files():
@@ -155,7 +163,7 @@ def _left_over() -> Iterator[Finding]:
     yield Finding("note" if do else "ok", "run sets", text, "; ".join(do))
     for error in unreadable:
         yield Finding("problem", "state file", str(error), "move it away, or resume its backup")
-    yield Finding("ok", "backups kept", str(len(backups())))
+    yield Finding("ok", "backups kept", str(kept))
 
 
 def _limits() -> Iterator[Finding]:

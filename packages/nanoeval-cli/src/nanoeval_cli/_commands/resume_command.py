@@ -78,7 +78,7 @@ def _list(*, as_json: bool) -> int:
             note(f"warning: {found}")
             continue
         known.add(found.run_set_id)
-        if found.is_complete or found.is_running or not found.evals:
+        if found.is_complete or found.is_running or not any(row.total for row in found.evals):
             continue
         done, total = (
             sum(r.done + r.failed for r in found.evals),

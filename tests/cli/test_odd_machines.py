@@ -1,0 +1,86 @@
+"""Users without a home folder, or one that cannot be written: a sentence, and exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands_in_a_terminal import piped
+from tests.support.script import environment
+
+NOBODY = """
+import os, pwd, sys
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+os.environ.pop("HOME", None)
+from nanoeval_cli import main
+main(sys.argv[1:])
+"""
+FOLDERS = ("HOME", "XDG_STATE_HOME", "NANOEVAL_LOG_DIR", "NANOEVAL_BACKUP_DIR")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    assert piped("new", "sums", folder=tmp_path).returncode == 0
+    return tmp_path
+
+
+def without_folders(folder: Path, **more: str) -> dict[str, str]:
+    return {k: v for k, v in environment(folder).items() if k not in FOLDERS} | more
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "sums.py:Sums"), ("ls",), ("show",), ("samples",), ("resume",), ("clean",)]
+)
+def test_a_user_without_a_home_folder(words: tuple[str, ...], here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY, *words],
+        env=without_folders(here),
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=50,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "no home folder" in done.stderr
+    assert "set " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("variable", ["HOME", "NANOEVAL_LOG_DIR", "NANOEVAL_STATE_DIR"])
+def test_a_folder_that_cannot_be_written(variable: str, here: Path) -> None:
+    (here / "file").write_text("no folder")
+    folders = without_folders(here, HOME=str(here / "home"))
+    done = subprocess.run(
+        [sys.executable, "-m", "nanoeval", "run", "sums.py:Sums"],
+        env={**folders, variable: str(here / "file" / "x")},
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 2, done.stderr
+    assert str(here / "file") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_doctor_names_what_is_wrong_with_them(here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY, "doctor", "--offline"],
+        env=without_folders(here),
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 1
+    assert "set NANOEVAL_LOG_DIR to a folder of yours" in done.stdout
