@@ -102,6 +102,11 @@ READ: dict[str, bytes] = {
     "no finish reason": http(200, chat(finish=None)),
     "a model that is a number": http(200, chat(model=7)),
     "a byte order mark": http(200, b"\xef\xbb\xbf" + BODY),
+    "UTF-16": http(200, BODY.decode().encode("utf-16")),
+    "infinitely many tokens": http(200, json.dumps(chat()).replace(": 3,", ": 1e999,")),
+    "NaN tokens": http(200, json.dumps(chat()).replace(": 3,", ": NaN,")),
+    "parts without a type": http(200, chat(None, message={"content": [{"text": ANSWER}]})),
+    "a head without carriage returns": http(200, chat()).replace(b"\r\n", b"\n"),
     "blanks before": http(200, b"\n\n  " + BODY),
     "in a list": http(200, [chat()]),
     "bytes that are no UTF-8": http(200, BODY.replace(b'"m"', b'"\xff\xfe"')),
@@ -123,6 +128,10 @@ READ: dict[str, bytes] = {
     "HTTP/1.0": http(200, chat()).replace(b"HTTP/1.1", b"HTTP/1.0") + RawServer.CLOSE,
     "after going on": b"HTTP/1.1 100 Continue\r\n\r\n" + http(200, chat()),
     "a stream": streamed(delta(role="assistant"), delta(content="Ans"), delta(content="wer: B")),
+    "a stream of parts": streamed(
+        delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]),
+        delta(content=[{"type": "text", "text": ANSWER}]),
+    ),
     "a stream without an end mark": streamed(
         delta(content=ANSWER), delta(finish_reason="stop"), done=False
     ),
@@ -156,7 +165,7 @@ REPEATED: dict[str, tuple[bytes, str]] = {
     "an overload within": (http(200, {"error": {"message": "o", "type": "overloaded_error"}}), "o"),
     "no choices": (http(200, {"choices": []}), "no choices"),
     "a page": (http(200, "<html>Please wait</html>"), "neither JSON nor a stream"),
-    "a text": (http(200, '"hello"'), "neither JSON nor a stream"),
+    "a text": (http(200, '"hello"'), "it is no object"),
     "nothing": (http(200, b""), "neither JSON"),
     "a stream cut off": (streamed(delta(content="Half"), done=False), "before the reply did"),
     "an error in a stream": (streamed({"error": {"message": "oops"}}), "oops"),
@@ -336,6 +345,7 @@ def test_max_tokens_that_no_prompt_can_have_ends_the_run_at_once(
 
 
 REJECTIONS: dict[str, bytes] = {
+    "a redirect": http(302, "", {"Location": "/login"}),
     "400": http(400, {"error": {"message": "messages[0] is odd"}}),
     "a firewall's page": http(403, "<html><title>Access denied</title>"),
     "413": http(413, "<html>Request Entity Too Large"),
@@ -377,6 +387,24 @@ def test_one_rejected_request_is_not_the_end_where_others_are_served(
 @pytest.mark.parametrize("rejection", REJECTIONS.values(), ids=REJECTIONS)
 def test_where_none_is_served_the_run_ends(server: RawServer, rejection: bytes) -> None:
     assert several(server, [rejection]) == [ConfigError]
+
+
+def test_one_401_is_not_the_end_where_others_are_served(server: RawServer) -> None:
+    odd = http(401, {"error": "no key, says a gateway"})
+    assert several(server, [http(200, chat()), odd]) == [ANSWER, ANSWER]
+    assert several(server, [odd]) == [ConfigError]
+
+
+def test_a_number_alone_is_text(server: RawServer) -> None:
+    server.replies.append(http(200, chat(None, message={"content": 42})))
+    assert ask(server.url).result.text == "42"
+
+
+def test_a_delay_within_an_error_is_waited_for(server: RawServer) -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.3s"}
+    server.replies.append(http(429, {"error": {"message": "slow", "details": [info]}}))
+    (retry,) = ask(server.url, max_retries=1).recorder.extras
+    assert retry["delay"] >= 0.3
 
 
 def test_fail_on_error_says_how_many_are_too_many(server: RawServer) -> None:

@@ -30,6 +30,7 @@ from nanoeval_solvers._api import wire
 from nanoeval_solvers._api.address import kept_address
 from nanoeval_solvers._api.cache import ReplyCache, key_of
 from nanoeval_solvers._api.failures import (
+    LONGEST_DELAY,
     LONGEST_WAIT,
     Failure,
     Kind,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nanoeval.api")
 
+_AT_ONCE = frozenset({Kind.EMPTY, Kind.STREAM_ONLY, Kind.UNAUTHORIZED})
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
 _ENOUGH_REJECTED = 16  # calls, with none served, for no others to start
@@ -61,6 +63,7 @@ class _Lane:
     Attributes:
         answered: the endpoint answered at all.
         served: it served a call.
+        unauthorized: calls refused with credentials that are the current ones, in a row.
         starting: calls that wait for their first turn.
         asking: calls that were sent and have no outcome yet, pauses between retries included.
         rejected: requests that it always refuses.
@@ -83,6 +86,7 @@ class _Lane:
         self.renewing = asyncio.Lock()
         self.answered = False
         self.served = False
+        self.unauthorized = 0
         self.starting = self.asking = 0
         self.rejected = self.accused = 0
         self.decided = asyncio.Event()
@@ -209,28 +213,24 @@ class Client:
             self._sdk = self._sdk or module.SDK(model, self._key)
         return self._sdk
 
-    async def _renewed(self, model: ModelFields, lane: _Lane, refused: Line) -> bool:
-        """Whether there are other credentials now than those that `refused` was sent with.
+    async def _renew(self, model: ModelFields, lane: _Lane, refused: Line) -> None:
+        """Fetch other credentials than those that `refused` was sent with, where there are some.
 
         Tokens expire and keys are rotated: then the SDK, or `APIModel.api_key`, has new ones.
         """
-        if not lane.served:
-            return False  # what never worked is wrong, not outdated
         async with lane.renewing:
-            if lane.closed is not None:
-                return False
-            if lane.line is not refused:
-                return True  # another call has just fetched them
+            if lane.closed is not None or lane.line is not refused:
+                return  # another call has just fetched them
             key = _key_of(model)
             if key != self._key:
                 self._old_sdks += [] if self._sdk is None else [self._sdk]
                 self._key, self._sdk = key, None
             address = await self._ask_sdk(model)
             if address.credentials == refused.address.credentials:
-                return False
-            lane.old_lines.append(lane.line)
-            lane.line = Line(address, timeout=model.timeout)
-            return True
+                lane.unauthorized += 1
+            else:
+                lane.old_lines.append(lane.line)
+                lane.line = Line(address, timeout=model.timeout)
 
     # What happens to a call.
 
@@ -241,7 +241,7 @@ class Client:
         body = wire.encode(_streaming(model, request) if lane.stream else request)
         started = time.monotonic()
         retries = 0
-        once: set[str] = set()  # what is tried again once, whatever `max_retries` says
+        once: set[Kind] = set()  # what was tried again at once, which is done once
         with pause_clocks.get()():
             sent_at = await self._first_turn(lane)
         lane.asking += 1
@@ -250,35 +250,28 @@ class Client:
                 line = lane.line
                 outcome, http = await self._call(model, lane, body, sent_at)
                 if isinstance(outcome, Reply):
-                    if outcome.problem == "empty" and "empty" not in once:
-                        failure = Failure(kind=Kind.TRANSIENT, words="an empty reply", status=200)
-                        once.add("empty")
-                        delay = 0.0
-                    else:
-                        return self._concluded(model, lane, outcome, retries), http
-                else:
-                    failure = outcome
-                    delay = delay_before(retries + 1, failure, self._dice)
-                    if failure.kind is Kind.STREAM_ONLY and not lane.stream:
+                    if outcome.problem != "empty" or Kind.EMPTY in once:
+                        self._conclude(model, lane, outcome, retries)
+                        return outcome, http
+                    outcome = Failure(kind=Kind.EMPTY, words="an empty reply", status=http.status)
+                kind, asked, delay = outcome.kind, outcome.retry_after or 0.0, 0.0
+                # What never worked is wrong, not outdated; odd 401s do not come in a row.
+                known = kind is not Kind.UNAUTHORIZED or (lane.served and lane.unauthorized < 3)
+                if kind in _AT_ONCE and kind not in once and known:
+                    once.add(kind)
+                    if kind is Kind.STREAM_ONLY:
                         lane.stream = True
-                    if failure.kind is Kind.STREAM_ONLY and "stream" not in once:
-                        once.add("stream")
                         body = wire.encode(_streaming(model, request))
-                        delay = 0.0
-                    elif (
-                        failure.status == 401
-                        and "key" not in once
-                        and await self._renewed(model, lane, line)
-                    ):
-                        once.add("key")
-                        delay = 0.0
-                    elif (failure.retry_after or 0.0) > model.retry_seconds and delay > 30.0:
-                        # Longer than a call is repeated for: the endpoint asked for it by name.
-                        started += delay
+                    elif kind is Kind.UNAUTHORIZED:
+                        await self._renew(model, lane, line)
+                else:
+                    delay = delay_before(retries + 1, outcome, self._dice)
+                    if max(model.retry_seconds, LONGEST_DELAY) < asked <= LONGEST_WAIT:
+                        started += delay  # a pause that the endpoint asks for by name is no retry
                     else:
-                        await self._give_up(model, lane, failure, retries, started, delay)
+                        await self._give_up(model, lane, outcome, retries, started, delay)
                 retries += 1
-                _record_retry(model, failure, retries, delay)
+                _record_retry(model, outcome, retries, delay)
                 with pause_clocks.get()():
                     if delay:
                         await asyncio.sleep(delay)
@@ -329,6 +322,7 @@ class Client:
                 latency = time.monotonic() - sent_at
                 limiter.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
                 lane.served = True
+                lane.unauthorized = 0
                 lane.tell_success()
                 if lane.accused:
                     lane.decide()
@@ -349,7 +343,7 @@ class Client:
             lane.tell_failure(outcome)
         return outcome, http
 
-    def _concluded(self, model: ModelFields, lane: _Lane, reply: Reply, retries: int) -> Reply:
+    def _conclude(self, model: ModelFields, lane: _Lane, reply: Reply, retries: int) -> None:
         """Count and report what a reply took."""
         lane.replies += 1
         if reply.reasoning and not reply.text.strip() and not reply.tool_calls:
@@ -366,7 +360,6 @@ class Client:
         usage.retries = retries
         usage.cost = model.cost(usage)
         report_usage(usage)
-        return reply
 
     async def _give_up(
         self,
@@ -380,7 +373,7 @@ class Client:
         """Raise what a failure means for the task or the run, unless it is to be tried again."""
         never_answered = not (lane.answered or lane.limiter.successes or lane.limiter.refusals)
         rejected = failure.kind in (Kind.REJECTED, Kind.STREAM_ONLY)
-        if failure.kind is Kind.FATAL or (
+        if failure.kind in (Kind.FATAL, Kind.UNAUTHORIZED) or (
             failure.unreachable and retries == _TRIES_TO_CONNECT and never_answered
         ):
             lane.closed = failure

@@ -19,6 +19,8 @@ class Kind(Enum):
     CONTEXT_LENGTH = auto()  # a result: the prompt is too long for the model
     CONTENT_POLICY = auto()  # a result: the endpoint refuses the content
     STREAM_ONLY = auto()  # ask for a stream
+    UNAUTHORIZED = auto()  # try again once, with the key as it is now: it may have been rotated
+    EMPTY = auto()  # nothing was said: try again once
     OVERLOADED = auto()  # try again, and ask for less
     TRANSIENT = auto()  # try again
 
@@ -98,7 +100,6 @@ _TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNOREC
 # Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
 _OVERLOADED = frozenset({420, 423, 424, 429, 498, 499, 503, 529})
 _TRANSIENT = frozenset({408, 409, 425})
-_FATAL = frozenset({401, 402, 407})
 # What errors within a reply of status 200 are, by their type or code.
 _STATUS_OF = {
     "rate_limit": 429,
@@ -128,8 +129,14 @@ def failure_of(
         kind=_kind(status, codes, words),
         words=words,
         status=status,
-        retry_after=retry_after(headers, status=status, now=now),
+        retry_after=retry_after(headers, status=status, now=now) or _delay_in(body),
     )
+
+
+def _delay_in(body: bytes) -> float | None:
+    """Seconds that an error's body asks to wait, as Google's RetryInfo does."""
+    found = re.search(rb'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"', body)
+    return float(found[1]) if found is not None else None
 
 
 def status_in(body: bytes) -> int:
@@ -145,8 +152,10 @@ def status_in(body: bytes) -> int:
 
 
 def _kind(status: int, codes: frozenset[str], words: str) -> Kind:
-    if codes & _QUOTA_CODES or status in _FATAL or 300 <= status < 400:
+    if codes & _QUOTA_CODES or status == 402:
         return Kind.FATAL
+    if status == 401:
+        return Kind.UNAUTHORIZED
     if status in (400, 403, 413, 422) or (status == 500 and codes & _CONTEXT_CODES):
         return _refusal(status, codes, words)
     if status == 429 and (_TOO_LARGE_WORDS.search(words) or codes & {"request_too_large"}):

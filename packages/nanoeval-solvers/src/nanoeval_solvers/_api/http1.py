@@ -185,10 +185,10 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self) -> bool:
         """Read a head; whether there was a whole one."""
-        end = self._buffer.find(b"\r\n\r\n")
-        size = 4
-        if end < 0:
-            end, size = self._buffer.find(b"\n\n"), 2
+        end, size = self._buffer.find(b"\r\n\r\n"), 4
+        bare = self._buffer.find(b"\n\n", 0, end if end >= 0 else len(self._buffer))
+        if bare >= 0:
+            end, size = bare, 2
         if end < 0:
             if len(self._buffer) > _LARGEST_HEAD:
                 raise ValueError(f"a head of more than {_LARGEST_HEAD} bytes")

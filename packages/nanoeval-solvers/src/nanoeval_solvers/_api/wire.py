@@ -83,6 +83,9 @@ class _Logprobs(msgspec.Struct):
     content: list[_TokenLogprob] | None = None
 
 
+_TEXT_TYPES = ("text", "output_text", "")
+
+
 class _TextPart(msgspec.Struct):
     type: str = ""
     text: str | None = None
@@ -113,7 +116,7 @@ class _ChatMessage(msgspec.Struct):
     def text(self) -> str:
         """What was said, without thoughts."""
         if isinstance(self.content, list):
-            return "".join(part.text or "" for part in self.content if part.type == "text")
+            return "".join(part.text or "" for part in self.content if part.type in _TEXT_TYPES)
         return self.content or ""
 
     @property
@@ -316,11 +319,13 @@ def _decode_leniently(api: API, raw: bytes, limit: int | None) -> Reply:
     It takes what Python's JSON takes (NaN, bytes that are no UTF-8, a byte order mark) and streams.
     """
     try:
-        text = raw.decode("utf-8-sig", "replace")
-        if text.lstrip()[:1] in ("{", "["):
-            content = _without_surrogates(json.loads(text))
-        else:
-            content = _streamed(api, text)
+        try:
+            content = json.loads(raw)  # which finds out whether it is UTF-8, 16 or 32
+        except ValueError:
+            text = raw.decode("utf-8-sig", "replace")
+            is_json = text.lstrip()[:1] in ("{", "[")
+            content = json.loads(text) if is_json else _streamed(api, text)
+        content = _without_surrogates(content)
         if isinstance(content, list) and len(content) == 1:
             content = content[0]
         if not isinstance(content, dict):
@@ -368,7 +373,10 @@ def _leniently(kind: type[_Struct], content: Mapping[str, Any]) -> _Struct:
 
 def _value(kind: Any, content: Any) -> Any:
     """`content` as `kind`, or UNSET."""
-    for one in get_args(kind) if isinstance(kind, UnionType) else (kind,):
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if str in kinds and isinstance(content, int | float):
+        return str(content)
+    for one in kinds:
         if isinstance(content, dict) and isinstance(one, type) and issubclass(one, msgspec.Struct):
             with contextlib.suppress(msgspec.MsgspecError):
                 return _leniently(one, content)
@@ -408,7 +416,7 @@ def _streamed(api: API, text: str) -> Any:
         if data.strip() == "[DONE]":
             ended = True
         elif data.strip():
-            event = _without_surrogates(json.loads(data))
+            event = json.loads(data)
             if isinstance(event, dict):
                 events.append(event)
     if not events:
@@ -443,19 +451,11 @@ def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
             for name in ("content", "refusal", "reasoning_content", "reasoning"):
                 if isinstance(delta.get(name), str):
                     message[name] = message.get(name, "") + delta[name]
+            if isinstance(delta.get("content"), list):  # Mistral's reasoning models
+                message["content"] = [*(message.get("content") or []), *delta["content"]]
             message.setdefault("reasoning_details", []).extend(delta.get("reasoning_details") or [])
-            for part in delta.get("tool_calls") or []:
-                # Without an index, a new id is a new call.
-                index = part.get("index", part.get("id") or next(reversed(calls), 0))
-                call = calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
-                if part.get("id"):
-                    call["id"] = part["id"]
-                if part.get("extra_content"):
-                    call["extra_content"] = part["extra_content"]
-                function = part.get("function") or {}
-                call["function"]["name"] += function.get("name") or ""
-                call["function"]["arguments"] += function.get("arguments") or ""
-    if not message.pop("reasoning_details", None):
+            _add_to_calls(calls, delta.get("tool_calls") or [])
+    if not message.get("reasoning_details"):
         message.pop("reasoning_details", None)
     if calls:
         message["tool_calls"] = list(calls.values())
@@ -464,6 +464,17 @@ def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
     if not ended and whole["finish_reason"] is None:
         raise MalformedReplyError("the stream ended before the reply did")
     return top
+
+
+def _add_to_calls(calls: dict[Any, dict[str, Any]], parts: list[dict[str, Any]]) -> None:
+    for part in parts:
+        # Without an index, a new id is a new call.
+        index = part.get("index", part.get("id") or next(reversed(calls), 0))
+        call = calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
+        call |= {name: part[name] for name in ("id", "extra_content") if part.get(name)}
+        function = part.get("function") or {}
+        for name in ("name", "arguments"):
+            call["function"][name] += function.get(name) or ""
 
 
 # Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
@@ -683,7 +694,7 @@ def details(usage: Usage, prompt: _Details | None, completion: _Details | None) 
 
 def _whole(tokens: float | None) -> int:
     """A number of tokens: some endpoints say -1 for one that they do not know."""
-    return max(0, int(tokens or 0))
+    return max(0, int(tokens)) if tokens is not None and math.isfinite(tokens) else 0
 
 
 def _logprobs(tokens: list[_TokenLogprob] | None) -> tuple[TokenLogprobs, ...] | None:
