@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 from nanoeval_core.recording import BaseRecorder, DummyRecorder
-from nanoeval_core.usage import Usage, UsageMeter, current_usage_meter
+from nanoeval_core.usage import Usage, current_usage_meter
 
 T = TypeVar("T")
 
@@ -38,14 +38,14 @@ class Attempt(Generic[T]):
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self.recorder = Kept()
-        self.meter = UsageMeter()
+        self.usage = Usage()
         self.result: T = asyncio.run(self._run(work))
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        current_usage_meter.set(self.meter)
+        current_usage_meter.set(self)
         with self.recorder.as_default_recorder("q", "1.0"):
             return await work
 
-    @property
-    def usage(self) -> Usage:
-        return self.meter.usage or Usage()
+    def add(self, usage: Usage) -> None:
+        """It is its own meter."""
+        self.usage += usage

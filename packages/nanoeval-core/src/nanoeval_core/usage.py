@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,18 +44,11 @@ class Usage:
         return self
 
 
-class UsageMeter:
-    """Where the calls of one attempt are counted. The executor owns one per attempt."""
-
-    __slots__ = ("usage",)
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
+class UsageMeter(Protocol):
+    """Where the calls of one attempt are counted: the attempt itself, in its executor."""
 
     def add(self, usage: Usage) -> None:
-        if self.usage is None:
-            self.usage = Usage()
-        self.usage += usage
+        """Count `usage` as spent by the attempt."""
 
 
 current_usage_meter: ContextVar[UsageMeter | None] = ContextVar(

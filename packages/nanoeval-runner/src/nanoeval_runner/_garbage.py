@@ -22,15 +22,8 @@ class _Thresholds:
 
 
 @contextlib.contextmanager
-def collected_rarely(threshold: int | None) -> Iterator[None]:
-    """Collect young objects every `threshold` allocations, unless the program chose more, or never.
-
-    Args:
-        threshold: None leaves the program's setting alone.
-    """
-    if threshold is None:
-        yield
-        return
+def collected_rarely(threshold: int) -> Iterator[None]:
+    """Collect young objects every `threshold` allocations, unless the program chose more."""
     with _Thresholds.lock:
         if not _Thresholds.wanted:
             _Thresholds.before = gc.get_threshold()

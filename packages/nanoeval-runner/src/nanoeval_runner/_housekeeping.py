@@ -77,8 +77,6 @@ async def watch_executors(run_set: Housed, group: asyncio.TaskGroup) -> None:
     with contextlib.closing(connect(run_set.path, read_only=True)) as connection:
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            if not run_set.pools:
-                continue
             # Here and not on a thread: a reader of a WAL file waits for nobody, and a thread
             # could still be using the connection when this task is cancelled and closes it.
             silent = transactions.silent_executors(connection)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
+import anyio.to_thread
 from nanoeval_core.executors import IN_PROCESS
+from nanoeval_core.recording import TransactionalRecorder
 
 from nanoeval_runner._eval_run import EvalRun, task_of_row
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._failures import dump_failure, load_failure
 from nanoeval_runner._payloads import load_result
-from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue import event_log, transactions
+from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.rows import (
     Completion,
     ExchangeReply,
@@ -23,9 +29,165 @@ from nanoeval_runner._queue.rows import (
 )
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._queue.store import Store
-from nanoeval_runner._record_writer import RecordWriter
+
+log = logging.getLogger("nanoeval.runner")
 
 READ_BATCHES = 64
+
+SLOW_WRITE = 0.1
+"""Seconds: a record that takes longer to write to is no longer written while results wait."""
+
+COMMITS_A_WRITE = 64
+"""How many commits' events are read at a time: what bounds the memory of a slow recorder."""
+
+
+class RecordWriter:
+    """Writes one eval's committed events to its recorder, in order and once each.
+
+    A recorder that fails is reported once and left alone from then on; its events stay in the
+    state file, so that resuming the run writes them.
+
+    Attributes:
+        direct: events of tasks that run in this process are written in the transaction that
+            commits their results. It is set before the first of them, and never again after a
+            write that failed or took long: from then on events are logged, and read from there.
+        failure: what the recorder raised, None while all is well.
+    """
+
+    def __init__(self, store: Store, eval_id: int, recorder: TransactionalRecorder) -> None:
+        self._store = store
+        self._folder = shared_dir(store.path)
+        self._eval_id = eval_id
+        self._recorder = recorder
+        self._more = False
+        self._writing: asyncio.Task[None] | None = None
+        self._written = 0
+        self._before: str | None = None
+        self.direct = False
+        self.failure: BaseException | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Enter the recorder, raising what that raises; lose nothing to what leaving it raises."""
+        self._recorder.__enter__()
+        ending: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            ending = error
+            raise
+        finally:
+            try:
+                self._recorder.__exit__(type(ending) if ending else None, ending, None)
+            except Exception:
+                log.exception("the recorder could not be closed; the run's results are kept")
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Call the recorder: what it raises is reported once, and costs no result."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Report the recorder's failure, the first time."""
+        if self.failure is None:
+            self.failure = error
+            log.error(
+                "the recorder failed (%s: %s). The run goes on and keeps its results and events in "
+                "the state file; resume it once the recorder works again to write the rest",
+                type(error).__name__,
+                error,
+            )
+
+    # --- in the transaction, on the store's thread
+
+    def write(self, events: list[bytes]) -> str | None:
+        """Write `events` and return the position after them; None when they are to be logged."""
+        if not self.direct:
+            return None
+        start = time.perf_counter()
+        try:
+            before = self._recorder.position()
+            self._recorder.write_events(events)
+            position = self._recorder.position()
+        except Exception:  # noqa: BLE001  they are logged; writing them from there reports it
+            self.direct = False
+            return None
+        self._before = before
+        if time.perf_counter() - start > SLOW_WRITE:
+            self.direct = False
+        return position
+
+    def settle(self, *, committed: bool) -> None:
+        """Take back what `write` wrote unless its transaction was committed."""
+        before, self._before = self._before, None
+        if before is not None and not committed:
+            try:
+                self._recorder.rewind(before)
+            except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+                self.direct = False
+                self.fail(error)
+
+    # --- from the log
+
+    async def start(self, position: str | None, *, in_driver: bool) -> None:
+        """Go back to `position`, where an earlier run stopped, and write what is logged since."""
+        if position is not None:
+            with self.guarded():
+                await anyio.to_thread.run_sync(self._recorder.rewind, position)
+            while await self._write_some():
+                pass
+        self.direct = (
+            in_driver and self.failure is None and getattr(self._recorder, "writes_at_once", False)
+        )
+
+    def poke(self) -> None:
+        """Note that events may have been logged: write them, one look after the other."""
+        self._more = True
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_logged(), name="record")
+
+    async def finish(self) -> None:
+        """Write what is left."""
+        if not self.direct:
+            self.poke()
+            assert self._writing is not None  # noqa: S101  poke() started it
+            await asyncio.wait([self._writing])
+
+    def cancel(self) -> None:
+        """Write no more: what is left is written when the run is resumed."""
+        if self._writing is not None:
+            self._writing.cancel()
+
+    async def _write_logged(self) -> None:
+        while self._more:
+            self._more = False
+            while await self._write_some():
+                pass
+
+    async def _write_some(self) -> bool:
+        if self.failure is not None:
+            return False
+        try:
+            up_to, chunks = await self._store.call(
+                event_log.read_events, self._folder, self._eval_id, self._written, COMMITS_A_WRITE
+            )
+            if not chunks:
+                return False
+            await anyio.to_thread.run_sync(
+                self._recorder.write_events, chunks, abandon_on_cancel=True
+            )
+            position = self._recorder.position()
+        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+            self.fail(error)
+            return False
+        self._written = up_to
+        await self._store.call(
+            event_log.events_recorded, self._folder, self._eval_id, position, up_to
+        )
+        return True
 
 
 class Outbox:
@@ -179,7 +341,7 @@ class DriverSource:
 
     async def load(self, eval_id: int) -> LoadedEval:
         run = self._outbox.runs[eval_id]
-        return LoadedEval(run.spec, run.encoder, run.task)
+        return LoadedEval(run.spec.eval, run.spec.runner, run.encoder, run.task)
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         await self._store.fail_eval(eval_id, dump_failure(error))

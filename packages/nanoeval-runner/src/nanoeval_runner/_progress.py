@@ -92,7 +92,9 @@ class Progress:
             Exception: what `Eval.update_progress` raised: it ends the run.
         """
         next_update = time.monotonic() + UPDATE_SECONDS
-        next_summary = interval = self._interval()
+        wanted = self._run.spec.runner.summary_interval
+        interval = float("inf") if wanted is None else wanted or UPDATE_SECONDS
+        next_summary = interval
         started = time.monotonic()
         while True:
             now = time.monotonic()
@@ -116,11 +118,6 @@ class Progress:
                     time.monotonic() - started + max(interval, UPDATE_COST_FACTOR * spent)
                 )
             self._board.tick()
-
-    def _interval(self) -> float:
-        """Return the seconds between partial summaries; no shorter than between updates."""
-        interval = self._run.spec.runner.summary_interval
-        return float("inf") if interval is None else interval or UPDATE_SECONDS
 
     # --- what the board asks for
 
@@ -159,9 +156,9 @@ class Progress:
 
     async def last_update(self) -> None:
         """Show what the eval makes of all its results: also short runs get to show something."""
-        await self._update_bar()
+        if self._has_update or self._bar is not None:
+            await self._update_bar()
         self.view.state = "summing up"
-        self.update()
         self._board.show_last()
 
     # --- partial summaries
@@ -203,7 +200,8 @@ class Progress:
         view.summary = dict(summary)
         run.tally.count_errors(run.results)
         view.errors = run.tally.errors
-        view.tokens, view.cost = run.usage.total_tokens, run.usage.cost
+        view.tokens = run.usage.prompt_tokens + run.usage.completion_tokens
+        view.cost = run.usage.cost
         url = self._recorder.evalboard_url("run")
         view.record = url.removeprefix("file://") if url else None
 

@@ -24,10 +24,7 @@ from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError,
 from nanoeval_core.eval import check_complete
 from nanoeval_core.executors import IN_PROCESS
 from nanoeval_core.library_config import get_library_config
-from nanoeval_core.recorder import (
-    dummy_recorder,
-    set_default_recorder,
-)
+from nanoeval_core.recorder import dummy_recorder
 from nanoeval_core.recorder_adapter import as_transactional
 from nanoeval_core.recorder_protocol import (
     BasicRunSpec,
@@ -36,6 +33,7 @@ from nanoeval_core.recorder_protocol import (
     using_run_spec,
 )
 from nanoeval_core.recording import TransactionalRecorder
+from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.spec import EvalSpec
 
 from nanoeval_runner import _origin as origin
@@ -43,15 +41,15 @@ from nanoeval_runner import arguments
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
-from nanoeval_runner._monitors import find_monitor
+from nanoeval_runner._monitors import MonitorOfRun, find_monitor
+from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._progress import Progress, announced_if_slow
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval
 from nanoeval_runner._queue.states import EvalState
-from nanoeval_runner._record_writer import RecordWriter
 from nanoeval_runner._run_set import RunSet, check_executor, joined
 from nanoeval_runner._tasks import list_tasks, queue_tasks
-from nanoeval_runner.budget import current_shared_budget
+from nanoeval_runner.budget import current_budget
 from nanoeval_runner.summary_text import summary_text
 
 log = logging.getLogger("nanoeval.runner")
@@ -170,11 +168,15 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         plan = Plan(
             spec, copy, name, pickled, by_value, row, stored is not None, run_id, run_set.run_set_id
         )
-        with set_default_recorder(recorder):
+        token = current_recorder.set(recorder)
+        try:
             run = await _register(run_set, plan, recorder)
             if start_monitor is not None:
+                run_set.monitor = run_set.monitor or MonitorOfRun(run_set.path)
                 await run_set.monitor.start(start_monitor)
             return await _execute(run_set, plan, run, recorder, tasks)
+        finally:
+            current_recorder.reset(token)
     finally:
         if row is not None:
             run_set.taken.discard(row.id)
@@ -235,7 +237,7 @@ async def _make_recorder(
     runner = chz.replace(spec.runner, run_set_id=run_spec.run_set_id)
     with using_run_spec(run_spec):
         recorder = await config.factory(chz.replace(spec, runner=runner), num_tasks)
-    return as_transactional(recorder)
+    return recorder if isinstance(recorder, TransactionalRecorder) else as_transactional(recorder)
 
 
 async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder) -> EvalRun:
@@ -261,7 +263,7 @@ async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder
     else:
         eval_id = plan.row.id
         await run_set.store.call(transactions.reopen_eval, eval_id, new)
-    run = EvalRun(plan.copy, eval_id, encoder, plan.row, current_shared_budget())
+    run = EvalRun(plan.copy, eval_id, encoder, plan.row, current_budget.get())
     run_set.drive(run)
     return run
 
@@ -306,7 +308,6 @@ async def _evaluate_all(
     tasks: Any,
 ) -> None:
     """Have all tasks evaluated, or as many as there is time for; then leave nothing in flight."""
-    writing = asyncio.create_task(record.serve(), name="record")
     showing = asyncio.create_task(progress.serve(), name="progress")
     showing.add_done_callback(lambda task: run.over.set())
     try:
@@ -317,8 +318,7 @@ async def _evaluate_all(
         elif run.remaining > 0:
             await run_set.drain(run, run.spec.runner.shutdown_grace)
         await run_set.leave_context(run)
-        record.finish()
-        await asyncio.wait([writing])
+        await record.finish()
         if showing.done():
             showing.result()  # Eval.update_progress failed: that ends the run
         times = [(run.elapsed, run.eval_id)]
@@ -330,9 +330,9 @@ async def _evaluate_all(
             await run_set.leave_context(run)
         raise
     finally:
-        for helper in (writing, showing):
-            helper.cancel()
-        await asyncio.wait([writing, showing])
+        record.cancel()
+        showing.cancel()
+        await asyncio.wait([showing])
     if not run.errors:
         await progress.last_update()
 

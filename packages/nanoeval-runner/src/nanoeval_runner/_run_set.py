@@ -20,6 +20,7 @@ from typing import Any
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.executors import IN_PROCESS, ExecutorConfig, find_executor
+from nanoeval_core.recorder_protocol import uuid
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.spec import RunnerArgs
 
@@ -38,7 +39,6 @@ from nanoeval_runner._queue.event_segments import remove_recorded
 from nanoeval_runner._queue.paths import shared_dir, state_file
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._queue.store import Store
-from nanoeval_runner._run_set_ids import new_run_set_id
 from nanoeval_runner.resume_command import resume_command
 from nanoeval_runner.run_log import RunLog
 
@@ -82,7 +82,7 @@ class RunSet:
         self.local: ExecutorLoop | None = None
         self.executors: list[ExecutorRow] = []
         self.backup: backup.Backup | None = None
-        self.monitor = MonitorOfRun(self.path)
+        self.monitor: MonitorOfRun | None = None
         self.failure: BaseException | None = None
         self.members = 0
         self.signals = signals
@@ -97,6 +97,7 @@ class RunSet:
         self._opening = asyncio.Lock()
         self._is_open = False
         self._group: asyncio.TaskGroup | None = None
+        self._helpers: list[asyncio.Task[None]] = []
         self._serving: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -131,11 +132,7 @@ class RunSet:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                helpers = [
-                    group.create_task(keep_house(self), name="housekeeping"),
-                    group.create_task(self._collect(), name="collect results"),
-                    group.create_task(watch_executors(self, group), name="watch executors"),
-                ]
+                self._helpers.append(group.create_task(keep_house(self), name="housekeeping"))
                 if self.resumed:
                     # Reads the whole file: while tasks run, not before.
                     group.create_task(self.store.check_pages(), name="check pages")
@@ -147,7 +144,7 @@ class RunSet:
                 within = within if self.hurried.is_set() else STOP_SECONDS
                 for pool in self.pools.values():
                     await pool.stop(0.0 if self.is_killed else within)
-                for helper in helpers:
+                for helper in self._helpers:
                     helper.cancel()
         finally:
             self.kill_executors()
@@ -170,7 +167,8 @@ class RunSet:
     async def close(self) -> None:
         """Stop the executors, write the last backup, close the file."""
         try:
-            await self.monitor.close()
+            if self.monitor is not None:
+                await self.monitor.close()
             if self._is_open and self._serving is not None:
                 self._closing.set()
                 await asyncio.wait([self._serving])
@@ -218,6 +216,9 @@ class RunSet:
         else:
             assert self._group is not None  # noqa: S101  open() came first
             pool = self.pools.get(run.pool)
+            if not self.pools:
+                for helper in (self._collect(), watch_executors(self, self._group)):
+                    self._helpers.append(self._group.create_task(helper))
             if pool is None:
                 pool = self.pools[run.pool] = make_pool(runner, self)
             await pool.grow(runner.num_processes)
@@ -249,10 +250,6 @@ class RunSet:
         ):
             await executor.run()
         await self.store.call(transactions.end_executor, executor.executor_id, died=False)
-
-    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        assert self._group is not None  # noqa: S101  open() came first
-        self._group.create_task(coroutine, name=name)
 
     @property
     def group(self) -> asyncio.TaskGroup:
@@ -410,7 +407,7 @@ class RunSets:
         if run_set is None:
             if self.signals is None:
                 self.signals = Signals()
-            run_set = self.by_id[run_set_id] = RunSet(run_set_id or new_run_set_id(), self.signals)
+            run_set = self.by_id[run_set_id] = RunSet(run_set_id or uuid(), self.signals)
             self.signals.run_sets.append(run_set)
         run_set.members += 1
         return run_set

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from nanoeval_core.usage import Usage
 
-__all__ = ["SharedBudget", "current_shared_budget", "reached", "shared_budget"]
+__all__ = ["SharedBudget", "current_budget", "reached", "shared_budget"]
 
 
 class Spender(Hashable, Protocol):
@@ -45,7 +45,8 @@ class SharedBudget:
             spender.stop(f"{reason} by all runs together", over_budget=True)
 
 
-_shared: ContextVar[SharedBudget | None] = ContextVar("nanoeval_shared_budget", default=None)
+current_budget: ContextVar[SharedBudget | None] = ContextVar("nanoeval_shared_budget", default=None)
+"""What runs begun here may spend together; None for no such limit."""
 
 
 @contextlib.contextmanager
@@ -60,16 +61,11 @@ def shared_budget(
         before: what was spent already, and counts too.
     """
     budget = SharedBudget(tokens, cost, before or Usage())
-    token = _shared.set(budget if (tokens, cost) != (None, None) else None)
+    token = current_budget.set(budget if (tokens, cost) != (None, None) else None)
     try:
         yield
     finally:
-        _shared.reset(token)
-
-
-def current_shared_budget() -> SharedBudget | None:
-    """Return the budget that a run begun here shares with others, if it does."""
-    return _shared.get()
+        current_budget.reset(token)
 
 
 def reached(usage: Usage, tokens: int | None, cost: float | None) -> str | None:

@@ -208,8 +208,10 @@ class MessageSource:
         except StateError as error:
             missing = error  # it matters only if the eval's classes are in the script
         try:
+            spec = pickle.loads(loaded.spec)
             return LoadedEval(
-                pickle.loads(loaded.spec),
+                spec.eval,
+                spec.runner,
                 pickle.loads(loaded.encoder),
                 lambda lease: load_task(lease.payload or b"", lease.retry_idx),
             )

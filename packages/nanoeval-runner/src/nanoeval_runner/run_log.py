@@ -48,7 +48,9 @@ class RunLog(logging.handlers.QueueHandler):
 
     def __init__(self, run_set_id: str, *, executor: str | None = None) -> None:
         super().__init__(queue.SimpleQueue())
-        self._file = _LogFile(log_file(run_set_id), executor)
+        self._run_set_id = run_set_id
+        self._executor = executor
+        self._file: _LogFile | None = None
         self._listener: logging.handlers.QueueListener | None = None
 
     def open(self) -> None:
@@ -90,6 +92,7 @@ class RunLog(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         if self._listener is None:
+            self._file = _LogFile(log_file(self._run_set_id), self._executor)
             self._listener = logging.handlers.QueueListener(self.queue, self._file)
             self._listener.start()
         super().enqueue(record)
@@ -100,7 +103,8 @@ class RunLog(logging.handlers.QueueHandler):
         if self._listener is not None:
             await asyncio.to_thread(self._listener.stop)
             self._listener = None
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         self.close()
 
 

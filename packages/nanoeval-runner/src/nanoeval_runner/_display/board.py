@@ -98,6 +98,8 @@ class Board:
         """A view changed and its run ticks no more: show that, unless others go on ticking."""
         if self._active == 1 and self._was_shown and self.surface.is_redrawn:
             try:
+                for member in self.members:
+                    member.update()
                 self._show()
             except Exception as error:  # noqa: BLE001  reported; a display must not end a run
                 self._give_up(error)

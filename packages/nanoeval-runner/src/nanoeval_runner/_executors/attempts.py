@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import dataclasses
 import enum
@@ -22,7 +23,7 @@ from nanoeval_core.recording import AttemptRecorder, DummyRecorder
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext, set_run_context
 from nanoeval_core.task import Task
-from nanoeval_core.usage import UsageMeter
+from nanoeval_core.usage import Usage
 
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._failures import annotate, dump_failure, text_of
@@ -100,7 +101,8 @@ class OpenEval:
         set_run_context(self._run_context)
         if not self.in_driver:
             current_recorder.set(self._recorder)
-        with collected_rarely(self.loaded.runner.gc_threshold):
+        threshold = self.loaded.runner.gc_threshold
+        with contextlib.nullcontext() if threshold is None else collected_rarely(threshold):
             async with self.loaded.eval:
                 self.context = contextvars.copy_context()
                 self.doing = ""
@@ -137,6 +139,7 @@ class Attempt:
         task: the task that `evaluate` gets.
         started: when `evaluate` was entered, in monotonic seconds; 0.0 before that.
         cut: why the runner cancelled it, if it did.
+        usage: what it has spent; None while that is nothing.
     """
 
     lease: Lease
@@ -147,6 +150,13 @@ class Attempt:
     cut: Cut | None = None
     runner: asyncio.Task[None] | None = None
     deadline: asyncio.TimerHandle | None = None
+    usage: Usage | None = None
+
+    def add(self, usage: Usage) -> None:
+        """Add what a solver reports: an attempt is its own `current_usage_meter`."""
+        if self.usage is None:
+            self.usage = Usage()
+        self.usage += usage
 
     @property
     def name(self) -> str:
@@ -179,11 +189,11 @@ class Attempt:
     # --- its outcome
 
     def outcome(
-        self, result: Any, error: BaseException | None, recorder: AttemptRecorder, meter: UsageMeter
+        self, result: Any, error: BaseException | None, recorder: AttemptRecorder
     ) -> Completion:
         """Return what to commit: whatever came out of `evaluate`, there is something."""
         completion = self._judge(result, error)
-        completion.usage = meter.usage
+        completion.usage = self.usage
         try:
             if completion.outcome == "done":
                 if self.open_eval.records_completion:

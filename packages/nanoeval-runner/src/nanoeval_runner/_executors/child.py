@@ -174,8 +174,10 @@ class StateFileSource:
         spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
         assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
         assert encoder is not None  # noqa: S101
+        loaded = pickle.loads(spec)
         return LoadedEval(
-            pickle.loads(spec),
+            loaded.eval,
+            loaded.runner,
             pickle.loads(encoder),
             lambda lease: load_task(lease.payload or b"", lease.retry_idx),
         )

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext
-from nanoeval_core.usage import UsageMeter, current_usage_meter
+from nanoeval_core.usage import current_usage_meter
 
 from nanoeval_runner._executors.attempts import Attempt, Cut, OpenEval, awaiting, copy_of, innermost
 from nanoeval_runner._executors.source import TaskSource
@@ -331,9 +331,8 @@ class ExecutorLoop:
             )
             self._wake.set()  # there may be room for the next chunk
         recorder = attempt.new_recorder()
-        meter = UsageMeter()
         current_recorder.set(recorder)
-        current_usage_meter.set(meter)
+        current_usage_meter.set(attempt)
         if open_eval.loaded.runner.task_timeout is not None:
             self._arm(attempt, open_eval.loaded.runner.task_timeout)
         error: BaseException | None = None
@@ -351,7 +350,7 @@ class ExecutorLoop:
         except BaseException as raised:  # noqa: BLE001  whatever it is, it is the attempt's outcome
             error = raised
         if attempt.lease.task_id in open_eval.attempts:  # else abandoned: its outcome is written
-            self._finish(attempt, attempt.outcome(result, error, recorder, meter))
+            self._finish(attempt, attempt.outcome(result, error, recorder))
 
     def _finish(self, attempt: Attempt, completion: Completion) -> None:
         if attempt.deadline is not None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from nanoeval_core.eval import Eval
 from nanoeval_core.recording import EventEncoder
-from nanoeval_core.spec import EvalSpec, RunnerArgs
+from nanoeval_core.spec import RunnerArgs
 from nanoeval_core.task import Task
 
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Lease
@@ -23,17 +23,10 @@ class LoadedEval:
         task: gives the task of a lease, as it was queued.
     """
 
-    spec: EvalSpec
+    eval: Eval[Any, Any]
+    runner: RunnerArgs
     encoder: EventEncoder
     task: Callable[[Lease], Task]
-
-    @property
-    def eval(self) -> Eval[Any, Any]:
-        return self.spec.eval
-
-    @property
-    def runner(self) -> RunnerArgs:
-        return self.spec.runner
 
 
 class TaskSource(Protocol):

@@ -1,0 +1,77 @@
+"""One no-op task, from `run(spec)` to its printed summary: how much of our code it enters.
+
+    python tests/contract/test_path_of_a_task.py    prints what is entered, file by file
+
+In this process, with the default recorder, everything imported before. The numbers only shrink:
+they are what a newcomer has to read, and what every run pays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FILES = 54
+FUNCTIONS = 367
+
+ROOT = Path(__file__).parents[2]
+
+TRACED = """
+import asyncio, collections, json, sys, threading
+from benchmarks.noop_eval import BenchEval
+from nanoeval import EvalSpec, RunnerArgs, run
+
+def spec():
+    return EvalSpec(eval=BenchEval(n=1), runner=RunnerArgs())
+
+def profile(frame, event, argument):
+    code = frame.f_code
+    if event == "call" and "/packages/nanoeval" in code.co_filename:
+        entered[code.co_filename].add(f"{code.co_qualname}:{code.co_firstlineno}")
+
+entered = collections.defaultdict(set)
+asyncio.run(run(spec()))  # imports all that is imported on the way
+traced = spec()
+threading.setprofile(profile)
+sys.setprofile(profile)
+asyncio.run(run(traced))
+sys.setprofile(None)
+threading.setprofile(None)
+print(json.dumps({file: sorted(names) for file, names in entered.items()}))
+"""
+
+
+def entered() -> dict[str, list[str]]:
+    """Return the functions of ours that the task enters, by file."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = {
+            "NANOEVAL_STATE_DIR": f"{folder}/state",
+            "NANOEVAL_LOG_DIR": f"{folder}/records",
+            "NANOEVAL_BACKUP_DIR": f"{folder}/backups",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", TRACED],
+            cwd=ROOT,
+            env=os.environ | places,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_a_task_enters_no_more_of_our_code_than_it_did() -> None:
+    found = entered()
+    functions = sum(len(names) for names in found.values())
+    assert (len(found), functions) <= (FILES, FUNCTIONS)
+    assert functions <= FUNCTIONS
+    assert len(found) > 20, "it traced a run"
+
+
+if __name__ == "__main__":
+    for file, names in sorted(entered().items()):
+        print(f"{len(names):3}  {Path(file).relative_to(ROOT)}: {', '.join(names)}")
