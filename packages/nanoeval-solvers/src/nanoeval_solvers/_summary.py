@@ -93,7 +93,7 @@ def _calibration(results: Results) -> dict[str, Any]:
 def summarize_answers(results: Results, *, by: Sequence[str] = ()) -> dict[str, Any]:
     """The standard metrics over graded answers, and why answers are missing.
 
-    Equal texts (ignoring case, spacing and the like) are one answer for `cons@k`, unless the
+    Equal texts (whatever their case and spacing) are one answer for `cons@k`, unless the
     grader contradicts itself about them. With a model grader, also `grader_exact_agreement`: how
     often its verdict is that of an exact match. `by` is as in `summarize_choices`.
     """

@@ -39,7 +39,7 @@ class Verdict:
     Args:
         correct: whether it is right.
         exact: whether an exact match would call it right, where that is another question.
-        record: what the record should keep in addition, such as the numbers compared.
+        record: what else the record should keep, such as the numbers compared.
     """
 
     correct: bool

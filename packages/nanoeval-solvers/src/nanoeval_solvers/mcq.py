@@ -365,7 +365,7 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
         return answer
 
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
-        """Record `answer` as a match, with why it is missing if it is."""
+        """Record `answer` as a match, with the reason where there is no pick."""
         question = task.question
         extra: dict[str, Any] = {}
         if answer.problem is not None:

@@ -127,7 +127,7 @@ class APISampleSolver(APIModel, SampleSolver):
 
 @chz.chz
 class MockSampleSolver(SampleSolver):
-    """Replies with an ideal answer or a wrong one, without a model; the same for the same seed."""
+    """Replies with an ideal answer or with another, without a model; the same for the same seed."""
 
     accuracy: float = chz.field(default=0.5, doc="The probability of an ideal answer.")
     seed: int = chz.field(default=0, doc="Decides which replies are ideal.")

@@ -75,7 +75,7 @@ class Answer(BaseModel):
     """What a solver answered, and whether that is right. Subclass it to add fields.
 
     Args:
-        answer: the text; empty without one.
+        answer: the text; empty without an answer.
         is_correct: whether it is right; None until it is graded.
         metadata: what the record should keep with it.
         problem: why there is no answer.
@@ -103,7 +103,7 @@ class Answer(BaseModel):
 
     @property
     def text(self) -> str | None:
-        """The answer; None without one."""
+        """The answer, or None without one."""
         return None if self.problem is not None else self.answer
 
     @property
@@ -215,7 +215,7 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
         return answer
 
     def record_answer(self, task: ShortAnswerTask, answer: Answer) -> None:
-        """Record `answer` as a match, with why it is missing if it is."""
+        """Record `answer` as a match, with the reason where there is no answer."""
         question = task.question
         extra: dict[str, Any] = {} if answer.verdict is None else dict(answer.verdict.record)
         if answer.problem is not None:

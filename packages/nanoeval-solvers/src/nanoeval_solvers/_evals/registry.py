@@ -47,7 +47,7 @@ def find_eval(name: str, registries: Sequence[str] = ()) -> RegisteredEval:
     """The entry called `name`, in `registries`, the `evals` package's or `~/.evals`.
 
     Raises:
-        ConfigError: no such eval, or it is of a form that is not read.
+        ConfigError: nothing is called so, or it is of a form that is not read.
     """
     folders = registry_folders(registries)
     wanted = name

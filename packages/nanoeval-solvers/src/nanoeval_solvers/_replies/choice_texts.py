@@ -84,7 +84,7 @@ class ChoiceTexts:
 
 
 def _end_of(spelling: str, small: str, place: int) -> int | None:
-    """Where `spelling` ends that begins at `place`; blanks next to signs make no difference."""
+    """Where `spelling` ends that begins at `place`; blanks around signs make no difference."""
     end = place + len(spelling)
     if small.startswith(spelling, place):
         return end

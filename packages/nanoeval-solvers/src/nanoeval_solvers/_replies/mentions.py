@@ -369,7 +369,10 @@ class Names:
         before = words[at - 1] if at else None
         attached = before is not None and before.end == word.start
         if attached and before is not None and before.role in "-+*/^_=#@&\\~9":
-            listed = before.role == "/" and at > 1 and words[at - 2].text in self.index
+            listed = at > 1 and (
+                (before.role == "/" and words[at - 2].text in self.index)
+                or (before.role == "=" and words[at - 2].role == "N")
+            )
             if not listed:
                 return None
         follows = marked.plain[end : end + 1]

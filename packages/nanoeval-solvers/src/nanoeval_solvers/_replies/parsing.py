@@ -43,16 +43,18 @@ _NOUN_IS = re.compile(
     rf"[NKP](?:[NPKVOfdwibeSIrCc9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=—S-]+[{_OPEN}cVObrSi:]*$"
 )
 _NOUN = re.compile(rf"^#?[fdSVrKPb,'\"\[]*(?:[NK][fVKP]*)+\]?[{_OPEN}]*$")
-_OPTIONS = re.compile(rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+|[cfI]V[fNPi]*c)[{_OPEN}]*$")
+_OPTIONS = re.compile(
+    rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+|[cfI]V[fNPi]*[c:])[{_OPEN}]*$"
+)
 _CHOOSES = re.compile(rf"C[fbNPiV]*[:=]?[{_OPEN}VS]*$")
 _IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC9%,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSrc]*$")
 _SO = re.compile(rf"^#?f+,$|^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
 _BUT = re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$")
-_IS = re.compile(rf"^#?[ci{_OPEN}]*$")
-_HEAD = re.compile(rf"^#?[fSr]*V[fNP]*[:=][{_OPEN}]*$")
+_IS = re.compile(rf"^#?[、ci{_OPEN}]*$")
+_HEAD = re.compile(rf"^#?[fSr]*V[fNP]*[c:=][{_OPEN}]*$")
 _LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
 _IS_RIGHT = re.compile(
-    r"^,?(?:[cI][frSbIe'\"]*(?:[VN]|fP)|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
+    r"^,?[NPe]{0,2}(?:[cI][frSbIe'\"]*(?:[VN]|fP)|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
 )
 _IS_WRONG = re.compile(
     r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
@@ -319,7 +321,9 @@ class _Lines:
             made = made or bool(statements)
             yield from statements
             for aside in asides:
-                if joins(aside[0]) and any(self._may_name(word) for word in aside):  # "B (or C)"
+                has_name = any(self._may_name(word) for word in aside)
+                corrects = re.match(r"n?,?c[fdPN]*L", _roles(aside)) is not None
+                if corrects or (joins(aside[0]) and has_name):  # "B (or C)", "A (should be B)"
                     yield _Statement(None, "prose", number, marked=True)
                 scopes = set()
                 for clause in _clauses(aside, []):

@@ -52,6 +52,7 @@ _UNIT = re.compile(r"[A-Za-zµμΩΩ°Å%′″'\"]+(?:\s*(?:\^|\*\*)?\s*-?\d(?!
 _UNITS = re.compile(rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}")
 _WORDS = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,3}")
 _NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|out|hundred|if|not|but)\b", re.IGNORECASE)
+_UNIT_LETTERS = "mgsklhd"  # that follow a number directly as a unit
 _MOST = 400  # the largest power of ten that is worked out
 
 
@@ -70,7 +71,7 @@ def _registry() -> pint.UnitRegistry[Any]:
 
 
 def quantity_of(text: str) -> Quantity | None:
-    """The number that `text` is, with its unit; None when it is not just one number."""
+    """The number that `text` is, with its unit; None unless it is one number."""
     text = _plain(text)
     found = _NUMBER.search(text)
     if found is None:
@@ -91,12 +92,14 @@ def quantity_of(text: str) -> Quantity | None:
         return None
     if large := _LARGE.match(text, end):
         value, end = value * _FACTORS[(large[1] or large[2]).lower()], large.end()
+    if re.match(r"(?:st|nd|rd|th|[a-z])(?!\w)", text[end:]) and text[end] not in _UNIT_LETTERS:
+        return None  # "5th", "5a"
     rest = _PERCENT.sub(" %", text[end:]).strip().strip("€£¥₹$").strip()
     if not rest:
         return Quantity(value, None, is_whole)
     unit = _unit_of(rest)
     if unit is None and text[end : end + 1].isalpha():
-        return None  # "5th"
+        return None
     if unit is None and (not _WORDS.fullmatch(rest) or _NO_UNIT.search(rest)):
         return None
     return Quantity(value, unit, is_whole, "" if unit is not None else rest)
@@ -134,7 +137,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
-    """The number that `_NUMBER` found; None when it is not a number, such as 1/0."""
+    """The number that `_NUMBER` found; None for 1/0 and the like."""
     value = _exact(match["digits"])
     if match["below"]:
         below = _exact(match["below"])

@@ -7,6 +7,8 @@ import re
 from collections.abc import Container
 from typing import Any
 
+from nanoeval_solvers._replies.words import NOT, RIGHT, ROLES, WRONG
+
 _KEYS = frozenset(
     [
         "answer",
@@ -122,6 +124,9 @@ def _most_probable(values: dict[str, Any]) -> list[Any] | None:
     """The label with the highest of values that are probabilities, or the ones that are true."""
     if all(isinstance(value, bool) for value in values.values()):
         return [[label for label, value in values.items() if value]]
+    said = [ROLES.get(value.strip().lower()) for value in values.values() if isinstance(value, str)]
+    if len(said) == len(values) and set(said) <= {RIGHT, WRONG, NOT}:
+        return [[label for label, role in zip(values, said, strict=True) if role == RIGHT]]
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.values()):
         return None
     total, most = sum(values.values()), max(values.values())

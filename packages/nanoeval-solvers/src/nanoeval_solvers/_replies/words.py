@@ -40,6 +40,7 @@ WORD = "w"
 
 _TABLES = {
     ANSWER: """
+        gabarito
         answer|answers|ans|solution|response|key|selection|pick|guess|bet|vote|verdict
         answer choice|answer option|decision|conclusion|result|one|final|output
         antwort|antworten|lösung|ergebnis|antwortmöglichkeit
@@ -89,6 +90,7 @@ _TABLES = {
         것은|のは
         """,
     RIGHT: """
+        stimmt|passt
         correct|right|true|best|accurate|appropriate|valid|proper|suitable|fitting|winner
         favorite
         fits|works|fits best|works best|makes sense|makes the most sense|makes most sense
@@ -109,6 +111,7 @@ _TABLES = {
         சரியான|సరైన|ถูกต้อง|ถูก|正确|正確|对的|對的|对|對|正确的|正確的|正しい|맞는|맞습니다|맞다|맞아요|옳은|옳다|옳습니다
         """,
     WRONG: """
+        least likely|least plausible|least correct|least probable|least accurate|less likely
         wrong|incorrect|false|invalid|inaccurate|untrue|impossible|implausible|mistaken
         ruled out
         eliminated|excluded|rejected|discarded|distractor|distractors|incorrectly|dismissed
@@ -125,6 +128,7 @@ _TABLES = {
         ผิด|错误|錯誤|错|錯|错误的|不正确|不正確|不对|不對|间违い|間違い|誤り|不正解|틀린|틀렸|오답|틀렸습니다
         """,
     CHOOSE: """
+        goes to|leaving|to answer|will answer|would answer|i answer|i'd answer|i'll answer
         choose|chose|chosen|choosing|select|selected|selecting|pick|picked|picking|go with
         going with|went with
         opt for|opting for|settle on|settled on|settling on|go for|going for|vote for|say
@@ -244,6 +248,7 @@ _TABLES = {
         有人|有些人|起初|一开始|最初|最初は|처음에|처음에는|많은
         """,
     ELSE: """
+        second|third|secondary|backup|fallback|alternate
         other|others|rest|the others|alternative answer|other answers|other answer|unlike|runner
         andere|anderen|autres|otras|otros|outras|outros|altre|altri|inne|ostatní|muut|diğer
         lainnya|khác
@@ -284,6 +289,7 @@ _TABLES = {
         это
         """,
     FILLER: """
+        ok|okay|alright|well
         the|my|our|your|final|only|single|also|really|still|let me|let's|let us|indeed
         definitely|clearly|simply|probably|certainly|surely|to be
         of|both|either|then|now|just|ultimately|obviously|undoubtedly|specifically|namely
@@ -302,7 +308,7 @@ _TABLES = {
         a|an|ein|eine|einen|un|une|una|uno|um|uma|een|en|ett|bir|sebuah|một
         """,
     BECAUSE: """
-        because|since|as|for|due|given|with|where|based|by|over|from|and|so that|who|on|in|when
+        because|since|as|as the|for|due|given|with|where|based|by|over|from|and|so that|who|on|in|when
         at|via|per
         weil|da|denn|car|parce|parce que|puisque|porque|ya que|pois|perché|poiché|omdat|want
         ponieważ|bo|protože
