@@ -38,20 +38,19 @@ def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list
     """
     rows = []
     cls: type[Task] | None = None
-    common: dict[str, Any] = {}
+    common: set[str] = set()
     pickled_class: bytes | None = None
     for task in tasks:
         if type(task) is not cls:
-            cls, common, pickled_class = type(task), {}, None
+            cls, pickled_class = type(task), None
             is_plain = not by_value and is_pickled_as_models_are(cls)
         stored: tuple[bytes, bytes] | None = None
-        if is_plain:
-            state = task.__getstate__()
-            fields = state.pop("__dict__")
+        if is_plain and not task.__pydantic_extra__ and not task.__pydantic_private__:
             try:
-                if pickled_class is None or state != common:
-                    common, pickled_class = state, _pickled_class(cls, state)
-                stored = pickled_class, pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+                if pickled_class is None or task.__pydantic_fields_set__ != common:
+                    common = task.__pydantic_fields_set__
+                    pickled_class = _pickled_class(task)
+                stored = pickled_class, pickle.dumps(task.__dict__, pickle.HIGHEST_PROTOCOL)
             except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
                 pass
         if stored is None:
@@ -76,8 +75,9 @@ def is_pickled_as_models_are(cls: type[Task]) -> bool:
     )
 
 
-def _pickled_class(cls: type[Task], state: dict[str, Any]) -> bytes:
-    shared = pickle.dumps((cls, state), pickle.HIGHEST_PROTOCOL)
+def _pickled_class(task: Task) -> bytes:
+    state = {name: part for name, part in task.__getstate__().items() if name != "__dict__"}
+    shared = pickle.dumps((type(task), state), pickle.HIGHEST_PROTOCOL)
     return _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
 
 
