@@ -132,6 +132,9 @@ def slowdown() -> None:
             work[watched].append(found.work)
             print(f"{'watched' if watched else 'unwatched'}: {found.seconds:.2f} s")
     for what, both in (("seconds", wall), ("the run's processor time", work)):
+        if not all(both[False]):
+            print(f"{what}: too little to compare")  # a small run within one tick of the clock
+            continue
         pairs = [a / b for a, b in zip(both[True], both[False], strict=True)]
         best = min(both[True]) / min(both[False])
         print(

@@ -174,13 +174,7 @@ CIRCLES = {
 }
 """Packages that have circles still."""
 
-CLASS_NAMES = {
-    "Failure": "monitor",
-    "Kind": "monitor",
-    "Line": "monitor",
-    "Tally": "monitor",
-    "_Lane": "api",
-}
+CLASS_NAMES: dict[str, str] = {}
 PRIVATE_NAMES: dict[str, str] = {}
 WITHOUT_ALL = {
     "nanoeval_cli": "cli",

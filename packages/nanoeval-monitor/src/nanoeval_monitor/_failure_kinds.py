@@ -17,7 +17,7 @@ TRACEBACK = 20_000
 
 
 @dataclasses.dataclass(slots=True)
-class Kind:
+class FailureKind:
     """How often errors of a class ended an attempt, and what the latest said."""
 
     kind: str
@@ -32,14 +32,14 @@ class FailureKinds:
     """The kinds of errors of one eval. `seen` is where to read on."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, FailureKind] = {}
 
     def add(self, failed: FailedAttempt) -> None:
         failure = read_failure(failed.value)
         name = failure.kind
         if name not in self._kinds and len(self._kinds) >= MAX_KINDS:
             name = OTHER
-        kind = self._kinds.setdefault(name, Kind(name))
+        kind = self._kinds.setdefault(name, FailureKind(name))
         kind.count += 1
         kind.message = failure.message[:MESSAGE]
         kind.traceback = failure.traceback[-TRACEBACK:]

@@ -27,7 +27,7 @@ from nanoeval_recorder.reading.reader import parse_event
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._attempt_row import AttemptRow, attempt_row, search_text
-from nanoeval_monitor._record_lines import FINGERPRINT, Line, Place, RecordLines, Spans
+from nanoeval_monitor._record_lines import FINGERPRINT, Place, RecordLine, RecordLines, Spans
 from nanoeval_monitor._texts import whole
 
 BATCH_LINES = 1000
@@ -60,7 +60,7 @@ class _Batch:
     pending: dict[Key, _Pending] = dataclasses.field(default_factory=dict)
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def take(self, line: Line) -> None:
+    def take(self, line: RecordLine) -> None:
         self.size += len(line.content)
         self.end = Place(line.place.part, line.place.offset + len(line.content))
         self.tail = line.content
@@ -81,7 +81,7 @@ class _Batch:
             found.spans.add(line.place, len(line.content))
 
 
-def _read_batch(lines: Iterator[Line], start: Place) -> _Batch | None:
+def _read_batch(lines: Iterator[RecordLine], start: Place) -> _Batch | None:
     """The next lines, or None at the end of the record. `start` is where the last ones ended."""
     batch = _Batch(start, start)
     for count, line in enumerate(lines, 1):

@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(slots=True)
-class Line:
+class RecordLine:
     """A whole line: where it is, and its bytes."""
 
     place: Place
@@ -67,7 +67,7 @@ class RecordLines:
         """Bytes on disk, over all parts."""
         return sum(part.stat().st_size for part in record_parts(self.file))
 
-    def after(self, place: Place) -> Generator[Line, None, None]:
+    def after(self, place: Place) -> Generator[RecordLine, None, None]:
         """The whole lines after `place`. A half-written last line is left for later."""
         parts = record_parts(self.file)
         for number in range(place.part, len(parts)):
@@ -77,7 +77,7 @@ class RecordLines:
                 for content in stream:
                     if not content.endswith(b"\n") and not _is_whole(content):
                         break
-                    yield Line(Place(number, offset), content)
+                    yield RecordLine(Place(number, offset), content)
                     offset += len(content)
 
     def before(self, place: Place) -> bytes:

@@ -13,7 +13,7 @@ from nanoeval_core.metrics.calibration import calibration
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex, current_index
-from nanoeval_monitor._score_totals import Tally, estimate
+from nanoeval_monitor._score_totals import ScoreTally, estimate
 from nanoeval_monitor._texts import plain
 
 MAX_GROUPS = 60
@@ -33,7 +33,7 @@ NO_DETAILS: dict[str, Any] = {
 def score_of(index: RecordIndex) -> dict[str, Any]:
     """The mean score with its interval, from the counts that the index keeps."""
     with index.reading() as connection:
-        return _estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
+        return _estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
 
 
 Headline = tuple[float | None, float | None, float | None, int | None]
@@ -45,7 +45,7 @@ def peek(record: Path) -> Headline | None:
         with current_index(record) as connection:
             if connection is None:
                 return None
-            found = estimate([Tally(*row) for row in connection.execute(sql.TALLIES)])
+            found = estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
     except sqlite3.Error:
         return None  # an index of another version, or half made: it is made anew when looked at
     return found.mean, found.low, found.high, found.n
@@ -64,7 +64,7 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
     with index.reading() as connection:
         outcomes = dict(connection.execute(sql.COUNT_OUTCOMES).fetchall())
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
-        tallies = [Tally(*row) for row in connection.execute(sql.TALLIES)]
+        tallies = [ScoreTally(*row) for row in connection.execute(sql.TALLIES)]
     return {
         "spec": plain(index.started()),
         "final_report": plain(final_report),
@@ -102,7 +102,7 @@ def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
         }
 
 
-def _estimate(tallies: list[Tally]) -> dict[str, Any]:
+def _estimate(tallies: list[ScoreTally]) -> dict[str, Any]:
     found = estimate(tallies)
     if found.mean is None:
         return {}
@@ -133,9 +133,9 @@ def _group_fields(connection: sqlite3.Connection) -> list[str]:
 
 
 def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
-    by_value: dict[str, list[Tally]] = {}
+    by_value: dict[str, list[ScoreTally]] = {}
     for value, *tally in connection.execute(sql.GROUP_TALLIES, (field_path(name),)):
-        by_value.setdefault(str(value), []).append(Tally(*tally))
+        by_value.setdefault(str(value), []).append(ScoreTally(*tally))
     for value, tallies in sorted(by_value.items()):
         yield {"value": value, **_estimate(tallies)}
 

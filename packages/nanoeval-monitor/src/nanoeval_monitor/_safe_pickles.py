@@ -11,7 +11,7 @@ import pickle
 from typing import Any, NamedTuple
 
 
-class Failure(NamedTuple):
+class StoredFailure(NamedTuple):
     """An error as people read it: its class's name, its text, and where it was raised."""
 
     kind: str
@@ -47,16 +47,16 @@ class _NameOnly(pickle.Unpickler):
         return type("Stand", (_Stand,), {"name": global_name})
 
 
-def read_failure(value: bytes | None) -> Failure:
+def read_failure(value: bytes | None) -> StoredFailure:
     """What `nanoeval_runner._failures.dump_failure` wrote, or what can be said of it."""
     if not value:
-        return Failure("unknown error", "", "")
+        return StoredFailure("unknown error", "", "")
     try:
         loaded = _NameOnly(io.BytesIO(value)).load()
     except Exception as problem:  # noqa: BLE001  shown in place of the error
-        return Failure("unreadable error", f"{type(problem).__name__}: {problem}", "")
+        return StoredFailure("unreadable error", f"{type(problem).__name__}: {problem}", "")
     error, trace = loaded if isinstance(loaded, tuple) and len(loaded) == 2 else (loaded, "")
     if not isinstance(error, _Stand):
-        return Failure("unknown error", repr(error)[:500], "")
+        return StoredFailure("unknown error", repr(error)[:500], "")
     args = [arg for arg in error.args if not isinstance(arg, _Stand)]
-    return Failure(error.name, ", ".join(str(arg) for arg in args), str(trace))
+    return StoredFailure(error.name, ", ".join(str(arg) for arg in args), str(trace))

@@ -9,7 +9,7 @@ from nanoeval_core.metrics.cluster_variance import ClusterSize
 from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_mean, no_estimate
 
 
-class Tally(NamedTuple):
+class ScoreTally(NamedTuple):
     """How many questions have `attempts` scored attempts that add up to `total`."""
 
     attempts: int
@@ -17,7 +17,7 @@ class Tally(NamedTuple):
     questions: int
 
 
-def estimate(tallies: Sequence[Tally]) -> MeanEstimate:
+def estimate(tallies: Sequence[ScoreTally]) -> MeanEstimate:
     """What `nanoeval_core.metrics.clustered_mean.clustered_mean` says of these questions."""
     n = sum(tally.questions for tally in tallies)
     if not n:

@@ -9,7 +9,7 @@ LANES = 3
 """How many threads of an executor talk with the driver."""
 
 
-class _Lane:
+class _Mailing:
     """One thread's conversation: a message out, its reply back, one after the other."""
 
     def __init__(self) -> None:
@@ -21,13 +21,13 @@ class Mailbox:
     """Turns the calls of up to `LANES` threads into replies to the driver's own calls."""
 
     def __init__(self) -> None:
-        self._lanes = [_Lane() for _ in range(LANES)]
+        self._lanes = [_Mailing() for _ in range(LANES)]
         self._unclaimed = list(reversed(self._lanes))
         self._thread = threading.local()
 
     def call(self, message: bytes) -> bytes:
         """The driver's reply to `message`, once it is there. Each calling thread gets a lane."""
-        lane: _Lane | None = getattr(self._thread, "lane", None)
+        lane: _Mailing | None = getattr(self._thread, "lane", None)
         if lane is None:
             lane = self._thread.lane = self._unclaimed.pop()
         lane.out.put(message)
