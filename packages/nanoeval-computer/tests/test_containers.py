@@ -7,6 +7,8 @@ import contextlib
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,6 +31,7 @@ from nanoeval_recorder import in_memory_recorder
 
 from tests.support.fake_machine import NumberSolver, OwnTasks, number_task
 from tests.support.podman import Engine
+from tests.support.script import ROOT, environment
 
 pytestmark = pytest.mark.timeout(240)  # real machines, on a busy host
 
@@ -348,6 +351,24 @@ def test_an_engine_that_stops_in_mid_run_is_a_system_error(
     finally:
         engine.start()
     engine.podman("rm", "-fa", "-t", "0")
+
+
+@pytest.mark.timeout(900)
+def test_two_gigabytes_go_up_and_down_in_constant_memory(engine: Engine, tmp_path: Any) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.truncate(2 * 2**30)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.transfer", engine.image, str(source), str(target)],
+        cwd=ROOT,
+        env=environment(tmp_path, DOCKER_HOST=engine.url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    target.unlink()
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100
 
 
 # What is left, and who removes it.

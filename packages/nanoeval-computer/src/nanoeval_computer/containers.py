@@ -369,7 +369,8 @@ class _Rollout:
             try:
                 await remove()
             except aiodocker.DockerError as error:
-                if error.status != 404:
+                in_progress = error.status == 409 and "in progress" in error.message
+                if error.status != 404 and not in_progress:
                     raise
 
     async def start_all(self, plan: _Plan) -> ContainerMachine:
