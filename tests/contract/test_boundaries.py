@@ -169,15 +169,12 @@ NEEDS_MORE = {"nanoeval_recorder.evallib_eval"}
 
 # --- not mended yet, with who mends it
 
-CIRCLES = {
-    "nanoeval_runner": "cli",
-}
+CIRCLES: dict[str, str] = {}
 """Packages that have circles still."""
 
 CLASS_NAMES: dict[str, str] = {}
 PRIVATE_NAMES: dict[str, str] = {}
 WITHOUT_ALL = {
-    "nanoeval_cli": "cli",
     "nanoeval_computer": "computer",
 }
 """Packages that have public modules without `__all__`."""

@@ -27,11 +27,10 @@ COMMANDS = {
     "board": "write runs as web pages that open from disk: nanoeval board export DIR",
     "concurrency": "show or change how much of a running eval runs at once",
     "doctor": "check folders, versions, limits and the endpoint",
-    "clean": "remove the state of finished runs",
+    "clean": "remove the state of finished runs, and what killed runs left",
+    "shell": "work on a computer task yourself, in its machine",
     "completion": "print a completion script for bash, zsh or fish",
 }
-OPTIONAL_COMMANDS = {"shell": "open a shell in the machine of a computer task"}
-"""Listed where the package that provides them is installed."""
 EXIT_CODES = """
 Exit codes:
   0    it worked

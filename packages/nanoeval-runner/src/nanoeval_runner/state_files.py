@@ -133,7 +133,12 @@ class StateReader:
         """Read what the file says of its run set now."""
         limit = transactions.get_metadata(self._connection, "global_limit")
         files = [file for file in files_of(self.path) if file.is_file()]
-        written = [file for file in files if file.name.endswith((SUFFIX, f"{SUFFIX}-wal"))]
+        # Reading makes an empty `-wal`: that is nothing written.
+        written = [
+            file
+            for file in files
+            if file.name.endswith((SUFFIX, f"{SUFFIX}-wal")) and file.stat().st_size
+        ]
         return StateFile(
             path=self.path,
             evals=transactions.list_evals(self._connection),

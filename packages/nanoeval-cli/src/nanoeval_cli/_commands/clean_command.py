@@ -45,7 +45,7 @@ class Removable(NamedTuple):
 @click.option("--unfinished", is_flag=True, help="Also what could be resumed.")
 @click.option("--without-record", is_flag=True, help="Also runs that have no other trace.")
 @click.option("--older-than", type=float, metavar="DAYS", default=0.0, help="Only what is so old.")
-@click.option("--containers", is_flag=True, help="Also containers that dead runs left.")
+@click.option("--containers", is_flag=True, help="Also containers that dead runs left, or kept.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @json_option
@@ -144,7 +144,14 @@ def _has_no_record(file: StateFile) -> bool:
 
 
 def _clean_containers(*, dry_run: bool) -> None:
-    raise ConfigError("--containers: this nanoeval starts no containers")
+    from nanoeval_computer.maintenance import clean_containers  # noqa: PLC0415  for this option
+
+    if dry_run:
+        raise ConfigError("--containers removes at once: leave --dry-run out")
+    names = clean_containers(kept=True)
+    for name in names:
+        write(f"container  {name}")
+    note(f"Removed {len(names)} containers." if names else "No containers of dead runs are left.")
 
 
 def _confirmed(number: int) -> bool:

@@ -61,7 +61,8 @@ def command(model: str | None, base_url: str | None, offline: bool, as_json: boo
 
     Exits with 1 when something is wrong.
     """
-    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _folders, _left_over, _limits]
+    checks: list[Callable[[], Iterator[Finding]]]
+    checks = [_versions, _folders, _left_over, _limits, _containers]
     found = [finding for check in checks for finding in check()]
     if not offline:
         found += _endpoint(base_url, model)
@@ -179,6 +180,19 @@ def _limits() -> Iterator[Finding]:
         yield Finding("ok", "open files", text)
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     yield Finding("ok", "processors", f"{usable} usable")
+
+
+def _containers() -> Iterator[Finding]:
+    """The engine that starts the machines of computer tasks."""
+    from nanoeval_computer.maintenance import describe_engine  # noqa: PLC0415  for this check
+
+    engine = describe_engine()
+    if not engine.name:
+        yield Finding("ok", "containers", "no engine answers: only computer tasks need one")
+        return
+    yield Finding("ok", "containers", f"{engine.name} at {engine.url}")
+    for problem in engine.problems:
+        yield Finding("note", "containers", problem)
 
 
 def _endpoint(base_url: str | None, model: str | None) -> Iterator[Finding]:

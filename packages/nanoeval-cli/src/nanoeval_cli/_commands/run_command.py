@@ -20,6 +20,7 @@ from nanoeval_cli._command import Command, budget_options, json_option, subcomma
 from nanoeval_cli._event_loop import run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
+    arguments_of,
     complete_argument,
     complete_target,
     evals_in,
@@ -32,6 +33,7 @@ from nanoeval_cli._targets import (
     with_solver,
 )
 
+KEEP_MACHINES = "...keep_machines"
 Function = Callable[..., int]
 
 
@@ -129,14 +131,16 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 @budget_options
 @errors_option
 @loop_option
+@click.option("--keep-machines", is_flag=True, help="Leave the machines of computer tasks running.")
 @json_option
-def command(
+def command(  # noqa: PLR0913  one parameter an option
     *,
     eval: str | None,
     budget_tokens: int | None,
     budget_cost: float | None,
     fail_on_errors: float | None,
     loop: str,
+    keep_machines: bool,
     as_json: bool,
     fields: dict[str, str],
 ) -> int:
@@ -156,7 +160,12 @@ def command(
     """
     if eval is None:
         raise ConfigError("which eval? Name it first: nanoeval run my_pkg.my_eval:MyEval")
-    spec = with_budget(make_spec(find_eval_class(eval), fields), budget_tokens, budget_cost)
+    eval_class = find_eval_class(eval)
+    if keep_machines:
+        if not arguments_of(eval_class, fields).knows(KEEP_MACHINES):
+            raise ConfigError(f"--keep-machines: {eval} starts no machines with these arguments")
+        fields = {**fields, KEEP_MACHINES: "True"}
+    spec = with_budget(make_spec(eval_class, fields), budget_tokens, budget_cost)
     with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
         summary: dict[str, Any] = run_in_loop(run(spec), loop)

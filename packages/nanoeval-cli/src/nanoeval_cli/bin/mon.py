@@ -42,3 +42,6 @@ def find_command(name: str) -> Command:
         f"nanoeval {name} needs nanoeval-monitor, which is not installed: "
         '`pip install "nanoeval[monitor]"`'
     )
+
+
+__all__ = ["ENTRY_POINT_GROUP", "board", "find_command", "main"]

@@ -2,7 +2,8 @@
 
 tally                   one eval's running score, and its errors in their own words
 view                    what is shown of one eval; its run fills it in
-surfaces, terminal      where it is shown: a terminal, a notebook, a log, nowhere
+surface, surfaces       where it is shown: a notebook, a log, nowhere
+terminal                or a terminal
 board                   all of it together
 
 The display asks nobody: runs fill in their views. Nothing heavy is imported until there is

@@ -8,7 +8,8 @@ import time
 import weakref
 from typing import Protocol
 
-from nanoeval_runner._display.surfaces import Nowhere, Surface, choose_surface, width_of, write_line
+from nanoeval_runner._display.surface import Surface, width_of, write_line
+from nanoeval_runner._display.surfaces import Nowhere, choose_surface
 from nanoeval_runner._display.view import View
 from nanoeval_runner.results import collected, results_table
 

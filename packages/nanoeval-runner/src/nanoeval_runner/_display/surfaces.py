@@ -5,49 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from nanoeval_core.errors import ConfigError
 
+from nanoeval_runner._display.surface import Surface, write_line
+from nanoeval_runner._display.terminal import Terminal
 from nanoeval_runner._display.view import View
-from nanoeval_runner.formats import encodable
 
 VARIABLE = "NANOEVAL_PROGRESS"
 CHOICES = ("auto", "live", "lines", "off")
 
 FIRST_LINE_SECONDS = 10.0
 SELDOMEST_LINE_SECONDS = 300.0
-
-
-class Surface(ABC):
-    """Shows the same views again and again, then a table.
-
-    Attributes:
-        interval: seconds until the next `show`, at least.
-        is_redrawn: whether a `show` takes the place of the one before.
-    """
-
-    interval: float
-    is_redrawn = False
-
-    @property
-    def width(self) -> int | None:
-        """How many columns there are; None where lines may be of any length."""
-        return None
-
-    @abstractmethod
-    def show(self, views: Sequence[View]) -> None:
-        """Show how far things are."""
-
-    @abstractmethod
-    def say(self, text: str) -> None:
-        """Show a text once, where it will stay."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Take down what `show` put up."""
 
 
 class Nowhere(Surface):
@@ -121,20 +92,6 @@ def _notebook_display() -> Callable[..., Any]:
     return display
 
 
-def write_line(stream: TextIO, text: str) -> None:
-    """Write and flush, in whatever encoding `stream` has."""
-    stream.write(encodable(text, getattr(stream, "encoding", None)) + "\n")
-    stream.flush()
-
-
-def width_of(stream: TextIO) -> int | None:
-    """How many columns a terminal has; None for what is no terminal."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or None
-    except (OSError, ValueError):
-        return None
-
-
 def choose_surface() -> Surface:
     """The surface for this process's stderr, or what `NANOEVAL_PROGRESS` says.
 
@@ -150,8 +107,6 @@ def choose_surface() -> Surface:
     if choice == "auto" and in_notebook():
         return Notebook()
     if choice == "live" or (choice == "auto" and is_drawable(stream)):
-        from nanoeval_runner._display.terminal import Terminal  # noqa: PLC0415  on terminals only
-
         return Terminal(stream)
     return Lines(stream)
 

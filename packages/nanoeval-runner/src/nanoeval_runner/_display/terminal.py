@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nanoeval_runner._display.surfaces import Surface, width_of, write_line
+from nanoeval_runner._display.surface import Surface, width_of, write_line
 from nanoeval_runner._display.view import View
 
 if TYPE_CHECKING:
