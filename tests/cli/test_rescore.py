@@ -102,7 +102,8 @@ class Solver(OpenAIAPIMCQSolver):
             record_reply(messages, reply, model=self.model)
             for result in await dialogue.step(reply):
                 found = result.text if result.problem is None else found
-        return Answer({"A": {0}, "B": {1}}.get(found))
+        picked = {"A": {0}, "B": {1}}.get(found)
+        return task.question.answer(picked)
 
 
 @chz.chz

@@ -16,6 +16,7 @@ the row and returns the object, its fields as a mapping, or None to leave the ro
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -53,10 +54,10 @@ class FromRows:
     def from_csv(
         cls, path: str | Path, fields: FieldsOf | None = None, *, delimiter: str = ","
     ) -> list[Self]:
-        """The objects of a CSV file with a header; all its values are texts."""
+        """The objects of a CSV file with a header, at a path or URL; all its values are texts."""
         try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file, delimiter=delimiter, strict=True))
+            lines = io.StringIO(_content(path).decode("utf-8-sig"), newline="")
+            rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True))
         except (OSError, UnicodeError, csv.Error) as error:
             raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
         for number, row in enumerate(rows):
@@ -110,6 +111,15 @@ class FromRows:
             raise _missing("datasets", f"reading the dataset {path!r}") from error
         rows = datasets.load_dataset(path, name, split=split, **options)
         return cls.from_rows(rows, fields, source=f"{path} ({split})")
+
+
+def _content(path: str | Path) -> bytes:
+    if str(path).startswith(("http://", "https://")):
+        import urllib.request  # noqa: PLC0415  for URLs only
+
+        with urllib.request.urlopen(str(path), timeout=60) as response:
+            return bytes(response.read())
+    return Path(path).read_bytes()
 
 
 def _made(cls: Any, rows: Iterable[Row], fields: FieldsOf | None, source: str) -> Iterator[Any]:
