@@ -20,6 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import chz
+from inspect_ai import Task as InspectTask
+from inspect_ai import eval as inspect_eval
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.scorer import CORRECT, INCORRECT, Score, accuracy, scorer, stderr
+from inspect_ai.solver import solver
 from nanoeval import Eval, EvalSpec, RunnerArgs, Task, run
 from nanoeval.recorder import get_recorder
 
@@ -53,13 +58,6 @@ def with_nanoeval(n: int) -> None:
 
 
 def with_inspect(n: int, folder: str) -> None:
-    # Deferred: loading it is not what is measured, and not everybody has it.
-    from inspect_ai import Task as InspectTask
-    from inspect_ai import eval as inspect_eval
-    from inspect_ai.dataset import MemoryDataset, Sample
-    from inspect_ai.scorer import CORRECT, INCORRECT, Score, accuracy, scorer, stderr
-    from inspect_ai.solver import solver
-
     @solver
     def nothing() -> Any:
         async def solve(state: Any, generate: Any) -> Any:
@@ -106,7 +104,9 @@ def main() -> None:
     for index, what in enumerate(("processor", "wall")):
         a = statistics.median(times[index] for times in ours)
         b = statistics.median(times[index] for times in theirs)
-        print(f"{n} trivial samples, {what}: nanoeval {a:.3f} s, inspect_ai {b:.3f} s, {b / a:.0f}×")
+        print(
+            f"{n} trivial samples, {what}: nanoeval {a:.3f} s, inspect_ai {b:.3f} s, {b / a:.0f} x"
+        )
 
 
 if __name__ == "__main__":
