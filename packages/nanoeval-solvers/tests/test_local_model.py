@@ -92,4 +92,4 @@ def test_a_short_answer(base_url: str) -> None:
 def test_a_prompt_that_is_too_long_is_a_result(base_url: str) -> None:
     long = QUESTION.model_copy(update={"question": "word " * 9000})
     done = attempt(OpenAIAPIMCQSolver(**fields(base_url), max_tokens=5), long)
-    assert (done.result.text, done.result.problem) == (None, "context_length")
+    assert (done.result.picked, done.result.problem) == (None, "context_length")
