@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import ssl
@@ -690,3 +691,23 @@ def test_another_event_loop_does_as_well(model_server: ModelServer) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert {reply.text for reply in runner.run(work())} == {"Answer: A"}
     assert model_server.refused > 0
+
+
+def test_a_call_that_is_cancelled_as_its_reply_comes_leaves_no_connection(
+    server: RawServer,
+) -> None:
+    """A connection left open is a ResourceWarning, and those are errors here."""
+    model = APIModel(model="m", base_url=server.url)
+
+    async def work() -> None:
+        async with model:
+            await model.ask(MESSAGES, sample="first")
+            for passes in range(40):
+                call = asyncio.create_task(model.ask(MESSAGES, sample="s"))
+                for _ in range(passes):
+                    await asyncio.sleep(0)
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+
+    Attempt(work())
+    gc.collect()

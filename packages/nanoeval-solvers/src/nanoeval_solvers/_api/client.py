@@ -289,10 +289,13 @@ class Client:
                     await lane.decided.wait()
                 sent_at = await lane.limiter.enter()
                 if not lane.held:
+                    lane.starting -= 1
                     return sent_at
                 lane.limiter.leave()
-        finally:
+        except asyncio.CancelledError:
             lane.starting -= 1
+            self._decide_if_last(lane)
+            raise
 
     def _decide_if_last(self, lane: _Lane) -> None:
         """End the run when calls were rejected and none is left that may yet be served."""

@@ -124,11 +124,13 @@ class Connection(asyncio.Protocol):
         self.transport.write(request)
         try:
             return await reply
+        except BaseException:
+            # Cancelled, perhaps with the reply already here: it must not be taken for the next.
+            self._reply = None
+            self.abort()
+            raise
         finally:
             deadline.stop()
-            if self._reply is not None:  # cancelled: a late reply must not be taken for the next
-                self._reply = None
-                self.abort()
 
     def abort(self) -> None:
         if self.transport is not None:
