@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from nanoeval_core.words import Verdict
 from nanoeval_recorder.reading.sample import RecordedSample
 from nanoeval_recorder.reading.scores import score_of
 
@@ -19,11 +20,12 @@ from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, note, paged, write, write_json
 
-WANTED = {
-    "wrong": ("wrong", "partly right", "unparsable"),
+WANTED: dict[str, tuple[Verdict, ...]] = {
+    "wrong": ("wrong", "partly right", "unparsable", "refused"),
     "right": ("right",),
     "unparsable": ("unparsable",),
-    "errors": ("error",),
+    "refused": ("refused",),
+    "errors": ("error", "lost"),
 }
 
 
@@ -32,6 +34,7 @@ WANTED = {
 @click.option("--wrong", is_flag=True, help="Only those answered wrong.")
 @click.option("--right", is_flag=True, help="Only those answered right.")
 @click.option("--unparsable", is_flag=True, help="Only replies without an answer.")
+@click.option("--refused", is_flag=True, help="Only those that the endpoint refused.")
 @click.option("--errors", is_flag=True, help="Only those that ended in an error.")
 @click.option("-q", "--question", metavar="ID", help="Only this question.")
 @click.option("--grep", metavar="TEXT", help="Only those with TEXT in prompt or reply.")

@@ -89,12 +89,16 @@ def command(  # noqa: PLR0913  one parameter an option
     again_command = shlex.join([*shlex.split(nanoeval_command()), *sys.argv[1:]])
     with (
         nanoeval_logging(),
-        using_resume_command(again_command),
+        using_resume_command(""),  # told once, below
         collecting(is_shown=False) as found,
         shared_budget(budget_tokens, budget_cost, before=spent_by(cells, ledger)),
     ):
         raise_file_limit()
-        run_in_loop(run_cells(cells, ledger, name), loop)
+        try:
+            run_in_loop(run_cells(cells, ledger, name), loop)
+        except (KeyboardInterrupt, SystemExit):
+            note(f"To go on with the sweep: {again_command}")
+            raise
     table = SweepTable(cells)
     with ledger.writing():
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -20,6 +21,8 @@ SHORTEST_INTERVAL = 0.25
 COST_FACTOR = 200
 """A drawing is followed by this many times its own CPU time without one: 0.5 % at most."""
 BAR_WIDTH = 28
+STANDSTILL_LINES = 4
+"""As many lines as a run may take to say why nothing moves."""
 
 
 class Terminal(Surface):
@@ -138,10 +141,13 @@ def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
     name_width = min(max(len(view.name) for view in shown), max(12, width // 3))
     for view in shown:
         yield _first_line(view, width, name_width, now)
-        if 2 * len(shown) + bool(left_out) <= room:
-            standstill = view.standstill(now)
-            behind = [standstill] if standstill else view.details()
-            details = Text("  " + " · ".join(behind), style="dim", no_wrap=True)
+        if 2 * len(shown) + bool(left_out) > room:
+            continue
+        standstill = view.standstill(now)
+        most = STANDSTILL_LINES if STANDSTILL_LINES * len(shown) + bool(left_out) <= room else 1
+        said = textwrap.wrap(standstill, width - 3, max_lines=most, placeholder=" …")
+        for line in said or [" · ".join(view.details())]:
+            details = Text("  " + line, style="dim", no_wrap=True)
             details.truncate(width - 1, overflow="ellipsis")
             yield details
     if left_out:
