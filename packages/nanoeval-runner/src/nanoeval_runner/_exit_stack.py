@@ -8,14 +8,14 @@ from types import TracebackType
 from nanoeval_runner._run_set import run_sets
 
 
-class GlobalExitStack(contextlib.AsyncExitStack):
+class AsyncExitStack(contextlib.AsyncExitStack):
     """While it is entered, run sets of this event loop outlive the runs that opened them.
 
     Its exit closes them, and raises what made their executors crash, if nothing else is on its
     way. It may be entered again and again.
     """
 
-    async def __aenter__(self) -> GlobalExitStack:
+    async def __aenter__(self) -> AsyncExitStack:
         run_sets().hold()
         return await super().__aenter__()
 
@@ -35,5 +35,5 @@ class GlobalExitStack(contextlib.AsyncExitStack):
         return bool(swallowed)
 
 
-global_exit_stack = GlobalExitStack()
+global_exit_stack = AsyncExitStack()
 """Holds nothing but what it was given: run sets belong to `run_sets()`, per event loop."""

@@ -68,6 +68,11 @@ class OpenEval:
         self.eval_id = eval_id
         self.loaded = loaded
         self.in_driver = in_driver
+        # Looked up once: a field of a chz object is a call.
+        self.task = loaded.task
+        self.evaluate = loaded.eval.evaluate
+        self.task_timeout = loaded.runner.task_timeout
+        self.new_recorder = loaded.encoder.attempt
         self.name = loaded.eval.get_name()
         self.executor = run_context.executor
         self.doing = "entering"
@@ -181,7 +186,7 @@ class Attempt:
     def new_recorder(self) -> AttemptRecorder:
         """Return what the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            return self.open_eval.loaded.encoder.attempt(self.queued.question_id, self.group_id)
+            return self.open_eval.new_recorder(self.queued.question_id, self.group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
             return DummyRecorder().encoder().attempt(self.queued.question_id, self.group_id)
@@ -202,8 +207,9 @@ class Attempt:
                 told = completion.error if isinstance(completion.error, Exception) else None
                 recorder.record_error(text_of(completion.error), told)
             if completion.outcome != "released":
-                events = recorder.take(completed=completion.outcome == "done")
-                completion.events = self.open_eval.take_events() + events
+                completion.events = recorder.take(completed=completion.outcome == "done")
+                if not self.open_eval.in_driver:
+                    completion.events = self.open_eval.take_events() + completion.events
         except Exception as failure:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(failure)
         return completion
