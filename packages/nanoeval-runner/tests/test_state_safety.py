@@ -273,11 +273,13 @@ def forked(folders: Path) -> Iterator[int]:
     code = (
         "import os, pathlib, signal, sys\n"
         "from nanoeval_runner._queue.connection import connect, turn\n"
+        "reading, writing = os.pipe()\n"
         "with turn(connect(pathlib.Path(sys.argv[1]))):\n"
-        "    child = os.fork()\n"
-        "    if child:\n"
-        "        print(child, flush=True)\n"
+        "    if os.fork():\n"
+        "        os.read(reading, 1)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    os.write(writing, b'x')\n"
         "    signal.pause()\n"
     )
     path = folders / "state/set.db"
