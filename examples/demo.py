@@ -5,19 +5,17 @@ python -m examples.demo model=gpt-4o-mini   one at $OPENAI_BASE_URL, with $OPENA
 python -m examples.demo --help
 """
 
+import asyncio
 import contextlib
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import chz
 from nanoeval import EvalSpec, RunnerArgs, run
 from nanoeval.errors import ConfigError
-from nanoeval.recorder_protocol import BasicRunSpec
-from nanoeval.recorders import evallib_recorder
 from nanoeval.setup import nanoeval_entrypoint
 from nanoeval.solvers.mcq import MCQSolver, MockSolver
 from nanoeval.solvers.mcq_api import OpenAIAPIMCQSolver
@@ -82,10 +80,10 @@ class Demo:
         )
         try:
             summary = await run(EvalSpec(eval=eval, runner=runner))
-        except (KeyboardInterrupt, SystemExit):
+        except asyncio.CancelledError:  # Ctrl-C: `nanoeval resume` would find no local server
             print(f"To go on with the demo: {PYTHON} -m examples.demo resume={run_set_id}")
             raise
-        print(report(summary, eval.get_name(), model_name))
+        print(report(summary))
 
 
 def _has_local_model() -> bool:
@@ -97,24 +95,15 @@ def _has_local_model() -> bool:
     return True
 
 
-def report(summary: dict[str, Any], eval_name: str, model_name: str) -> str:
-    """What was measured and what it took, where it is recorded and how to go on."""
-    low, high = summary["accuracy_ci95"]
-    usage = Counter(summary.get("usage", {}))
-    asked, answered = usage["prompt_tokens"], usage["completion_tokens"]
-    ids = BasicRunSpec(run_id=summary["run_id"], run_set_id=summary["run_set_id"])
+def report(summary: dict[str, Any]) -> str:
+    """What to know about the score that is shown above, and what to do next."""
+    run_id, run_set_id = summary["run_id"], summary["run_set_id"]
     return f"""
-{model_name} on {eval_name}
-  accuracy   {summary["accuracy"]:.1%} ± {summary["accuracy_stderr"]:.1%} (standard error), \
-95 % interval {low:.1%} to {high:.1%}, n = {summary["n"]}; guessing gives 25 %
-  unparsable {summary["num_unparsable"]} replies name no choice: they count as wrong
-  tokens     {asked} + {answered} = {asked + answered} (prompts + replies), \
-{usage["requests"]} requests
-  record     {evallib_recorder().path_of(ids, eval_name)}
+Guessing gives 25 %; a reply that names no choice counts as wrong.
 
-Look at wrong replies:   {NANOEVAL} samples {ids.run_id} --wrong
-See the whole summary:   {NANOEVAL} show {ids.run_id}
-Resume one that stopped: {PYTHON} -m examples.demo resume={ids.run_set_id}
+Look at wrong replies:   {NANOEVAL} samples {run_id} --wrong
+See the whole summary:   {NANOEVAL} show {run_id}
+Resume one that stopped: {PYTHON} -m examples.demo resume={run_set_id}
 Ask another model:       OPENAI_API_KEY=… {PYTHON} -m examples.demo model=gpt-4o-mini"""
 
 

@@ -115,8 +115,8 @@ def test_demo_asks_another_model(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert len(server.requests) == 5
     (file,) = (tmp_path / "records").glob("*.jsonl")
-    assert str(file) in done.stdout
-    assert "50 + 10 = 60" in done.stdout  # tokens: 10 and 2 for each of 5 requests
+    assert f"record: {file}" in done.stderr
+    assert "60 tokens" in done.stderr  # 10 and 2 for each of 5 requests
 
 
 def test_demo_refuses_a_model_that_it_cannot_reach(tmp_path: Path) -> None:
