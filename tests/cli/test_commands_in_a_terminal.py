@@ -355,7 +355,7 @@ def test_completion_completes(shell: str, ran: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=100,
         cwd=ran,
         env=environment(ran, PATH=path),
     )

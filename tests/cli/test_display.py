@@ -157,7 +157,7 @@ def test_a_pipe_gets_plain_text_and_nothing_on_stdout(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=100,
     )
     assert done.stdout == ""
     assert "\x1b" not in done.stderr
@@ -188,7 +188,7 @@ def test_a_closed_pipe_does_not_cost_the_run(tmp_path: Path) -> None:
         env=environment(tmp_path, GATE=str(tmp_path / "gate")),
         cwd=ROOT,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 0
     (record,) = (tmp_path / "records").glob("*.jsonl")

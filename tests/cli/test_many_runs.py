@@ -58,7 +58,7 @@ def opened_by(*arguments: str, folder: Path) -> tuple[int, str]:
         check=True,
         env=environment(folder),
         cwd=folder,
-        timeout=50,
+        timeout=100,
     )
     return int(done.stderr.rpartition("opened ")[2]), done.stdout
 

@@ -45,7 +45,7 @@ def test_a_user_without_a_home_folder(words: tuple[str, ...], here: Path) -> Non
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 2, done.stderr
     assert "no home folder" in done.stderr
@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written(variable: str, here: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 2, done.stderr
     assert str(here / "file") in done.stderr
@@ -80,7 +80,7 @@ def test_doctor_names_what_is_wrong_with_them(here: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 1
     assert "set NANOEVAL_LOG_DIR to a folder of yours" in done.stdout

@@ -133,7 +133,7 @@ def test_the_resume_command_that_is_printed_works(words: tuple[str, ...], here: 
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     assert "4/4 tasks" in done.stdout
@@ -182,7 +182,7 @@ def test_many_runs_that_go_on_together_end_in_one_short_table(here: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) <= 15

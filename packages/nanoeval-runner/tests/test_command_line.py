@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ import chz
 import pytest
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.spec import RunnerArgs
+from nanoeval_runner.arguments import model_in
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
 
 
@@ -93,3 +95,18 @@ def test_debug_is_taken_out_and_remembered(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("os.environ", environment)
     parse("--debug", "eval.solver.model=m")
     assert environment == {DEBUG_VARIABLE: "1"}
+
+
+@pytest.mark.parametrize(
+    ("described", "model"),
+    [
+        ({"": "x", "grader.model.model": "'judge'", "solver.model": "'small'"}, "small"),
+        ({"grader.model.model": "'judge'", "solver.seed": "3"}, None),
+        ({"model": "'mine'", "solver.model": "'small'"}, "mine"),
+        ({}, None),
+    ],
+)
+def test_the_model_of_a_run_is_the_one_that_is_measured(
+    described: dict[str, str], model: str | None
+) -> None:
+    assert model_in(json.dumps(described)) == model

@@ -48,13 +48,15 @@ def _type_name(value: object) -> str:
 
 
 def model_in(described: str) -> str | None:
-    """The model that a description names: its first argument called `model` or `model_name`."""
+    """The model that is measured: the eval's own `model` or `model_name`, or its solver's."""
+    found: list[tuple[int, str]] = []
     for path, value in json.loads(described).items():
-        if path.rpartition(".")[2] in ("model", "model_name"):
-            text = _TEXT.fullmatch(value)
-            if text is not None:
-                return text[1]
-    return None
+        *parents, name = path.split(".")
+        text = _TEXT.fullmatch(value)
+        # A grader may ask a model too: that is not the one that is measured.
+        if text is not None and name in ("model", "model_name") and "grader" not in parents:
+            found.append((len(parents), text[1]))
+    return min(found, default=(0, None))[1]
 
 
 def changes(before: str, now: str) -> list[str]:

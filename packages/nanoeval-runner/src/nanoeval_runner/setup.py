@@ -72,7 +72,7 @@ def _log_more_than_is_shown() -> None:
 
 
 def nanoeval_entrypoint(
-    main: Coroutine[Any, Any, Any] | Callable[..., Coroutine[Any, Any, Any]],
+    entry: Coroutine[Any, Any, Any] | Callable[..., Coroutine[Any, Any, Any]],
 ) -> None:
     """Run a script's main coroutine and exit as a program should.
 
@@ -87,7 +87,7 @@ def nanoeval_entrypoint(
     """
     with exit_codes(), nanoeval_logging(), collecting() as found:
         raise_file_limit()
-        asyncio.run(from_command_line(main) if callable(main) else main)
+        asyncio.run(from_command_line(entry) if callable(entry) else entry)
         if found.exit_code():
             sys.exit(EXIT_FAILED)
 
