@@ -14,9 +14,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
@@ -219,7 +221,11 @@ class GatedEval(Eval[Task, Any]):
 
     async def get_summary(self, results: list[tuple[Task, Any]]) -> dict[str, Any]:
         await self.stop("summary")
-        return {"n": len(results), "names": sorted(task.name for task, _ in results)}
+        return {
+            "n": len(results),
+            "results": [r for _, r in results],
+            "names": sorted(task.name for task, _ in results),
+        }
 
 
 class TwoPartError(Exception):
@@ -253,6 +259,23 @@ async def act(word: str, task: Task) -> Any:  # noqa: C901  a word each
             raise ValueError(f"boom in {task.name}")
         case "exit":
             sys.exit(7)
+        case "die with heirs":  # a process of its own inherits all that it has open
+            os.system("sleep 30 &")  # noqa: ASYNC221  its shell is gone at once
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "fork":
+            if not os.fork():
+                time.sleep(30)  # noqa: ASYNC251  the child has no event loop
+                os._exit(0)
+        case "interruptible":
+            asked = "import signal; print(signal.getsignal(signal.SIGINT))"
+            done = subprocess.run(  # noqa: ASYNC221  nothing else is on this loop
+                [sys.executable, "-c", asked], capture_output=True, check=True
+            )
+            return done.stdout.decode()
+        case "slot":
+            context = get_run_context()
+            assert context is not None
+            return context.slot, os.environ.get("NANOEVAL_EXECUTOR_SLOT")
         case "typed":
             raise KeyboardInterrupt
         case "closed":

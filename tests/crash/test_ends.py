@@ -1,0 +1,277 @@
+"""Runs, executors and processes end when they are to, whatever their tasks have done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.gates import MODES, POOL, Gate
+from tests.support.processes import RUN_SET, gated_run, query, until
+from tests.support.script import run_python
+
+pytestmark = pytest.mark.timeout(180)  # each starts several processes
+both_modes = pytest.mark.parametrize("runner", MODES.values(), ids=MODES)
+ONE = {**POOL, "num_processes": 1}
+
+
+# --- signals
+
+
+@both_modes
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_ends_gathered_evals_after_the_grace(
+    number: signal.Signals, code: int, runner: dict[str, Any], tmp_path: Path
+) -> None:
+    evals = [{"n": 2, "name": "one"}, {"n": 2, "name": "two"}]
+    short = runner | {"shutdown_grace": 0.05}
+    with Gate() as gate, gated_run(gate, tmp_path, runner=short, evals=evals) as process:
+        gate.arrivals(4)
+        process.remember_family()
+        os.kill(process.pid, number)
+        ended, _, err = process.end()
+        assert ended == code
+        assert err.count("0 of 2") == 2
+        process.assert_nothing_is_left()
+    assert query(tmp_path, "SELECT state FROM eval") == ["stopped", "stopped"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_ends_what_resume_runs(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    evals = [{"n": 2, "name": "one"}, {"n": 2, "name": "two"}]
+    short = {"shutdown_grace": 0.05}
+    with Gate() as gate:
+        with gated_run(gate, tmp_path, runner=short, evals=evals) as process:
+            gate.arrivals(4)
+            process.kill()
+        with gated_run(gate, tmp_path, resume=RUN_SET) as process:
+            gate.arrivals(4)
+            os.kill(process.pid, number)
+            assert process.end()[0] == code
+
+
+@both_modes
+@pytest.mark.parametrize("stage", ["enter", "leave"])
+def test_a_context_that_hangs_does_not_hold_an_interrupted_run(
+    stage: str, runner: dict[str, Any], tmp_path: Path
+) -> None:
+    evals = [{"n": 1, "stages": [stage]}]
+    short = runner | {"shutdown_grace": 0.5}
+    with Gate() as gate, gated_run(gate, tmp_path, runner=short, evals=evals) as process:
+        gate.arrival()  # stands there for ever
+        process.interrupt()
+        assert process.end()[0] == 130
+        process.assert_nothing_is_left()
+
+
+def test_gathered_evals_end_when_one_cannot_sum_up(tmp_path: Path) -> None:
+    code = f"""
+import asyncio
+from nanoeval import run
+from tests.support.gates import GatedEval, spec
+
+class Broken(GatedEval):
+    async def get_summary(self, results):
+        raise LookupError("no summary")
+
+import chz, nanoeval
+Broken = chz.chz(Broken)
+
+async def main():
+    good = spec({str(tmp_path / "nobody")!r}, n=1, name="good", stages=())
+    bad = nanoeval.EvalSpec(
+        eval=Broken(gate="", n=1, name="bad", stages=()), runner=good.runner
+    )
+    await asyncio.gather(run(bad), *(run(good) for _ in range(3)))
+
+asyncio.run(main())
+"""
+    done = run_python("-c", code, folder=tmp_path)
+    assert done.returncode == 1
+    assert "LookupError: no summary" in done.stderr
+
+
+# --- executors
+
+
+def test_an_executor_that_dies_is_replaced_though_its_children_live(tmp_path: Path) -> None:
+    """They inherit its pipe: its end never comes. The kernel says that the process is gone."""
+    with Gate() as gate, gated_run(gate, tmp_path, runner=ONE, evals=[{"n": 1}]) as process:
+        first = gate.arrival()
+        first.answer("die with heirs")
+        again = gate.arrival()
+        assert again.pid != first.pid
+        again.answer()
+        (summary,) = process.summaries()
+        assert summary["n"] == 1
+
+
+def test_a_child_that_a_dead_driver_forked_does_not_hold_its_run_set(tmp_path: Path) -> None:
+    with Gate() as gate:
+        with gated_run(gate, tmp_path, evals=[{"n": 2}]) as process:
+            forking, other = gate.arrivals(2)
+            forking.answer("fork")
+            until(tmp_path, "SELECT leased FROM eval", [1])
+            forked = [p for p in process.remember_family() if p.pid != process.pid]
+            process.kill()
+            other.wait_until_gone()
+        gate.open_for_all()
+        with gated_run(gate, tmp_path, resume=RUN_SET) as process:
+            (summary,) = process.summaries()
+        assert summary["n"] == 2
+        for child in forked:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+def test_each_executor_has_a_slot_and_its_replacement_inherits_it(tmp_path: Path) -> None:
+    with Gate() as gate, gated_run(gate, tmp_path, runner=POOL, evals=[{"n": 4}]) as process:
+        first = gate.arrivals(4)
+        victim = first[0].pid
+        psutil.Process(victim).kill()
+        for arrival in first:
+            if arrival.pid != victim:
+                arrival.answer("slot")
+        again = [a for a in first if a.pid == victim]
+        for _ in again:
+            gate.arrival().answer("slot")
+        (summary,) = process.summaries()
+    slots = {tuple(result) for result in summary["results"]}
+    assert slots <= {(0, "0"), (1, "1")}
+
+
+def test_an_executor_says_that_it_lives_before_it_has_a_task(tmp_path: Path) -> None:
+    """From then on its silence is noticed after seconds: one that was only announced has minutes."""
+    with Gate() as gate, gated_run(gate, tmp_path, runner=ONE, evals=[{"n": 1}]) as process:
+        arrival = gate.arrival()
+        (until_when,) = query(tmp_path, "SELECT lease_until FROM executor WHERE state = 'running'")
+        assert until_when - time.monotonic() < 16
+        arrival.answer()
+        process.summaries()
+
+
+def test_what_tasks_start_in_a_pool_can_be_interrupted(tmp_path: Path) -> None:
+    with Gate() as gate, gated_run(gate, tmp_path, runner=ONE, evals=[{"n": 1}]) as process:
+        gate.arrival().answer("interruptible")
+        (summary,) = process.summaries()
+    assert "default_int_handler" in summary["results"][0]
+
+
+# --- processes
+
+PROGRAM = """
+import asyncio, threading
+import chz
+from nanoeval import Eval, EvalSpec, RunnerArgs, Task, run
+from nanoeval.recorder import dummy_recorder
+
+@chz.chz
+class Program(Eval[Task, bool]):
+    n: int = 1
+    def get_name(self): return "program"
+    async def get_tasks(self): return [Task(question_id=str(i)) for i in range(self.n)]
+    async def get_summary(self, results): return {"n": len(results)}
+    async def evaluate(self, task):
+        return await evaluate(task)
+
+EVALUATE
+
+if __name__ == "__main__":
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False, concurrency=200, RUNNER)
+    print(asyncio.run(run(EvalSpec(eval=Program(n=N), runner=runner)))["n"])
+"""
+
+
+def program(evaluate: str, folder: Path, n: int = 1, runner: str = "") -> Any:
+    script = folder / "program.py"
+    text = PROGRAM.replace("EVALUATE", evaluate).replace("RUNNER", runner).replace("n=N", f"n={n}")
+    script.write_text(text)
+    return run_python(script, folder=folder)
+
+
+POOLED = "experimental_use_multiprocessing=True, num_processes=1"
+
+
+@pytest.mark.parametrize("runner", ["", POOLED], ids=["in_process", "pooled"])
+def test_as_many_threads_as_tasks_in_flight(runner: str, tmp_path: Path) -> None:
+    """Each waits for all the others: Python's own pool of threads would be full long before."""
+    evaluate = """
+barrier = threading.Barrier(100)
+
+async def evaluate(task):
+    await asyncio.to_thread(barrier.wait)
+"""
+    done = program(evaluate, tmp_path, n=100, runner=runner)
+    assert done.stdout == "100\n", done.stderr
+
+
+@pytest.mark.parametrize("runner", ["", POOLED], ids=["in_process", "pooled"])
+def test_a_thread_that_never_ends_does_not_hold_the_process(runner: str, tmp_path: Path) -> None:
+    evaluate = """
+async def evaluate(task):
+    started = threading.Event()
+    def hang():
+        started.set()
+        threading.Event().wait()
+    asyncio.get_running_loop().run_in_executor(None, hang)
+    while not started.is_set():
+        await asyncio.sleep(0)
+"""
+    done = program(evaluate, tmp_path, runner=runner)
+    assert done.returncode == 0
+    assert done.stdout == "1\n"
+
+
+def test_a_task_that_swallows_its_cancellation_does_not_hold_the_process(tmp_path: Path) -> None:
+    evaluate = """
+from nanoeval_runner._executors import loop
+loop.CANCEL_SECONDS = 0.05
+
+async def evaluate(task):
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+"""
+    done = program(evaluate, tmp_path, runner="task_timeout=0.05, max_retries=0")
+    assert done.returncode == 0
+    assert "left behind: task 'program/0.1'" in done.stderr
+
+
+def test_nothing_runs_at_concurrency_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANOEVAL_ALLOW_ZERO_CONCURRENCY", "1")
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
+    from nanoeval import run
+    from nanoeval.recorder import dummy_recorder
+
+    from tests.support.gates import spec
+
+    runner = {"concurrency": 0, "recorder": dummy_recorder(), "run_set_id": RUN_SET}
+
+    async def main() -> None:
+        running = asyncio.create_task(run(spec("nobody", n=3, runner=runner)))
+        states: list[str] = []
+        while states != ["running"]:
+            await asyncio.sleep(0)
+            with contextlib.suppress(sqlite3.OperationalError):  # there is no file or table yet
+                states = query(tmp_path, "SELECT state FROM eval")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    thread.join()
+    assert query(tmp_path, "SELECT queued, leased FROM eval") == [(3, 0)]
