@@ -152,7 +152,7 @@ def test_each_executor_has_a_slot_and_its_replacement_inherits_it(tmp_path: Path
 
 
 def test_an_executor_says_that_it_lives_before_it_has_a_task(tmp_path: Path) -> None:
-    """From then on its silence is noticed after seconds: one that was only announced has minutes."""
+    """From then on its silence is noticed after seconds, not after the minutes of a start."""
     with Gate() as gate, gated_run(gate, tmp_path, runner=ONE, evals=[{"n": 1}]) as process:
         arrival = gate.arrival()
         (until_when,) = query(tmp_path, "SELECT lease_until FROM executor WHERE state = 'running'")

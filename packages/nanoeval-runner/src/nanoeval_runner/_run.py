@@ -436,9 +436,10 @@ def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
     if state_errors:
         return state_errors[0]
     message = (
-        f"eval {run.name!r} ended by an exception after {len(run.results)} of "
-        f"{run.total} tasks; finished results are kept. {run_set.resume_hint()}"
+        f"eval {run.name!r} ended by an exception after {len(run.results)} of {run.total} tasks"
     )
+    if run.results or not all(isinstance(e, ConfigError) for e in run.errors):
+        message += f"; finished results are kept. {run_set.resume_hint()}"
     errors = [e if isinstance(e, Exception) else wrapped(e) for e in run.errors]
     return ExceptionGroup(message, errors)
 
