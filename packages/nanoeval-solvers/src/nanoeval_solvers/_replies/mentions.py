@@ -98,7 +98,22 @@ _ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")
 _I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
 
 
-_NOTHING_MORE = r"[.,;:!?)\]}e…]*|[,—-]?[fV]*N*[.!]*|[,;(—-]*n[fNP]*L(?:[,b]+[fNP]*L)*[).]*"
+_NOTHING_MORE = re.compile(
+    r"[.,;:!?)\]}e…]*|[,—-]?[fV]*N*[.!]*|,f*C[.!]*|[,;(—-]*[br]?f*n[fNP]*L(?:[,bw]+[fNP]*L)*[).!]*"
+)
+_NUMBERED = re.compile(
+    r"(?<!\w)(?:(?:the|die|la|el) (?:(?P<ordinal>\w+) (?:option|one|alternative|opción)|(?:opción|option)"
+    r" (?P<after>\w+))|(?:option|choice) (?:no\. ?|number )?(?P<number>\d{1,2}))"
+    r"(?= is| it is| must| has| because|[.,;:!)]|\s*$)"
+)
+_ORDINALS = (
+    ("first", "1st", "erste", "première", "primera"),
+    ("second", "2nd", "zweite", "deuxième", "seconde", "segunda"),
+    ("third", "3rd", "dritte", "troisième", "tercera"),
+    ("fourth", "4th", "vierte", "quatrième", "cuarta"),
+    ("fifth", "5th", "fünfte", "cinquième", "quinta"),
+)
+_LAST = ("last", "letzte", "dernière", "última")
 
 
 class Mention(NamedTuple):
@@ -160,6 +175,45 @@ class Names:
                 at += 1
         return marked
 
+    def lettered(self, text: str) -> str:
+        """`text` with a letter for "the second option", where it names choices in no other way."""
+        small = lower(text)
+        if _NUMBERED.search(small) is None or any(one and one in small for one in self.texts.all):
+            return text
+        if any(word.role == LABEL for word in self.mark(text).words):
+            return text
+        letters = list(self.index)
+
+        def letter(found: re.Match[str]) -> str:
+            ordinal = found["ordinal"] or found["after"]
+            place = int(found["number"] or 0) - 1
+            for number, words in enumerate(_ORDINALS):
+                place = number if ordinal in words else place
+            place = len(letters) - 1 if ordinal in _LAST else place
+            whole = text[found.start() : found.end()]
+            return f"({letters[place]})" if 0 <= place < len(letters) else whole
+
+        return _NUMBERED.sub(letter, small if len(small) == len(text) else text)
+
+    def named_at(self, marked: MarkedText, word: Word) -> tuple[frozenset[int] | None, int] | None:
+        """The choice that `word` names or begins the text of, and where that ends."""
+        text = self.texts.at(marked.plain, marked.small, word.start)
+        known = marked.named.get(word.start)
+        if text is not None and (known is None or text[1] > word.end):
+            return (None if text[0] is None else frozenset({text[0]})), text[1]
+        return None if known is None else (known.picked, word.end)
+
+    def roles(self, marked: MarkedText, words: list[Word]) -> str:
+        """The roles of `words`, with the texts of choices as labels."""
+        roles, end = "", 0
+        for word in words:
+            if word.start < end:
+                continue
+            named = self.named_at(marked, word)
+            end = word.end if named is None else named[1]
+            roles += word.role if named is None else LABEL
+        return roles
+
     def restates(self, text: str) -> bool:
         """Whether `text` has the texts of this question's choices, all but one at least."""
         small = lower(plain(text))
@@ -182,8 +236,8 @@ class Names:
         group = self.group(marked, words, start, weak=True)
         if group is None:
             return None
-        rest = "".join(word.role for word in words[group.end :])
-        return group if re.fullmatch(_NOTHING_MORE, rest) else None
+        rest = self.roles(marked, words[group.end :])
+        return group if _NOTHING_MORE.fullmatch(rest) else None
 
     def group(self, marked: MarkedText, words: list[Word], at: int, *, weak: bool) -> Group | None:
         """The choices named from word `at` on; None when it does not begin with one.

@@ -54,7 +54,7 @@ _IS = re.compile(rf"^#?[、ci{_OPEN}]*$")
 _HEAD = re.compile(rf"^#?[fSr]*V[fNP]*[c:=][{_OPEN}]*$")
 _LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
 _IS_RIGHT = re.compile(
-    r"^,?[NPe]{0,2}(?:[cI][frSbIe'\"]*(?:[VN]|fP)|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
+    r"^,?[NPe]{0,2}(?:I[fS]?(?=[.,;!]|$)|[cI][frSbIe'\"]*(?:[VN]|fP)|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
 )
 _IS_WRONG = re.compile(
     r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
@@ -65,8 +65,9 @@ _ENDS_HARD = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!|…—\[-]|[brnSoh(])")
 _RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
 _HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?|[fr]*V[fNP]*)[:=]?['\"]*$")
 _BULLET = frozenset("-•>*+9.'\")(|")
-_POSITIVE = re.compile(r"(?:^|[:,.|)(=—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
+_POSITIVE = re.compile(r"(?:^|[?:,.|)(=—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
 _NEGATIVE = frozenset("nXz")
+_NO = frozenset(("no", "nope", "nein", "non", "нет"))
 
 _DENIES = frozenset("nXmu0")
 _BECAUSE = frozenset(
@@ -160,7 +161,7 @@ def read_choices(
     if not text:
         return UNREAD
     names = Names(choices, multiple=multiple)
-    text = cleaning.before_next_question(text, names.restates)
+    text = names.lettered(cleaning.before_next_question(text, names.restates))
     before, _, last = text.rpartition("\n")
     asked_for = _LAST_LINE.fullmatch(last)
     if asked_for and asked_for[1] in names.index:
@@ -181,7 +182,7 @@ def read_choices(
         statements = [one for one in statements if one.read_by != "prose" or one.retracts]
     said = _decide(statements, multiple=multiple)
     if said is None and not (parsing == "strict" or truncated or found):
-        said = lines.verdicts() or lines.only_line()
+        said = lines.verdicts() or lines.only_line() or lines.only_named()
     return UNREAD if said is None else _reading(said)
 
 
@@ -223,6 +224,8 @@ def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement |
             said = new._replace(picked=(said.picked or _NOBODY) | (new.picked or _NOBODY))
         elif new.marked or said.retracts:
             said = new
+        elif (said.read_by, new.read_by) == ("boxed", "answer_line"):
+            said = new
         elif new.read_by != "prose" and (said.read_by == "prose" or new.line > said.line + 1):
             said = new  # the answer that was asked for, after the work
         else:
@@ -252,6 +255,8 @@ class _Lines:
             if number < len(self._lines) and _HEADER.match(roles):
                 line, number = self._with_object(line, number)
             found += self._line(line, number, found)
+        if found and self._lines and re.search(r"[.?!]r[rfS,!.]*$", _roles(self._lines[-1])):
+            found.append(_Statement(None, "prose", number, marked=True))  # "B. Hmm, wait."
         return found
 
     def _may_name(self, word: Word) -> bool:
@@ -421,22 +426,30 @@ class _Lines:
         start = 0
         while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fNP"):
             start += 1
-        heads = [
-            at
-            for at, word in enumerate(line)
-            if word.role == LABEL and (at == start or line[at - 1].role in ".;,|VXn")
-        ]
-        if not heads or heads[0] != start:
+        heads: list[tuple[int, int, frozenset[int]]] = []  # where it begins, ends, what it names
+        begins = True
+        for at in range(start, len(line)):
+            word = line[at]
+            named = self._names.named_at(self._marked, word) if begins else None
+            if named is not None and named[0]:
+                after = at
+                while after < len(line) and line[after].start < named[1]:
+                    after += 1
+                heads.append((at, after, named[0]))
+            begins = word.role in ".;,|!?VXnr" or (begins and word.role in "fNP")
+        if not heads or heads[0][0] != start:
             return
-        for at, end in itertools.pairwise([*heads, len(line)]):
-            mention = self._marked.named[line[at].start]
-            rest = _roles(line[at + 1 : end])
-            if mention.picked is None or not (mention.headed or rest[:1] in tuple(":|)-—=VX")):
+        for (at, after, picked), (end, *_) in itertools.pairwise([*heads, (len(line), 0, _NOBODY)]):
+            rest = line[after:end]
+            mention = self._marked.named.get(line[at].start)
+            headed = mention is not None and mention.headed
+            if not headed and _roles(rest)[:1] not in tuple(":|)-—=?VX"):
                 continue
-            if _NEGATIVE & set(rest):
-                self._verdicts.setdefault(mention.picked, set()).add(False)
-            elif _POSITIVE.search(rest) and not set("hm") & set(rest):
-                self._verdicts.setdefault(mention.picked, set()).add(True)
+            negated = any(one.role in _NEGATIVE or one.text.lower() in _NO for one in rest)
+            if negated:
+                self._verdicts.setdefault(picked, set()).add(False)
+            elif _POSITIVE.search(_roles(rest)) and not set("hm") & {one.role for one in rest}:
+                self._verdicts.setdefault(picked, set()).add(True)
 
     def verdicts(self) -> _Statement | None:
         """What a list of the options, each with a verdict, says; None when it is no such list."""
@@ -481,6 +494,37 @@ class _Lines:
             or (number == last and whole and not _listed(group, heads.get(last - 1), -1))
         }
         return _Statement(edges.pop(), "prose") if len(edges) == 1 else None
+
+
+    def only_named(self) -> _Statement | None:
+        """The one choice that a reply names, where its last sentence concludes "so … is Paris".
+
+        What was first thought ("I was inclined towards A, but …") does not count as named.
+        """
+        sentences = [sentence for line in self._lines for sentence in _sentences(line)]
+        if self._names.multiple or not sentences:
+            return None
+        named: set[frozenset[int] | None] = set()
+        for sentence in sentences:
+            thought = "o" in _roles(sentence)
+            cut = next((i for i, word in enumerate(sentence) if word.role == "r"), len(sentence))
+            for word in sentence[cut if thought else 0 :]:
+                found = self._names.named_at(self._marked, word)
+                named |= set() if found is None else {found[0]}
+        last = sentences[-1]
+        cut = max((i for i, word in enumerate(last) if word.role == "r"), default=-1)
+        roles = self._names.roles(self._marked, last[cut + 1 :])
+        personal = any(word.text.lower() in _PERSONAL for word in last[cut + 1 :])
+        concludes = cut >= 0 or "S" in roles or re.search("L,?f+[.!]*$", roles) is not None
+        picked = named.pop() if len(named) == 1 else None
+        if picked is None or personal or not concludes or not _IS_NAMED.match(roles):
+            return None
+        return _Statement(picked, "prose")
+
+
+# A statement that ends in the choice: nothing in it denies, supposes, or tells of others.
+_IS_NAMED = re.compile(r"^[^nXzmhokuL?]+cL[,e'\")]*f*[.!]*$")
+_PERSONAL = frozenset(("i", "my", "our", "your", "favorite", "favourite", "one", "we"))
 
 
 def _listed(group: Group, neighbor: Group | None, distance: int) -> bool:

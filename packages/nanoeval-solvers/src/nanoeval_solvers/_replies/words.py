@@ -40,7 +40,7 @@ WORD = "w"
 
 _TABLES = {
     ANSWER: """
-        gabarito
+        gabarito|ones|remaining candidate|remaining option|remaining choice|remaining one
         answer|answers|ans|solution|response|key|selection|pick|guess|bet|vote|verdict
         answer choice|answer option|decision|conclusion|result|one|final|output
         antwort|antworten|lösung|ergebnis|antwortmöglichkeit
@@ -90,7 +90,8 @@ _TABLES = {
         것은|のは
         """,
     RIGHT: """
-        stimmt|passt
+        stimmt|passt|wins|wins out|stands out|comes out on top|takes it|prevails|survives
+        is left|is what remains|is what is left|is all that remains
         correct|right|true|best|accurate|appropriate|valid|proper|suitable|fitting|winner
         favorite
         fits|works|fits best|works best|makes sense|makes the most sense|makes most sense
@@ -196,7 +197,7 @@ _TABLES = {
         不对|不對|不正确
         """,
     IF: """
-        if|suppose|supposing|assume|assuming|imagine|hypothetically|whether|unless|otherwise
+        whichever|if|suppose|supposing|assume|assuming|imagine|hypothetically|whether|unless|otherwise
         had it|were it
         would have been|could have been|should have been|might have been|let's say|let us say
         let|in case
@@ -223,6 +224,7 @@ _TABLES = {
         かも|아마|아마도
         """,
     OTHERS: """
+        almost|nearly|been leaning|was leaning|were leaning|was inclined|was tempted|was going to
         many|students|student|people|someone|somebody|some people|some students|some might
         some would|some may|some think
         some say|some textbooks|some sources|one might|one may|one could|you might|you may
@@ -289,7 +291,7 @@ _TABLES = {
         это
         """,
     FILLER: """
-        ok|okay|alright|well
+        ok|okay|alright|well|naturally|almost certainly|nearly certainly|almost surely
         the|my|our|your|final|only|single|also|really|still|let me|let's|let us|indeed
         definitely|clearly|simply|probably|certainly|surely|to be
         of|both|either|then|now|just|ultimately|obviously|undoubtedly|specifically|namely
@@ -453,6 +455,8 @@ def _joined(words: list[Word]) -> list[Word]:
                     break
         if taken == 1 and first.text.lower() in _INTERJECTIONS and _is_interjection(words, at):
             first = first._replace(role=BUT)
+        if first.text.lower() == "remains" and _ends_sentence(words, at + taken):
+            first = first._replace(role=RIGHT)
         joined.append(first)
         at += taken
     return joined
@@ -463,3 +467,7 @@ def _is_interjection(words: list[Word], at: int) -> bool:
     before, after = words[at - 1] if at else None, words[at + 1] if at + 1 < len(words) else None
     starts = before is None or before.role in ".,;!?\n" or before.role == BUT
     return starts and after is not None and after.role in ",.:;!"
+
+
+def _ends_sentence(words: list[Word], at: int) -> bool:
+    return at == len(words) or words[at].role in ".,;!\n"
