@@ -67,8 +67,17 @@ def test_all_spellings_of_a_letter_count() -> None:
     }
     found = choice_probabilities(token(**top), LETTERS)
     assert found is not None
-    assert found.of == pytest.approx((0.4, 0.6, 0.0))
-    assert found.letter_mass == pytest.approx(0.5)
+    assert found.of == pytest.approx((0.25 / 0.55, 0.3 / 0.55, 0.0))
+    assert found.letter_mass == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["b", " b", "Ｂ", "（Ｂ", "(b)", "B.", "**B**", "B\n", "【B", "$B"]
+)
+def test_a_letter_counts_in_any_case_width_and_punctuation(spelling: str) -> None:
+    found = choice_probabilities(token(**{spelling: 0.6, "A": 0.3, "Bo": 0.1}), LETTERS)
+    assert found is not None
+    assert found.of == pytest.approx((1 / 3, 2 / 3, 0.0))
 
 
 def test_what_is_unseen_is_bounded() -> None:
@@ -132,6 +141,22 @@ def test_no_letter_is_unparsable(model_server: ModelServer) -> None:
     model_server.reply = Scripted(text="The", top_logprobs=logs(top))
     answer = ask(model_server).result
     assert (answer.picked, answer.problem) == (None, "unparsable")
+
+
+def test_a_model_that_hardly_thinks_of_letters_abstains(
+    model_server: ModelServer, run_eval: Any
+) -> None:
+    top = {"The": 0.8, "I": 0.12, "A": 0.06, "B": 0.01, "C": 0.01}
+    model_server.reply = Scripted(text="The", top_logprobs=logs(top))
+    attempt = ask(model_server)
+    assert (attempt.result.picked, attempt.result.problem) == (None, "unparsable")
+    assert attempt.recorder.samplings[0]["letter_mass"] == pytest.approx(0.08)
+    assert ask(model_server, min_letter_mass=0.05).result.picked == 0
+    solver = MCQLogprobSolver(model="m", base_url=model_server.url)
+    summary = run_eval(Known(solver=solver, shuffle_choices=False))
+    assert (summary["accuracy"], summary["num_unparsable"]) == (0, 10)
+    with pytest.raises(ConfigError, match=re.escape("min_letter_mass=2.0: give a number from 0")):
+        ask(model_server, min_letter_mass=2.0)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any
@@ -57,10 +58,10 @@ def choice_probabilities(
 ) -> ChoiceProbabilities | None:
     """The probabilities of `letters` as `token`, or None when none of them is among its top.
 
-    All tokens that are the letter count for it: with or without a leading space, in brackets or
-    in bold. The letters that are not among the top tokens count as 0; `error` says how much that
-    may be off, since none of them can be more probable than the least of the top tokens, nor all
-    of them than what the top tokens leave.
+    All tokens that are the letter count for it: with or without a leading space, in brackets or in
+    bold, in lower case or full width. The letters that are not among the top tokens count as 0;
+    `error` says how much that may be off, since none of them can be more probable than the least
+    of the top tokens, nor all of them than what the top tokens leave.
     """
     mass = dict.fromkeys(letters, 0.0)
     for text, logprob in token.top:
@@ -83,7 +84,13 @@ def choice_probabilities(
 
 def _letter(token: str) -> str:
     """The letter that a token is, in any tokenizer's spelling of spaces."""
-    return token.replace("▁", " ").replace("Ġ", " ").strip().strip("()[]*:.\"'`").strip()
+    text = unicodedata.normalize(
+        "NFKC", token.replace("▁", " ").replace("Ġ", " ").replace("Ċ", " ")
+    )
+    return text.strip(_AROUND).upper()
+
+
+_AROUND = " \t\r\n()[]{}<>*_#-=,;:.!\"'`$「」【】、。"
 
 
 @chz.chz
@@ -111,6 +118,11 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
         doc="Report no prob_correct when letters beyond the top tokens could change it by more.",
     )
 
+    min_letter_mass: float = chz.field(
+        default=0.1,
+        doc="Count a reply as unparsable when the next token is a letter with less probability.",
+    )
+
     @chz.validate
     def _check_prompts(self) -> None:
         where = type(self).__name__
@@ -119,6 +131,10 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
                 check_template(getattr(self, name), MCQ_FIELDS, name=f"{where}.{name}")
         if self.top_logprobs < 1:
             raise ConfigError(f"{where}.top_logprobs={self.top_logprobs}: give 1 or more")
+        if not 0 <= self.min_letter_mass <= 1:
+            raise ConfigError(
+                f"{where}.min_letter_mass={self.min_letter_mass}: give a number from 0 to 1"
+            )
 
     def messages(self, question: Question) -> list[Message]:
         """The chat that asks `question`."""
@@ -182,13 +198,12 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
             return question.answer(None, problem=reply.problem)
         token = self._first_token(reply, size)
         found = choice_probabilities(token, question.letters)
-        extra = {"top_logprobs": dict(token.top)}
+        extra: dict[str, Any] = {"top_logprobs": dict(token.top)}
+        mass = 0.0 if found is None else found.letter_mass
         if found is not None:
             extra["letter_probabilities"] = dict(zip(question.letters, found.of, strict=True))
-            record_reply(messages, reply, model=self.model, letter_mass=found.letter_mass, **extra)
-            return found
-        record_reply(messages, reply, model=self.model, letter_mass=0.0, **extra)
-        return question.answer(None)
+        record_reply(messages, reply, model=self.model, letter_mass=mass, **extra)
+        return question.answer(None) if found is None or mass < self.min_letter_mass else found
 
     def _params(self) -> dict[str, Any]:
         if self.api == "responses":

@@ -48,7 +48,7 @@ _QUESTION = re.compile(
     r"^[\s#*_>]*(?:(?:next|new|another|following)\s+)?(?:question|problem|exercise|query|pregunta|frage|"
     r"domanda|pergunta|问题|題目|题目|問題|질문|문제|вопрос|q)"
     r"(?:\s*[*_]*\s*[:：](?=[\s*_]*\S)|\s*(?:no\.?\s*|\#\s*)?\d{1,4}\s*[*_]*\s*(?:$|[:.)：]))"
-    r"|^\s*\d{1,3}[.)]\s[^\n]{5,300}\n\s*\(?A[.):]\s",
+    r"|^\s*\d{1,3}[.)]\s[^\n]{5,300}\n\s*\(?A[.):]\s|^[^\n]{5,1000}[?？] *\n\s*\(?A[.):]\s",
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_TAG = re.compile(

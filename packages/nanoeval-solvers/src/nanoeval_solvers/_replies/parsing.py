@@ -222,9 +222,7 @@ def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement |
             said = new if said.read_by == "prose" else said._replace(line=new.line)
         elif multiple and said.adds and new.adds and new.line - said.line <= said.reach:
             said = new._replace(picked=(said.picked or _NOBODY) | (new.picked or _NOBODY))
-        elif new.marked or said.retracts:
-            said = new
-        elif (said.read_by, new.read_by) == ("boxed", "answer_line"):
+        elif new.marked or said.retracts or (said.read_by, new.read_by) == ("boxed", "answer_line"):
             said = new
         elif new.read_by != "prose" and (said.read_by == "prose" or new.line > said.line + 1):
             said = new  # the answer that was asked for, after the work
@@ -494,7 +492,6 @@ class _Lines:
             or (number == last and whole and not _listed(group, heads.get(last - 1), -1))
         }
         return _Statement(edges.pop(), "prose") if len(edges) == 1 else None
-
 
     def only_named(self) -> _Statement | None:
         """The one choice that a reply names, where its last sentence concludes "so … is Paris".

@@ -210,6 +210,8 @@ _TABLES = {
         nếu|ha|dacă|если|якщо|αν|إذا|لو|אם|यदि|अगर|যদি|ถ้า|หาก|如果|假如|若|若是|假设|倘若|もし|만약|例如|比如
         """,
     MAYBE: """
+        not only|but also|nicht nur|sondern auch|non seulement|mais aussi|no solo|sino también
+        не только|но и|不仅|而且
         could|might|may|maybe|perhaps|possibly|potentially|between|tie|toss-up|toss up|undecided
         unsure
         uncertain|torn|not sure|considering|consider|considered|hesitating|could be|might be
