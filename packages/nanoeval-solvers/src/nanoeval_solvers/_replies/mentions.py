@@ -102,9 +102,10 @@ _NOTHING_MORE = re.compile(
     r"[.,;:!?)\]}e…]*|[,—-]?[fV]*N*[.!]*|,f*C[.!]*|[,;(—-]*[br]?f*n[fNP]*L(?:[,bw]+[fNP]*L)*[).!]*"
 )
 _NUMBERED = re.compile(
-    r"(?<!\w)(?:(?:the|die|la|el) (?:(?P<ordinal>\w+) (?:option|one|alternative|opción)|(?:opción|option)"
-    r" (?P<after>\w+))|(?:option|choice) (?:no\. ?|number )?(?P<number>\d{1,2}))"
-    r"(?= is| it is| must| has| because|[.,;:!)]|\s*$)"
+    r"(?<!\w)(?:the|die|la) (?:(?P<ordinal>\w+) (?:option|one|alternative|opción)"
+    r"|(?:opción|option) (?P<after>\w+))(?= is| it is| must| has| because|[.,;:!)]|\s*$)"
+    r"|(?<!\w)(?:option|choice) (?P<number>\d{1,2})(?= is| it is| must|[.,;:!)]|\s*$)",
+    re.IGNORECASE,
 )
 _ORDINALS = (
     ("first", "1st", "erste", "première", "primera"),
@@ -177,23 +178,23 @@ class Names:
 
     def lettered(self, text: str) -> str:
         """`text` with a letter for "the second option", where it names choices in no other way."""
-        small = lower(text)
-        if _NUMBERED.search(small) is None or any(one and one in small for one in self.texts.all):
+        if _NUMBERED.search(text) is None:
             return text
-        if any(word.role == LABEL for word in self.mark(text).words):
+        marked = self.mark(text)
+        said = any(one and one in marked.small for one in self.texts.all)
+        if said or any(word.role == LABEL for word in marked.words):
             return text
         letters = list(self.index)
 
         def letter(found: re.Match[str]) -> str:
-            ordinal = found["ordinal"] or found["after"]
+            ordinal = (found["ordinal"] or found["after"] or "").lower()
             place = int(found["number"] or 0) - 1
             for number, words in enumerate(_ORDINALS):
                 place = number if ordinal in words else place
             place = len(letters) - 1 if ordinal in _LAST else place
-            whole = text[found.start() : found.end()]
-            return f"({letters[place]})" if 0 <= place < len(letters) else whole
+            return f"({letters[place]})" if 0 <= place < len(letters) else found[0]
 
-        return _NUMBERED.sub(letter, small if len(small) == len(text) else text)
+        return _NUMBERED.sub(letter, text)
 
     def named_at(self, marked: MarkedText, word: Word) -> tuple[frozenset[int] | None, int] | None:
         """The choice that `word` names or begins the text of, and where that ends."""
