@@ -57,6 +57,7 @@ class AdaptiveLimit(msgspec.Struct):
     window: float = FIRST_WINDOW
     refused_window: float = 0.0  # the window at the last cut, around which the cubic is flat
     since_cut: float = 0.0  # seconds that the limit held calls up since the last cut
+    cuts: int = 0
     cut_at: float = 0.0
     started_at: float = 0.0
     updated_at: float = 0.0
@@ -106,6 +107,10 @@ class AdaptiveLimit(msgspec.Struct):
         most: float = math.inf,
     ) -> None:
         """`count` calls were served, in `latency` seconds and with `tokens` on average."""
+        if not self.successes and latency > self.latency > 0:
+            # The pace was right for the latency that was guessed: keep it.
+            self.window = min(most, self.window * latency / self.latency)
+            self.refused_window *= latency / self.latency
         self.successes += count
         self.refused_in_a_row = 0
         self.served_at = now
@@ -138,7 +143,7 @@ class AdaptiveLimit(msgspec.Struct):
         if sent_at <= self.cut_at or now - self.cut_at < 0.1:
             return False
         if not self.successes:
-            self.latency = now - self.started_at  # at least
+            self.latency = max(1.0, now - self.started_at)  # a guess, until one is served
         elif self.successes < 2 * in_flight:
             # Those served so far are the quick ones; Little's law counts the others as well.
             little = in_flight * (now - self.started_at) / self.successes
@@ -148,6 +153,7 @@ class AdaptiveLimit(msgspec.Struct):
         falling = used < self.refused_window
         self.refused_window = used * (1 + CUT) / 2 if falling else used
         self.window = max(SMALLEST_RATE * max(self.latency, 0.01), used * CUT)
+        self.cuts += 1
         self.since_cut = 0.0
         self.cut_at = self.updated_at = now
         return True
@@ -160,7 +166,12 @@ class AdaptiveLimit(msgspec.Struct):
         if not self.is_known or not (waiting or self.full) or now < self.paused_until:
             return
         rate = self.window / max(self.latency, 0.01)
-        self.since_cut += elapsed * min(1.0, (rate / USUAL_RATE) ** 0.75)
+        clock = min(1.0, (rate / USUAL_RATE) ** 0.75)
+        if (
+            self.cuts == 1 and self.successes
+        ):  # the burst at the start may have met less than the limit
+            clock = max(clock, min(1.0, 0.5 / max(self.latency, 0.01)))
+        self.since_cut += elapsed * clock
         back = math.cbrt((1 - CUT) / GROWTH)  # RFC 9438's K
         grown = self.refused_window * (1 + GROWTH * (self.since_cut - back) ** 3)
         self.window = min(most, max(self.window, grown))
