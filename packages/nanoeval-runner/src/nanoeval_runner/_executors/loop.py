@@ -357,6 +357,8 @@ class ExecutorLoop:
     def _finish(self, attempt: Attempt, completion: Completion) -> None:
         if attempt.deadline is not None:
             attempt.deadline.cancel()
+        # A cycle otherwise, for the collector to find: its context holds it as the usage meter.
+        attempt.runner = None
         del attempt.open_eval.attempts[attempt.lease.task_id]
         self.in_flight -= 1
         self._suspects.pop(attempt.lease.task_id, None)
