@@ -566,25 +566,24 @@ def test_a_call_without_a_reply_times_out(server: RawServer, url: str) -> None:
         ask(url, timeout=0.2)
 
 
-NOW = time.time()
-
-
 @pytest.mark.parametrize(
     "headers",
     [
         {"Retry-After": "3600"},
-        {"Retry-After": f"{NOW + 3600:.0f}"},
-        {"Retry-After": f"{(NOW + 3600) * 1000:.0f}"},
+        {"Retry-After": "{at:.0f}"},
+        {"Retry-After": "{at_ms:.0f}"},
         {
             "X-RateLimit-Limit": "20",
             "X-RateLimit-Remaining": "0",
-            "X-RateLimit-Reset": f"{(NOW + 3600) * 1000:.0f}",
+            "X-RateLimit-Reset": "{at_ms:.0f}",
         },
     ],
 )
 def test_an_hour_that_an_endpoint_asks_for_is_said_and_waited_for(
     server: RawServer, tmp_path: Any, headers: dict[str, str]
 ) -> None:
+    at = time.time() + 3600
+    headers = {name: value.format(at=at, at_ms=at * 1000) for name, value in headers.items()}
     server.replies.append(http(429, {"error": {"message": "come back later"}}, headers))
     gauges: dict[str, float | str] = {}
 
@@ -602,7 +601,7 @@ def test_an_hour_that_an_endpoint_asks_for_is_said_and_waited_for(
     attempt = Attempt(work())
     assert attempt.result
     assert len(server.requests) == 1
-    hours = {time.strftime("%H:%M", time.localtime(NOW + 3600 + n)) for n in range(-60, 300, 30)}
+    hours = {time.strftime("%H:%M", time.localtime(at + n)) for n in range(-60, 300, 30)}
     said = str(gauges["api"])
     assert said.startswith("the endpoint asks to wait until ")
     assert said[-5:] in hours
