@@ -59,7 +59,7 @@ class Watched(Eval[Task, bool]):
 
     async def get_summary(self, results: list[tuple[Task, bool]]) -> dict[str, Any]:
         self.seen.summaries.append(len(results))
-        if self.waits:
+        if self.waits and len(self.seen.summaries) == 2:  # the first one has been shown
             self.seen.partial.set()
         return {"accuracy": 1.0, "answers": len(results)}
 
@@ -118,7 +118,7 @@ def test_partial_summaries_are_shown(capsys: pytest.CaptureFixture[str]) -> None
         await start(Watched, seen, {"summary_interval": 0.05}, waits=True)
         return seen
 
-    seen = asyncio.run(main())  # the last task waits for a partial summary
+    seen = asyncio.run(main())  # one task waits for partial summaries
     assert seen.summaries[0] <= 9
     assert seen.summaries[-1] == 10
     shown = capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""Holds the number of collected tests above a floor, and says what skipped tests want for."""
+"""The same tests on every machine: nothing that a person has set, no limit on a busy processor.
+
+It also holds the number of collected tests above a floor, and says what skipped tests want for.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,28 @@ import datetime
 import os
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import pytest
+
+OF_A_PERSON = ("OPENAI_", "NANOEVAL_", "DOCKER_", "MLFLOW_")
+OF_TESTS = ("NANOEVAL_TEST_FLOOR", "NANOEVAL_EVALS_VENV")
+SHOWN_BY = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PAGER", "LESS", "CI", "XDG_STATE_HOME")
+
+for name in list(os.environ):
+    if name in SHOWN_BY or (name.startswith(OF_A_PERSON) and name not in OF_TESTS):
+        del os.environ[name]
+if any(name.lower().endswith("_proxy") for name in os.environ):  # it reaches no server of a test
+    for name in ("NO_PROXY", "no_proxy"):
+        others = os.environ.get(name)
+        local = ["127.0.0.1", "localhost", "::1"]
+        os.environ[name] = ",".join([*local, *([others] if others else [])])
+
+if find_spec("hypothesis") is not None:  # Ray's environment has none
+    from hypothesis import settings
+
+    settings.load_profile("ci")  # no deadline, and the same examples each time
 
 
 class Retried(NamedTuple):
