@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from nanoeval_monitor._attempt_row import AttemptRow, attempt_row
-from nanoeval_monitor._texts import as_text, head
+from nanoeval_monitor._value_text import as_text, head
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Sampling
 
 
@@ -14,20 +14,20 @@ def row(*events: Event, group_id: str | None = "1.0") -> AttemptRow:
 
 
 @pytest.mark.parametrize(
-    ("data", "outcome", "score"),
+    ("data", "verdict", "score"),
     [
-        ({"correct": True}, "correct", 1.0),
-        ({"correct": False}, "incorrect", 0.0),
+        ({"correct": True}, "right", 1.0),
+        ({"correct": False}, "wrong", 0.0),
         ({"correct": False, "problem": "unparsable", "unparsable": True}, "unparsable", 0.0),
         ({"correct": False, "problem": "content_policy"}, "refused", 0.0),
-        ({"correct": True, "score": 0.5, "tied": ["A", "B"]}, "correct", 0.5),
-        ({"correct": [1, 2]}, "none", None),
-        ({"correct": False, "score": float("nan")}, "incorrect", 0.0),
+        ({"correct": True, "score": 0.5, "tied": ["A", "B"]}, "partly right", 0.5),
+        ({"correct": [1, 2]}, "no match", None),
+        ({"correct": False, "score": float("nan")}, "wrong", 0.0),
     ],
 )
-def test_outcome_and_score(data: dict[str, Any], outcome: str, score: float | None) -> None:
+def test_verdict_and_score(data: dict[str, Any], verdict: str, score: float | None) -> None:
     found = row(Match(sample_id="q", data=data))
-    assert (found.outcome, found.score) == (outcome, score)
+    assert (found.verdict, found.score) == (verdict, score)
 
 
 def test_the_probability_is_that_of_the_picked_answer_where_it_is_known() -> None:
@@ -39,8 +39,8 @@ def test_the_probability_is_that_of_the_picked_answer_where_it_is_known() -> Non
 
 def test_errors_and_attempts_without_a_match() -> None:
     failed = row(ErrorEvent(sample_id="q", data={"type": "TimeoutError", "message": "late"}))
-    assert (failed.outcome, failed.error, failed.score) == ("error", "TimeoutError: late", None)
-    assert row(Sampling(sample_id="q", data={"prompt": "p", "sampled": []})).outcome == "none"
+    assert (failed.verdict, failed.error, failed.score) == ("lost", "TimeoutError: late", None)
+    assert row(Sampling(sample_id="q", data={"prompt": "p", "sampled": []})).verdict == "no match"
 
 
 def test_several_matches_of_another_writer_count_as_their_mean() -> None:

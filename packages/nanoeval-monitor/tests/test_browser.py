@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nanoeval_monitor._export import export
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 
@@ -112,7 +111,7 @@ def test_a_live_run_and_a_change_of_its_limit(
     expect(page.locator(".answer")).to_have_text("set")
     expect(page.locator(".key.running b")).to_have_text("80")
     assert run.release() == 0
-    expect(page.locator(".live-head .pill")).to_have_text("over")
+    expect(page.locator(".live-head .pill")).to_have_text("done")
     expect(page.locator(".key.done b")).to_have_text("200")
     page.locator(".open-run").click()
     expect(page.locator(".result-count")).to_have_text("220 attempts")  # 20 had errors
@@ -193,11 +192,12 @@ def test_samples_are_filtered_searched_and_opened(
     path = write_record("RUN", n=300, attempts=2)
     wrong = sum('"correct": false' in line for line in path.read_text("utf-8").splitlines())
     page = open_page(f"{monitor[0]}/#/run/RUN")
-    expect(page.locator(".tiles.big")).to_contain_text("600 attempts")
+    expect(page.locator(".result")).to_contain_text("600 attempts")
+    page.get_by_text("Calibration and length").click()
     expect(page.get_by_text("Calibration", exact=True)).to_be_visible()
     page.locator(".dot-row", has_text="biology").get_by_role("link").click()
     expect(page.locator(".result-count")).to_have_text("300 attempts")
-    page.get_by_label("Group").select_option("")
+    page.get_by_label("Field").select_option("")
     page.get_by_role("button", name="wrong").click()
     expect(page.locator(".result-count")).to_have_text(f"{wrong} attempts")
     page.get_by_role("button", name="all").click()
@@ -221,7 +221,7 @@ def test_a_long_list_scrolls_with_few_rows_in_the_page(
     page.locator(".list").evaluate("list => list.scrollTop = list.scrollHeight")
     expect(page.locator(".row").last).to_contain_text("q4999")
     assert page.locator(".row").count() < 60
-    page.locator(".list").evaluate("list => list.scrollTop = 2000 * 44")
+    page.locator(".list").evaluate("list => list.scrollTop = 2000 * 54")
     expect(page.locator(".row", has_text="q2005")).to_be_visible()
 
 
@@ -313,7 +313,7 @@ def test_the_summary_has_the_report_and_leads_to_the_errors(
     reported = page.locator(".reported")
     expect(reported).to_contain_text("pass@5")
     expect(reported).to_contain_text("0.8125")
-    expect(reported).to_contain_text("by.topic.algebra")
+    expect(reported).to_contain_text("algebra")
     page.get_by_role("link", name="TooSlowError").click()
     expect(page.get_by_text("1 attempt", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="late")).to_be_visible()
@@ -392,28 +392,6 @@ def test_a_narrow_screen(
         expect(page.locator(".list-box")).to_be_visible()
 
 
-def test_an_export_opens_from_disk(
-    write_record: WriteRecord, records: Path, open_page: Callable[..., Any]
-) -> None:
-    attack = "<script>window.hacked = 1</script></script>"
-    write_record("A", n=250, attempts=2, reply=attack)
-    write_record("B", n=250, attempts=2, accuracy=0.9)
-    page = open_page(export(records.parent / "out", [records]).as_uri())
-    expect(page.locator("table.runs tbody tr")).to_have_count(2)
-    page.goto(f"{page.url.partition('#')[0]}#/run/A/samples?outcome=wrong")
-    expect(page.locator(".row").first).to_be_visible()
-    page.get_by_role("button", name="all").click()
-    expect(page.locator(".result-count")).to_have_text("500 attempts")
-    page.get_by_label("Search all texts").fill("number 249")
-    expect(page.locator(".result-count")).to_have_text("2 attempts")
-    page.locator(".row").first.click()
-    expect(page.locator(".attempt")).to_have_count(2)
-    expect(page.locator(".bubble.reply pre").first).to_have_text(attack)
-    assert page.evaluate("window.hacked") is None
-    page.goto(f"{page.url.partition('#')[0]}#/compare?runs=A,B")
-    expect(page.locator(".difference .says")).to_contain_text("better")
-
-
 def test_a_record_of_the_published_package(
     records: Path, monitor: tuple[str, str], open_page: Callable[..., Any]
 ) -> None:
@@ -433,6 +411,6 @@ def test_a_record_of_the_published_package(
     page = open_page(f"{monitor[0]}/")
     expect(page.locator("table.runs tbody")).to_contain_text("20.0%")
     page.get_by_role("link", name="2d_movement.dev.v0").click()
-    expect(page.locator(".tiles.big")).to_contain_text("20.0%")
+    expect(page.locator(".result")).to_contain_text("20.0%")
     page.goto(f"{monitor[0]}/#/run/P1/samples?sample=2d_movement.dev.3")
     expect(page.locator(".bubble.reply")).to_contain_text("(0, 1)")

@@ -72,7 +72,7 @@ def test_a_run_is_seen_as_it_goes(monitor: tuple[str, str], start_run: Start) ->
         )
         (one,) = view["evals"]
         assert (one["total"], one["in_flight"], one["queued"], one["failed"]) == (40, 6, 0, 0)
-        assert view["state"] == "going"
+        assert view["state"] == "running"
         assert one["retries"] == 4
         assert one["errors"][0]["kind"] == "SlowDownError"
         assert one["errors"][0]["count"] == 4
@@ -90,7 +90,7 @@ def test_a_run_is_seen_as_it_goes(monitor: tuple[str, str], start_run: Start) ->
         assert "live_eval.py" in view["stuck"][0]["where"]
         assert {task["task"].partition("/")[0] for task in view["stuck"]} == {"watched"}
         assert run.release() == 0
-        over = until(found, lambda view: view["state"] == "over")
+        over = until(found, lambda view: view["state"] == "done")
         assert over["evals"][0]["done"] == 40
         assert over["evals"][0]["summary"]["accuracy"] == pytest.approx(0.75)
 

@@ -24,6 +24,8 @@ def indexed(path: Path) -> RecordIndex:
 
 
 def ids(index: RecordIndex, **asked: Any) -> list[str]:
+    if "text" in asked:
+        index.update_search(60.0)
     return [row["sample_id"] for row in find_samples(index, SampleQuery(**asked))["rows"]]
 
 
@@ -52,8 +54,8 @@ def test_filters_orders_and_pages(write_record: WriteRecord) -> None:
     path = write_record(n=50)
     index = indexed(path)
     wrong = [one.sample_id for one in samples(path) if one.correct is False]
-    assert ids(index, outcome="wrong") == wrong
-    assert ids(index, outcome="correct", limit=500) == [
+    assert ids(index, verdict="wrong") == wrong
+    assert ids(index, verdict="right", limit=500) == [
         f"q{number}" for number in range(50) if f"q{number}" not in wrong
     ]
     assert ids(index, field="subject", value="physics", limit=3) == ["q0", "q2", "q4"]
@@ -126,7 +128,7 @@ def test_attempts_whose_events_come_apart_are_put_together(records: Path) -> Non
     assert score_of(index)["n"] == 1500
     (row,) = find_samples(index, SampleQuery(text="reply77", limit=1))["rows"][:1]
     assert row["sample_id"] == "s.dev.77"
-    assert row["outcome"] == "incorrect"
+    assert row["verdict"] == "wrong"
     events = transcript(index, "s.dev.77")["attempts"][0]["events"]
     assert [event["type"] for event in events] == ["sampling", "match"]
 
@@ -155,11 +157,11 @@ def test_a_record_that_was_cut_and_rewritten_is_read_again(write_record: WriteRe
     assert score_of(index)["mean"] == 1.0
 
 
-def test_an_index_is_kept_and_a_foreign_one_is_made_anew(
+def test_an_index_is_kept_and_a_foreign_one_is_made_again(
     write_record: WriteRecord,
 ) -> None:
     path = write_record(n=10)
-    indexed(path).close()
+    indexed(path)
     file = path.with_name(f".{path.name}.index")
     assert file.stat().st_mode & 0o077 == 0
     assert RecordIndex(path).progress()["attempts"] == 10

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,6 +117,37 @@ def test_whatever_a_record_holds_is_answered(
         answer = httpx.get(f"{url}/transcript", params={"sample": row["sample_id"]})
         assert answer.status_code == 200, row
     assert httpx.get(f"{url}/samples", params={"q": "lone"}).json()["total"] == 1
+
+
+def test_bad_files_take_the_table_from_nobody(
+    start_monitor: Callable[..., tuple[str, str]], write_record: WriteRecord, records: Path
+) -> None:
+    write_record("RUN", n=3)
+    os.mkfifo(records / "pipe.jsonl")
+    (records / "zero.jsonl").symlink_to("/dev/zero")
+    (records / "zero.jsonl.gz").symlink_to("/dev/zero")
+    (records / "gone.jsonl").symlink_to(records / "nowhere")
+    (records / "loop.jsonl").symlink_to(records / "loop.jsonl")
+    (records / "folder.jsonl").mkdir()
+    (records / "deep.jsonl").write_text('{"spec":' * 100_000, "utf-8")
+    deep = '{"spec": {"run_id": "DEEP"}}\n{"final_report": ' + "[" * 900 + "]" * 900 + "}\n"
+    (records / "deep2.jsonl").write_text(deep, "utf-8")
+    (records / "binary.jsonl").write_bytes(bytes(range(256)) * 50)
+    for number, spec in enumerate(
+        ([], 5, None, "x", {"run_id": 5, "created_at": {}, "run_config": [1], "completion_fns": 3})
+    ):
+        report = {"accuracy": 10**400, "usage": [1], "system_errors": {"total": "x"}, "n": 10**40}
+        lines = [{"spec": spec}, {"final_report": report, "run_id": {}}]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (records / f"odd{number}.jsonl").write_text(text, "utf-8")
+    base, _ = start_monitor()
+    runs = httpx.get(f"{base}/api/runs").json()["runs"]
+    (good,) = [run for run in runs if run["key"] == "RUN"]
+    assert (good["state"], good["n"]) == ("done", 3)
+    for run in runs:  # what is in the table opens
+        for what in ("", "/samples", "/samples?q=x"):
+            answer = httpx.get(f"{base}/api/runs/{run['key']}{what}")
+            assert answer.status_code == 200, (run, answer.text)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ COMMANDS = {
     "rescore": "score recorded replies again, without asking the model",
     "export": "write a run as CSV, Parquet or an Inspect log",
     "monitor": "open the web monitor",
-    "board": "write runs as web pages that open from disk: nanoeval board export DIR",
     "concurrency": "show or change how much of a running eval runs at once",
     "doctor": "check folders, versions, limits and the endpoint",
     "clean": "remove the state of finished runs, and what killed runs left",

@@ -7,36 +7,21 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nanoeval_core.metrics.outcomes import Outcome
+from nanoeval_core.json_values import utf8
+from nanoeval_core.words import Verdict, verdict
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Metrics, RawSample, Sampling
 
 from nanoeval_monitor._search_words import as_words
-from nanoeval_monitor._texts import as_text, head, number, whole
+from nanoeval_monitor._value_text import as_text, head, number, question_of
 
 SHORT = 160
 LONG = 240
 MAX_FIELD = 80
 MAX_FIELDS = 24
 
-ERRORED = "error"
-"""The outcome of an attempt that has errors and no match."""
-
-UNSCORED = "none"
-"""The outcome of an attempt that has neither, or whose match has no score."""
-
-_OF_A_MATCH = frozenset(
-    {
-        "correct",
-        "expected",
-        "picked",
-        "prob_correct",
-        "prob_picked",
-        "score",
-        "problem",
-        "unparsable",
-        "tied",
-    }
-    | {"truncated", "sampled", "options", "prompt"}
+_NO_FIELDS = frozenset(
+    {"correct", "expected", "picked", "prob_correct", "prob_picked", "score", "problem", "tied"}
+    | {"unparsable", "truncated", "sampled", "options", "prompt", "completed"}
 )
 
 
@@ -45,12 +30,13 @@ class AttemptRow:
     """What a table shows of an attempt, and what statistics need of it.
 
     Attributes:
-        outcome: `correct`, `incorrect`, `unparsable`, `refused`, `error` or `none`.
+        verdict: what it came to, as if no retry followed it.
         score: the mean score of its matches, None without a score.
         prob: the probability that was recorded for the picked answer (`prob_picked`), else for the
             correct one.
-        prompt, reply: the heads of the last sampling's prompt and first reply, in one line.
-        prompt_chars, reply_chars: the lengths of all samplings' prompts and replies.
+        question: the head of what the first sampling asks, in one line.
+        reply: the head of the last sampling's first reply, in one line.
+        prompt_chars, reply_chars: the lengths of all samplings' prompts and replies, as recorded.
         error: `Type: message` of the last error.
         fields: short values by name, to group and filter by: a JSON object.
     """
@@ -59,12 +45,12 @@ class AttemptRow:
     group_id: str
     attempt: int
     retry: int
-    outcome: str
+    verdict: Verdict
     score: float | None
     prob: float | None
     picked: str
     expected: str
-    prompt: str
+    question: str
     reply: str
     prompt_chars: int
     reply_chars: int
@@ -74,11 +60,6 @@ class AttemptRow:
     at: str
 
 
-def _confidence(match: Match) -> float | None:
-    picked = number(match.get("prob_picked"))
-    return number(match.prob_correct) if picked is None else picked
-
-
 def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -> AttemptRow:
     """Sum up the events of one attempt."""
     first, _, second = (group_id or "").partition(".")
@@ -86,32 +67,31 @@ def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -
     samplings = [event for event in events if isinstance(event, Sampling)]
     errors = [event for event in events if isinstance(event, ErrorEvent)]
     match = matches[-1] if matches else None
-    last = samplings[-1] if samplings else None
-    texts = [(as_text(one.prompt), [as_text(text) for text in one.sampled]) for one in samplings]
+    replies = [[as_text(text) for text in one.sampled] for one in samplings]
     scores = [score for one in matches if (score := _score(one)) is not None]
     return AttemptRow(
         sample_id=sample_id,
         group_id=group_id or "",
-        attempt=int(first) if first.isdecimal() else 1,
-        retry=int(second) if second.isdecimal() else 0,
-        outcome=_outcome(match, has_errors=bool(errors)),
+        attempt=_small(first, 1),
+        retry=_small(second, 0),
+        verdict=_verdict(match, len(errors)),
         score=sum(scores) / len(scores) if scores else None,
         prob=_confidence(match) if match else None,
         picked=head(as_text(match.picked), SHORT) if match else "",
         expected=head(as_text(match.expected), SHORT) if match else "",
-        prompt=head(texts[-1][0], SHORT) if last else "",
-        reply=head(texts[-1][1][0], LONG) if last and texts[-1][1] else "",
-        prompt_chars=sum(len(prompt) for prompt, _ in texts),
-        reply_chars=sum(len(reply) for _, replies in texts for reply in replies),
+        question=head(question_of(samplings[0].prompt), LONG) if samplings else "",
+        reply=head(replies[-1][0], LONG) if replies and replies[-1] else "",
+        prompt_chars=sum(len(as_text(one.prompt)) for one in samplings),
+        reply_chars=sum(len(reply) for one in replies for reply in one),
         samplings=len(samplings),
         error=head(error_text(errors[-1]), LONG) if errors else "",
         fields=json.dumps(dict(_fields(events)), ensure_ascii=False),
-        at=whole(str(events[0].created_at or "")),
+        at=utf8(str(events[0].created_at or "")),
     )
 
 
 def search_text(sample_id: str, events: Sequence[Event]) -> str:
-    """All texts of an attempt that a person may search for, as the index has them."""
+    """Return all texts of an attempt that a person may search for, as the index has them."""
     found = [sample_id]
     for event in events:
         if isinstance(event, Sampling):
@@ -122,7 +102,7 @@ def search_text(sample_id: str, events: Sequence[Event]) -> str:
             found.append(error_text(event))
         elif not isinstance(event, Metrics):
             found.append(as_text(event.data))
-    return as_words(whole("\n".join(found)))
+    return as_words(utf8("\n".join(found)))
 
 
 def error_text(event: ErrorEvent) -> str:
@@ -130,25 +110,29 @@ def error_text(event: ErrorEvent) -> str:
     return f"{kind}: {message}" if kind else message
 
 
+def _small(text: str, default: int) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
+
+
+def _confidence(match: Match) -> float | None:
+    picked = number(match.get("prob_picked"))
+    return number(match.prob_correct) if picked is None else picked
+
+
 def _score(match: Match) -> float | None:
     score = number(match.get("score"))
     return number(match.correct) if score is None else score
 
 
-def _outcome(match: Match | None, *, has_errors: bool) -> str:
+def _verdict(match: Match | None, errors: int) -> Verdict:
     if match is None:
-        return ERRORED if has_errors else UNSCORED
-    if match.get("problem") == "unparsable" or match.get("unparsable") is True:
-        return Outcome.UNPARSABLE.value
-    if match.get("problem") in ("content_policy", "refused") or match.get("refused") is True:
-        return Outcome.REFUSED.value
-    if _score(match) is None:
-        return UNSCORED  # `correct` is no yes or no
-    return Outcome.CORRECT.value if match.correct is True else Outcome.INCORRECT.value
+        return verdict(None, errors=errors)
+    data = match.data if isinstance(match.data, dict) else {}
+    return verdict({**data, "score": _score(match)}, errors=errors)
 
 
 def _fields(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
-    """Recorded fields that are not the usual ones and are short enough to name a group."""
+    """Yield what was recorded next to the usual fields and is short enough to name a group."""
     left = MAX_FIELDS
     for event in events:
         sources: list[dict[str, Any] | None] = [event.extra]
@@ -157,7 +141,12 @@ def _fields(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
             sources.append(event.data.get("metadata"))
         for source in sources:
             for name, value in (source if isinstance(source, dict) else {}).items():
-                is_short = isinstance(value, (str, bool, int)) and len(str(value)) <= MAX_FIELD
-                if is_short and name not in _OF_A_MATCH and left > 0:
+                if _is_short(value) and name not in _NO_FIELDS and left > 0:
                     left -= 1
-                    yield whole(str(name)), whole(str(value))
+                    yield utf8(str(name)), utf8(str(value))
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() < 3 * MAX_FIELD
+    return isinstance(value, (str, float)) and len(str(value)) <= MAX_FIELD

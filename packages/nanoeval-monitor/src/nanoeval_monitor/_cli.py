@@ -75,15 +75,15 @@ def monitor(args: MonitorArgs) -> None:
     listening = _listen(args.host, args.port)
     token = args.token or os.environ.get("NANOEVAL_MONITOR_TOKEN") or new_token()
     folders = args.records.split(os.pathsep) if args.records else [str(records_folder())]
-    runs = RunList([Path(folder).expanduser() for folder in folders])
     state = Path(args.state).expanduser() if args.state else state_dir()
+    runs = RunList([Path(folder).expanduser() for folder in folders], state)
     app = create_app(Monitor(runs, LiveFeed(state, runs), Access(args.host, token)))
     config = uvicorn.Config(
         app,
         log_level="critical" if args.until_closed else "warning",
         access_log=False,
         lifespan="on",
-        # Beside a run, which waits for us to end: pages that are open are not waited for.
+        # A run that started us waits for our end: pages that are open are not waited for.
         timeout_graceful_shutdown=0 if args.until_closed else 1,
     )
     server = _Server(config, url_of(args.host, listening.getsockname()[1], token))

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.json_values import json_value
 from nanoeval_core.metrics.many_runs import adjust_p_values
 from nanoeval_core.metrics.paired import Comparison, compare
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex
-from nanoeval_monitor._texts import plain
 
 MAX_RUNS = 8
 FLIPS = 300
@@ -33,7 +33,7 @@ def compare_runs(indices: Mapping[str, RecordIndex]) -> dict[str, Any]:
     return {
         "baseline": baseline,
         "runs": [
-            {"key": key, "n": len(scores[key]), "spec": plain(index.started())}
+            {"key": key, "n": len(scores[key]), "spec": json_value(index.started())}
             for key, index in indices.items()
         ],
         "pairs": [
@@ -43,11 +43,15 @@ def compare_runs(indices: Mapping[str, RecordIndex]) -> dict[str, Any]:
     }
 
 
-def _scores(index: RecordIndex) -> dict[str, list[float]]:
-    scores: dict[str, list[float]] = {}
+_RIGHT, _WRONG = (1.0,), (0.0,)  # shared: a million questions take their space once
+
+
+def _scores(index: RecordIndex) -> dict[str, tuple[float, ...]]:
+    scores: dict[str, tuple[float, ...]] = {}
     with index.reading() as connection:
         for sample_id, score in connection.execute(sql.SCORES):
-            scores.setdefault(sample_id, []).append(score)
+            only = _RIGHT if score == 1 else _WRONG if score == 0 else (score,)
+            scores[sample_id] = scores[sample_id] + only if sample_id in scores else only
     return scores
 
 
@@ -58,5 +62,5 @@ def _as_dict(comparison: Comparison) -> dict[str, Any]:
         entries[side] = {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n}
     for name in ("improved", "worsened"):
         entries[name] = entries[name][:FLIPS]
-    cleaned: dict[str, Any] = plain(entries)
+    cleaned: dict[str, Any] = json_value(entries)
     return cleaned

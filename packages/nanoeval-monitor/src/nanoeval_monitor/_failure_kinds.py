@@ -29,7 +29,7 @@ class FailureKind:
 
 
 class FailureKinds:
-    """The kinds of errors of one eval. `seen` is where to read on."""
+    """The kinds of errors of one eval."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, FailureKind] = {}

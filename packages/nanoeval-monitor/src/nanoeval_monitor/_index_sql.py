@@ -1,12 +1,13 @@
-"""Every SQL statement of the index of a record. Only `record_index.py` executes them.
+"""Every SQL statement of the index of a record.
 
 `attempt.id` counts attempts in the order of their first events, without gaps. `question` and
-`tally` are sufficient statistics of the score, kept up to date row by row.
+`tally` are sufficient statistics of the score, kept up to date row by row. `attempt.verdict` is
+that of an attempt that no retry follows: whether one does is looked up when it is read.
 """
 
 from __future__ import annotations
 
-VERSION = 6
+VERSION = 7
 
 SCHEMA = """
 CREATE TABLE metadata (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -16,12 +17,12 @@ CREATE TABLE attempt (
     group_id     TEXT NOT NULL,
     attempt      INTEGER NOT NULL,
     retry        INTEGER NOT NULL,
-    outcome      TEXT NOT NULL,
+    verdict      TEXT NOT NULL,
     score        REAL,
     prob         REAL,
     picked       TEXT NOT NULL,
     expected     TEXT NOT NULL,
-    prompt       TEXT NOT NULL,
+    question     TEXT NOT NULL,
     reply        TEXT NOT NULL,
     prompt_chars INTEGER NOT NULL,
     reply_chars  INTEGER NOT NULL,
@@ -32,15 +33,16 @@ CREATE TABLE attempt (
     spans        BLOB NOT NULL
 );
 CREATE UNIQUE INDEX attempt_identity ON attempt (sample_id, group_id);
-CREATE INDEX attempt_outcome ON attempt (outcome, id);
-CREATE INDEX attempt_reply_chars ON attempt (reply_chars, id, outcome, score, samplings);
-CREATE INDEX attempt_prob ON attempt (prob, id, outcome, sample_id);
-CREATE INDEX attempt_score ON attempt (score, id, outcome, sample_id);
+CREATE INDEX attempt_verdict ON attempt (verdict, id);
+CREATE INDEX attempt_reply_chars ON attempt (reply_chars, id, verdict, score, samplings);
+CREATE INDEX attempt_prob ON attempt (prob, id, verdict, sample_id);
+CREATE INDEX attempt_score ON attempt (score, id, verdict, sample_id);
 CREATE INDEX attempt_error ON attempt (id) WHERE error != '';
 CREATE TABLE question (sample_id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, total REAL NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE tally (attempts INTEGER, total REAL, questions INTEGER NOT NULL,
                     PRIMARY KEY (attempts, total)) WITHOUT ROWID;
+CREATE TABLE file (sha256 TEXT PRIMARY KEY, spans BLOB NOT NULL) WITHOUT ROWID;
 """
 SEARCH_SCHEMA = "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(body, content='')"
 PRAGMAS = (
@@ -68,14 +70,23 @@ WHERE (sample_id, group_id) IN (
 )
 """
 _COLUMNS = (
-    "sample_id, group_id, attempt, retry, outcome, score, prob, picked, expected, prompt, reply, "
+    "sample_id, group_id, attempt, retry, verdict, score, prob, picked, expected, question, reply, "
     "prompt_chars, reply_chars, samplings, error, fields, at"
 )
+# Through attempt_identity.
+_WAS_RETRIED = """EXISTS (
+    SELECT 1 FROM attempt AS later WHERE later.sample_id = attempt.sample_id
+    AND later.attempt = attempt.attempt AND later.retry > attempt.retry
+)"""
+_VERDICT = f"CASE WHEN verdict = 'lost' AND {_WAS_RETRIED} THEN 'error' ELSE verdict END"
+_READ = _COLUMNS.replace("verdict", f"{_VERDICT} AS verdict")
 PUT_ATTEMPT = f"""
 INSERT OR REPLACE INTO attempt ({_COLUMNS}, id, spans)
 VALUES ({", ".join("?" * 19)})
 """
 LAST_ATTEMPT = "SELECT coalesce(max(id), 0) FROM attempt"
+PUT_FILE = "INSERT OR IGNORE INTO file (sha256, spans) VALUES (?, ?)"
+GET_FILE = "SELECT spans FROM file WHERE sha256 = ?"
 GET_QUESTIONS = """
 SELECT sample_id, attempts, total FROM question
 WHERE sample_id IN (SELECT value FROM json_each(?))
@@ -96,20 +107,23 @@ DROP_SEARCH = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 
 # --- questions to it
 
-COUNT_OUTCOMES = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
+COUNT_VERDICTS = f"SELECT {_VERDICT} AS found, count(*) FROM attempt GROUP BY found"
 COUNT_ERRORS = "SELECT count(*) FROM attempt INDEXED BY attempt_error WHERE error != ''"
 ERROR_KINDS = """
 SELECT CASE WHEN instr(error, ':') BETWEEN 2 AND 80 THEN substr(error, 1, instr(error, ':') - 1)
             ELSE 'error' END AS kind, count(*), min(id), error
 FROM attempt INDEXED BY attempt_error WHERE error != '' GROUP BY kind ORDER BY 2 DESC LIMIT 50
 """
-ROWS = f"SELECT id, {_COLUMNS} FROM attempt"
-ALL_WITH_SPANS = f"SELECT id, {_COLUMNS}, spans FROM attempt ORDER BY id"
+ROWS = f"SELECT id, {_READ} FROM attempt"
 COUNT = "SELECT count(*) FROM attempt"
 SPANS_OF_SAMPLE = f"""
-SELECT id, {_COLUMNS}, spans FROM attempt WHERE sample_id = ? ORDER BY attempt, retry, id LIMIT ?
+SELECT id, {_READ}, spans FROM attempt WHERE sample_id = ? ORDER BY attempt, retry, id LIMIT ?
 """
 COUNT_OF_SAMPLE = "SELECT count(*) FROM attempt WHERE sample_id = ?"
+FIELD_VALUES = """
+SELECT each.value, count(*) FROM attempt, json_each(attempt.fields) AS each
+WHERE key = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?
+"""
 FIELDS = """
 SELECT key, count(DISTINCT each.value), count(*) FROM attempt, json_each(attempt.fields) AS each
 GROUP BY key
@@ -120,7 +134,9 @@ SELECT name, attempts, total, count(*) FROM (
     FROM attempt WHERE score IS NOT NULL GROUP BY name, sample_id
 ) WHERE name IS NOT NULL GROUP BY name, attempts, total
 """
-PROBABILITIES = "SELECT sample_id, prob, outcome = 'correct' FROM attempt WHERE prob IS NOT NULL"
+PROBABILITIES = (
+    "SELECT sample_id, prob, score = 1 FROM attempt WHERE prob IS NOT NULL AND score IS NOT NULL"
+)
 LENGTHS = "SELECT reply_chars, score FROM attempt WHERE samplings > 0 AND score IS NOT NULL"
 
 ORDERS = {
@@ -130,19 +146,19 @@ ORDERS = {
     "prob": "prob, id",
     "length": "reply_chars, id",
 }
-OUTCOME_FILTERS = {
-    "wrong": "outcome IN ('incorrect', 'unparsable', 'refused')",
-    "errored": "error != ''",
-    "unscored": "score IS NULL",
+VERDICT_FILTERS = {
+    "error": f"verdict = 'lost' AND {_WAS_RETRIED}",
+    "lost": f"verdict = 'lost' AND NOT {_WAS_RETRIED}",
+    "with errors": "error != ''",
 }
-"""Filters that are more than one outcome; each other name is the outcome itself."""
+"""Filters that are more than the verdict as it is stored; each other name is that."""
 
 
 def where(conditions: list[str]) -> str:
     return " WHERE " + " AND ".join(conditions) if conditions else ""
 
 
-BY_OUTCOME = "outcome = ?"
+BY_VERDICT = "verdict = ?"
 BY_SAMPLE = "sample_id = ?"
 BY_FIELD = "json_extract(fields, ?) = ?"
 BY_TEXT = "id IN (SELECT rowid FROM search WHERE search MATCH ?)"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from nanoeval_core.errors import ConfigError, NanoevalError
+from nanoeval_core.errors import ConfigError
 from nanoeval_runner.state_files import SUFFIX, set_concurrency, state_paths
 
-from nanoeval_monitor._live_run_set import LiveRunSet, changed_at
-from nanoeval_monitor._run_list import RunList
+from nanoeval_monitor._live_run_set import LiveRunSet
+from nanoeval_monitor._run_list import RunList, changed_at
 
 log = logging.getLogger("nanoeval.monitor")
 
@@ -76,7 +75,7 @@ class LiveFeed:
                 known = self._sets[file] = LiveRunSet(file, self._runs.follow)
             known.tick()
             self._seen[file] = stamp
-        except (NanoevalError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001  one file never takes the page from all others
             if file in self._sets and not self._sets[file].view:
                 del self._sets[file]
             if time.time() - stamp / 1e9 < NEW_SECONDS:
@@ -90,7 +89,8 @@ class LiveFeed:
     def views(self) -> list[dict[str, Any]]:
         """All run sets that have evals, those that are going first, then the newest."""
         found = [self._named(one.view) for one in self._shown()]
-        return sorted(found, key=lambda view: (view["state"] != "going", -_created(view)))
+        going = ("queued", "running")
+        return sorted(found, key=lambda view: (view["state"] not in going, -_created(view)))
 
     def view(self, run_set_id: str) -> dict[str, Any] | None:
         one = self._find(run_set_id)
@@ -101,7 +101,7 @@ class LiveFeed:
         return {} if one is None else one.histories()
 
     async def follow(self, run_set_id: str) -> AsyncIterator[dict[str, Any]]:
-        """The run set now and at each change. A slow reader gets the latest and misses some."""
+        """Yield the run set now and at each change; a slow reader gets the latest only."""
         while True:
             changed = self._changed
             view = self.view(run_set_id)

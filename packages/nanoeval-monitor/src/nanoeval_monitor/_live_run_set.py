@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import sqlite3
@@ -12,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import NanoevalError
-from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateFile, StateReader
+from nanoeval_core.words import RunState, run_state
+from nanoeval_runner.resume_command import resume_command
+from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateReader, record_of
 
 from nanoeval_monitor._failure_kinds import FailureKinds
 from nanoeval_monitor._live_history import History, Point, quantile
 from nanoeval_monitor._process_memory import resident_bytes
 from nanoeval_monitor._record_index import RecordIndex
+from nanoeval_monitor._run_list import parsed
 from nanoeval_monitor._run_summary import score_of
 
 log = logging.getLogger("nanoeval.monitor")
-
-SILENT_SECONDS = 20.0
-"""After how long without a heartbeat a run set counts as abandoned."""
 
 FAILURES_A_TICK = 2000
 INDEX_SECONDS = 0.3
@@ -52,13 +51,13 @@ class LiveRunSet:
 
     @property
     def is_going(self) -> bool:
-        return bool(self.view) and self.view["state"] == "going"
+        return bool(self.view) and self.view["state"] in ("queued", "running")
 
     def tick(self, now: float | None = None) -> dict[str, Any]:
         """Read the state file and bring `view` up to date.
 
-        The file is open only meanwhile: the last to close it tidies up after the run, and that
-        must be the run.
+        The file is open only meanwhile: the process that closes it last tidies up after the run,
+        and that must be the run.
         """
         now = time.time() if now is None else now
         with StateReader(self.file) as reader:
@@ -69,14 +68,20 @@ class LiveRunSet:
                 for row in snapshot.evals
             ]
         evals = [
-            self._eval(row, seconds, now)
+            self._eval(row, seconds, now, is_running=snapshot.is_running)
             for row, seconds in zip(snapshot.evals, durations, strict=True)
         ]
-        executors = [_executor(row, now) for row in snapshot.executors]
+        executors = [
+            _executor(row, now, is_running=snapshot.is_running) for row in snapshot.executors
+        ]
+        state = _state([row["state"] for row in evals], is_running=snapshot.is_running)
         self.view = {
             "run_set_id": snapshot.run_set_id,
             "now": now,
-            "state": _state(snapshot, now, changed_at(self.file) / 1e9),
+            "state": state,
+            "resume": ""
+            if state in ("queued", "running", "done")
+            else resume_command(snapshot.run_set_id),
             "global_limit": snapshot.global_limit,
             "evals": evals,
             "executors": executors,
@@ -96,15 +101,19 @@ class LiveRunSet:
             self._failed_after = (failed.finished_at, failed.task_id)
             self._failures.setdefault(failed.eval_id, FailureKinds()).add(failed)
 
-    def _eval(self, row: EvalRow, seconds: list[float], now: float) -> dict[str, Any]:
+    def _eval(
+        self, row: EvalRow, seconds: list[float], now: float, *, is_running: bool
+    ) -> dict[str, Any]:
         score, record = self._score(row)
+        state = run_state(row.state, is_running=is_running)
+        in_flight = row.leased if state == "running" else 0
         usage = {name: getattr(row.usage, name) for name in row.usage.__slots__}
         point = Point(
             at=now,
             done=row.done,
             failed=row.failed,
             retries=row.retries,
-            in_flight=row.leased,
+            in_flight=in_flight,
             tokens=row.usage.total_tokens,
             p50=quantile(seconds, 0.5),
             p95=quantile(seconds, 0.95),
@@ -113,7 +122,7 @@ class LiveRunSet:
             high=score.get("high"),
         )
         history = self._histories.setdefault(row.id, History())
-        if row.state == "running" or not history.points:
+        if state == "running" or not history.points:
             history.add(point)
         failures = self._failures.get(row.id)
         return {
@@ -121,11 +130,11 @@ class LiveRunSet:
             "name": row.name,
             "run_id": row.run_id,
             "model": row.model_name,
-            "state": row.state,
+            "state": state,
             "concurrency": row.concurrency,
             "total": row.total,
-            "queued": row.queued,
-            "in_flight": row.leased,
+            "queued": row.queued + row.leased - in_flight,
+            "in_flight": in_flight,
             "done": row.done,
             "failed": row.failed,
             "retries": row.retries,
@@ -134,7 +143,7 @@ class LiveRunSet:
             "usage": usage,
             "score": score or None,
             "record": record,
-            "summary": _parsed(row.summary),
+            "summary": parsed(row.summary),
             "errors": failures.as_rows() if failures else [],
             "point": point.as_list(),
         }
@@ -153,53 +162,29 @@ class LiveRunSet:
             return {}, False
 
 
-def changed_at(file: Path) -> int:
-    """When a state file was last written, in nanoseconds: its own time, or its log's."""
-    log_file = file.with_name(f"{file.name}-wal")
-    times = [one.stat().st_mtime_ns for one in (file, log_file) if one.exists()]
-    return max(times, default=0)
+def _state(states: list[RunState], *, is_running: bool) -> RunState:
+    """What a run set is: going while one of its evals is, else the worst of them."""
+    order: tuple[RunState, ...] = ("running", "queued", "died", "failed", "stopped")
+    if not states:
+        return run_state("queued", is_running=is_running)
+    return next((state for state in order if state in states), "done")
 
 
-def record_of(row: EvalRow) -> Path | None:
-    """The record of an eval, where its recorder has said so in the state file."""
-    position = _parsed(row.record_position)
-    path = position.get("path") if isinstance(position, dict) else None
-    return Path(path) if isinstance(path, str) else None
-
-
-def _parsed(text: str | None) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None
-
-
-def _state(snapshot: StateFile, now: float, written_at: float) -> str:
-    """`going`, `over`, or `silent`: evals should be running and nobody says so.
-
-    Before the first executor there is the file's own time: an eval may queue tasks for long.
-    """
-    if snapshot.evals and all(row.state not in ("queued", "running") for row in snapshot.evals):
-        return "over"
-    beats = [row.heartbeat_at for row in snapshot.executors if row.state == "running"]
-    beats += [row.created_at for row in snapshot.evals]
-    return "going" if now - max([*beats, written_at]) < SILENT_SECONDS else "silent"
-
-
-def _executor(row: ExecutorRow, now: float) -> dict[str, Any]:
+def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, Any]:
     local = row.host == socket.gethostname()
-    running = _parsed(row.running)
+    running = parsed(row.running) if is_running else None
+    state = row.state if is_running or row.state != "running" else "died"
     return {
         "name": row.name,
         "kind": row.pool,
         "pid": row.pid,
         "host": row.host,
-        "state": row.state,
+        "state": state,
         "heartbeat": max(0.0, now - row.heartbeat_at),
         "since": row.started_at,
         "in_flight": row.in_flight,
-        "memory": resident_bytes(row.pid) if local and row.state == "running" else None,
-        "gauges": _parsed(row.gauges) or {},
+        "memory": resident_bytes(row.pid) if local and state == "running" else None,
+        "gauges": parsed(row.gauges) or {},
         "running": running if isinstance(running, list) else [],
         "commands": _commands(row, local=local),
     }
@@ -208,7 +193,7 @@ def _executor(row: ExecutorRow, now: float) -> dict[str, Any]:
 def _commands(row: ExecutorRow, *, local: bool) -> list[str]:
     """What to type to look into an executor, on its host."""
     away = "" if local else f"ssh {row.host} "
-    gauges = _parsed(row.gauges) or {}
+    gauges = parsed(row.gauges) or {}
     port = gauges.get("aiomonitor_port") if isinstance(gauges, dict) else None
     lines = [f"{away}py-spy dump --pid {row.pid}"]
     if port:

@@ -17,18 +17,18 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import RecorderError
-from nanoeval_recorder.reading.events import Event, FinalReport, RunStarted
+from nanoeval_core.json_values import utf8
+from nanoeval_recorder.reading.events import Event, FinalReport, RecordedFile, RunStarted
 from nanoeval_recorder.reading.reader import parse_event
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._attempt_row import AttemptRow, attempt_row, search_text
 from nanoeval_monitor._record_lines import FINGERPRINT, Place, RecordLine, RecordLines, Spans
-from nanoeval_monitor._texts import whole
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 << 20
@@ -59,6 +59,7 @@ class _Batch:
     tail: bytes = b""
     pending: dict[Key, _Pending] = dataclasses.field(default_factory=dict)
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    files: dict[str, Spans] = dataclasses.field(default_factory=dict)
 
     def take(self, line: RecordLine) -> None:
         self.size += len(line.content)
@@ -74,8 +75,11 @@ class _Batch:
                 self.metadata["spec"] = json.dumps(event.spec)
         elif isinstance(event, FinalReport):
             self.metadata["final_report"] = json.dumps(event.data)
+        elif isinstance(event, RecordedFile):
+            if event.sha256 is not None:
+                self.files.setdefault(event.sha256, Spans()).add(line.place, len(line.content))
         elif event.sample_id is not None:
-            key = whole(event.sample_id), whole(event.group_id or "")
+            key = utf8(event.sample_id), utf8(event.group_id or "")
             found = self.pending.setdefault(key, _Pending())
             found.events.append(event)
             found.spans.add(line.place, len(line.content))
@@ -92,43 +96,51 @@ def _read_batch(lines: Iterator[RecordLine], start: Place) -> _Batch | None:
 
 
 class RecordIndex:
-    """The index of one record. Safe for several threads: one updates, others read."""
+    """The index of one record. Safe for several threads: one updates, others read.
+
+    Connections are open only while something is read or written, so there is nothing to close.
+    """
 
     def __init__(self, record: Path) -> None:
         self.record = record
         self.lines = RecordLines(record)
-        self._lock = threading.Lock()
         self.path = _index_path(record)
-        self._writer = self._open()
-
-    def close(self) -> None:
-        with self._lock:
-            self._writer.close()
+        self._lock = threading.Lock()
+        with self._writing():
+            pass  # made, where it was not there or is of another version
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of one's own, to read with while the index goes on being made."""
-        connection = _connect_to_read(self.path)
-        try:
+        """Open a connection to read with while the index goes on being made."""
+        with contextlib.closing(_connect_to_read(self.path)) as connection:
             yield connection
-        finally:
-            connection.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = _connect_to_write(self.path)
+            if connection is None:
+                connection = _make(self.path)
+            with contextlib.closing(connection):
+                yield connection
 
     # --- keeping up with the record
 
     def update(self, seconds: float) -> bool:
         """Read what the record has beyond the index, for about `seconds`; True when it is all."""
-        with self._lock:
-            self._check_still_the_same()
+        if not self._is_of_this_record():
+            with self._lock:
+                _make(self.path).close()
+        with self._writing() as connection:
             deadline = time.monotonic() + seconds
-            place = self._place()
+            place = _place(_metadata(connection))
             with contextlib.closing(self.lines.after(place)) as lines:
                 while True:
                     batch = _read_batch(lines, place)
                     if batch is None:
-                        self._put({"caught_up_at": self.lines.size()})
+                        _put(connection, {"caught_up_at": self.lines.size()})
                         return True
-                    if not self._write(batch) or time.monotonic() >= deadline:
+                    if not self._write(connection, batch) or time.monotonic() >= deadline:
                         return False
                     place = batch.end
 
@@ -139,9 +151,14 @@ class RecordIndex:
 
     def update_search(self, seconds: float) -> bool:
         """Make what was indexed searchable, for about `seconds`; True when all of it is."""
-        with self._lock:
+        if not _has_full_text():
+            raise RecorderError(
+                "this Python's sqlite has no FTS5, which full-text search needs: filter by verdict "
+                "or field, or use a Python whose sqlite has it"
+            )
+        with self._writing() as connection:
             deadline = time.monotonic() + seconds
-            while self._index_search_batch():
+            while self._index_search_batch(connection):
                 if time.monotonic() >= deadline:
                     return False
             return True
@@ -162,12 +179,27 @@ class RecordIndex:
 
     def started(self) -> dict[str, Any]:
         """The record's first line: what was run. Empty until it was read."""
-        return json.loads(str(self._read_metadata().get("spec") or "{}")) or {}
+        found = json.loads(str(self._read_metadata().get("spec") or "{}"))
+        return found if isinstance(found, dict) else {}
 
     def final_report(self) -> Any:
         """The record's last line; None while the run has not finished."""
         report = self._read_metadata().get("final_report")
         return None if report is None else json.loads(str(report))
+
+    def file(self, sha256: str) -> RecordedFile:
+        """Return what the record keeps under that hash.
+
+        Raises:
+            KeyError: it keeps nothing there (yet).
+        """
+        with self.reading() as connection:
+            row = connection.execute(sql.GET_FILE, (sha256,)).fetchone()
+        if row is None:
+            raise KeyError(sha256)
+        ((event, *_),) = self.lines.events([row[0]])
+        assert isinstance(event, RecordedFile)  # noqa: S101  only those are in the table
+        return event
 
     def details(self) -> tuple[int, dict[str, Any]]:
         """How many attempts there are, and what `put_details` kept."""
@@ -177,182 +209,172 @@ class RecordIndex:
 
     def put_details(self, details: dict[str, Any]) -> None:
         """Keep something that was computed from the index, with the index."""
-        with self._lock:
-            self._put({"details": json.dumps(details)})
+        with self._writing() as connection:
+            _put(connection, {"details": json.dumps(details)})
 
-    def _open(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        try:
-            for pragma in sql.PRAGMAS:
-                connection.execute(pragma)
-            version = connection.execute(sql.GET_METADATA, ("version",)).fetchone()
-        except sqlite3.DatabaseError:
-            version = None
-        if version == (sql.VERSION,):
-            return connection
-        connection.close()
-        return self._make()
+    def _read_metadata(self) -> dict[str, Any]:
+        with self.reading() as connection:
+            return _metadata(connection)
 
-    def _make(self) -> sqlite3.Connection:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        for pragma in sql.PRAGMAS:
-            connection.execute(pragma)
-        for statement in sql.SCHEMA.split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(sql.SET_METADATA, ("version", sql.VERSION))
-        return connection
+    def _is_of_this_record(self) -> bool:
+        """Whether what was read last is still there: the record was neither cut nor replaced."""
+        known = self._read_metadata()
+        return "offset" not in known or self.lines.before(_place(known)) == known["fingerprint"]
 
-    def _check_still_the_same(self) -> None:
-        part, offset = self._get("part"), self._get("offset")
-        if offset is None:
-            return
-        before = self.lines.before(Place(int(str(part)), int(str(offset))))
-        if before != self._get("fingerprint"):
-            self._writer.close()
-            self._writer = self._make()
-
-    def _place(self) -> Place:
-        """Up to where the record is in the index."""
-        return Place(int(self._get("part") or 0), int(self._get("offset") or 0))
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._writer.execute(sql.BEGIN)
-        try:
-            yield
-            self._writer.execute(sql.COMMIT)
-        except BaseException:
-            self._writer.execute(sql.ROLLBACK)
-            raise
-
-    def _write(self, batch: _Batch) -> bool:
+    def _write(self, connection: sqlite3.Connection, batch: _Batch) -> bool:
         """Put a batch into the index; False if another process has meanwhile read on."""
         tail = batch.tail
         fingerprint = tail[-FINGERPRINT:] if len(tail) >= FINGERPRINT else None
-        with self._transaction():
-            if self._place() != batch.start:
+        with _transaction(connection):
+            known = _metadata(connection)
+            if _place(known) != batch.start:
                 return False
-            self._put(
+            attempts = self._store(connection, batch.pending, int(known.get("searchable", 0)))
+            files = [(sha256, spans.pack()) for sha256, spans in batch.files.items()]
+            connection.executemany(sql.PUT_FILE, files)
+            _put(
+                connection,
                 {
                     **batch.metadata,
-                    "attempts": self._store(batch.pending),
+                    "attempts": attempts,
                     "part": batch.end.part,
                     "offset": batch.end.offset,
                     "fingerprint": fingerprint or self.lines.before(batch.end),
-                    "bytes_read": int(self._get("bytes_read") or 0) + batch.size,
-                    "bad_lines": int(self._get("bad_lines") or 0) + batch.bad,
-                }
+                    "bytes_read": int(known.get("bytes_read", 0)) + batch.size,
+                    "bad_lines": int(known.get("bad_lines", 0)) + batch.bad,
+                },
             )
         return True
 
-    def _store(self, pending: dict[Key, _Pending]) -> int:
+    def _store(
+        self, connection: sqlite3.Connection, pending: dict[Key, _Pending], searchable: int
+    ) -> int:
         """Write the attempts of a batch; those that were there already get their new events."""
-        (last,) = self._writer.execute(sql.LAST_ATTEMPT).fetchone()
-        known = self._known(list(pending))
-        searchable = int(self._get("searchable") or 0)
+        (last,) = connection.execute(sql.LAST_ATTEMPT).fetchone()
+        known = connection.execute(sql.KNOWN_ATTEMPTS, (json.dumps(list(pending)),)).fetchall()
+        earlier = self.lines.events([spans for _, _, _, spans, _ in known])
+        ids: dict[Key, int] = {}
+        scores: list[tuple[str, int, float]] = []  # what each question gains or loses
+        for (sample_id, group_id, attempt_id, packed, score), events in zip(
+            known, earlier, strict=True
+        ):
+            one = pending[sample_id, group_id]
+            one.events = events + one.events
+            one.spans = Spans(packed).joined(one.spans)
+            ids[sample_id, group_id] = attempt_id
+            if score is not None:
+                scores.append((sample_id, -1, -score))
+            if attempt_id <= searchable:
+                before = search_text(sample_id, events)
+                connection.execute(sql.DROP_SEARCH, (attempt_id, before))
+                after = search_text(sample_id, one.events)
+                connection.execute(sql.ADD_SEARCH, (attempt_id, after))
         rows = []
-        changes: dict[str, list[float]] = {}
-        for key, one in pending.items():
-            earlier = known.get(key)
-            if earlier is None:
-                last += 1
-                attempt_id = last
-            else:
-                attempt_id = self._rejoin(key, one, earlier, searchable, changes)
-            row = attempt_row(key[0], key[1], one.events)
+        for (sample_id, group_id), one in pending.items():
+            row = attempt_row(sample_id, group_id, one.events)
+            attempt_id = ids.get((sample_id, group_id), last + 1)
+            last = max(last, attempt_id)
             if row.score is not None:
-                change = changes.setdefault(key[0], [0, 0.0])
-                change[0] += 1
-                change[1] += row.score
+                scores.append((sample_id, 1, row.score))
             rows.append((*_COLUMNS_OF(row), attempt_id, one.spans.pack()))
-        self._writer.executemany(sql.PUT_ATTEMPT, rows)
-        self._count_scores(changes)
+        connection.executemany(sql.PUT_ATTEMPT, rows)
+        _count_scores(connection, scores)
         return int(last)
 
-    def _known(self, keys: Sequence[Key]) -> dict[Key, tuple[int, bytes, float | None]]:
-        rows = self._writer.execute(sql.KNOWN_ATTEMPTS, (json.dumps(keys),))
-        return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
-
-    def _rejoin(
-        self,
-        key: Key,
-        one: _Pending,
-        earlier: tuple[int, bytes, float | None],
-        searchable: int,
-        changes: dict[str, list[float]],
-    ) -> int:
-        attempt_id, packed, score = earlier
-        (events,) = self.lines.events([packed])
-        if attempt_id <= searchable:
-            self._writer.execute(sql.DROP_SEARCH, (attempt_id, search_text(key[0], events)))
-            body = search_text(key[0], events + one.events)
-            self._writer.execute(sql.ADD_SEARCH, (attempt_id, body))
-        if score is not None:
-            change = changes.setdefault(key[0], [0, 0.0])
-            change[0] -= 1
-            change[1] -= score
-        spans = Spans(packed)
-        for part, offset, length in one.spans:
-            spans.add(Place(part, offset), length)
-        one.events, one.spans = events + one.events, spans
-        return attempt_id
-
-    def _count_scores(self, changes: dict[str, list[float]]) -> None:
-        rows = self._writer.execute(sql.GET_QUESTIONS, (json.dumps(list(changes)),))
-        before = {row[0]: (row[1], row[2]) for row in rows}
-        tallies: Counter[tuple[int, float]] = Counter()
-        questions = []
-        for sample_id, (number, total) in changes.items():
-            old = before.get(sample_id, (0, 0.0))
-            new = (old[0] + int(number), round(old[1] + total, 9))
-            tallies[old] -= 1
-            tallies[new] += 1
-            questions.append((sample_id, *new))
-        self._writer.executemany(sql.PUT_QUESTION, questions)
-        self._writer.executemany(
-            sql.ADD_TALLY, [(n, total, k) for (n, total), k in tallies.items() if n and k]
-        )
-
-    def _index_search_batch(self) -> bool:
-        if not _has_full_text():
-            raise RecorderError(
-                "this Python's sqlite has no FTS5, which full-text search needs: filter by outcome "
-                "or group, or use a Python whose sqlite has it"
-            )
-        with self._transaction():
-            self._writer.execute(sql.SEARCH_SCHEMA)
-            after = int(self._get("searchable") or 0)
-            rows = self._writer.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
+    def _index_search_batch(self, connection: sqlite3.Connection) -> bool:
+        with _transaction(connection):
+            connection.execute(sql.SEARCH_SCHEMA)
+            after = int(_metadata(connection).get("searchable", 0))
+            rows = connection.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
             if not rows:
                 return False
             events = self.lines.events([row[2] for row in rows])
-            self._writer.executemany(
+            connection.executemany(
                 sql.ADD_SEARCH,
                 [
                     (row[0], search_text(row[1], found))
                     for row, found in zip(rows, events, strict=True)
                 ],
             )
-            self._put({"searchable": rows[-1][0]})
+            _put(connection, {"searchable": rows[-1][0]})
         return True
 
-    # --- metadata
 
-    def _get(self, key: str) -> Any:
-        row = self._writer.execute(sql.GET_METADATA, (key,)).fetchone()
-        return None if row is None else row[0]
+def _count_scores(connection: sqlite3.Connection, scores: list[tuple[str, int, float]]) -> None:
+    """Bring the questions' totals, and how many questions have which total, up to date."""
+    changes: dict[str, tuple[int, float]] = {}
+    for sample_id, number, score in scores:
+        attempts, total = changes.get(sample_id, (0, 0.0))
+        changes[sample_id] = attempts + number, total + score
+    rows = connection.execute(sql.GET_QUESTIONS, (json.dumps(list(changes)),))
+    before = {row[0]: (row[1], row[2]) for row in rows}
+    tallies: Counter[tuple[int, float]] = Counter()
+    questions = []
+    for sample_id, (number, total) in changes.items():
+        old = before.get(sample_id, (0, 0.0))
+        new = (old[0] + number, round(old[1] + total, 9))
+        tallies[old] -= 1
+        tallies[new] += 1
+        questions.append((sample_id, *new))
+    connection.executemany(sql.PUT_QUESTION, questions)
+    changed = [(n, total, k) for (n, total), k in tallies.items() if n and k]
+    connection.executemany(sql.ADD_TALLY, changed)
 
-    def _put(self, values: dict[str, Any]) -> None:
-        self._writer.executemany(sql.SET_METADATA, list(values.items()))
 
-    def _read_metadata(self) -> dict[str, Any]:
-        with self.reading() as connection:
-            return dict(connection.execute(sql.ALL_METADATA).fetchall())
+def _metadata(connection: sqlite3.Connection) -> dict[str, Any]:
+    return dict(connection.execute(sql.ALL_METADATA).fetchall())
+
+
+def _put(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
+    connection.executemany(sql.SET_METADATA, list(values.items()))
+
+
+def _place(metadata: dict[str, Any]) -> Place:
+    """Up to where the record is in the index."""
+    return Place(int(metadata.get("part", 0)), int(metadata.get("offset", 0)))
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute(sql.BEGIN)
+    try:
+        yield
+        connection.execute(sql.COMMIT)
+    except BaseException:
+        connection.execute(sql.ROLLBACK)
+        raise
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection | None:
+    """Open the index at `path`; None where it is missing or of another version."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in sql.PRAGMAS:
+            connection.execute(pragma)
+        version = connection.execute(sql.GET_METADATA, ("version",)).fetchone()
+    except sqlite3.DatabaseError:
+        version = None
+    if version == (sql.VERSION,):
+        return connection
+    connection.close()
+    return None
+
+
+def _make(path: Path) -> sqlite3.Connection:
+    """Make an empty index at `path`, in place of what is there."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        for statement in (*sql.PRAGMAS, *sql.SCHEMA.split(";")):
+            connection.execute(statement)
+        connection.execute(sql.SET_METADATA, ("version", sql.VERSION))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _has_full_text() -> bool:
@@ -369,13 +391,13 @@ def index_stamp(record: Path) -> int:
 
 @contextlib.contextmanager
 def current_index(record: Path) -> Iterator[sqlite3.Connection | None]:
-    """The index of a record to read, if there is one and it has (nearly) all of the record."""
+    """Open the index of a record, if there is one and it has (nearly) all of the record."""
     path = _index_path(record)
     if not path.exists():
         yield None
         return
     with contextlib.closing(_connect_to_read(path)) as connection:
-        known = dict(connection.execute(sql.ALL_METADATA).fetchall())
+        known = _metadata(connection)
         whole = known.get("version") == sql.VERSION
         # Nearly: a record that is being written is always a little ahead of its index.
         whole = whole and known.get("caught_up_at", 0) >= 0.9 * RecordLines(record).size()

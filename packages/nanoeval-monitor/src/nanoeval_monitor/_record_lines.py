@@ -46,6 +46,13 @@ class Spans:
         else:
             self._spans.append([place.part, place.offset, length])
 
+    def joined(self, later: Spans) -> Spans:
+        """Return these spans and then those of `later`."""
+        found = Spans(self.pack())
+        for part, offset, length in later:
+            found.add(Place(part, offset), length)
+        return found
+
     def pack(self) -> bytes:
         return b"".join(_SPAN.pack(*span) for span in self._spans)
 
@@ -111,7 +118,7 @@ class RecordLines:
                 content = stream.read(length)
                 position = offset + length
                 found[index] += [parse_event(line) for line in content.splitlines(keepends=True)]
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise RecorderError(
                 f"{self.file} is no longer what its index describes ({error}): reload the page"
             ) from error

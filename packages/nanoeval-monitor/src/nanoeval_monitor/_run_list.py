@@ -1,178 +1,253 @@
-"""The finished runs: which records there are, and what one look at each tells."""
+"""The runs there are: those that have a state file, and those of which a record is left."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import datetime
+import json
+import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from nanoeval_core.errors import NanoevalError
-from nanoeval_recorder.reading.events import FinalReport, OtherEvent, RunStarted
-from nanoeval_recorder.reading.reader import SUFFIXES, open_record, parse_event, record_parts
+from nanoeval_core.json_values import json_value
+from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_core.words import RunState, run_state
+from nanoeval_recorder.reading.events import OtherEvent, RunStarted
+from nanoeval_recorder.reading.outline import Outline, outline_of
+from nanoeval_recorder.reading.reader import SUFFIXES, first_event, record_parts
+from nanoeval_runner.arguments import model_in
+from nanoeval_runner.state_files import (
+    SUFFIX,
+    EvalRow,
+    StateFile,
+    is_being_run,
+    read_state_file,
+    record_of,
+    state_paths,
+)
 
 from nanoeval_monitor._record_index import RecordIndex, index_stamp
 from nanoeval_monitor._run_summary import peek
-from nanoeval_monitor._texts import number, plain
+from nanoeval_monitor._value_text import number
 
-TAIL_BYTES = 1 << 20
-MAX_OPEN_INDICES = 32
+log = logging.getLogger("nanoeval.monitor")
+
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
-_COMPRESSED = (".zst", ".gz")
 _LATER_PART = re.compile(r"(.+)\.\d{4,}(\.jsonl(?:\.zst|\.gz)?)")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class RunEntry:
-    """A record in the table of runs. `key` names it in URLs; paths never come from outside."""
+    """A run in the table of runs. `key` names it in URLs; paths never come from outside.
+
+    Attributes:
+        state: the word that `nanoeval ls` has for it.
+        score, stderr, low, high, n: of the metric `metric`; None without one.
+        part_of: the sweep that it is a cell of, or the run whose replies it scores.
+        path: where its record is; None where it was recorded elsewhere, or not at all.
+        has_state: whether its run set has a state file, so that it can be resumed.
+    """
 
     key: str
-    path: Path
-    eval_name: str
-    model: str
     run_id: str
-    run_set_id: str
-    created_at: str
-    created_by: str
-    score: float | None
-    low: float | None
-    high: float | None
-    n: int | None
-    is_complete: bool
-    bytes: int
+    run_set_id: str = ""
+    eval_name: str = ""
+    model: str = ""
+    state: RunState = "died"
+    created_at: float = 0.0
+    created_by: str = ""
+    seconds: float | None = None
+    done: int | None = None
+    total: int | None = None
+    lost: int = 0
+    retries: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    metric: str = ""
+    score: float | None = None
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    part_of: str = ""
+    path: Path | None = None
+    bytes: int | None = None
+    has_state: bool = False
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_going(self) -> bool:
+        return self.state in ("queued", "running")
 
     def as_dict(self) -> dict[str, Any]:
-        entry: dict[str, Any] = plain(dataclasses.asdict(self))
-        return {**entry, "path": str(self.path), "folder": str(self.path.parent)}
+        fields = [one.name for one in dataclasses.fields(self) if one.name != "summary"]
+        return {**{name: getattr(self, name) for name in fields}, "path": str(self.path or "")}
 
 
 class RunList:
-    """The records in some folders, and their open indices. Owns both; safe for several threads.
+    """The runs of some folders, and the indices of their records. Safe for several threads.
 
     Args:
-        folders: where records are looked for; those of live runs join with `include`.
+        folders: where records are looked for; those of live runs join with `follow`.
+        state: the folder of state files, or one of them; None for none.
         open_index: for tests.
     """
 
     def __init__(
-        self, folders: Sequence[Path], open_index: Callable[[Path], RecordIndex] = RecordIndex
+        self,
+        folders: Sequence[Path],
+        state: Path | None = None,
+        open_index: Callable[[Path], RecordIndex] = RecordIndex,
     ) -> None:
         self._folders = list(dict.fromkeys(folder.absolute() for folder in folders))
+        self._state = state
         self._make_index = open_index
         self._lock = threading.Lock()
         self._indices: dict[Path, RecordIndex] = {}
-        self._entries: dict[Path, tuple[tuple[int, int, int], RunEntry | None]] = {}
-        self._by_key: dict[str, Path] = {}
+        self._records: dict[Path, tuple[Any, RunEntry | None]] = {}
+        self._states: dict[Path, tuple[Any, StateFile | None]] = {}
+        self._entries: dict[str, RunEntry] = {}
+        self._keys: dict[Path, str] = {}
+        self._taken: set[str] = set()
 
     @property
     def folders(self) -> list[Path]:
         return list(self._folders)
 
-    def close(self) -> None:
-        with self._lock:
-            for index in self._indices.values():
-                index.close()
-            self._indices.clear()
-
-    def include(self, folder: Path) -> None:
-        """Look for records in `folder` too: a live run writes there."""
-        if folder.absolute() not in self._folders:
-            self._folders.append(folder.absolute())
-
     def entries(self) -> list[RunEntry]:
-        """All runs, newest first."""
+        """Return all runs: those that are going first, then the newest."""
         with self._lock:
-            files: dict[Path, list[Path]] = {}
-            for folder in self._folders:
-                files |= _candidates(folder)
-            found = [entry for parts in files.values() if (entry := self._entry(parts))]
-            for path in set(self._entries) - set(files):
-                del self._entries[path]
-            self._by_key = {entry.key: entry.path for entry in found}
-        return sorted(found, key=lambda entry: entry.created_at, reverse=True)
+            found = {entry.path: entry for entry in self._recorded()}
+            by_run_id = {entry.run_id: entry for entry in found.values()}
+            entries = {entry.key: entry for entry in found.values()}
+            for file in self._state_files():
+                for row in file.evals:
+                    record = record_of(row)
+                    known = found.get(record) if record else None
+                    entry = _with_state(known or by_run_id.get(row.run_id), file, row)
+                    entries[entry.key] = entry
+            self._entries = entries
+        return sorted(entries.values(), key=lambda entry: (not entry.is_going, -entry.created_at))
 
-    def index(self, key: str) -> RecordIndex:
-        """The index of the run that `key` names.
+    def entry(self, key: str) -> RunEntry:
+        """Return the run that `key` names, as it was when the table was last made.
 
         Raises:
             KeyError: no run has that key.
         """
-        if key not in self._by_key:
+        if key not in self._entries:
             self.entries()
-        return self.index_of(self._by_key[key])
+        return self._entries[key]
+
+    def index(self, key: str) -> RecordIndex:
+        """Return the index of the run that `key` names.
+
+        Raises:
+            KeyError: no run has that key, or it has no record here.
+        """
+        path = self.entry(key).path
+        if path is None:
+            raise KeyError(f"record of {key}")
+        return self.index_of(path)
 
     def index_of(self, record: Path) -> RecordIndex:
-        """The index of a record. The one that was used longest ago is closed when many are open."""
+        """Return the index of a record."""
         with self._lock:
-            index = self._indices.pop(record, None) or self._make_index(record)
-            self._indices[record] = index
-            if len(self._indices) > MAX_OPEN_INDICES:
-                self._indices.pop(next(iter(self._indices))).close()
-        return index
+            if record not in self._indices:
+                self._indices[record] = self._make_index(record)
+            return self._indices[record]
 
     def follow(self, record: Path) -> RecordIndex:
-        """The index of a live run's record, whose folder joins those that are looked at."""
-        self.include(record.parent)
+        """Return the index of a live run's record, whose folder joins those that are looked at."""
+        if record.parent.absolute() not in self._folders:
+            self._folders.append(record.parent.absolute())
         return self.index_of(record)
 
-    def _entry(self, parts: list[Path]) -> RunEntry | None:
-        """The entry of a file, or None if it is no record; looked at again when it has changed."""
-        file = parts[0]
+    # --- records
+
+    def _recorded(self) -> list[RunEntry]:
+        files: dict[Path, list[Path]] = {}
+        for folder in self._folders:
+            files |= _candidates(folder)
+        for gone in set(self._records) - set(files):
+            del self._records[gone]
+            self._taken.discard(self._keys.pop(gone, ""))
+        found = (self._recorded_at(file, parts) for file, parts in files.items())
+        return [entry for entry in found if entry is not None]
+
+    def _recorded_at(self, file: Path, parts: list[Path]) -> RunEntry | None:
+        """Look at a file, again when it has changed; None if it is no record."""
         try:
             size = sum(part.stat().st_size for part in parts)
             stamp = (file.stat().st_mtime_ns, size, index_stamp(file))
-            known = self._entries.get(file)
-            if known is not None and known[0] == stamp:
-                return known[1]
         except OSError:
             return None  # gone meanwhile
+        known = self._records.get(file)
+        if known is None or known[0] != stamp:
+            known = self._records[file] = stamp, self._look_at(file, size)
+        return known[1]
+
+    def _look_at(self, file: Path, size: int) -> RunEntry | None:
         try:
-            entry = self._look_at(parts, size)
-        except (OSError, NanoevalError, ValueError):
-            entry = None  # no record after all
-        self._entries[file] = (stamp, entry)
+            outline = _outline(file)
+            entry = None if outline is None else _of_record(outline, size)
+        except (OSError, NanoevalError):
+            return None  # no record after all
+        except Exception as error:  # noqa: BLE001  one file never takes the table from all others
+            log.warning("%s is not shown: %s: %s", file, type(error).__name__, error)
+            return None
+        if entry is not None:
+            entry.key = self._keys.get(file) or self._new_key(entry.run_id)
+            self._keys[file] = entry.key
         return entry
 
-    def _look_at(self, parts: list[Path], size: int) -> RunEntry:
-        file = parts[0]
-        started = _first_line(file)
-        spec = started.spec
-        final = _last_line(parts[-1])
-        score, low, high, n = _headline(final.data if final else None)
-        if low is None:
-            known = peek(file)
-            score, low, high, n = known or (score, low, high, n)
-        run_id = str(started.run_id or spec.get("run_id") or file.stem)
-        return RunEntry(
-            key=self._key(run_id, file),
-            path=file,
-            eval_name=str(started.eval_name or spec.get("eval_name") or file.stem),
-            model=str(started.model or spec.get("model_name") or ""),
-            run_id=run_id,
-            run_set_id=str(started.run_set_id or ""),
-            created_at=str(started.created_at or spec.get("created_at") or ""),
-            created_by=str(spec.get("created_by") or ""),
-            score=score,
-            low=low,
-            high=high,
-            n=n,
-            is_complete=final is not None,
-            bytes=size,
-        )
-
-    def _key(self, run_id: str, file: Path) -> str:
+    def _new_key(self, run_id: str) -> str:
         """The run's id, with a number where copies of a record have the same."""
         key = stem = _SAFE.sub("-", run_id)[:80] or "run"
         copy = 1
-        while self._by_key.get(key, file) != file:
+        while key in self._taken:
             copy += 1
             key = f"{stem}~{copy}"
-        self._by_key[key] = file
+        self._taken.add(key)
         return key
+
+    # --- state files
+
+    def _state_files(self) -> list[StateFile]:
+        if self._state is None:
+            return []
+        one = self._state.suffix == SUFFIX
+        paths = [self._state] if one else state_paths(self._state)
+        for gone in set(self._states) - set(paths):
+            del self._states[gone]
+        found = (self._state_at(path) for path in paths)
+        return [file for file in found if file is not None]
+
+    def _state_at(self, path: Path) -> StateFile | None:
+        try:
+            stamp = (changed_at(path), is_being_run(path))
+        except OSError:
+            return None  # gone meanwhile
+        known = self._states.get(path)
+        if known is None or known[0] != stamp:
+            try:
+                file = read_state_file(path)
+            except (NanoevalError, OSError):
+                file = None  # the feed reports it
+            known = self._states[path] = stamp, file
+        return known[1]
+
+
+def changed_at(file: Path) -> int:
+    """Return when a state file was last written, in nanoseconds: its own time, or its log's."""
+    log_file = file.with_name(f"{file.name}-wal")
+    times = [one.stat().st_mtime_ns for one in (file, log_file) if one.exists()]
+    return max(times, default=0)
 
 
 def _candidates(folder: Path) -> dict[Path, list[Path]]:
@@ -197,39 +272,113 @@ def _in_order(first: Path, files: list[Path]) -> list[Path]:
     return [first, *(file for file in files if file != first)]
 
 
-def _first_line(file: Path) -> RunStarted:
-    with open_record(file) as stream:
-        event = parse_event(stream.readline())
-    if isinstance(event, RunStarted):
-        return event
-    if event.run_id is None and isinstance(event, OtherEvent):
-        raise ValueError(f"{file} is no record")
-    return RunStarted(run_id=event.run_id)
-
-
-def _last_line(last: Path) -> FinalReport | None:
-    """The final report, where the last line is one; compressed files are not read for it."""
-    if last.name.endswith(_COMPRESSED):
+def _outline(file: Path) -> Outline | None:
+    """What a record says of its run; a file of events whose first line is lost is one too."""
+    outline = outline_of(file)
+    if outline is not None:
+        return outline
+    first = first_event(file)
+    if first is None or (first.run_id is None and isinstance(first, OtherEvent)):
         return None
-    with last.open("rb") as stream:
-        stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, stream.tell() - TAIL_BYTES))
-        lines = stream.read().splitlines()
+    return Outline(file, RunStarted(run_id=first.run_id), None, file.stat().st_mtime)
+
+
+def _of_record(outline: Outline, size: int) -> RunEntry:
+    started, spec = outline.started, outline.started.spec
+    report = outline.final_report or {}
+    config = _dict(spec.get("run_config"))
+    usage, errors = _dict(report.get("usage")), _dict(report.get("system_errors"))
+    created = _timestamp(started.created_at or spec.get("created_at"))
+    ended = outline.modified_at
+    model = str(started.model or spec.get("model_name") or "")
+    total = _count(config.get("num_tasks")) or _count(report.get("num_tasks"))
+    entry = RunEntry(
+        key="",
+        run_id=outline.run_id,
+        run_set_id=str(started.run_set_id or ""),
+        eval_name=str(started.eval_name or spec.get("eval_name") or outline.path.stem),
+        model="" if model == "unknown" else model,
+        state="died" if outline.final_report is None else "done",
+        created_at=ended if created is None else created,
+        created_by=str(spec.get("created_by") or ""),
+        seconds=None if created is None else max(0.0, ended - created),
+        done=None if outline.final_report is None else total,
+        total=total,
+        lost=_count(errors.get("total")) or 0,
+        tokens=(_count(usage.get("prompt_tokens")) or 0)
+        + (_count(usage.get("completion_tokens")) or 0),
+        cost=number(usage.get("cost")) or 0.0,
+        part_of=_part_of(config),
+        path=outline.path,
+        bytes=size,
+        summary=report,
+    )
+    _score(entry, headline(json_value(report)))
+    if entry.low is None and (known := peek(outline.path)) is not None:
+        score, low, high, n = known
+        if score is not None:
+            entry.score, entry.low, entry.high, entry.n = score, low, high, n
+    return entry
+
+
+def _score(entry: RunEntry, found: Headline | None) -> None:
+    """Give a run the score that its summary has, if it has one."""
+    if found is not None:
+        entry.metric, entry.score, entry.stderr, entry.low, entry.high = found
+        n = entry.summary.get(f"{found.name}_n", entry.summary.get("n"))
+        entry.n = _count(n)
+
+
+def _part_of(config: dict[str, Any]) -> str:
+    return str(_dict(_dict(config.get("runner")).get("args")).get("eval_set_name") or "")
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _with_state(known: RunEntry | None, file: StateFile, row: EvalRow) -> RunEntry:
+    """What a state file says of a run, which is more and later than what its record says."""
+    state = run_state(row.state, is_running=file.is_running)
+    seconds = row.elapsed
+    if state == "running" and not seconds:
+        seconds = max(0.0, time.time() - row.created_at)
+    elif not seconds:
+        seconds = max(0.0, file.modified_at - row.created_at)
+    entry = RunEntry(key=_SAFE.sub("-", row.run_id), run_id=row.run_id)
+    if known is not None:
+        entry = dataclasses.replace(known)
+    entry.run_set_id, entry.has_state, entry.state = file.run_set_id, True, state
+    entry.eval_name = row.name
+    entry.model = row.model_name or model_in(row.arguments) or entry.model
+    entry.created_at, entry.seconds = row.created_at, seconds
+    entry.done, entry.total = row.done + row.failed, row.total
+    entry.lost, entry.retries = row.failed, row.retries
+    entry.tokens, entry.cost = row.usage.total_tokens, row.cost
+    if row.summary and not entry.summary:
+        entry.summary = parsed(row.summary) or {}
+        if entry.score is None and entry.done:
+            _score(entry, headline(json_value(entry.summary)))
+    return entry
+
+
+def parsed(text: str | None) -> Any:
+    """Return what JSON text holds; None for other text."""
     try:
-        event = parse_event(lines[-1]) if lines else None
-    except (ValueError, msgspec.MsgspecError):
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, FinalReport) else None
 
 
-def _headline(report: Any) -> tuple[float | None, float | None, float | None, int | None]:
-    """Score, interval and number of questions out of a final report, where it has them."""
-    if not isinstance(report, dict):
-        return None, None, None, None
-    name = next((name for name in ("accuracy", "score", "mean") if name in report), None)
-    if name is None:
-        return None, None, None, None
-    interval = report.get(f"{name}_ci95")
-    low, high = interval if isinstance(interval, list) and len(interval) == 2 else (None, None)
-    n = number(report.get("n", report.get(f"{name}_n")))
-    return number(report[name]), number(low), number(high), None if n is None else int(n)
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and abs(value) < 1 << 53 else None
+
+
+def _timestamp(value: Any) -> float | None:
+    try:
+        found = datetime.datetime.fromisoformat(value)
+        if found.tzinfo is None:  # the published package writes UTC and does not say so
+            found = found.replace(tzinfo=datetime.UTC)
+        return found.timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

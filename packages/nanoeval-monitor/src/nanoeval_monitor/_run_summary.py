@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nanoeval_core.json_values import json_value
 from nanoeval_core.metrics.calibration import calibration
+from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex, current_index
 from nanoeval_monitor._score_totals import ScoreTally, estimate
-from nanoeval_monitor._texts import plain
 
 MAX_GROUPS = 60
 LENGTH_BINS = 12
@@ -25,6 +26,7 @@ NO_DETAILS: dict[str, Any] = {
     "details_of": 0,
     "errors": [],
     "groups": {},
+    "fields": {},
     "calibration": None,
     "lengths": [],
 }
@@ -36,10 +38,10 @@ def score_of(index: RecordIndex) -> dict[str, Any]:
         return _estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
 
 
-Headline = tuple[float | None, float | None, float | None, int | None]
+Peeked = tuple[float | None, float | None, float | None, int | None]
 
 
-def peek(record: Path) -> Headline | None:
+def peek(record: Path) -> Peeked | None:
     """Score, interval and questions of a record whose index is there already; else None."""
     try:
         with current_index(record) as connection:
@@ -47,7 +49,7 @@ def peek(record: Path) -> Headline | None:
                 return None
             found = estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
     except sqlite3.Error:
-        return None  # an index of another version, or half made: it is made anew when looked at
+        return None  # of another version, or half made: it is made again when looked at
     return found.mean, found.low, found.high, found.n
 
 
@@ -62,18 +64,41 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
         details = _details(index, attempts)
     final_report = index.final_report()
     with index.reading() as connection:
-        outcomes = dict(connection.execute(sql.COUNT_OUTCOMES).fetchall())
+        verdicts = dict(connection.execute(sql.COUNT_VERDICTS).fetchall())
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
         tallies = [ScoreTally(*row) for row in connection.execute(sql.TALLIES)]
     return {
-        "spec": plain(index.started()),
-        "final_report": plain(final_report),
+        "spec": json_value(index.started()),
+        "final_report": json_value(final_report),
         "is_complete": final_report is not None,
         "score": _estimate(tallies),
-        "outcomes": {**outcomes, "errored": errored},
+        "verdicts": verdicts,
+        "with_errors": errored,
         **NO_DETAILS,
         **details,
     }
+
+
+def metrics_of(summary: Any) -> list[dict[str, Any]]:
+    """Return the metrics of a summary as the terminal's table has them, the headline first."""
+    if not isinstance(summary, dict):
+        return []
+    rows = [_metric(summary, name, name) for name in score_names(summary)]
+    groups = summary.get("by")
+    for column, values in (groups if isinstance(groups, dict) else {}).items():
+        for value, metrics in (values if isinstance(values, dict) else {}).items():
+            found = headline(metrics) if isinstance(metrics, dict) else None
+            if found is not None:
+                row = _metric(metrics, found.name, f"{column}={value}")
+                rows.append({**row, "field": column, "value_of_field": value})
+    return rows
+
+
+def _metric(summary: dict[str, Any], name: str, label: str) -> dict[str, Any]:
+    found = headline(summary, name)
+    assert found is not None  # noqa: S101  `name` is the name of a number
+    n = summary.get(f"{name}_n", summary.get("n"))
+    return {**found._asdict(), "name": label, "n": n if isinstance(n, int) else None}
 
 
 def needs_details(index: RecordIndex) -> bool:
@@ -92,11 +117,12 @@ def add_details(index: RecordIndex) -> None:
 
 def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
     with index.reading() as connection:
-        fields = _group_fields(connection)
+        fields = connection.execute(sql.FIELDS).fetchall()
         return {
             "details_of": attempts,
             "errors": [_error(*row) for row in connection.execute(sql.ERROR_KINDS)],
-            "groups": {name: list(_groups(connection, name)) for name in fields},
+            "groups": {name: list(_groups(connection, name)) for name in _grouping(fields)},
+            "fields": {name: values for name, values, _ in fields},
             "calibration": _calibration(connection),
             "lengths": _lengths(connection),
         }
@@ -122,13 +148,12 @@ def _error(kind: str, number: int, attempt_id: int, example: str) -> dict[str, A
     return {"kind": kind, "count": number, "attempt_id": attempt_id, "example": example}
 
 
-def _group_fields(connection: sqlite3.Connection) -> list[str]:
+def _grouping(fields: list[tuple[str, int, int]]) -> list[str]:
     """The fields whose values group attempts: several values, each with several attempts."""
-    rows = connection.execute(sql.FIELDS)
     return [
-        str(name)
-        for name, values, attempts in rows
-        if 2 <= values <= MAX_GROUPS and attempts >= 2 * values and '"' not in str(name)
+        name
+        for name, values, attempts in fields
+        if 2 <= values <= MAX_GROUPS and attempts >= 2 * values and '"' not in name
     ]
 
 
@@ -153,7 +178,7 @@ def _calibration(connection: sqlite3.Connection) -> dict[str, Any] | None:
             probabilities.setdefault(sample_id, []).append(prob)
             correct.setdefault(sample_id, []).append(bool(is_correct))
     found = calibration(probabilities, correct)
-    return None if found is None else plain(found.as_dict())
+    return None if found is None else json_value(found.as_dict())
 
 
 def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:

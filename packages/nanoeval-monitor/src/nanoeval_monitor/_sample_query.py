@@ -7,22 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.json_values import json_value
 from nanoeval_recorder.reading.events import Event
+from nanoeval_recorder.reading.reader import unfolded
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._run_summary import field_path, row_dict
 from nanoeval_monitor._search_words import full_text
-from nanoeval_monitor._texts import plain
 
 MAX_PAGE = 500
 MAX_ATTEMPTS = 64
-SEARCH_SECONDS = 0.5
+MAX_VALUES = 500
 LONG_TEXT = 20_000
 """Characters of one text that a transcript has unless all of them are asked for."""
 
-COLUMNS = ["id", "sample_id", "group_id", "attempt", "retry", "outcome", "score", "prob"]
-COLUMNS += ["picked", "expected", "prompt", "reply", "prompt_chars", "reply_chars", "samplings"]
+COLUMNS = ["id", "sample_id", "group_id", "attempt", "retry", "verdict", "score", "prob"]
+COLUMNS += ["picked", "expected", "question", "reply", "prompt_chars", "reply_chars", "samplings"]
 COLUMNS += ["error", "fields", "at"]
 
 
@@ -31,13 +32,13 @@ class SampleQuery:
     """Which attempts, in which order.
 
     Attributes:
-        outcome: an outcome, or `wrong`, `errored`, `unscored`; empty for all.
+        verdict: one of `nanoeval_core.words.Verdict`, or `with errors`; empty for all.
         field, value: only attempts whose `field` is `value`.
         text: only attempts whose texts hold all these words; the last may be half a word.
         order: one of `index_sql.ORDERS`.
     """
 
-    outcome: str = ""
+    verdict: str = ""
     field: str = ""
     value: str = ""
     text: str = ""
@@ -64,7 +65,7 @@ class SampleQuery:
                 raise ConfigError(f"{name}={text!r}: give a whole number that is not negative")
             numbers[name] = int(text)
         return cls(
-            outcome=given.get("outcome", ""),
+            verdict=given.get("verdict", ""),
             field=given.get("field", ""),
             value=given.get("value", ""),
             text=given.get("q", ""),
@@ -79,8 +80,10 @@ class SampleQuery:
 def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
     """A page of rows, `total` of them in all, and whether all of the record was looked at."""
     match = full_text(query.text)
-    searched = index.update_search(SEARCH_SECONDS) if match else True
+    progress = index.progress()
     conditions, parameters = _conditions(query, match)
+    if match and not progress["searchable"]:  # there may be no table for it yet
+        conditions, parameters = ["0"], []
     with index.reading() as connection:
         total = connection.execute(sql.count(conditions), parameters).fetchone()[0]
         statement = sql.page(conditions, query.order, descending=query.descending)
@@ -90,19 +93,19 @@ def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
         "rows": found,
         "total": total,
         "offset": query.offset,
-        "searched": searched,
-        "index": index.progress(),
+        "searched": not match or progress["searchable"] >= progress["attempts"],
+        "index": progress,
     }
 
 
 def _conditions(query: SampleQuery, match: str) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
-    if query.outcome in sql.OUTCOME_FILTERS:
-        conditions.append(sql.OUTCOME_FILTERS[query.outcome])
-    elif query.outcome:
-        conditions.append(sql.BY_OUTCOME)
-        parameters.append(query.outcome)
+    if query.verdict in sql.VERDICT_FILTERS:
+        conditions.append(sql.VERDICT_FILTERS[query.verdict])
+    elif query.verdict:
+        conditions.append(sql.BY_VERDICT)
+        parameters.append(query.verdict)
     if query.sample:
         conditions.append(sql.BY_SAMPLE)
         parameters.append(query.sample)
@@ -128,43 +131,36 @@ def transcript(index: RecordIndex, sample_id: str, *, whole: bool = False) -> di
         total = connection.execute(sql.COUNT_OF_SAMPLE, (sample_id,)).fetchone()[0]
     if not rows:
         raise KeyError(sample_id)
-    return {
-        "sample_id": sample_id,
-        "total": total,
-        "attempts": attempts_with_events(index, rows, whole=whole),
-    }
-
-
-def attempts_with_events(
-    index: RecordIndex, rows: list[tuple[Any, ...]], *, whole: bool
-) -> list[dict[str, Any]]:
-    """`rows` (columns, then spans) with their events out of the record."""
     events = index.lines.events([row[-1] for row in rows])
     limit = None if whole else LONG_TEXT
-    return [
-        {
-            **row_dict(COLUMNS, row),
-            "events": [_event(event, limit) for event in found],
-        }
+    attempts = [
+        {**row_dict(COLUMNS, row), "events": [_event(event, limit) for event in unfolded(found)]}
         for row, found in zip(rows, events, strict=True)
     ]
+    return {"sample_id": sample_id, "total": total, "attempts": attempts}
+
+
+def field_values(index: RecordIndex, name: str) -> list[list[Any]]:
+    """Return the most frequent values of a field, each with how many attempts have it."""
+    with index.reading() as connection:
+        return [list(row) for row in connection.execute(sql.FIELD_VALUES, (name, MAX_VALUES))]
 
 
 def _event(event: Event, limit: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "type": event.type,
         "at": event.created_at,
-        "data": _cut(plain(event.data), limit),
+        "data": _cut(json_value(event.data), limit),
     }
     if event.extra:
-        found["extra"] = _cut(plain(event.extra), limit)
+        found["extra"] = _cut(json_value(event.extra), limit)
     return found
 
 
 def _cut(value: Any, limit: int | None) -> Any:
     """`value` with long texts cut to `limit` characters, each saying how long it was."""
     if isinstance(value, str):
-        if limit is None or len(value) <= limit:
+        if limit is None or len(value) <= limit or value.startswith("data:image/"):
             return value
         return {"$cut": value[:limit], "$length": len(value)}
     if isinstance(value, list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import msgspec
 from nanoeval_core.errors import ConfigError, NanoevalError
+from nanoeval_core.json_values import json_value
+from nanoeval_runner.resume_command import resume_command
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -20,22 +23,25 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nanoeval_monitor._access import Access, Guard
-from nanoeval_monitor._catching_up import CatchUp
+from nanoeval_monitor._background_indexing import BackgroundIndexing
 from nanoeval_monitor._comparison import MAX_RUNS, compare_runs
 from nanoeval_monitor._live_feed import LiveFeed
 from nanoeval_monitor._record_index import RecordIndex
-from nanoeval_monitor._run_list import RunList
-from nanoeval_monitor._run_summary import summary_of
-from nanoeval_monitor._sample_query import SampleQuery, find_samples, transcript
-from nanoeval_monitor._texts import plain
+from nanoeval_monitor._run_list import RunEntry, RunList
+from nanoeval_monitor._run_summary import NO_DETAILS, metrics_of, summary_of
+from nanoeval_monitor._sample_query import SampleQuery, field_values, find_samples, transcript
+from nanoeval_monitor._search_words import full_text
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 4096
+COMPARISONS_KEPT = 16
+IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Media types that are answered as they are: they hold nothing that a browser would run."""
 
 
 @dataclasses.dataclass(slots=True)
 class Monitor:
-    """What the server shows. `feed` is None where only finished runs are shown."""
+    """What the server shows, and to whom."""
 
     runs: RunList
     feed: LiveFeed
@@ -43,18 +49,17 @@ class Monitor:
 
 
 def create_app(monitor: Monitor) -> ASGIApp:
-    """The ASGI application. Its lifespan runs the live feed and closes the indices."""
+    """The ASGI application. Its lifespan runs the live feed and reads records on."""
     handlers = _Handlers(monitor)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with handlers.catch_up, asyncio.TaskGroup() as group:
+        async with handlers.indexing, asyncio.TaskGroup() as group:
             serving = group.create_task(monitor.feed.serve(), name="live feed")
             try:
                 yield
             finally:
                 serving.cancel()
-                monitor.runs.close()
 
     app = Starlette(
         lifespan=lifespan,
@@ -71,6 +76,8 @@ def create_app(monitor: Monitor) -> ASGIApp:
             Route("/api/runs/{key}", _guarded(handlers.run)),
             Route("/api/runs/{key}/samples", _guarded(handlers.samples)),
             Route("/api/runs/{key}/transcript", _guarded(handlers.transcript)),
+            Route("/api/runs/{key}/fields/{name}", _guarded(handlers.field)),
+            Route("/api/runs/{key}/files/{sha256}", _guarded(handlers.file)),
             Route("/api/compare", _guarded(handlers.compare)),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
@@ -108,7 +115,8 @@ class _Handlers:
     def __init__(self, monitor: Monitor) -> None:
         self._runs = monitor.runs
         self._feed = monitor.feed
-        self.catch_up = CatchUp()
+        self.indexing = BackgroundIndexing()
+        self._compared: dict[Any, dict[str, Any]] = {}
 
     async def page(self, request: Request) -> Response:
         return Response((STATIC / "index.html").read_bytes(), media_type="text/html")
@@ -149,15 +157,19 @@ class _Handlers:
         return _json({"folders": folders, "runs": [entry.as_dict() for entry in entries]})
 
     async def run(self, request: Request) -> Response:
-        key = request.path_params["key"]
-        index = await self._index(key)
-        await self.catch_up.look(index)
-        return _json(await asyncio.to_thread(run_page, key, index))
+        entry = await asyncio.to_thread(self._runs.entry, request.path_params["key"])
+        if entry.path is None:
+            return _json(run_page(entry, None))
+        index = await self._index(entry.key)
+        await self.indexing.look(index)
+        return _json(await asyncio.to_thread(run_page, entry, index))
 
     async def samples(self, request: Request) -> Response:
         query = SampleQuery.from_parameters(request.query_params)
         index = await self._index(request.path_params["key"])
-        await self.catch_up.look(index)
+        await self.indexing.look(index)
+        if full_text(query.text):
+            await self.indexing.search(index)
         return _json(await asyncio.to_thread(find_samples, index, query))
 
     async def _index(self, key: str) -> RecordIndex:
@@ -169,25 +181,49 @@ class _Handlers:
         whole = request.query_params.get("whole") == "1"
         return _json(await asyncio.to_thread(transcript, index, sample_id, whole=whole))
 
+    async def field(self, request: Request) -> Response:
+        index = await self._index(request.path_params["key"])
+        values = await asyncio.to_thread(field_values, index, request.path_params["name"])
+        return _json({"values": values})
+
+    async def file(self, request: Request) -> Response:
+        """Answer with an image or a text that a record keeps, never as what a browser would run."""
+        index = await self._index(request.path_params["key"])
+        kept = await asyncio.to_thread(index.file, request.path_params["sha256"])
+        content, media_type = kept.content, kept.get("media_type")
+        if media_type not in IMAGES:
+            media_type = "text/plain; charset=utf-8"
+        return Response(content if content is not None else "", media_type=media_type)
+
     async def compare(self, request: Request) -> Response:
         keys = [key for key in request.query_params.get("runs", "").split(",") if key]
         return _json(await asyncio.to_thread(self._compare, keys))
 
     def _compare(self, keys: list[str]) -> dict[str, Any]:
+        """Compare runs, once for as long as their records do not change."""
         indices = {key: self._runs.index(key) for key in keys[: MAX_RUNS + 1]}
         for index in indices.values():
             index.update_all()
-        return compare_runs(indices)
+        what = tuple((key, index.progress()["bytes_read"]) for key, index in indices.items())
+        found = self._compared.pop(what, None) or compare_runs(indices)
+        self._compared[what] = found  # the last one to go
+        while len(self._compared) > COMPARISONS_KEPT:
+            del self._compared[next(iter(self._compared))]
+        return found
 
 
-def run_page(key: str, index: RecordIndex) -> dict[str, Any]:
-    """What the page of a run gets."""
-    return {
-        "key": key,
-        "path": str(index.record),
-        "index": index.progress(),
-        **summary_of(index),
+def run_page(entry: RunEntry, index: RecordIndex | None) -> dict[str, Any]:
+    """Return what the page of a run gets: all of it where there is a record."""
+    resumable = entry.has_state and entry.state in ("stopped", "died", "failed")
+    page: dict[str, Any] = {
+        **entry.as_dict(),
+        "resume": resume_command(entry.run_set_id) if resumable else "",
+        "metrics": metrics_of(json_value(entry.summary)),
     }
+    if index is None:
+        report = json_value(entry.summary) or None
+        return {**page, "index": None, "spec": {}, "final_report": report, **NO_DETAILS}
+    return {**page, "index": index.progress(), **summary_of(index)}
 
 
 class _Limit(msgspec.Struct, forbid_unknown_fields=True):
@@ -209,5 +245,10 @@ def _encode(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (UnicodeEncodeError, OverflowError):
-        # State files hold what evals gave: lone surrogates and huge numbers among it.
-        return msgspec.json.encode(plain(value))
+        # State files hold what evals gave: lone surrogates, and numbers that a page cannot hold.
+        text = json.dumps(json_value(value))
+        return msgspec.json.encode(json.loads(text, parse_int=_small_or_text))
+
+
+def _small_or_text(digits: str) -> int | str:
+    return int(digits) if len(digits) < 16 else digits

@@ -1,4 +1,4 @@
-"""`nanoeval monitor` and `nanoeval board export`: commands of the optional monitor package."""
+"""`nanoeval monitor`: the command of the optional monitor package."""
 
 from __future__ import annotations
 
@@ -14,17 +14,8 @@ Command = Callable[[Sequence[str] | None], None]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve the monitor's page until interrupted; `argv` is by default this process's."""
-    _run("monitor", argv)
-
-
-def board(argv: Sequence[str] | None = None) -> None:
-    """Write runs as pages that open from disk: `export DIR`."""
-    _run("board", argv)
-
-
-def _run(name: str, argv: Sequence[str] | None) -> None:
     with exit_codes(), nanoeval_logging():
-        find_command(name)(argv)
+        find_command("monitor")(argv)
 
 
 def find_command(name: str) -> Command:
@@ -44,4 +35,4 @@ def find_command(name: str) -> Command:
     )
 
 
-__all__ = ["ENTRY_POINT_GROUP", "board", "find_command", "main"]
+__all__ = ["ENTRY_POINT_GROUP", "find_command", "main"]

@@ -1,7 +1,6 @@
 // Routes: every view has a URL after the #, so that it can be shared and kept.
 
 import { h, replace } from "./dom.js";
-import { isExport } from "./data.js";
 import { home } from "./home.js";
 import { live } from "./live.js";
 import { run } from "./run.js";
@@ -57,7 +56,7 @@ async function route({ again = false } = {}) {
     shown = "";
     const text = main.querySelector(".problem p")?.textContent;
     if (text !== error.message) replace(main, problem(error));
-    if (!isExport) retry = setTimeout(route, RETRY_MS, { again: true });
+    retry = setTimeout(route, RETRY_MS, { again: true });
   }
 }
 
@@ -68,7 +67,6 @@ function header(parts) {
     h("a.brand", { href: "#/" }, h("span.logo", { "aria-hidden": "true" }), "nanoeval"),
     h("nav", { "aria-label": "Where you are" }, parts[0] && crumbs[parts[0]] ? [h("span.crumb", {}, crumbs[parts[0]]), h("span.crumb-name", {}, parts[0] === "compare" ? "" : parts[1] || "")] : null),
     h("div.top-right", {},
-      isExport ? h("span.tag", {}, "static export") : null,
       h("button.quiet", { type: "button", onclick: showHelp, title: "Keyboard (?)", "aria-label": "Keyboard help" }, "?"),
       h("button.quiet", { type: "button", id: "theme", onclick: nextTheme, title: "Light, dark, or as the system" }, themeName())),
   );
@@ -81,7 +79,7 @@ const stored = () => {
   try {
     return localStorage.getItem("nanoeval-theme") || "auto";
   } catch {
-    return "auto"; // a page from disk may have no storage
+    return "auto"; // a browser may forbid it
   }
 };
 const themeName = () => ({ auto: "◐ Auto", light: "○ Light", dark: "● Dark" })[document.documentElement.dataset.theme || "auto"];

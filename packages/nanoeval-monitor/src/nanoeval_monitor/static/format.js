@@ -27,13 +27,17 @@ export function points(value, digits = 1) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 0.001) return "0 s";
-  if (seconds < 1) return Math.round(seconds * 1000) + " ms";
-  if (seconds < 10) return seconds.toFixed(1) + " s";
-  if (seconds < 90) return Math.round(seconds) + " s";
-  if (seconds < 5400) return Math.floor(seconds / 60) + " min " + String(Math.round(seconds % 60)).padStart(2, "0") + " s";
-  if (seconds < 172800) return (seconds / 3600).toFixed(1) + " h";
-  return (seconds / 86400).toFixed(1) + " d";
+  if (seconds < 0.9995) return Math.round(seconds * 1000) + " ms";
+  if (seconds < 9.95) return seconds.toFixed(1) + " s";
+  const whole = Math.round(seconds);
+  if (whole < 90) return whole + " s";
+  if (whole < 5400) return Math.floor(whole / 60) + " min " + String(whole % 60).padStart(2, "0") + " s";
+  if (whole < 172800) return (whole / 3600).toFixed(1) + " h";
+  return (whole / 86400).toFixed(1) + " d";
 }
+
+// Money, to two digits that say something.
+export const cost = (value) => value.toLocaleString("en", value >= 1 ? { minimumFractionDigits: 2, maximumFractionDigits: 2 } : { maximumSignificantDigits: 2 });
 
 export function bytes(value) {
   if (value === null || value === undefined) return "–";
@@ -52,15 +56,20 @@ export function moment(text) {
 
 export const clock = (seconds) => moment(seconds).slice(11) + ":" + String(new Date(seconds * 1000).getSeconds()).padStart(2, "0");
 
-export const interval = (low, high) =>
-  low === null || low === undefined ? "" : `${(100 * low).toFixed(1)}–${(100 * high).toFixed(1)}`;
+export const interval = (low, high, share = true) =>
+  low === null || low === undefined ? "" : share ? `${(100 * low).toFixed(1)}–${(100 * high).toFixed(1)}` : `${metric(low, false)} – ${metric(high, false)}`;
 
-// What an outcome is called on the page.
-export const OUTCOMES = {
-  correct: "correct",
-  incorrect: "incorrect",
-  unparsable: "unparsable",
-  refused: "refused",
-  error: "errored",
-  none: "no score",
+// A metric: a share as percent, any other number as it is.
+export const isShare = (value) => value >= 0 && value <= 1;
+export const metric = (value, share = isShare(value)) =>
+  value === null || value === undefined ? "–" : share ? percent(value) : value.toLocaleString("en", { maximumSignificantDigits: 4 });
+
+// What attempts come to, in the order of bars and filters.
+export const VERDICTS = ["right", "partly right", "wrong", "unparsable", "refused", "error", "lost", "no match"];
+export const VERDICT_MEANS = {
+  "partly right": "a score between 0 and 1",
+  error: "failed, and was retried",
+  lost: "failed at its last attempt: it has no score",
+  "no match": "ended well; its eval records no match for it",
 };
+export const verdictClass = (verdict) => "verdict v-" + verdict.replace(" ", "-");

@@ -2,19 +2,21 @@
 
 import { h, replace, sync, written } from "./dom.js";
 import { data } from "./data.js";
-import { bytes, duration, interval, moment, number, percent } from "./format.js";
+import { cost, duration, interval, isShare, metric, moment, number, percent, short } from "./format.js";
 import { commands } from "./keys.js";
-import { lasted, progressBar, statePill } from "./parts.js";
+import { isGoing, lasted, progressBar, statePill } from "./parts.js";
 
 const COLUMNS = [
   { id: "created_at", name: "Started", text: (run) => moment(run.created_at), class: "num when" },
   { id: "eval_name", name: "Eval", text: (run) => run.eval_name },
   { id: "model", name: "Model", text: (run) => run.model },
-  { id: "score", name: "Score", class: "num", text: (run) => percent(run.score) },
-  { id: "low", name: "95 % interval", class: "num", text: (run) => interval(run.low, run.high) },
-  { id: "n", name: "Questions", class: "num", text: (run) => number(run.n) },
-  { id: "is_complete", name: "State", text: (run) => (run.is_complete ? "finished" : "unfinished") },
-  { id: "bytes", name: "Size", class: "num", text: (run) => bytes(run.bytes) },
+  { id: "state", name: "State", text: (run) => run.state },
+  { id: "score", name: "Score", class: "num", text: (run) => metric(run.score) },
+  { id: "low", name: "95 % interval", class: "num wide", text: (run) => (run.low === null ? "" : interval(run.low, run.high, isShare(run.score))) },
+  { id: "n", name: "Questions", class: "num wide", text: (run) => (run.n === null ? "" : number(run.n)) },
+  { id: "tokens", name: "Tokens", class: "num", text: (run) => (run.tokens ? short(run.tokens) : "") },
+  { id: "cost", name: "Cost", class: "num", text: (run) => (run.cost ? cost(run.cost) : "") },
+  { id: "seconds", name: "Time", class: "num", text: (run) => (run.seconds === null ? "" : duration(run.seconds)) },
 ];
 
 const ROWS = 200;
@@ -93,10 +95,12 @@ function matching() {
   const sign = state.sort.startsWith("-") ? -1 : 1;
   return known.runs
     .filter((run) => {
-      const text = [run.eval_name, run.model, run.run_id, run.run_set_id, run.created_by, run.path].join("\n").toLowerCase();
+      const text = [run.eval_name, run.model, run.state, run.run_id, run.run_set_id, run.part_of, run.created_by, run.path].join("\n").toLowerCase();
       return words.every((word) => text.includes(word));
     })
     .sort((a, b) => {
+      const going = isGoing(b.state) - isGoing(a.state); // finished runs stand below those that are going
+      if (going) return going;
       const [x, y] = [a[id], b[id]];
       if (x === y) return 0;
       if (x === null || x === undefined) return 1;
@@ -119,29 +123,40 @@ function fill(main) {
   const below = main.querySelector(".below");
   replace(below,
     found.length > state.shown ? h("button", { type: "button", onclick: () => { state.shown += ROWS; fill(main); } }, `Show ${Math.min(ROWS, found.length - state.shown)} more`) : null,
+    known.runs.length && !found.length ? h("p.empty", {}, "No run matches ", written(`“${state.filter}”`), ". ", h("button", { type: "button", onclick: () => { state.filter = ""; setQuery(); update(main, state.sort, ""); } }, "Show all runs")) : null,
     known.runs.length ? null : h("p.empty", {}, "No records yet. They are looked for in ", h("code", {}, known.folders.join(", ") || "no folder"), "."));
   main.querySelector("#compare").disabled = chosen.size < 2;
   main.querySelector("#compare").textContent = chosen.size ? `Compare ${chosen.size}` : "Compare";
 }
 
+// What cannot be opened as a record is opened as a run set, while there is that.
+const hrefOf = (run) => (run.path || !run.has_state ? `#/run/${encodeURIComponent(run.key)}` : `#/live/${encodeURIComponent(run.run_set_id)}`);
+
 function row(run) {
-  const link = h("a", { href: `#/run/${encodeURIComponent(run.key)}` });
+  const link = h("a", { href: hrefOf(run) });
   link.append(written(run.eval_name));
-  const box = h("input", { type: "checkbox", value: run.key, "aria-label": `Choose ${run.run_id}`, tabindex: "-1", onchange: (event) => {
+  const box = h("input", { type: "checkbox", value: run.key, disabled: !run.path, "aria-label": `Choose ${run.run_id}`, tabindex: "-1", onchange: (event) => {
     event.target.checked ? chosen.add(run.key) : chosen.delete(run.key);
     fill(document.getElementById("main"));
   } });
-  return h("tr", { tabindex: "0", "data-row": true, "data-key": run.key, title: run.path },
+  const cells = {
+    eval_name: () => [link, run.part_of ? h("span.tag", { title: "A cell of a sweep, or a run that scores the replies of another" }, written(run.part_of)) : null, h("div.run-id", {}, written(run.run_id))],
+    state: () => [statePill(run.state), run.done !== null && run.done !== run.total ? h("div.muted.small.num", {}, `${number(run.done)} of ${number(run.total)}`) : null, run.path ? null : h("div.muted.small", {}, "no record here")],
+    score: () => scoreBar(run),
+  };
+  return h("tr", { tabindex: "0", "data-row": true, "data-key": run.key, title: run.path || undefined },
     h("td.choose", {}, box),
-    COLUMNS.map((column) => h("td", { class: [column.class || "", column.text(run) === "" ? "nothing" : ""].join(" "), "data-label": column.name },
-      column.id === "eval_name" ? link : column.id === "is_complete" ? h("span", { class: "pill " + (run.is_complete ? "over" : "stopped") }, column.text(run)) : column.id === "score" ? scoreBar(run) : written(column.text(run)))));
+    COLUMNS.map((column) => h("td", { class: [column.class || "", column.text(run) === "" ? "nothing" : ""].join(" "), "data-label": column.name }, cells[column.id] ? cells[column.id]() : written(column.text(run)))));
 }
 
 function scoreBar(run) {
   if (run.score === null || run.score === undefined) return h("span.muted", {}, "–");
+  const error = run.stderr === null ? null : h("span.muted", {}, ` ± ${isShare(run.score) ? (100 * run.stderr).toFixed(1) : metric(run.stderr, false)}`);
+  const name = ["", "accuracy", "score"].includes(run.metric) ? null : h("div.muted.small", {}, written(run.metric));
+  if (!isShare(run.score)) return [metric(run.score), error, name];
   const bar = h("span.score-bar", { "aria-hidden": "true" }, h("span"));
   bar.firstChild.style.width = Math.max(0, Math.min(100, 100 * run.score)) + "%";
-  return [bar, percent(run.score)];
+  return [bar, percent(run.score), error, name];
 }
 
 function compareChosen() {
@@ -170,11 +185,10 @@ async function refreshLive(main) {
 function showLive(main, sets) {
   const section = main.querySelector(".live-sets");
   if (!section) return;
-  const going = sets.filter((one) => one.state !== "over");
+  const going = sets.filter((one) => isGoing(one.state));
   // What ended lately is worth a look; all else is in the table.
-  const ended = sets.filter((one) => one.state === "over").slice(0, Math.max(0, 3 - going.length));
-  const shown = [...going, ...ended];
-  sync(section, shown.map(card));
+  const ended = sets.filter((one) => !isGoing(one.state)).slice(0, Math.max(0, 3 - going.length));
+  sync(section, [...going, ...ended].map(card));
 }
 
 function card(view) {
@@ -183,11 +197,11 @@ function card(view) {
   const last = view.evals.at(-1);
   const names = view.evals.length === 1 ? last.name : `${view.evals.length} evals`;
   return h("a.card", { href: `#/live/${encodeURIComponent(view.run_set_id)}`, "data-key": view.run_set_id },
-    h("div.card-head", {}, statePill(view), written(names, "strong")),
+    h("div.card-head", {}, statePill(view.state), written(names, "strong")),
     h("div.muted.small", {}, written(view.run_set_id)),
     progressBar(view.evals),
     h("div.card-foot", {},
       h("span.num", {}, `${number(done)} of ${number(total)}`),
-      last.score && view.evals.length === 1 ? h("span.num", {}, percent(last.score.mean)) : null,
+      last.score && view.evals.length === 1 ? h("span.num", {}, metric(last.score.mean)) : null,
       h("span.num.muted", {}, duration(lasted(view)))));
 }

@@ -2,9 +2,9 @@
 
 import { h, replace, sync, written } from "./dom.js";
 import { data, token, Missing } from "./data.js";
-import { bytes, clock, duration, interval, number, percent, short } from "./format.js";
-import { copyable, lasted, progressBar, statePill, tile } from "./parts.js";
-import { timePlot } from "./plots.js";
+import { bytes, clock, cost, duration, interval, isShare, metric, number, percent, short } from "./format.js";
+import { copyable, isGoing, lasted, progressBar, resumeLine, statePill, tile } from "./parts.js";
+import { fitted, timePlot } from "./plots.js";
 
 const CAPACITY = 600;
 const AT = 0, DONE = 1, FAILED = 2, RETRIES = 3, FLIGHT = 4, TOKENS = 5, P50 = 6, P95 = 7, SCORE = 8, LOW = 9, HIGH = 10;
@@ -21,7 +21,7 @@ export async function live({ main, parts }) {
       h("section.live-head", {}),
       h("div.overall", { hidden: true }),
       h("div.evals", {}),
-      h("div.two-columns", {},
+      h("div.two-columns.now", {},
         h("section.panel", { "aria-label": "Executors" }, h("h2", {}, "Executors"), h("div.executors", {})),
         h("section.panel", { "aria-label": "Running longest" }, h("h2", {}, "Running longest"), h("div.stuck", {}))),
       h("p.lost.note", { role: "status", hidden: true }, "The monitor does not answer: it, or the run that it belongs to, has ended. This is what was last heard.")));
@@ -57,8 +57,11 @@ function show(main, view, histories) {
   const head = main.querySelector(".live-head");
   if (!head) return;
   replace(head,
-    h("div.title-row", {}, h("h1", {}, written(view.run_set_id)), statePill(view)),
-    h("div.muted", {}, `${view.evals.length} ${view.evals.length === 1 ? "eval" : "evals"} · ${view.state === "over" ? "took " : ""}${duration(lasted(view))}${view.state === "over" ? "" : " since the start"}`, view.global_limit ? ` · at most ${number(view.global_limit)} tasks at once over all` : ""));
+    h("div.title-row", {}, h("h1", {}, written(view.run_set_id)), statePill(view.state)),
+    h("div.muted", {}, `${view.evals.length} ${view.evals.length === 1 ? "eval" : "evals"} · ${isGoing(view.state) ? "" : "took "}${duration(lasted(view))}${isGoing(view.state) ? " since the start" : ""}`, view.global_limit ? ` · at most ${number(view.global_limit)} tasks at once over all` : ""),
+    view.state === "died" ? h("p.note.warn", {}, "No process runs it any more, and it did not finish.") : null,
+    resumeLine(view.resume));
+  main.querySelector(".now").hidden = !isGoing(view.state);
   const overall = main.querySelector(".overall");
   if (view.evals.length > 1) {
     if (!overall.firstChild) overall.append(limitForm(view, { id: null, name: "all evals together" }));
@@ -127,10 +130,10 @@ function rateOf(points) {
 
 function fillPanel(panel, view, one, points) {
   const rate = rateOf(points.length ? points : [one.point]);
-  const errored = one.failed;
-  const left = one.total - one.done - errored;
+  const lost = one.failed;
+  const left = one.total - one.done - lost;
   replace(panel.querySelector(".model"), one.model ? written(one.model) : null);
-  replace(panel.querySelector(".eval-state"), statePill(one));
+  replace(panel.querySelector(".eval-state"), statePill(one.state));
   const link = panel.querySelector(".open-run");
   if (one.key) {
     link.hidden = false;
@@ -138,23 +141,24 @@ function fillPanel(panel, view, one, points) {
   }
   replace(panel.querySelector(".bar"), progressBar([one]));
   replace(panel.querySelector(".counts"),
-    [["done", one.done], ["running", one.in_flight], ["queued", one.queued], ["failed", errored]].map(([name, count]) =>
-      h("span", { class: "key " + name }, h("b.num", {}, number(count)), " " + (name === "failed" ? "errored" : name))),
+    [["done", one.done], ["running", one.in_flight], ["queued", one.queued], ["failed", lost, "lost"]].map(([kind, count, name = kind]) =>
+      h("span", { class: "key " + kind }, h("b.num", {}, number(count)), " " + name)),
     h("span.of.num", {}, `of ${number(one.total)}`));
   const running = one.state === "running";
   const usage = one.usage;
   refreshLimit(panel, one.concurrency);
   const tokens = usage.prompt_tokens + usage.completion_tokens;
   replace(panel.querySelector(".tiles"),
-    tile("Score", one.score ? percent(one.score.mean) : "–", one.score ? (one.score.low === null ? one.score.why : `${interval(one.score.low, one.score.high)} · n ${short(one.score.n)}`) : "no scored answers yet"),
+    tile("Score", one.score ? metric(one.score.mean) : "–", one.score ? (one.score.low === null ? one.score.why : `${interval(one.score.low, one.score.high, isShare(one.score.mean))} · n ${short(one.score.n)}`) : "no scored answers yet"),
     tile("Tasks per second", running ? short(rate) : "–", running && rate > 0 ? `${duration(left / rate)} to go` : running ? "" : `took ${duration(one.elapsed)}`),
-    tile("Latency", duration(one.point[P50]), one.point[P95] === null ? "median, last 5 s" : `95th percentile ${duration(one.point[P95])}`),
-    tile("In flight", number(one.in_flight), one.concurrency ? `limit ${number(one.concurrency)}` : "no limit"),
+    running ? tile("Latency", duration(one.point[P50]), one.point[P95] === null ? "median, last 5 s" : `95th percentile ${duration(one.point[P95])}`) : null,
+    running ? tile("In flight", number(one.in_flight), one.concurrency ? `limit ${number(one.concurrency)}` : "no limit") : null,
     tile("Retries", number(one.retries), usage.retries ? `${number(usage.retries)} of requests` : "of tasks"),
     tile("Tokens", short(tokens), tokens ? `${short(usage.prompt_tokens)} in, ${short(usage.completion_tokens)} out` : "none reported"),
-    tile("Cost", usage.cost ? usage.cost.toFixed(2) : "–", usage.cost && one.done ? `${((usage.cost / one.done) * 1000).toFixed(2)} per 1,000 tasks` : "no prices given"),
-    gauges(view));
-  plots(panel.querySelector(".plots"), points);
+    tile("Cost", usage.cost ? cost(usage.cost) : "–", usage.cost && one.done ? `${cost((usage.cost / one.done) * 1000)} per 1,000 tasks` : "no prices given"),
+    running ? gauges(view) : null);
+  panel.querySelector(".limit").hidden = !isGoing(one.state);
+  plots(panel, points);
   errors(panel.querySelector(".errors"), one);
 }
 
@@ -167,14 +171,25 @@ function gauges(view) {
   return [...sums].map(([name, value]) => tile(name, short(value), "now"));
 }
 
-function plots(box, points) {
+const drawn = new WeakMap(); // by panel: what its plots show, and how to draw it again
+
+function plots(panel, points) {
+  const box = panel.querySelector(".plots");
+  const last = points.at(-1)?.[AT];
+  const known = drawn.get(panel);
+  if (points.length < 2) return void replace(box);
+  if (known?.last === last) return; // nothing goes on
+  drawn.set(panel, { last, points });
   const rates = points.slice(1).map((point, index) => [point[AT], (point[DONE] - points[index][DONE]) / Math.max(0.001, point[AT] - points[index][AT])]);
   const common = { formatX: clock, height: 150 };
+  const of = (column) => points.map((point) => [point[AT], point[column]]);
+  const plot = (series, options) => fitted((width) => timePlot(series, { ...common, ...options }, width));
+  const shares = points.every((point) => point[SCORE] === null || isShare(point[SCORE]));
   replace(box,
-    timePlot([{ name: "tasks per second", class: "one", area: true, points: rates }], { ...common, label: "Tasks per second", format: short }),
-    timePlot([{ name: "median", class: "one", points: points.map((point) => [point[AT], point[P50]]) }, { name: "95th percentile", class: "two", points: points.map((point) => [point[AT], point[P95]]) }], { ...common, label: "Latency", format: duration }),
-    timePlot([{ name: "score", class: "three", points: points.map((point) => [point[AT], point[SCORE]]), band: points.map((point) => [point[AT], point[LOW], point[HIGH]]) }], { ...common, label: "Score and 95 % interval", format: (value) => percent(value), fit: true, empty: "no scored answers yet" }),
-    timePlot([{ name: "in flight", class: "four", area: true, points: points.map((point) => [point[AT], point[FLIGHT]]) }], { ...common, label: "Tasks in flight", format: short }));
+    plot([{ name: "tasks per second", class: "one", area: true, points: rates }], { label: "Tasks per second", format: short }),
+    plot([{ name: "median", class: "one", points: of(P50) }, { name: "95th percentile", class: "two", points: of(P95) }], { label: "Latency", format: duration }),
+    plot([{ name: "score", class: "three", points: of(SCORE), band: points.map((point) => [point[AT], point[LOW], point[HIGH]]) }], { label: "Score and 95 % interval", format: shares ? (value) => percent(value, 0) : short, fit: shares, empty: "no scored answers yet" }),
+    plot([{ name: "in flight", class: "four", area: true, points: of(FLIGHT) }], { label: "Tasks in flight", format: short }));
 }
 
 function errors(box, one) {
@@ -182,6 +197,7 @@ function errors(box, one) {
   const open = new Set([...box.querySelectorAll("details[open]")].map((each) => each.dataset.kind));
   replace(box,
     h("h3", {}, "Errors by kind"),
+    h("p.muted", {}, [one.retries ? `${number(one.retries)} attempts failed and were retried` : "", one.failed ? `${number(one.failed)} tasks are lost` : ""].filter(Boolean).join(", ")),
     one.errors.map((kind) =>
       h("details", { "data-kind": kind.kind, open: open.has(kind.kind) },
         h("summary", {}, h("span.num.error-count", {}, number(kind.count)), written(kind.kind, "code"), written(kind.message.split("\n")[0].slice(0, 200), "span", "muted clip")),

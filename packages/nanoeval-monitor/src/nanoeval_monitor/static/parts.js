@@ -1,21 +1,20 @@
 // What several views show alike.
 
-import { h, written } from "./dom.js";
-import { number } from "./format.js";
+import { h } from "./dom.js";
+import { VERDICT_MEANS, number, verdictClass } from "./format.js";
 
-const STATES = { going: "going", silent: "not heard from", over: "over", running: "running", done: "done", failed: "failed", stopped: "stopped" };
+export const isGoing = (state) => state === "running" || state === "queued";
 
-export const statePill = (view) => h("span", { class: "pill " + view.state }, STATES[view.state] || view.state);
+export const statePill = (state) => h("span", { class: "pill " + state }, state);
 
-// done, failed for good, running and queued, as shares of one bar.
+// done, lost, running and queued, as shares of one bar.
 export function progressBar(evals) {
   const sum = (name) => evals.reduce((total, one) => total + one[name], 0);
-  const failed = sum("failed");
-  const parts = [["done", sum("done")], ["failed", failed], ["running", sum("in_flight")], ["queued", sum("queued")]];
+  const parts = [["done", sum("done")], ["failed", sum("failed"), "lost"], ["running", sum("in_flight")], ["queued", sum("queued")]];
   const total = Math.max(1, sum("total"));
-  const bar = h("div.progress", { role: "img", "aria-label": parts.map(([name, count]) => `${count} ${name}`).join(", ") });
-  for (const [name, count] of parts.filter(([, count]) => count)) {
-    const part = h("span", { class: name, title: `${number(count)} ${name}` });
+  const bar = h("div.progress", { role: "img", "aria-label": parts.map(([kind, count, name = kind]) => `${count} ${name}`).join(", ") });
+  for (const [kind, count, name = kind] of parts.filter(([, count]) => count)) {
+    const part = h("span", { class: kind, title: `${number(count)} ${name}` });
     part.style.width = (100 * count) / total + "%";
     bar.append(part);
   }
@@ -25,7 +24,7 @@ export function progressBar(evals) {
 // How long a run set has been going, or took: seconds.
 export function lasted(view) {
   const started = Math.min(...view.evals.map((one) => one.created_at));
-  return (view.state === "over" ? Math.max(...view.evals.map((one) => one.created_at + one.elapsed)) : view.now) - started;
+  return (isGoing(view.state) ? view.now : Math.max(...view.evals.map((one) => one.created_at + one.elapsed))) - started;
 }
 
 export function tile(label, value, note, extra) {
@@ -48,8 +47,7 @@ export function copyable(text) {
   return h("span.command", {}, h("code", {}, text), button);
 }
 
-export const outcomeTag = (outcome, name) => h("span", { class: "outcome " + outcome }, name);
+export const verdictTag = (verdict) => h("span", { class: verdictClass(verdict), title: VERDICT_MEANS[verdict] }, verdict);
 
-export function message(text, className = "") {
-  return h("p", { class: "note " + className }, written(text));
-}
+// How to go on with a run that did not finish.
+export const resumeLine = (command) => (command ? h("p.resume", {}, "To finish it: ", copyable(command)) : null);

@@ -2,21 +2,21 @@
 
 import { h, replace, written } from "./dom.js";
 import { data } from "./data.js";
-import { OUTCOMES, number } from "./format.js";
+import { VERDICTS, VERDICT_MEANS, number } from "./format.js";
 import { commands } from "./keys.js";
+import { verdictTag } from "./parts.js";
 import { transcript } from "./transcript.js";
 
 const PAGE = 100;
-const ROW = 44; // pixels; also in the style sheet
+const ROW = 54; // pixels; also in the style sheet
 const TALLEST = 20e6; // pixels; browsers clip elements that are much higher
-const FILTERS = [["", "all"], ["wrong", "wrong"], ["correct", "correct"], ["unparsable", "unparsable"], ["errored", "errored"], ["unscored", "no score"]];
 const SORTS = [["order", "as recorded"], ["sample", "question"], ["score", "score, low first"], ["-prob", "most confident"], ["prob", "least confident"], ["-length", "longest reply"], ["length", "shortest reply"]];
 
 let session = null;
 
 export async function samples({ box, key, query, summary }) {
   const asked = {
-    outcome: query.get("outcome") || "",
+    verdict: query.get("verdict") || "",
     field: query.get("field") || "",
     value: query.get("value") || "",
     q: query.get("q") || "",
@@ -45,15 +45,14 @@ function go(changes) {
 
 function draw(box, summary) {
   const { asked } = session;
-  const known = summary?.outcomes || {};
-  const counts = { ...known, wrong: (known.incorrect || 0) + (known.unparsable || 0) + (known.refused || 0) };
-  const groups = Object.entries(summary?.groups || {}).flatMap(([field, rows]) => rows.map((row) => [field, row.value]));
+  const counts = { ...(summary?.verdicts || {}), "with errors": summary?.with_errors };
+  const chips = ["", ...VERDICTS.filter((name) => counts[name] || name === asked.verdict), ...(asked.verdict === "with errors" ? ["with errors"] : [])];
   let typing = 0;
   replace(box,
     h("section.panel.samples", { "aria-label": "Samples" },
       h("div.filters", {},
-        h("div.chips", { role: "group", "aria-label": "Outcome" }, FILTERS.map(([value, name]) => h("button.chip", { type: "button", "aria-pressed": String(asked.outcome === value), onclick: () => go({ outcome: value, sample: "" }) }, name, counts[value] ? h("span.num.muted", {}, " " + number(counts[value])) : null))),
-        groups.length ? h("select", { "aria-label": "Group", onchange: (event) => { const [field, value] = groups[event.target.value] || ["", ""]; go({ field, value, sample: "" }); } }, h("option", { value: "" }, "every group"), groups.map(([field, value], index) => h("option", { value: index, selected: asked.field === field && asked.value === value }, `${field}: ${value}`))) : null,
+        h("div.chips", { role: "group", "aria-label": "Verdict" }, chips.map((name) => h("button.chip", { type: "button", title: VERDICT_MEANS[name], "aria-pressed": String(asked.verdict === name), onclick: () => go({ verdict: name, sample: "" }) }, name || "all", counts[name] ? h("span.num.muted", {}, " " + number(counts[name])) : null))),
+        fieldFilter(Object.keys(summary?.fields || {})),
         h("select", { "aria-label": "Order", onchange: (event) => go({ sort: event.target.value, sample: "" }) }, SORTS.map(([value, name]) => h("option", { value, selected: asked.sort === value }, name))),
         h("input.search", { type: "search", placeholder: "Search prompts and replies…", "aria-label": "Search all texts", "data-search": true, value: asked.q, oninput: (event) => { clearTimeout(typing); typing = setTimeout(() => go({ q: event.target.value, sample: "" }), 300); } })),
       h("div.result-count.muted", { role: "status" }),
@@ -63,6 +62,31 @@ function draw(box, summary) {
         h("div.detail", { "aria-label": "Sample" }))));
   const search = box.querySelector(".search");
   if (asked.q) search.focus();
+}
+
+// Any field that was recorded, and then one of its values.
+function fieldFilter(names) {
+  const { asked, key } = session;
+  if (!names.length && !asked.field) return null;
+  const known = names.includes(asked.field) || !asked.field ? names : [asked.field, ...names];
+  const values = h("select", { "aria-label": "Value", hidden: !asked.field, onchange: (event) => go({ value: event.target.value, sample: "" }) });
+  const offer = async (field) => {
+    replace(values, h("option", { value: "" }, "every value"));
+    values.hidden = !field;
+    if (!field) return;
+    const found = (await data.values(key, field)).values;
+    const listed = found.some(([value]) => value === asked.value) || !asked.value ? found : [[asked.value, null], ...found];
+    for (const [value, count] of listed) values.append(h("option", { value, selected: field === asked.field && value === asked.value }, count === null ? value : `${value} (${number(count)})`));
+  };
+  const field = h("select", { "aria-label": "Field", onchange: (event) => {
+    if (!event.target.value && asked.value) go({ field: "", value: "", sample: "" });
+    else {
+      asked.field = event.target.value;
+      offer(asked.field);
+    }
+  } }, h("option", { value: "" }, "any field"), known.map((name) => h("option", { value: name, selected: name === asked.field }, name)));
+  if (asked.field) offer(asked.field);
+  return h("span.field-filter", {}, field, values);
 }
 
 async function load(page) {
@@ -80,7 +104,9 @@ async function load(page) {
   if (mine !== session) return;
   mine.pages.set(page, found.rows);
   mine.total = found.total;
-  const busy = !found.searched ? ` · searched ${number(found.index.searchable)} of ${number(found.index.attempts)} so far` : found.index.complete ? "" : " · still being read";
+  const share = found.index.attempts ? Math.floor((100 * found.index.searchable) / found.index.attempts) : 0;
+  const busy = !found.searched ? ` · searched ${number(found.index.searchable)} of ${number(found.index.attempts)} attempts so far (${share} %)` : found.index.complete ? "" : " · still being read";
+  mine.isBusy = Boolean(busy);
   mine.box.querySelector(".result-count").textContent = `${number(found.total)} ${found.total === 1 ? "attempt" : "attempts"}${busy}`;
   // Until all was searched or read, the counts and the first pages may change.
   if (!found.searched || !found.index.complete) {
@@ -90,13 +116,13 @@ async function load(page) {
       mine.wanted.delete(page);
       await load(page);
       if (mine === session) paint();
-    }, found.searched ? 700 : 150);
+    }, found.searched ? 700 : 300);
   }
 }
 
 const rowAt = (index) => session.pages.get(Math.floor(index / PAGE))?.[index % PAGE];
 
-// Only the rows in view, and some beside them, are in the page.
+// Only the rows in view, and some around them, are in the page.
 function paint() {
   const list = session.box.querySelector(".list");
   if (!list) return;
@@ -117,8 +143,15 @@ function paint() {
   body.style.transform = `translateY(${list.scrollTop - top + first * ROW}px)`;
   replace(body, rows);
   if (focused !== undefined) body.querySelector(`[data-index="${focused}"]`)?.focus({ preventScroll: true });
-  if (!session.total) replace(body, h("p.empty", {}, "No attempt is like that."));
+  if (!session.total) replace(body, nothing());
   if (missing.size) Promise.all([...missing].map(load)).then(() => session.box.isConnected && paintOnce(missing));
+}
+
+function nothing() {
+  const { asked, isBusy } = session;
+  const filters = [asked.verdict, asked.field && asked.value ? `${asked.field} = ${asked.value}` : "", asked.q ? `“${asked.q}”` : ""].filter(Boolean);
+  if (!filters.length) return h("p.empty", {}, isBusy ? "The record is being read." : "No attempt is in the record.");
+  return h("div.empty", {}, h("p", {}, isBusy ? "Nothing found so far for " : "No attempt matches ", written(filters.join(" and ")), "."), h("p", {}, h("button", { type: "button", onclick: () => go({ verdict: "", field: "", value: "", q: "", sample: "" }) }, "Show all attempts")));
 }
 
 function paintOnce(pages) {
@@ -130,11 +163,12 @@ function listRow(row, index) {
   const link = h("a", { href: hrefOf(row), tabindex: "-1" });
   link.append(written(row.sample_id));
   const name = row.attempt > 1 || row.retry ? h("span.muted.small", {}, ` ${row.attempt}${row.retry ? `, retry ${row.retry}` : ""}`) : null;
+  const failed = row.verdict === "error" || row.verdict === "lost";
   return h("div.row", { role: "row", tabindex: "0", "data-row": true, "data-index": index, class: row.sample_id === session.opened ? "selected" : "", onclick: (event) => event.target.closest("a") || link.click() },
-    h("span", { role: "cell", class: "outcome " + row.outcome }, OUTCOMES[row.outcome] || row.outcome),
+    h("span", { role: "cell" }, verdictTag(row.verdict)),
     h("span.row-id", { role: "cell" }, link, name),
-    h("span.row-reply", { role: "cell" }, written(row.error && row.outcome === "error" ? row.error : row.reply || row.prompt)),
-    h("span.row-picked.num", { role: "cell" }, row.picked || row.expected ? [written(row.picked || "–"), h("span.muted", {}, " / "), written(row.expected)] : ""));
+    h("span.row-texts", { role: "cell" }, h("span.row-question", {}, written(row.question)), h("span.row-reply", {}, written(failed ? row.error : row.reply))),
+    h("span.row-picked.num", { role: "cell" }, row.picked || row.expected ? [written(row.picked || "–"), row.verdict === "right" ? null : h("span.muted", {}, " / ", written(row.expected))] : row.score === null ? "" : number(row.score, 2)));
 }
 
 function hrefOf(row) {

@@ -1,9 +1,10 @@
 // One question: what was asked, what was replied, and how it was scored, attempts side by side.
 
 import { h, replace, written } from "./dom.js";
-import { data } from "./data.js";
-import { OUTCOMES, bytes, number } from "./format.js";
-import { outcomeTag } from "./parts.js";
+import { data, fileUrl } from "./data.js";
+import { bytes, number } from "./format.js";
+import { choicesIn, newMessages } from "./messages.js";
+import { verdictTag } from "./parts.js";
 
 export async function transcript({ box, key, sample, close, step }) {
   replace(box, h("div.loading", { role: "status" }, "Loading…"));
@@ -15,9 +16,12 @@ export async function transcript({ box, key, sample, close, step }) {
     return;
   }
   if (box.dataset.sample !== sample) return;
-  const whole = async () => {
-    found = await data.transcript(key, sample, true);
-    show();
+  const shown = {
+    key,
+    whole: async () => {
+      found = await data.transcript(key, sample, true);
+      show();
+    },
   };
   const show = () => {
     const several = found.attempts.length > 1;
@@ -29,62 +33,128 @@ export async function transcript({ box, key, sample, close, step }) {
         h("button.quiet", { type: "button", onclick: () => step(-1), "aria-label": "Previous sample" }, "↑"),
         h("button.quiet", { type: "button", onclick: () => step(1), "aria-label": "Next sample" }, "↓"),
         h("button.quiet", { type: "button", onclick: close, "aria-label": "Close" }, "✕")),
-      h("div.attempts", { class: several ? "several" : "" }, found.attempts.map((one) => attempt(one, several, whole))));
+      h("div.attempts", { class: several ? "several" : "" }, found.attempts.map((one) => attempt(one, several, shown))));
   };
   show();
 }
 
-function attempt(one, several, whole) {
+function attempt(one, several, shown) {
   const facts = [];
   if (one.picked || one.expected) facts.push(["picked", written(one.picked || "nothing")], ["expected", written(one.expected)]);
   if (one.score !== null && one.score !== 0 && one.score !== 1) facts.push(["score", number(one.score, 3)]);
   if (one.prob !== null) facts.push(["probability", number(one.prob, 3)]);
   for (const [name, value] of Object.entries(one.fields)) facts.push([name, written(value)]);
+  const turns = one.events.filter((event) => event.type === "sampling");
+  let before = null;
+  const body = one.events.map((event) => {
+    if (event.type !== "sampling") return EVENTS[event.type]?.(event, shown) || other(event, shown);
+    const turn = turns.length > 1 ? `Turn ${turns.indexOf(event) + 1} of ${turns.length}` : "";
+    const drawn = sampling(event, before, turn, one, shown);
+    before = event.data;
+    return drawn;
+  });
   return h("article.attempt", {},
-    h("header.attempt-head", {}, several ? h("b", {}, `Attempt ${one.attempt}${one.retry ? `, retry ${one.retry}` : ""}`) : null, outcomeTag(one.outcome, OUTCOMES[one.outcome] || one.outcome), one.at ? h("span.muted.small.num", {}, written(String(one.at).replace("T", " ").slice(0, 19))) : null),
+    h("header.attempt-head", {}, several ? h("b", {}, `Attempt ${one.attempt}${one.retry ? `, retry ${one.retry}` : ""}`) : null, verdictTag(one.verdict), one.at ? h("span.muted.small.num", {}, written(String(one.at).replace("T", " ").slice(0, 19))) : null),
     facts.length ? h("dl.facts", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, written(name)), h("dd", {}, value)))) : null,
-    one.events.map((event) => EVENTS[event.type]?.(event, whole) || other(event, whole)));
+    body);
+}
+
+function sampling(event, before, turn, one, shown) {
+  const { prompt, sampled, tool_calls, ...rest } = event.data && typeof event.data === "object" ? event.data : { prompt: event.data };
+  const replies = Array.isArray(sampled) ? sampled : sampled === undefined ? [] : [sampled];
+  const { earlier, fresh } = newMessages(prompt, before);
+  return h("div.event.sampling", {},
+    turn ? h("h3.turn", {}, turn) : null,
+    earlier.length ? h("details.earlier", {}, h("summary", {}, `${earlier.length} earlier ${earlier.length === 1 ? "message" : "messages"}`), messages(earlier, one, shown)) : null,
+    messages(fresh, one, shown),
+    replies.map((reply, index) => bubble("assistant", reply, shown, "reply", index ? null : tool_calls)),
+    details(rest, "more of the sampling", shown));
 }
 
 const EVENTS = {
-  sampling: (event, whole) => {
-    const { prompt, sampled, ...rest } = event.data && typeof event.data === "object" ? event.data : { prompt: event.data };
-    const replies = Array.isArray(sampled) ? sampled : sampled === undefined ? [] : [sampled];
-    return h("div.event.sampling", {}, messages(prompt, whole), replies.map((reply) => bubble("assistant", reply, whole, "reply")), details(rest, "more of the sampling", whole));
+  match: (event, shown) => {
+    const { correct, expected, picked, prob_correct, ...rest } = event.data && typeof event.data === "object" ? event.data : {};
+    return Object.keys(rest).length ? h("div.event", {}, details(rest, "more of the match", shown)) : h("span");
   },
-  match: (event, whole) => {
-    const { correct, expected, picked, prob_correct, ...rest } = event.data || {};
-    return Object.keys(rest).length ? h("div.event", {}, details(rest, "more of the match", whole)) : h("span");
-  },
-  error: (event, whole) => h("div.event.error", { role: "note" }, h("b", {}, written(event.data?.type || "error")), " ", text(event.data?.message ?? event.data, whole), details(without(event.data, ["type", "message", "msg"]), "more", whole)),
-  metrics: (event, whole) => h("div.event", {}, details(event.data, event.data?.completed ? "completed" : "metrics", whole)),
+  error: (event, shown) => h("div.event.error", { role: "note" }, h("b", {}, written(event.data?.type || "error")), " ", text(event.data?.message ?? event.data, shown), details(without(event.data, ["type", "message", "msg"]), "more", shown)),
+  metrics: (event, shown) => h("div.event", {}, details(event.data, event.data?.completed ? "completed" : "metrics", shown)),
 };
 
 const without = (value, names) => Object.fromEntries(Object.entries(value && typeof value === "object" ? value : {}).filter(([name]) => !names.includes(name)));
 
-const other = (event, whole) => h("div.event", {}, h("span.role", {}, written(event.type)), text(event.data, whole));
-
-function messages(prompt, whole) {
-  const chat = Array.isArray(prompt) && prompt.length && prompt.every((one) => one && typeof one.role === "string");
-  return chat ? prompt.map((one) => bubble(one.role, one.content, whole)) : bubble("prompt", prompt, whole);
+function other(event, shown) {
+  const result = event.data?.tool_result;
+  if (result && typeof result.whole === "string") return h("div.event", {}, h("span.role", {}, "whole result of ", written(result.call)), text(result.whole, shown));
+  return h("div.event", {}, h("span.role", {}, written(event.type)), text(event.data, shown));
 }
 
-function bubble(role, content, whole, className = "") {
-  return h("div", { class: "bubble " + className, "data-role": role }, h("span.role", {}, written(role)), text(content, whole));
+function messages(prompt, one, shown) {
+  const chat = Array.isArray(prompt) && prompt.every((message) => message && typeof message.role === "string");
+  if (!chat) return bubble("prompt", prompt, shown, "", null, one);
+  return prompt.map((message) => bubble([message.role, message.name, message.tool_call_id].filter(Boolean).join(" · "), message.content, shown, "", message.tool_calls, message.role === "user" ? one : null));
 }
 
-// A text, whole or cut; what is no text as JSON. Parts of a message that hold text are shown as such.
-function text(value, whole) {
-  if (value === null || value === undefined) return h("span.muted", {}, "nothing");
-  if (typeof value === "object" && "$cut" in value) {
-    return h("div", {}, written(value.$cut, "pre"), h("button.more", { type: "button", onclick: whole }, `Show all ${bytes(value.$length)}`));
+function bubble(role, content, shown, className = "", calls = null, one = null) {
+  const hasText = content !== null && content !== undefined && content !== "";
+  return h("div", { class: "bubble " + className, "data-role": role }, h("span.role", {}, written(role)),
+    hasText || !calls ? (one && question(content, one)) || text(content, shown) : null,
+    (Array.isArray(calls) ? calls : []).map((call) => toolCall(call, shown)));
+}
+
+function toolCall(call, shown) {
+  const asked = call?.function || call || {};
+  let given = asked.arguments;
+  try {
+    given = typeof given === "string" ? JSON.parse(given) : given;
+  } catch {
+    // what a model wrote need not be JSON: it is shown as it is
   }
-  if (Array.isArray(value) && value.length && value.every((part) => part && part.type === "text")) return value.map((part) => text(part.text, whole));
+  const pairs = given && typeof given === "object" && !("$cut" in given) ? Object.entries(given) : [["", given]];
+  return h("div.call", {}, h("span.role", {}, "calls ", written(asked.name || "a tool", "b"), call?.id ? [" · ", written(call.id)] : null), pairs.map(([name, value]) => h("div.argument", {}, name ? h("span.role", {}, written(name)) : null, text(value, shown))));
+}
+
+// A question with its choices as a list, where the text has them: the picked and the right one marked.
+function question(content, one) {
+  const found = typeof content === "string" ? choicesIn(content) : null;
+  if (!found) return null;
+  const holds = (list, letter) => list.split(/[^A-Za-z]+/).includes(letter);
+  return h("div.question", {}, written(found.before, "pre"),
+    h("ol.choices", {}, found.choices.map(({ letter, label, text: choice }) => {
+      const [picked, right] = [holds(one.picked, letter), holds(one.expected, letter)];
+      return h("li", { class: [picked ? "picked" : "", right ? "expected" : ""].join(" ") }, h("span.letter", {}, label), written(choice), picked || right ? h("span.mark-note", {}, [picked ? "picked" : "", right ? "expected" : ""].filter(Boolean).join(", ")) : null);
+    })),
+    found.after.trim() ? written(found.after, "pre") : null);
+}
+
+const KEPT = /^sha256:[0-9a-f]{64}$/;
+const INLINE_IMAGE = /^data:image\/(png|jpeg|gif|webp);base64,/;
+
+function image(url, shown) {
+  const source = KEPT.test(url) ? fileUrl(shown.key, url) : INLINE_IMAGE.test(url) ? url : null;
+  if (!source) return h("span.muted", {}, "image at ", written(url, "code"));
+  return h("a.image", { href: source, target: "_blank", rel: "noopener" }, h("img", { src: source, alt: "image of the prompt", loading: "lazy" }));
+}
+
+// A text, whole or cut; what is no text as JSON. Parts of a message are shown as what they are.
+function text(value, shown) {
+  if (value === null || value === undefined) return h("span.muted", {}, "nothing");
+  if (value === "") return h("span.muted", {}, "empty");
+  if (typeof value === "object" && "$cut" in value) {
+    return h("div", {}, written(value.$cut, "pre"), h("button.more", { type: "button", onclick: shown.whole }, `Show all ${bytes(value.$length)}`));
+  }
+  if (Array.isArray(value) && value.length && value.every((part) => part && typeof part.type === "string")) return value.map((part) => piece(part, shown));
+  if (typeof value === "string" && KEPT.test(value)) return h("a", { href: fileUrl(shown.key, value), target: "_blank", rel: "noopener" }, "open what the record keeps");
   return written(typeof value === "string" ? value : JSON.stringify(value, null, 2), "pre");
 }
 
-function details(value, name, whole) {
-  if (!value || !Object.keys(value).length) return null;
-  return h("details", {}, h("summary", {}, name), text(value, whole));
+function piece(part, shown) {
+  if (part.type === "text" || part.type === "input_text") return text(part.text, shown);
+  const url = part.image_url?.url ?? part.image_url ?? part.image;
+  if (typeof url === "string") return image(url, shown);
+  return written(JSON.stringify(part, null, 2), "pre");
 }
 
+function details(value, name, shown) {
+  if (!value || !Object.keys(value).length) return null;
+  return h("details", {}, h("summary", {}, name), text(value, shown));
+}

@@ -1,4 +1,4 @@
-"""The monitor of a run: a process of its own, which goes when the run goes."""
+"""The monitor of one run: a process of its own, which ends when the run ends."""
 
 from __future__ import annotations
 

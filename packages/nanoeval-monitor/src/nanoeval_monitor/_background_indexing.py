@@ -18,21 +18,21 @@ SLICE_SECONDS = 0.2
 """How long the reader holds an index before others may have it."""
 
 
-class CatchUp:
-    """The readers that are at work, one for each record. Use it with `async with`."""
+class BackgroundIndexing:
+    """What is read on, one task for each index. Use it with `async with`."""
 
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
         self._reading: set[RecordIndex] = set()
+        self._searched: set[RecordIndex] = set()
 
-    async def __aenter__(self) -> CatchUp:
+    async def __aenter__(self) -> BackgroundIndexing:
         self._group = asyncio.TaskGroup()
         await self._group.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        group, self._group = self._group, None
-        self._reading.clear()  # tells the readers to stop
+        group, self._group = self._group, None  # which tells the tasks to stop
         if group is not None:
             await group.__aexit__(None, None, None)
 
@@ -41,19 +41,35 @@ class CatchUp:
         if index in self._reading:
             return
         whole = await asyncio.to_thread(index.update, FIRST_LOOK_SECONDS)
-        if self._group is None or (whole and not needs_details(index)):
+        if not whole or needs_details(index):
+            self._start(index)
+
+    async def search(self, index: RecordIndex) -> None:
+        """Make a first part of a record searchable; the rest becomes so in the background."""
+        if index in self._searched:
             return
-        self._reading.add(index)
-        self._group.create_task(self._read(index), name=f"read {index.record.name}")
+        if not await asyncio.to_thread(index.update_search, FIRST_LOOK_SECONDS):
+            self._searched.add(index)
+            self._start(index)
+
+    def _start(self, index: RecordIndex) -> None:
+        if self._group is not None and index not in self._reading:
+            self._reading.add(index)
+            self._group.create_task(self._read(index), name=f"read {index.record.name}")
 
     async def _read(self, index: RecordIndex) -> None:
         try:
-            while index in self._reading:
-                if await asyncio.to_thread(index.update, SLICE_SECONDS):
+            while self._group is not None:
+                whole = await asyncio.to_thread(index.update, SLICE_SECONDS)
+                if index in self._searched:
+                    searched = await asyncio.to_thread(index.update_search, SLICE_SECONDS)
+                    whole = whole and searched
+                if whole:
                     await asyncio.to_thread(add_details, index)
                     return
         except (NanoevalError, OSError, sqlite3.Error) as error:
-            # The next look at the run reads on, and tells whoever looks what is wrong.
+            # The next look at the run reads on, and shows what is wrong.
             log.warning("record %s: %s", index.record, error)
         finally:
             self._reading.discard(index)
+            self._searched.discard(index)
