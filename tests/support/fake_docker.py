@@ -7,6 +7,7 @@ that is not there is a 400 at the start. What is wrong can be put into `answers`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -42,9 +43,8 @@ class FakeDocker:
         self.networks: dict[str, dict[str, Any]] = {}
         self.volumes: dict[str, dict[str, Any]] = {}
         self._execs: dict[str, dict[str, Any]] = {}
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -52,7 +52,7 @@ class FakeDocker:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         for name in list(self.containers):
             self.end(name)
@@ -62,21 +62,15 @@ class FakeDocker:
         container = self.containers[name]
         container["State"].update(Running=False, ExitCode=137, OOMKilled=out_of_memory)
         end_processes(f"{MARK}={name}")
+        container["process"].kill()
         container["process"].wait()
 
-    def _serve(self) -> None:
-        async def start() -> asyncio.Server:
-            return await asyncio.start_unix_server(self._connection, self.url[7:])
-
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(start())
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_unix_server(self._connection, self.url.removeprefix("unix://"))
         self._ready.set()
-        self._loop.run_forever()
+        await self._stop.wait()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
-        self._loop.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -109,6 +103,8 @@ class FakeDocker:
             pass
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     def _answer(
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any]
