@@ -14,7 +14,6 @@ import http.client
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import socket
@@ -152,25 +151,15 @@ def end_processes(variable: str) -> bool:
     Returns whether none is left. Where there is no /proc, nothing can be found.
     """
     wanted = variable.encode()
-    # A cookie may end with the newest process id of when it was made: what came after is newer.
-    newest = re.search(r"\.(\d+)$", variable)
-    oldest = int(newest[1]) if newest else 0
     for _ in range(100):
-        try:
-            pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-            if oldest > int(Path("/proc/loadavg").read_text().split()[-1]):
-                oldest = 0  # the numbers have started over
-        except OSError:
-            return True
         found = False
-        for pid in pids:
-            if pid > oldest and pid != os.getpid():
-                try:
-                    if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                        found = True
-                        os.kill(pid, signal.SIGKILL)
-                except OSError:  # gone, or another user's
-                    continue
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (path / "environ").read_bytes().split(b"\0"):
+                    found = True
+                    os.kill(int(path.name), signal.SIGKILL)
+            except OSError:  # gone, or another user's
+                continue
         if not found:
             return True
     return False

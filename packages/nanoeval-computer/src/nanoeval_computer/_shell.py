@@ -59,8 +59,18 @@ done
 SERVE = KILL + _SERVE
 """The shell of a machine that has processes of its own."""
 
-SERVE_ON_HOST = "nanoeval_kill() { return 1; }\n" + _SERVE
-"""The shell of a machine that shares the host's processes: they are searched from outside."""
+SERVE_ON_HOST = (
+    """
+nanoeval_kill() {  # tell whether anything is left: this shell is its parent then
+  local children= list=/proc/$$/task/$$/children
+  [[ -e $list ]] || return 1
+  read -r children < $list
+  [[ -z $children ]]
+}
+"""
+    + _SERVE
+)
+"""The shell of a machine among the host's processes. What is left is searched from outside."""
 
 TRAILER_BYTES = 32 + len(" 255 1\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 import logging
 import random
@@ -166,11 +167,21 @@ class ContainerRuntime(MachineRuntime):
             async with connect(find_engine(self.engine)) as docker:
                 with engine_errors("looking at images"):
                     for name in sorted(machines | sides):
-                        await prepare_image(docker, name, self.pull)
+                        await self._image(docker, name)
                     for name in sorted(machines):
                         await self._check_bash(docker, name)
         except RolloutSystemError as error:
             raise ConfigError(f"{error}. Does the engine run?") from error
+
+    @functools.cached_property
+    def _images(self) -> dict[str, dict[str, Any]]:
+        """What is known of images: engines take a second to tell. Copies of this take it along."""
+        return {}
+
+    async def _image(self, docker: aiodocker.Docker, name: str) -> dict[str, Any]:
+        if name not in self._images:
+            self._images[name] = await prepare_image(docker, name, self.pull)
+        return self._images[name]
 
     async def _check_bash(self, docker: aiodocker.Docker, image: str) -> None:
         import aiodocker  # noqa: PLC0415
@@ -192,7 +203,7 @@ class ContainerRuntime(MachineRuntime):
             name = getattr(task, "name", type(task).__name__)
             with engine_errors("reaching it"):
                 images = {
-                    service.image: await prepare_image(docker, service.image, self.pull)
+                    service.image: await self._image(docker, service.image)
                     for service in (*plan.sides, plan.main)
                 }
             async with _Rollout(docker, self, name) as rollout:

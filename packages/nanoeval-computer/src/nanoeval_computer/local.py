@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import re
@@ -38,6 +39,19 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 MACHINE = "NANOEVAL_MACHINE"
 """The variable in the environment of a machine's processes that holds its folder."""
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _adopt() -> None:
+    """Make this process the parent of all that its children leave behind, so that it sees them.
+
+    Called between fork and exec, where little is safe: it is one system call.
+    """
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 class _HostProcess:
@@ -115,18 +129,12 @@ class LocalMachine(Machine):
             start_new_session=True,
             cwd=self.folder / "home",
             env={MACHINE: str(self.folder), **self._environment},
+            preexec_fn=_adopt if sys.platform == "linux" else None,
         )
         return _HostProcess(process)
 
     def _command(self, argv: Sequence[str]) -> list[str]:
         return [*argv]
-
-    def _new_cookie(self) -> str:
-        try:  # with the newest process id: only newer processes can be of the command
-            newest = Path("/proc/loadavg").read_text().split()[-1]
-        except OSError:
-            newest = "0"
-        return f"{super()._new_cookie()}.{newest}"
 
     async def _kill(self, cookie: str) -> bool:
         return end_processes(f"{COOKIE}={cookie}")

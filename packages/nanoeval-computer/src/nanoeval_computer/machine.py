@@ -198,7 +198,7 @@ class Machine(ComputerInterface):
             except OSError as error:
                 said = str(error)
                 continue
-            cookie = self._new_cookie()
+            cookie = secrets.token_hex(16)
             ended, timed_out = Ended(None, started=False), False
             heard = _Heard(sink)
             try:
@@ -249,9 +249,6 @@ class Machine(ComputerInterface):
         with contextlib.suppress(OSError):  # what is gone already says why where it is read
             await process.write(self._serve.encode() + b"\0")
         return Shell(process)
-
-    def _new_cookie(self) -> str:
-        return secrets.token_hex(16)
 
     async def _end_late(self, shell: Shell, cookie: str, sink: Sink) -> Ended:
         """End a command whose time is over."""
