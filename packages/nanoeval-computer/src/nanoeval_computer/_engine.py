@@ -71,12 +71,21 @@ def engine_errors(doing: str) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str) -> AsyncIterator[aiodocker.Docker]:
-    """Give a client of the engine at `url`."""
+async def connect(url: str, about: dict[str, Any]) -> AsyncIterator[aiodocker.Docker]:
+    """Give a client of the engine at `url`.
+
+    Args:
+        about: what the engine says of itself; filled when it is empty, for engines take a second
+            to tell.
+    """
     import aiodocker  # noqa: PLC0415
 
+    if not about:
+        with engine_errors("reaching it"):
+            async with aiodocker.Docker(url=url) as docker:
+                about.update(await docker.version())
     # No limit on a request: pulls and waits take what they take; callers have theirs.
-    async with aiodocker.Docker(url=url) as docker:
+    async with aiodocker.Docker(url=url, api_version=f"v{about['ApiVersion']}") as docker:
         yield docker
 
 
@@ -133,10 +142,15 @@ class ExecProcess:
             await self._stream.close()
 
 
-async def prepare_image(docker: aiodocker.Docker, name: str, pull: PullPolicy) -> dict[str, Any]:
+async def prepare_image(
+    docker: aiodocker.Docker, name: str, pull: PullPolicy, of_engine: str
+) -> dict[str, Any]:
     """Return what the engine says of an image, after pulling it if `pull` says so.
 
     One process of this host pulls an image, the others wait for it.
+
+    Args:
+        of_engine: the architecture that the engine runs on.
 
     Raises:
         ConfigError: it is missing and cannot be had, or is for another architecture.
@@ -165,8 +179,7 @@ async def prepare_image(docker: aiodocker.Docker, name: str, pull: PullPolicy) -
             os.close(lock)
     if image is None:
         raise ConfigError(f"image {name!r} was pulled, but the engine does not know it")
-    version = await docker.version()
-    of_engine, of_image = version.get("Arch", ""), image.get("Architecture", "")
+    of_image = image.get("Architecture", "")
     normal = _ARCHITECTURES.get
     if of_engine and of_image and normal(of_engine, of_engine) != normal(of_image, of_image):
         raise ConfigError(

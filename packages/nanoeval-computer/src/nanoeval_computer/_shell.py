@@ -33,17 +33,18 @@ nanoeval_kill() {{  # end every process whose environment holds the cookie
 # is limited to 128 kB, so a longer command is handed over as a file.
 _SERVE = f"""
 set -m; exec 2>/dev/null  # job control, for process groups, and not its messages
-while IFS= read -r -d '' marker && IFS= read -r -d '' cookie && IFS= read -r -d '' cwd &&
-      IFS= read -r -d '' keep && IFS= read -r -d '' command; do
+LC_ALL=C  # of this shell: lengths are bytes
+while IFS= read -r -N 10 length && IFS= read -r -N "$length" line; do
+  marker=${{line:0:32}} cookie=${{line:32:32}} keep=${{line:64:1}} command=${{line:65}}
   printf '+%s\\n' "$marker"  # what was not acknowledged has not been run, and may be sent again
   cd "$cwd" 2>/dev/null || cd /
-  if [[ $keep ]]; then
+  if [[ $keep == + ]]; then
     # What stays in the background may hold its output open: it cannot be this shell's.
     {COOKIE}=$cookie bash -c "$command" </dev/null >"/tmp/.nanoeval-$cookie" 2>&1 &
     wait $!; code=$?; left=0
     cat "/tmp/.nanoeval-$cookie"; rm -f "/tmp/.nanoeval-$cookie"
   else
-    if (( ${{#command}} > 30000 )); then
+    if (( ${{#command}} > 100000 )); then
       {COOKIE}=$cookie bash <(printf '%s' "$command") </dev/null 2>&1 &
     else
       {COOKIE}=$cookie bash -c "$command" </dev/null 2>&1 &
@@ -149,13 +150,12 @@ class Shell:
         self._held = b""
         self._started = False
 
-    async def send(self, command: str, *, cookie: str, cwd: str, keep: bool) -> None:
+    async def send(self, command: str, *, cookie: str, keep: bool) -> None:
         """Send a command; `receive` gives its output and its end."""
         self._marker, self._held, self._started = secrets.token_hex(16).encode(), b"", False
-        fields = (cookie, cwd, "keep" if keep else "", command)
-        await self._process.write(
-            self._marker + b"\0" + b"".join(f.encode(errors="replace") + b"\0" for f in fields)
-        )
+        flag = b"+" if keep else b"-"
+        line = self._marker + cookie.encode() + flag + command.encode(errors="replace")
+        await self._process.write(b"%010d" % len(line) + line)
 
     async def receive(self, sink: Sink) -> Ended:
         """Read output until the command has ended. Canceled, it can be called again."""

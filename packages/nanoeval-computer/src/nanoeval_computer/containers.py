@@ -164,7 +164,7 @@ class ContainerRuntime(MachineRuntime):
         machines = {plan.main.image for plan in plans}
         sides = {service.image for plan in plans for service in plan.sides}
         try:
-            async with connect(find_engine(self.engine)) as docker:
+            async with connect(find_engine(self.engine), self._about) as docker:
                 with engine_errors("looking at images"):
                     for name in sorted(machines | sides):
                         await self._image(docker, name)
@@ -174,19 +174,25 @@ class ContainerRuntime(MachineRuntime):
             raise ConfigError(f"{error}. Does the engine run?") from error
 
     @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        """What the engine says of itself."""
+        return {}
+
+    @functools.cached_property
     def _images(self) -> dict[str, dict[str, Any]]:
         """What is known of images: engines take a second to tell. Copies of this take it along."""
         return {}
 
     async def _image(self, docker: aiodocker.Docker, name: str) -> dict[str, Any]:
         if name not in self._images:
-            self._images[name] = await prepare_image(docker, name, self.pull)
+            architecture = self._about.get("Arch", "")
+            self._images[name] = await prepare_image(docker, name, self.pull, architecture)
         return self._images[name]
 
     async def _check_bash(self, docker: aiodocker.Docker, image: str) -> None:
         import aiodocker  # noqa: PLC0415
 
-        async with _Rollout(docker, self, "image-check") as rollout:
+        async with _Rollout(docker, self, "image-check", "") as rollout:
             try:
                 await rollout.start(
                     "main", {"Image": image, "Entrypoint": ["bash", "-c", ":"], "Cmd": []}
@@ -199,14 +205,15 @@ class ContainerRuntime(MachineRuntime):
     @contextlib.asynccontextmanager
     async def _start_machine(self, task: ComputerConfiguration) -> AsyncIterator[Machine]:
         plan = plan_of(task, self)
-        async with connect(find_engine(self.engine)) as docker:
+        async with connect(find_engine(self.engine), self._about) as docker:
             name = getattr(task, "name", type(task).__name__)
-            with engine_errors("reaching it"):
+            with engine_errors("looking at images"):
                 images = {
                     service.image: await self._image(docker, service.image)
                     for service in (*plan.sides, plan.main)
                 }
-            async with _Rollout(docker, self, name) as rollout:
+            command = "podman" if "podman" in str(self._about).lower() else "docker"
+            async with _Rollout(docker, self, name, command) as rollout:
                 async with turn_to_start(self.max_starting):
                     with engine_errors(f"starting the machine of task {name!r}"):
                         machine = await rollout.start_all(plan)
@@ -323,10 +330,12 @@ class _Rollout:
     is: whatever ends this process, somebody knows what to remove.
     """
 
-    def __init__(self, docker: aiodocker.Docker, runtime: ContainerRuntime, task: str) -> None:
+    def __init__(
+        self, docker: aiodocker.Docker, runtime: ContainerRuntime, task: str, command: str
+    ) -> None:
         self.docker = docker
         self.containers: list[str] = []
-        self.command = "docker"
+        self.command = command
         self.applied: dict[str, Any] = {}
         self._runtime = runtime
         self._name = f"nanoeval-{secrets.token_hex(6)}"
@@ -386,8 +395,6 @@ class _Rollout:
 
     async def start_all(self, plan: _Plan) -> ContainerMachine:
         """Start the side containers, each after those it waits for, and then the machine."""
-        if "podman" in str(await self.docker.version()).lower():
-            self.command = "podman"
         everyone = [*plan.sides, plan.main]
         networks = await self._networks(everyone) if plan.sides else {}
         volumes = {v for s in everyone for v in s.volumes.values() if not v.startswith("/")}

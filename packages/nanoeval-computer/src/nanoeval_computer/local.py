@@ -150,7 +150,8 @@ class LocalMachine(Machine):
 
     async def stop(self) -> None:
         await self.close()
-        await asyncio.to_thread(end_processes, f"{MACHINE}={self.folder}")
+        if self._may_have_left:  # a search of the whole host, and most commands leave nothing
+            await asyncio.to_thread(end_processes, f"{MACHINE}={self.folder}")
 
     @property
     def attach_command(self) -> str:

@@ -124,6 +124,7 @@ class Machine(ComputerInterface):
         self._serve = SERVE
         self._idle: list[Shell] = []
         self._touched = False
+        self._may_have_left = False
 
     @abstractmethod
     async def _spawn(self, argv: Sequence[str]) -> Process:
@@ -203,7 +204,7 @@ class Machine(ComputerInterface):
             heard = _Heard(sink)
             try:
                 with contextlib.suppress(OSError, RuntimeError):  # a shell that is gone: not read
-                    await shell.send(self.inward(cmd), cookie=cookie, cwd=self._cwd, keep=keep)
+                    await shell.send(self.inward(cmd), cookie=cookie, keep=keep)
                     try:
                         async with asyncio.timeout(timeout or self._command_timeout):
                             ended = await shell.receive(heard)
@@ -213,12 +214,14 @@ class Machine(ComputerInterface):
                 if ended.left and not await self._kill(cookie):
                     raise self._lost("processes of a command could not be ended")
             except BaseException as error:
+                self._may_have_left = True
                 if isinstance(error, asyncio.CancelledError):
                     # The command ends with the wait for it. What takes too long is left to the
                     # end of the machine.
                     await asyncio.shield(self._abandon(cookie))
                 await asyncio.shield(shell.close())
                 raise
+            self._may_have_left |= keep or timed_out or ended.exit_code is None
             if ended.exit_code is None:
                 await shell.close()
             else:
@@ -247,7 +250,7 @@ class Machine(ComputerInterface):
         read_script = "IFS= read -r -d '' script; eval \"$script\""
         process = await self._spawn(["bash", "--norc", "--noprofile", "-c", read_script])
         with contextlib.suppress(OSError):  # what is gone already says why where it is read
-            await process.write(self._serve.encode() + b"\0")
+            await process.write(f"cwd={shlex.quote(self._cwd)}\n{self._serve}\0".encode())
         return Shell(process)
 
     async def _end_late(self, shell: Shell, cookie: str, sink: Sink) -> Ended:
@@ -376,6 +379,7 @@ class Machine(ComputerInterface):
 
     async def open_process(self, argv: Sequence[str]) -> Process:
         """Start a process in the machine, to be spoken to; the caller closes it."""
+        self._may_have_left = True
         return await self._spawn(argv)
 
     def note_use(self) -> None:
