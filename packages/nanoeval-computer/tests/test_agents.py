@@ -236,7 +236,7 @@ def test_what_the_model_is_shown_in_part_is_recorded_whole_once() -> None:
     whole = "".join(f"{n}\n" for n in range(1, 20001))
     assert file["text"] == whole
     (extra,) = [e.data for e in events if e.type == "extra" and "tool_result" in e.data]
-    assert extra["tool_result"]["whole"]["bytes"] == len(whole)
+    assert extra["tool_result"]["whole"] == whole  # where it is read, the content itself
 
 
 class LosesItsMachine(FakeComputer):
@@ -430,6 +430,17 @@ def test_solutions_must_score_1_and_doing_nothing_0() -> None:
         "task 'q.1': doing nothing scores 1.0, not 0",
         "task 'q.1': its own solution scores 0.0, not 1",
     ]
+
+
+def test_the_tools_of_two_machines_are_two_sets_of_tools() -> None:
+    async def go() -> None:
+        computers = [FakeComputer(), FakeComputer()]
+        sets = [computer_tools(answer(), computer) for computer in computers]
+        for tools in sets:
+            await tools[0].run({"command": "ls"})
+        assert [computer.commands for computer in computers] == [[("ls", False)]] * 2
+
+    asyncio.run(go())
 
 
 def test_results_of_agents_are_results() -> None:

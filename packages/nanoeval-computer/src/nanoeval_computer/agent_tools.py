@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from nanoeval_core.recorder import get_recorder, record_file
-from nanoeval_solvers.tools import Tool, ToolError, ToolResult, tool
+from nanoeval_solvers.tools import Tool, ToolError, tool
 
 from nanoeval_computer._jupyter import JupyterMachine
 from nanoeval_computer.code_execution_interface import (
@@ -19,7 +18,7 @@ from nanoeval_computer.code_execution_interface import (
 from nanoeval_computer.machine import Machine
 from nanoeval_computer.task import ComputerTask
 
-__all__ = ["ANSWER_FILE", "SUBMIT", "compacted", "computer_tools", "record_whole"]
+__all__ = ["ANSWER_FILE", "SUBMIT", "compacted", "computer_tools"]
 
 SUBMIT = "submit"
 """The tool that ends a rollout."""
@@ -31,6 +30,36 @@ _CODE_FILE = "/tmp/nanoeval-code.py"
 _LEFT_OUT = "[Earlier turns are left out here: they no longer fit.]"
 
 
+@tool
+async def bash(command: str) -> str:
+    """Run a command in bash. Files stay; variables, folders and background processes do not.
+
+    Args:
+        command: what to run.
+    """
+    raise NotImplementedError
+
+
+@tool
+async def python(code: str) -> str:
+    """Run Python code. What it prints is shown.
+
+    Args:
+        code: the program.
+    """
+    raise NotImplementedError
+
+
+@tool
+async def submit(answer: str = "") -> str:
+    """Hand the work in. Nothing can be done after it.
+
+    Args:
+        answer: the answer, where the task asks for one.
+    """
+    raise NotImplementedError
+
+
 def computer_tools(
     task: ComputerTask, computer: ComputerInterface, *, seconds: float = 180.0
 ) -> list[Tool]:
@@ -40,7 +69,7 @@ def computer_tools(
         seconds: that one call may take; then it is ended, and the model is told.
     """
 
-    async def shell(command: str) -> str:
+    async def run_bash(command: str) -> str:
         if isinstance(computer, Machine | JupyterMachine):
             return _shown(await computer.send_shell_command(command, timeout=seconds), seconds)
         try:
@@ -49,33 +78,15 @@ def computer_tools(
         except TimeoutError:
             return f"[not finished after {seconds:g} s]"
 
-    async def bash(command: str) -> str:
-        """Run a command in bash. Files stay; variables, folders and background processes do not.
-
-        Args:
-            command: what to run.
-        """
-        return await shell(command)
-
-    async def python(code: str) -> str:
-        """Run Python code. What it prints is shown.
-
-        Args:
-            code: the program.
-        """
+    async def run_python(code: str) -> str:
         if isinstance(computer, JupyterComputerInterface):
             result = await computer.execute(code, timeout=int(seconds))
             final = result.final_expression_output or ""
             status = "" if result.status == "success" else f"[{result.status}]"
             return "\n".join(filter(None, (result.output, final, status)))
-        return await shell(f"python3 -c {shlex.quote(code)}")
+        return await run_bash(f"python3 -c {shlex.quote(code)}")
 
-    async def submit(answer: str = "") -> str:
-        """Hand the work in. Nothing can be done after it.
-
-        Args:
-            answer: the answer, where the task asks for one.
-        """
+    async def hand_in(answer: str = "") -> str:
         if answer:
             try:
                 path = f"{task.cwd.rstrip('/')}/{ANSWER_FILE}"
@@ -84,7 +95,7 @@ def computer_tools(
                 raise ToolError(str(error)) from error
         return "Submitted."
 
-    return [tool(bash), tool(python), tool(submit)]
+    return [bash.calling(run_bash), python.calling(run_python), submit.calling(hand_in)]
 
 
 def _shown(result: ExecutionResult, seconds: float) -> str:
@@ -123,11 +134,3 @@ def _with_note(message: Any) -> Any:
         part = {"type": "text", "text": _LEFT_OUT}
         noted = content if part in content else [*content, part]
     return {**message, "content": noted}
-
-
-def record_whole(results: Sequence[ToolResult]) -> None:
-    """Record, once, the whole of results that the model was shown in part."""
-    for result in results:
-        if len(result.whole) > len(result.text):
-            whole = record_file(result.whole)
-            get_recorder().record_extra({"tool_result": {"call": result.call.id, "whole": whole}})

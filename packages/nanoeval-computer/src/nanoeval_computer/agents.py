@@ -13,7 +13,7 @@ from nanoeval_solvers.api_model import APIModel, record_reply
 from nanoeval_solvers.reply import Reply, ToolCall
 from nanoeval_solvers.tools import Dialogue, Tool, ToolResult
 
-from nanoeval_computer.agent_tools import SUBMIT, compacted, computer_tools, record_whole
+from nanoeval_computer.agent_tools import SUBMIT, compacted, computer_tools
 from nanoeval_computer.code_execution_interface import ComputerInterface
 from nanoeval_computer.limits import MAX_TIME, LimitsHelper
 from nanoeval_computer.machine import MachineLost
@@ -116,7 +116,6 @@ class ToolAgentSolver(ComputerRuntimeSolver):
                         dialogue.messages, dialogue.ended = shorter, None
                         continue
                 ended = ended or _why_ended(dialogue, results, used, limits)
-                record_whole(results)
                 turn = Turn(
                     number=dialogue.turns,
                     calls=[result.call.name for result in results],
