@@ -14,6 +14,8 @@ import pytest
 from tests.cli.terminal import nanoeval
 from tests.support.script import environment
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 COMMANDS = [
     *("run", "new", "sweep", "resume", "ls", "show", "samples", "compare", "rescore", "export"),
     *("monitor", "concurrency", "doctor", "clean", "completion"),
@@ -343,7 +345,7 @@ def test_completion_completes(shell: str, ran: Path) -> None:
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nanoeval "$@"\n')
     program.chmod(0o755)
-    for words in ("nanoeval sh", "nanoeval ls --st", "nanoeval run sums.py:Su"):
+    for words in ("nanoeval sho", "nanoeval ls --st", "nanoeval run sums.py:Su"):
         count = len(words.split()) - 1
         script += (
             f"COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={count}\n"

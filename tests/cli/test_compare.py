@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.test_commands_in_a_terminal import piped
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 PLAIN = '''
 import chz
 from nanoeval import Eval, Task

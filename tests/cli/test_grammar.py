@@ -10,6 +10,8 @@ import pytest
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.api_server import KEY, MODEL, serving
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 EVALS = '''
 import chz
 from nanoeval import Eval, Task

@@ -13,6 +13,8 @@ import pytest
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.script import environment
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 RUNS = 3000
 COUNTING = """
 import atexit, os, sys

@@ -14,6 +14,8 @@ from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.api_server import KEY, MODEL, serving
 from tests.support.script import environment
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 KINDS = ("mcq", "short_answer", "custom", "agent")
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.script import environment
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 NOBODY = """
 import os, pwd, sys
 def unknown(uid):

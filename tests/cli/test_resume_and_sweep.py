@@ -14,6 +14,8 @@ from tests.cli.terminal import Terminal, nanoeval
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.script import ROOT
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 GATE = str(Path(__file__).with_name("gate_eval.py"))
 
 

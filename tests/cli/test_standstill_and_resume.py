@@ -15,6 +15,8 @@ from tests.cli.terminal import Terminal, nanoeval
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.script import environment
 
+pytestmark = pytest.mark.timeout(200)  # several processes a test
+
 EVAL = '''
 import asyncio, os
 import chz

@@ -116,8 +116,13 @@ class View:
     def details(self) -> list[str]:
         """Everything else, each part only where there is something to say."""
         found = [self.running_score()]
-        shown = self.score or {}
-        found += [f"{k} {v}" for k, v in self.postfix.items() if k not in shown]
+        # What an eval's update_progress adds, unless the score says it ("acc" and "accuracy").
+        shown = list(self.score or {})
+        found += [
+            f"{name} {value}"
+            for name, value in self.postfix.items()
+            if value != "nan" and not any(one.startswith(name) for one in shown)
+        ]
         if self.state == "running":
             limit = "" if self.limit is None else f" of {self.limit:,}"
             found.append(f"{self.in_flight:,}{limit} in flight")
