@@ -233,6 +233,21 @@ async def evaluate(task):
     assert done.stdout == "1\n"
 
 
+def test_a_thread_that_python_waits_for_does_not_hold_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import threading\n"
+        "from nanoeval.setup import nanoeval_entrypoint\n"
+        "async def main():\n"
+        "    threading.Thread(target=threading.Event().wait, name='forgotten').start()\n"
+        "    raise SystemExit(7)\n"
+        "nanoeval_entrypoint(main())\n"
+    )
+    done = run_python(script, folder=tmp_path)
+    assert done.returncode == 7
+    assert "left behind: threads that tasks began: forgotten" in done.stderr
+
+
 def test_a_task_that_swallows_its_cancellation_does_not_hold_the_process(tmp_path: Path) -> None:
     evaluate = """
 from nanoeval_runner._executors import loop

@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError, RecorderError
 from nanoeval_core.library_config import get_library_config
 
+from nanoeval_runner._executors.threads import held_by_no_thread
+from nanoeval_runner._executors.threads import (
+    properly_closed_thread_pool as properly_closed_thread_pool,
+)
 from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
 from nanoeval_runner.results import collecting
@@ -29,6 +33,7 @@ __all__ = [
     "leaves_of",
     "nanoeval_entrypoint",
     "nanoeval_logging",
+    "properly_closed_thread_pool",
     "raise_file_limit",
 ]
 
@@ -85,7 +90,7 @@ def nanoeval_entrypoint(
     bad input, 3 when a budget was reached, and 130 after Ctrl-C (143 after SIGTERM). A
     `SystemExit` of the script's own passes unchanged.
     """
-    with exit_codes(), nanoeval_logging(), collecting() as found:
+    with held_by_no_thread(), exit_codes(), nanoeval_logging(), collecting() as found:
         raise_file_limit()
         asyncio.run(from_command_line(entry) if callable(entry) else entry)
         if found.exit_code():

@@ -8,12 +8,15 @@ a machine of 2 cores, and one call that hangs would hang the program for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -98,6 +101,48 @@ class EvalThreads(ThreadPoolExecutor):
 
 _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, EvalThreads]
 _of_loop = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def properly_closed_thread_pool(n_threads: int = 10_000) -> Iterator[None]:
+    """Have `asyncio.to_thread` on this event loop run `n_threads` calls at a time.
+
+    Leaving it ends the threads that are idle, and waits for none.
+    """
+    loop = asyncio.get_running_loop()
+    threads = _of_loop[loop] = EvalThreads()
+    threads.limit = n_threads
+    loop.set_default_executor(threads)
+    try:
+        yield
+    finally:
+        del _of_loop[loop]
+        threads.shutdown(wait=False)
+
+
+@contextlib.contextmanager
+def held_by_no_thread() -> Iterator[None]:
+    """End the process after the block although threads begun in it go on; say which they are.
+
+    For programs that are ours to end. Python waits for every thread that is no daemon.
+    """
+    before = set(threading.enumerate())
+    code: object = 0
+    try:
+        yield
+    except SystemExit as ending:
+        code = ending.code
+        raise
+    finally:
+        begun = [t for t in threading.enumerate() if not t.daemon and t not in before]
+        deadline = time.monotonic() + END_SECONDS
+        for thread in begun:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if left := [thread.name for thread in begun if thread.is_alive()]:
+            sys.stderr.write(f"left behind: threads that tasks began: {', '.join(left[:5])}\n")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else 1 if code else 0)
 
 
 def use_threads(concurrency: int | None) -> None:
