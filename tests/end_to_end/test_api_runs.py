@@ -208,3 +208,33 @@ def test_eight_processes_are_one_polite_client(
     assert summary["n"] == 120
     assert summary["usage"]["requests"] == 120
     assert model_server.most_in_flight == 5
+
+
+def test_rejected_requests_are_counted_once_and_others_are_scored(
+    model_server: ModelServer, run_eval: RunEval
+) -> None:
+    def picky(request: Request) -> str | Scripted:
+        if re.search(r"Question [123]\?", request.prompt):
+            return Scripted(status=400, text="this prompt is odd")
+        return always_right(request)
+
+    model_server.reply = picky
+    summary = run_eval(Colours(solver=solver_of(model_server)))
+    assert summary["is_valid"] is False
+    assert (summary["accuracy"], summary["n"]) == (1, 27)
+    assert summary["system_errors"]["by_type"] == {"RequestRejectedError": 3}
+    assert len(model_server.requests) == 30
+
+
+def test_a_max_tokens_that_no_model_has_ends_the_run(
+    model_server: ModelServer, run_eval: RunEval
+) -> None:
+    model_server.reply = Scripted(
+        status=400,
+        text="max_tokens is too large: 9000. This model supports at most 4096 completion tokens",
+    )
+    with pytest.raises(BaseException, match="ended by an exception") as caught:
+        run_eval(Colours(solver=solver_of(model_server, max_tokens=9000)))
+    leaf = first_leaf(caught.value)
+    assert isinstance(leaf, ConfigError)
+    assert "max_tokens is too large: 9000" in str(leaf)
