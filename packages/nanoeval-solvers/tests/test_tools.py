@@ -227,6 +227,20 @@ def test_the_chat_stays_valid_whatever_is_called(
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
+def test_calls_are_read_from_streams(model_server: ModelServer, api: API) -> None:
+    calls = (("add", {"a": 1}), ("add", '{"a": "two"}'), ("fail", {"words": "no"}))
+    scripted = Scripted(text="Let me see.", tool_calls=calls, reasoning="Hm. So.")
+    model_server.stream_only = True
+    dialogue, results = talk(model_server, [scripted], api)
+    assert [(one.value, one.problem) for one in results[0]] == [
+        (2, None),
+        (None, "failed"),
+        (None, "failed"),
+    ]
+    assert dialogue.messages[1]["content"] == "Let me see."
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
 def test_what_was_cut_off_is_not_executed(model_server: ModelServer, api: API) -> None:
     cut = Scripted(text="", tool_calls=(("add", {"a": 1}),), finish_reason="length")
     _, results = talk(model_server, [cut], api)

@@ -42,7 +42,7 @@ from nanoeval_solvers._api.failures import (
 from nanoeval_solvers._api.http1 import ConnectionFailedError, HTTPReply
 from nanoeval_solvers._api.limiter import Limiter, SharedFile
 from nanoeval_solvers._api.model_fields import ModelFields, check_key, check_url
-from nanoeval_solvers._api.transport import Address, Line
+from nanoeval_solvers._api.transport import Address, Sender
 from nanoeval_solvers.reply import Problem, Reply
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _ENOUGH_REJECTED = 16  # calls, with none served, for no others to start
 _SHARE_JUDGED_FROM = 100  # calls: `fail_on_error` as a share says nothing about fewer
 
 
-class _Lane:
+class _Route:
     """What calls to one model of an endpoint share: limiter, cache, connections, and what is known.
 
     Attributes:
@@ -67,20 +67,20 @@ class _Lane:
         starting: calls that wait for their first turn.
         asking: calls that were sent and have no outcome yet, pauses between retries included.
         rejected: requests that it always refuses.
-        accused: rejected calls that wait while nothing was served: others decide whether the fault
-            is the requests' or the arguments'.
+        undecided: rejected calls that wait, while nothing was served, for others to show whether
+            these requests are rejected or all.
         rejection: what the last of them was told.
         closed: why no call will ever work.
         failing: calls that failed since the last that was served.
     """
 
     def __init__(
-        self, model: ModelFields, line: Line, gauges: MutableMapping[str, float | str]
+        self, model: ModelFields, sender: Sender, gauges: MutableMapping[str, float | str]
     ) -> None:
-        self.line = line
-        self.old_lines: list[Line] = []
+        self.sender = sender
+        self.old_senders: list[Sender] = []
         self.gauges = gauges
-        self.limiter = _limiter_of(model, line, gauges)
+        self.limiter = _limiter_of(model, sender, gauges)
         self.cache = _cache_of(model)
         self.stream = model.stream
         self.renewing = asyncio.Lock()
@@ -88,7 +88,7 @@ class _Lane:
         self.served = False
         self.unauthorized = 0
         self.starting = self.asking = 0
-        self.rejected = self.accused = 0
+        self.rejected = self.undecided = 0
         self.decided = asyncio.Event()
         self.rejection: Failure | None = None
         self.closed: Failure | None = None
@@ -97,19 +97,19 @@ class _Lane:
 
     async def close(self) -> None:
         self.limiter.close()
-        for line in (self.line, *self.old_lines):
-            await line.close()
+        for sender in (self.sender, *self.old_senders):
+            await sender.close()
         if self.cache is not None:
             await self.cache.close()
 
     @property
     def held(self) -> bool:
         """Whether enough was rejected for those in flight to decide, and no others start."""
-        return self.accused >= _ENOUGH_REJECTED and self.closed is None
+        return self.undecided >= _ENOUGH_REJECTED and self.closed is None
 
     def decide(self) -> None:
-        """Tell the accused whether the fault was theirs, or whether no call works."""
-        self.accused = 0
+        """Let the undecided go on, now that one was served or that none can be."""
+        self.undecided = 0
         if not (self.served or self.limiter.successes):
             self.closed = self.closed or self.rejection
         self.decided.set()
@@ -126,7 +126,7 @@ class _Lane:
             words = " ".join(failure.words.split())[:200].rstrip(".")
             status = "" if failure.status is None else f"HTTP status {failure.status}: "
             times = f", repeated {self.failing} times" if self.failing > 1 else ""
-            self.gauges["api"] = f"calls to {self.line.address.url} fail: {status}{words}{times}"
+            self.gauges["api"] = f"calls to {self.sender.address.url} fail: {status}{words}{times}"
 
     def tell_success(self) -> None:
         if self.failing:
@@ -151,7 +151,7 @@ class Client:
         self._key = _key_of(model)
         self._sdk: SDK | None = None
         self._old_sdks: list[SDK] = []
-        self._lanes: dict[tuple[Any, ...], _Lane] = {}
+        self._routes: dict[tuple[Any, ...], _Route] = {}
         self._preparing = asyncio.Lock()
         self._dice = random.Random()
 
@@ -161,33 +161,33 @@ class Client:
         if self.users:
             return
         del _Clients.open[self._name]
-        for lane in self._lanes.values():
-            await lane.close()
+        for route in self._routes.values():
+            await route.close()
         for sdk in (*self._old_sdks, self._sdk):
             if sdk is not None:
                 await sdk.close()
 
     async def ask(self, model: ModelFields, request: dict[str, Any], *, sample: str) -> Reply:
         """The reply to one request; see `APIModel.ask`."""
-        lane = self._lanes.get(model.lane_id()) or await self._open_lane(model)
-        if lane.cache is None:
-            return (await self._send(model, lane, request))[0]
-        key = key_of(lane.line.address.url, wire.encode(request), sample)
-        stored = await lane.cache.get(key)
+        route = self._routes.get(model.route_id()) or await self._open_route(model)
+        if route.cache is None:
+            return (await self._send(model, route, request))[0]
+        key = key_of(route.sender.address.url, wire.encode(request), sample)
+        stored = await route.cache.get(key)
         if stored is not None:
             reply = _read(model, HTTPReply(stored[0], {}, stored[1]))
             if isinstance(reply, Reply):
                 report_usage(Usage(cache_hits=1))
                 return dataclasses.replace(reply, cached=True, usage=Usage(cache_hits=1))
-        reply, http = await self._send(model, lane, request)
-        await lane.cache.put(key, http.status, http.body)
+        reply, http = await self._send(model, route, request)
+        await route.cache.put(key, http.status, http.body)
         return reply
 
     # How calls are addressed.
 
-    async def _open_lane(self, model: ModelFields) -> _Lane:
+    async def _open_route(self, model: ModelFields) -> _Route:
         async with self._preparing:
-            if model.lane_id() not in self._lanes:
+            if model.route_id() not in self._routes:
                 if model.client_id:
                     address = await self._ask_sdk(model)
                 else:
@@ -199,9 +199,9 @@ class Client:
                     )
                 context = get_run_context()
                 gauges: dict[str, float | str] = {} if context is None else context.gauges
-                line = Line(address, timeout=model.timeout)
-                self._lanes[model.lane_id()] = _Lane(model, line, gauges)
-            return self._lanes[model.lane_id()]
+                sender = Sender(address, timeout=model.timeout)
+                self._routes[model.route_id()] = _Route(model, sender, gauges)
+            return self._routes[model.route_id()]
 
     async def _ask_sdk(self, model: ModelFields) -> Address:
         return await (await self._open_sdk(model)).address(wire.PATHS[model.api], model.model)
@@ -213,13 +213,13 @@ class Client:
             self._sdk = self._sdk or module.SDK(model, self._key)
         return self._sdk
 
-    async def _renew(self, model: ModelFields, lane: _Lane, refused: Line) -> None:
+    async def _renew(self, model: ModelFields, route: _Route, refused: Sender) -> None:
         """Fetch other credentials than those that `refused` was sent with, where there are some.
 
         Tokens expire and keys are rotated: then the SDK, or `APIModel.api_key`, has new ones.
         """
-        async with lane.renewing:
-            if lane.closed is not None or lane.line is not refused:
+        async with route.renewing:
+            if route.closed is not None or route.sender is not refused:
                 return  # another call has just fetched them
             key = _key_of(model)
             if key != self._key:
@@ -227,96 +227,96 @@ class Client:
                 self._key, self._sdk = key, None
             address = await self._ask_sdk(model)
             if address.credentials == refused.address.credentials:
-                lane.unauthorized += 1
+                route.unauthorized += 1
             else:
-                lane.old_lines.append(lane.line)
-                lane.line = Line(address, timeout=model.timeout)
+                route.old_senders.append(route.sender)
+                route.sender = Sender(address, timeout=model.timeout)
 
     # What happens to a call.
 
     async def _send(
-        self, model: ModelFields, lane: _Lane, request: dict[str, Any]
+        self, model: ModelFields, route: _Route, request: dict[str, Any]
     ) -> tuple[Reply, HTTPReply]:
         """A reply that is a result, however many calls it takes."""
-        body = wire.encode(_streaming(model, request) if lane.stream else request)
+        body = wire.encode(_streaming(model, request) if route.stream else request)
         started = time.monotonic()
         retries = 0
         once: set[Kind] = set()  # what was tried again at once, which is done once
         with pause_clocks.get()():
-            sent_at = await self._first_turn(lane)
-        lane.asking += 1
+            sent_at = await self._first_turn(route)
+        route.asking += 1
         try:
             while True:
-                line = lane.line
-                outcome, http = await self._call(model, lane, body, sent_at)
+                sender = route.sender
+                outcome, http = await self._call(model, route, body, sent_at)
                 if isinstance(outcome, Reply):
                     if outcome.problem != "empty" or Kind.EMPTY in once:
-                        self._conclude(model, lane, outcome, retries)
+                        self._conclude(model, route, outcome, retries)
                         return outcome, http
                     outcome = Failure(kind=Kind.EMPTY, words="an empty reply", status=http.status)
                 kind, asked, delay = outcome.kind, outcome.retry_after or 0.0, 0.0
                 # What never worked is wrong, not outdated; odd 401s do not come in a row.
-                known = kind is not Kind.UNAUTHORIZED or (lane.served and lane.unauthorized < 3)
+                known = kind is not Kind.UNAUTHORIZED or (route.served and route.unauthorized < 3)
                 if kind in _AT_ONCE and kind not in once and known:
                     once.add(kind)
                     if kind is Kind.STREAM_ONLY:
-                        lane.stream = True
+                        route.stream = True
                         body = wire.encode(_streaming(model, request))
                     elif kind is Kind.UNAUTHORIZED:
-                        await self._renew(model, lane, line)
+                        await self._renew(model, route, sender)
                 else:
                     delay = delay_before(retries + 1, outcome, self._dice)
                     if max(model.retry_seconds, LONGEST_DELAY) < asked <= LONGEST_WAIT:
                         started += delay  # a pause that the endpoint asks for by name is no retry
                     else:
-                        await self._give_up(model, lane, outcome, retries, started, delay)
+                        await self._give_up(model, route, outcome, retries, started, delay)
                 retries += 1
                 _record_retry(model, outcome, retries, delay)
                 with pause_clocks.get()():
                     if delay:
                         await asyncio.sleep(delay)
-                    sent_at = await lane.limiter.enter()
+                    sent_at = await route.limiter.enter()
         finally:
-            lane.asking -= 1
-            self._decide_if_last(lane)
+            route.asking -= 1
+            self._decide_if_last(route)
 
-    async def _first_turn(self, lane: _Lane) -> float:
+    async def _first_turn(self, route: _Route) -> float:
         """When a new call may start: not while earlier ones decide whether any works."""
-        lane.starting += 1
+        route.starting += 1
         try:
             while True:
-                while lane.held:
-                    await lane.decided.wait()
-                sent_at = await lane.limiter.enter()
-                if not lane.held:
-                    lane.starting -= 1
+                while route.held:
+                    await route.decided.wait()
+                sent_at = await route.limiter.enter()
+                if not route.held:
+                    route.starting -= 1
                     return sent_at
-                lane.limiter.leave()
+                route.limiter.leave()
         except asyncio.CancelledError:
-            lane.starting -= 1
-            self._decide_if_last(lane)
+            route.starting -= 1
+            self._decide_if_last(route)
             raise
 
-    def _decide_if_last(self, lane: _Lane) -> None:
+    def _decide_if_last(self, route: _Route) -> None:
         """End the run when calls were rejected and none is left that may yet be served."""
-        left = lane.asking or (lane.starting and not lane.held)
-        if lane.accused and not left:
-            lane.decide()
+        left = route.asking or (route.starting and not route.held)
+        if route.undecided and not left:
+            route.decide()
 
     async def _call(
-        self, model: ModelFields, lane: _Lane, body: bytes, sent_at: float
+        self, model: ModelFields, route: _Route, body: bytes, sent_at: float
     ) -> tuple[Reply | Failure, HTTPReply]:
         """One call, after `limiter.enter`."""
-        limiter = lane.limiter
+        limiter = route.limiter
         http = HTTPReply(0, {}, b"")
         try:
-            if lane.renewing.locked():  # the old credentials would be refused
-                async with lane.renewing:
+            if route.renewing.locked():  # the old credentials would be refused
+                async with route.renewing:
                     sent_at = time.monotonic()
-            if lane.closed is not None:
-                return lane.closed, http
-            http = await lane.line.post(body)
-            lane.answered = True
+            if route.closed is not None:
+                return route.closed, http
+            http = await route.sender.post(body)
+            route.answered = True
             outcome = _read(model, http, limiter.window)
             told = rate_headers(http.headers, now=time.time())
             if told is not None:
@@ -324,11 +324,11 @@ class Client:
             if isinstance(outcome, Reply):
                 latency = time.monotonic() - sent_at
                 limiter.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
-                lane.served = True
-                lane.unauthorized = 0
-                lane.tell_success()
-                if lane.accused:
-                    lane.decide()
+                route.served = True
+                route.unauthorized = 0
+                route.tell_success()
+                if route.undecided:
+                    route.decide()
                 return outcome, http
         except ConnectionFailedError as error:
             outcome = Failure(
@@ -343,20 +343,20 @@ class Client:
             limiter.refused(sent_at=sent_at, retry_after=outcome.retry_after)
         outcome = dataclasses.replace(outcome, words=self._redacted(outcome.words))
         if outcome.kind in (Kind.OVERLOADED, Kind.TRANSIENT):
-            lane.tell_failure(outcome)
+            route.tell_failure(outcome)
         return outcome, http
 
-    def _conclude(self, model: ModelFields, lane: _Lane, reply: Reply, retries: int) -> None:
+    def _conclude(self, model: ModelFields, route: _Route, reply: Reply, retries: int) -> None:
         """Count and report what a reply took."""
-        lane.replies += 1
+        route.replies += 1
         if reply.reasoning and not reply.text.strip() and not reply.tool_calls:
-            lane.thoughts_only += 1
-            if lane.thoughts_only == 10 and lane.thoughts_only * 2 > lane.replies:
+            route.thoughts_only += 1
+            if route.thoughts_only == 10 and route.thoughts_only * 2 > route.replies:
                 log.warning(
                     "%d of %d replies of model %r hold their text in the reasoning and no answer: "
                     "raise max_tokens, or lower reasoning_effort",
-                    lane.thoughts_only,
-                    lane.replies,
+                    route.thoughts_only,
+                    route.replies,
                     model.model,
                 )
         usage = reply.usage
@@ -367,23 +367,23 @@ class Client:
     async def _give_up(
         self,
         model: ModelFields,
-        lane: _Lane,
+        route: _Route,
         failure: Failure,
         retries: int,
         started: float,
         delay: float,
     ) -> None:
         """Raise what a failure means for the task or the run, unless it is to be tried again."""
-        never_answered = not (lane.answered or lane.limiter.successes or lane.limiter.refusals)
+        never_answered = not (route.answered or route.limiter.successes or route.limiter.refusals)
         rejected = failure.kind in (Kind.REJECTED, Kind.STREAM_ONLY)
         if failure.kind in (Kind.FATAL, Kind.UNAUTHORIZED) or (
             failure.unreachable and retries == _TRIES_TO_CONNECT and never_answered
         ):
-            lane.closed = failure
-        elif rejected and lane.closed is None:
-            await self._judge(model, lane, failure)
-        if lane.closed is not None:
-            raise self._fatal(model, lane.closed) from await self._sdk_error(model, lane.closed)
+            route.closed = failure
+        elif rejected and route.closed is None:
+            await self._judge(model, route, failure)
+        if route.closed is not None:
+            raise self._fatal(model, route.closed) from await self._sdk_error(model, route.closed)
         if rejected:
             report_usage(Usage(requests=1, retries=retries))
             raise RequestRejectedError(
@@ -401,27 +401,27 @@ class Client:
                 f"with {status}{failure.words}"
             ) from cause
 
-    async def _judge(self, model: ModelFields, lane: _Lane, failure: Failure) -> None:
-        """Set `lane.closed` when a rejected request ends the run."""
-        lane.rejected += 1
+    async def _judge(self, model: ModelFields, route: _Route, failure: Failure) -> None:
+        """Set `route.closed` when a rejected request ends the run."""
+        route.rejected += 1
         if model.fail_on_error is not None:
-            ended = lane.rejected + lane.replies
-            share = lane.rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
-            counted = lane.rejected if model.fail_on_error >= 1 else share
+            ended = route.rejected + route.replies
+            share = route.rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
+            counted = route.rejected if model.fail_on_error >= 1 else share
             if counted >= model.fail_on_error:
-                lane.closed = failure
+                route.closed = failure
             return
-        if lane.served or lane.limiter.successes:
+        if route.served or route.limiter.successes:
             return
-        lane.accused += 1
-        lane.rejection = failure
-        lane.asking -= 1
+        route.undecided += 1
+        route.rejection = failure
+        route.asking -= 1
         try:
-            decided = lane.decided
-            self._decide_if_last(lane)
+            decided = route.decided
+            self._decide_if_last(route)
             await decided.wait()
         finally:
-            lane.asking += 1
+            route.asking += 1
 
     def _redacted(self, words: str) -> str:
         return words.replace(self._key, "[key]") if len(self._key) > 4 else words
@@ -504,12 +504,12 @@ def _record_retry(model: ModelFields, failure: Failure, retry: int, delay: float
 
 
 def _limiter_of(
-    model: ModelFields, line: Line, gauges: MutableMapping[str, float | str]
+    model: ModelFields, sender: Sender, gauges: MutableMapping[str, float | str]
 ) -> Limiter:
     context = get_run_context()
     path = None
     if context is not None:
-        url = line.address.url if model.client_id else model.endpoint_url
+        url = sender.address.url if model.client_id else model.endpoint_url
         name = hashlib.sha256(f"{url} {model.model}".encode()).hexdigest()[:16]
         path = Path(context.shared_dir) / f"api-limits-{name}"
     return Limiter(

@@ -196,7 +196,7 @@ class ModelFields:
         }
         return (*ways, *(f"{name}={getattr(self, name, None)!r}" for name in sorted(own)))
 
-    def lane_id(self) -> tuple[Any, ...]:
+    def route_id(self) -> tuple[Any, ...]:
         """What calls must have in common to share a limit and a cache."""
         return (
             self.model,

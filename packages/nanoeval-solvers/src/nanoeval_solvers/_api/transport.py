@@ -44,7 +44,7 @@ class Address(NamedTuple):
         )
 
 
-class Line:
+class Sender:
     """Sends requests to one address.
 
     Attributes:
