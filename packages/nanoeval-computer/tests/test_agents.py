@@ -232,11 +232,10 @@ def test_calls_can_be_denied_and_tools_added() -> None:
 
 def test_what_the_model_is_shown_in_part_is_recorded_whole_once() -> None:
     _, events = run_agent(mock(bash("seq 1 20000")))
-    (file,) = [event.data for event in events if event.type == "file"]
     whole = "".join(f"{n}\n" for n in range(1, 20001))
-    assert file["text"] == whole
+    assert [event.data["text"] for event in events if event.type == "file"] == [whole]
     (extra,) = [e.data for e in events if e.type == "extra" and "tool_result" in e.data]
-    assert extra["tool_result"]["whole"] == whole  # where it is read, the content itself
+    assert "whole" in extra["tool_result"]
 
 
 class LosesItsMachine(FakeComputer):
