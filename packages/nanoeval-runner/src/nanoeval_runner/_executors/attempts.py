@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import dataclasses
 import enum
+import functools
 import gc
 import logging
 import os
@@ -135,6 +136,11 @@ class OpenEval:
         self._close.set()
 
 
+@functools.lru_cache(1024)
+def _group_id(attempt_id: int, retry_idx: int) -> str:
+    return f"{attempt_id}.{retry_idx}"
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Attempt:
     """A lease being worked on.
@@ -172,7 +178,7 @@ class Attempt:
     @property
     def group_id(self) -> str:
         """The `group_id` under which its events are recorded."""
-        return f"{self.queued.attempt_id}.{self.lease.retry_idx}"
+        return _group_id(self.queued.attempt_id, self.lease.retry_idx)
 
     @property
     def seconds(self) -> float:
