@@ -10,9 +10,9 @@ seconds), and tasks that were released or whose executor died, at 0. So a task i
     leased           when a lease span holds it and it has no result,
     queued           when a queue span or `requeued` holds it.
 
-Spans do not overlap. The views `task` and `lease` show one row a task. `result.state` has no CHECK: it
-would cost half as much again as writing the row. Hot counters of an eval come in its row before the
-large columns, so that a claim reads one page per eval.
+Spans do not overlap. The views `task` and `lease` show one row a task. `result.state` has no CHECK:
+it would cost half as much again as writing the row. Hot counters of an eval come in its row before
+the large columns, so that a claim reads one page per eval.
 """
 
 from __future__ import annotations
