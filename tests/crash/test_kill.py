@@ -82,8 +82,7 @@ def test_an_executor_killed_while_it_enters_a_context_is_replaced(tmp_path: Path
 def test_an_idle_executor_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     with Gate() as gate, gated_run(gate, tmp_path, runner=POOL, evals=[{"n": 1}]) as process:
         (only,) = gate.arrivals(1)
-        while len(process.executors()) < 2:  # the other one may still be starting
-            pass
+        until(tmp_path, "SELECT count(*) FROM executor WHERE pid > 0", [2])
         (idle,) = [p for p in process.executors() if p.pid != only.pid]
         idle.kill()
         only.answer()
