@@ -150,7 +150,7 @@ def _invoke(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="nanoeval", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # `nanoeval ls | head`: nobody reads on
+    except BrokenPipeError:  # `nanoeval ls | head`: the pipe is closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except click.Abort as abort:

@@ -252,5 +252,5 @@ def collecting(stream: TextIO | None = None, *, is_shown: bool = True) -> Iterat
 
 
 def collected() -> Collected | None:
-    """Return what collects the results of the calling code's runs; None where nobody does."""
+    """Return what collects the results of the calling code's runs; None without one."""
     return _collected.get()

@@ -33,8 +33,8 @@ def resume_command(run_set_id: str) -> str:
 def nanoeval_command() -> str:
     """Return `nanoeval`, or how to start it where a shell does not find that."""
     found = shutil.which("nanoeval")
-    beside = os.path.join(os.path.dirname(sys.executable), "nanoeval")
-    if found is not None and os.path.realpath(found) == os.path.realpath(beside):
+    own = os.path.join(os.path.dirname(sys.executable), "nanoeval")
+    if found is not None and os.path.realpath(found) == os.path.realpath(own):
         return "nanoeval"
     return f"{shlex.quote(sys.executable)} -m nanoeval"
 

@@ -156,7 +156,9 @@ def _clean_containers(*, dry_run: bool) -> None:
 
 def _confirmed(number: int) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigError("nobody is there to be asked: --yes removes them, --dry-run only lists")
+        raise ConfigError(
+            "stdin is not a terminal to confirm at: --yes removes them, --dry-run only lists"
+        )
     return input(f"Remove these {number} files? [y/N] ").strip().lower() in ("y", "yes")
 
 

@@ -36,7 +36,7 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
             raise ConfigError(f"--to {to} is no text: give a file with --output")
         _write_rows(record, to, sys.stdout)
         return 0
-    # Beside the user, not beside the record: that folder holds records.
+    # Into the current folder, not the record's: that one holds records.
     path = Path(output or Path.cwd() / (record.name.partition(".")[0] + SUFFIX[to]))
     if path.exists() and not force:
         raise ConfigError(f"{path} is already there: --force overwrites, --output names another")

@@ -6,6 +6,6 @@ surface, surfaces       where it is shown: a notebook, a log, nowhere
 terminal                or a terminal
 board                   all of it together
 
-The display asks nobody: runs fill in their views. Nothing heavy is imported until there is
+Runs fill in their views; the display queries nothing. Nothing heavy is imported until there is
 something to draw on a terminal.
 """
