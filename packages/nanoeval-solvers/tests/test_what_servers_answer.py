@@ -547,14 +547,14 @@ def test_a_reply_that_came_while_the_loop_was_blocked_is_in_time(
     if transport == "proxy":
         monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{server.port}")
         url = "http://endpoint.test/v1"
-    model = APIModel(model="m", base_url=url, timeout=0.4, max_retries=0)
+    model = APIModel(model="m", base_url=url, timeout=3, max_retries=0)
 
     async def work() -> list[Reply]:
         async with model:
             await model.ask(MESSAGES, sample="first")
             calls = [asyncio.create_task(model.ask(MESSAGES, sample=f"{n}")) for n in range(4)]
             await until(lambda: len(server.requests) == 5)
-            time.sleep(0.8)  # noqa: ASYNC251  the loop is blocked beyond the time of the calls
+            time.sleep(4)  # noqa: ASYNC251  the loop is blocked beyond the time of the calls
             return [await call for call in calls]
 
     assert [len(reply.text) for reply in Attempt(work()).result] == [len(long)] * 4
@@ -678,13 +678,13 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_in_words(tls_server: R
 
 def test_another_event_loop_does_as_well(model_server: ModelServer) -> None:
     uvloop = pytest.importorskip("uvloop", reason="uvloop is not here: pip install uvloop")
-    model_server.rate_limit = 100
+    model_server.concurrency_limit, model_server.latency = 5, 0.2
     model = APIModel(model="m", base_url=model_server.url, max_retries=50)
 
     async def work() -> list[Reply]:
         with dummy_recorder():
             async with model:
-                calls = [model.ask(MESSAGES, sample=f"{n}") for n in range(150)]
+                calls = [model.ask(MESSAGES, sample=f"{n}") for n in range(40)]
                 return list(await gather_results(*calls))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
