@@ -269,7 +269,8 @@ class ExecutorLoop:
         """Leave an eval's context, its attempts being over."""
         if eval_id in self.evals:
             self._end_eval(self.evals[eval_id])
-        await self._left({host for i, host in self._hosts.items() if i == eval_id})
+        if eval_id in self._hosts:
+            await self._left({self._hosts[eval_id]})
 
     async def _left(self, hosts: set[asyncio.Task[None]]) -> None:
         """Wait until contexts are left, in a hurry only for so long."""
