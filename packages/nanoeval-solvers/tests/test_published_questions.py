@@ -275,9 +275,17 @@ def test_a_task_of_your_own_comes_from_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fields", "message"),
     [
-        ("q\n1?\n", {"question": "Q"}, "row 0 has no column 'Q': it has q"),
-        ("q\n1?\n", {"question": "q", "answers": ["q"], "correct": 4}, "row 0 describes no Quest"),
-        ("q,r\n1?,2,3\n", {"question": "q"}, "row 0: another number of cells"),
+        (
+            "q\n1?\n",
+            {"question": "Q"},
+            r"q.csv, row 2 \(the header is row 1\), column 'Q': not among the columns \['q'\]",
+        ),
+        (
+            "q\n1?\n",
+            {"question": "q", "answers": ["q"], "correct": 4},
+            "row 2 .* describes no Question: .*Mend the row",
+        ),
+        ("q,r\n1?,2,3\n", {"question": "q"}, "row 2 .*: more cells than columns: is a"),
     ],
 )
 def test_rows_that_describe_nothing_are_told(

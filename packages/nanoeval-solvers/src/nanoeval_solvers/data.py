@@ -52,21 +52,31 @@ class FromRows:
 
     @classmethod
     def from_csv(
-        cls, path: str | Path, fields: FieldsOf | None = None, *, delimiter: str = ","
+        cls,
+        path: str | Path,
+        fields: FieldsOf | None = None,
+        *,
+        delimiter: str = ",",
+        source: str | None = None,
     ) -> list[Self]:
-        """The objects of a CSV file with a header, at a path or URL; all its values are texts."""
+        """The objects of a CSV file with a header, at a path or URL.
+
+        All its values are texts, without the blanks around them. A field that an object must have
+        may not come from an empty cell.
+
+        Args:
+            path: the file, in UTF-8.
+            fields: see the module.
+            delimiter: what stands between cells.
+            source: what errors call the file; by default its path.
+        """
+        where = source or str(path)
         try:
-            lines = io.StringIO(_content(path).decode("utf-8-sig"), newline="")
-            rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True))
-        except (OSError, UnicodeError, csv.Error) as error:
-            raise ConfigError(f"{path} cannot be read as CSV: {error}") from error
-        for number, row in enumerate(rows):
-            if None in row or None in row.values():
-                raise ConfigError(
-                    f"{path}, row {number}: another number of cells than the header has: is a "
-                    f"{delimiter!r} not quoted?"
-                )
-        return cls.from_rows(rows, fields, source=str(path))
+            text = _content(path).decode("utf-8-sig")
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"{where} cannot be read: {error}") from error
+        rows = _csv_rows(text, delimiter, where)
+        return list(_made(cls, rows, fields, where, is_csv=True))
 
     @classmethod
     def from_jsonl(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
@@ -109,7 +119,10 @@ class FromRows:
             import datasets  # noqa: PLC0415  heavy, and needed for datasets only
         except ImportError as error:
             raise _missing("datasets", f"reading the dataset {path!r}") from error
-        rows = datasets.load_dataset(path, name, split=split, **options)
+        try:
+            rows = datasets.load_dataset(path, name, split=split, **options)
+        except (OSError, ValueError) as error:  # what datasets raises for names, files and network
+            raise ConfigError(f"the dataset {path!r} cannot be read: {error}") from error
         return cls.from_rows(rows, fields, source=f"{path} ({split})")
 
 
@@ -122,16 +135,42 @@ def _content(path: str | Path) -> bytes:
     return Path(path).read_bytes()
 
 
-def _made(cls: Any, rows: Iterable[Row], fields: FieldsOf | None, source: str) -> Iterator[Any]:
+def _csv_rows(text: str, delimiter: str, where: str) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    number = 1
+    try:
+        for number, row in enumerate(reader, 2):
+            if None in row:
+                raise ConfigError(
+                    f"{where}, row {number} (the header is row 1): more cells than columns: is a "
+                    f"{delimiter!r} not quoted?"
+                )
+            yield {column: (cell or "").strip() for column, cell in row.items()}
+    except csv.Error as error:
+        raise ConfigError(
+            f"{where}, row {number + 1} (the header is row 1): {error}: is a quote not closed?"
+        ) from error
+
+
+def _made(
+    cls: Any, rows: Iterable[Row], fields: FieldsOf | None, source: str, *, is_csv: bool = False
+) -> Iterator[Any]:
     assert issubclass(cls, BaseModel), f"{cls.__name__} is no pydantic model"  # noqa: S101
     for number, row in enumerate(rows):
         where = f"{source}, row {number}"
+        if is_csv:
+            where = f"{source}, row {number + 2} (the header is row 1)"
         if fields is None:
             made: Any = {name: value for name, value in row.items() if value is not None}
         elif callable(fields):
             made = fields(row)
         else:
-            made = {field: _value(row, given, where) for field, given in fields.items()}
+            made = {}
+            for field, given in fields.items():
+                needed = (
+                    is_csv and field in cls.model_fields and cls.model_fields[field].is_required()
+                )
+                made[field] = _value(row, given, where, needed=needed)
         if made is None:
             continue
         if isinstance(made, Mapping):
@@ -143,19 +182,28 @@ def _made(cls: Any, rows: Iterable[Row], fields: FieldsOf | None, source: str) -
                 problems = "; ".join(
                     f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
                 )
-                raise ConfigError(f"{where} describes no {cls.__name__}: {problems}") from error
+                raise ConfigError(
+                    f"{where} describes no {cls.__name__}: {problems}. Mend the row, or leave it "
+                    "out: a function in place of the fields gives None for it"
+                ) from error
         yield made
 
 
-def _value(row: Row, given: Any, where: str) -> Any:
+def _value(row: Row, given: Any, where: str, *, needed: bool = False) -> Any:
+    """What `given` says of a row; `needed` values are no empty text."""
     if isinstance(given, str):
         if given not in row:
-            raise ConfigError(f"{where} has no column {given!r}: it has {', '.join(row)}")
+            raise ConfigError(
+                f"{where}, column {given!r}: not among the columns {list(row)}: give the name of "
+                "one of them"
+            )
+        if needed and row[given] == "":
+            raise ConfigError(f"{where}, column {given!r}: empty: fill it in, or take the row out")
         return row[given]
     if isinstance(given, list | tuple):
-        return [_value(row, one, where) for one in given]
+        return [_value(row, one, where, needed=needed) for one in given]
     if isinstance(given, Mapping):
-        return {name: _value(row, one, where) for name, one in given.items()}
+        return {name: _value(row, one, where, needed=needed) for name, one in given.items()}
     return given(row) if callable(given) else given
 
 

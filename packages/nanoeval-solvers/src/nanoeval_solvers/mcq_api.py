@@ -129,7 +129,7 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver[Answer]):
                 read = self._read(reply, question, structured=False)
         return question.answer(
             read.picked,
-            read_by=read.read_by,
+            read_by=None if read.picked is None else read.read_by,
             truncated=reply.truncated,
             followed_up=followed_up,
             metadata={"correct_format": read.picked is not None},
