@@ -14,7 +14,7 @@ from nanoeval_solvers.mcq import MCQEval, Question
 from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
 
-from tests.support.raw_server import RawServer, chat, http
+from tests.support.raw_server import RawServer, http
 
 CITIES = ["Lyon", "Paris", "Nice", "Lille"]
 
