@@ -121,8 +121,8 @@ class Question(FromRows, BaseModel):
         twice = [text for text, number in Counter(self.answers).items() if number > 1]
         if twice:
             raise ValueError(
-                f"choice {twice[0]!r} occurs twice: which of them is picked could not be told. Take "
-                "one out, or make their texts differ"
+                f"choice {twice[0]!r} occurs twice, and which of them is picked could not be "
+                "told: take one out, or make their texts differ"
             )
         return self
 
