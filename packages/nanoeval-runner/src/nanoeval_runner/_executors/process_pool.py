@@ -52,14 +52,16 @@ class ProcessPool(Pool):
         self._context = multiprocess.get_context("spawn")
         self._names = 0
         self._size = 0
+        self._growing = asyncio.Lock()
         self._processes: dict[str, ExecutorProcess] = {}
         atexit.register(self.kill)
 
     async def grow(self, size: int | None) -> None:
         """Have at least `size` processes, by default one per usable core."""
         self._size = max(self._size, size or usable_cores())
-        while len(self.members) < self._size:
-            await self._spawn()
+        async with self._growing:  # runs that begin together each ask for the same processes
+            while len(self.members) < self._size:
+                await self._spawn()
 
     async def _spawn(self) -> None:
         self._names += 1
