@@ -78,9 +78,8 @@ class Puzzles(MCQEval):
 
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
         question = task.question
-        right = answer.picked == question.correct_indices
         get_recorder().record_match(
-            right,
+            answer.correct,
             expected=question.show_picked(question.correct_indices),
             picked=question.show_picked(answer.picked),
             prob_correct=answer.prob_correct,

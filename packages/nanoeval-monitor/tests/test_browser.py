@@ -212,6 +212,38 @@ def test_samples_are_filtered_searched_and_opened(
     expect(again.locator(".detail h2")).to_have_text("q123")
 
 
+def test_any_field_filters_and_a_filter_without_hits_says_so(
+    write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
+) -> None:
+    write_record("RUN", n=40)
+    page = open_page(f"{monitor[0]}/#/run/RUN/samples")
+    page.get_by_label("Field").select_option("subject")
+    page.get_by_label("Value").select_option("physics")
+    expect(page.locator(".result-count")).to_have_text("20 attempts")
+    page.get_by_label("Search all texts").fill("zebra")
+    expect(page.locator(".empty")).to_contain_text(
+        "No attempt matches subject = physics and “zebra”"
+    )
+    page.get_by_role("button", name="Show all attempts").click()
+    expect(page.locator(".result-count")).to_have_text("40 attempts")
+
+
+def test_a_run_that_died_says_so_and_how_to_go_on(
+    monitor: tuple[str, str], start_run: Start, open_page: Callable[..., Any]
+) -> None:
+    run = start_run(20, 4, "run_set_id=killed")
+    page = open_page(f"{monitor[0]}/#/live/killed")
+    expect(page.locator(".key.done b")).to_have_text("16")
+    expect(page.locator(".executor code").first).to_contain_text("py-spy")
+    run.process.kill()
+    run.process.wait(20)
+    expect(page.locator(".live-head .pill")).to_have_text("died")
+    expect(page.locator(".resume code")).to_contain_text("resume killed")
+    expect(page.locator(".executor")).to_have_count(0)
+    page.goto(f"{monitor[0]}/#/")
+    expect(page.locator("table.runs .pill")).to_have_text("died")
+
+
 def test_a_long_list_scrolls_with_few_rows_in_the_page(
     write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
 ) -> None:

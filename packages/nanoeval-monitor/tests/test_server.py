@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -133,9 +134,9 @@ def test_bad_files_take_the_table_from_nobody(
     deep = '{"spec": {"run_id": "DEEP"}}\n{"final_report": ' + "[" * 900 + "]" * 900 + "}\n"
     (records / "deep2.jsonl").write_text(deep, "utf-8")
     (records / "binary.jsonl").write_bytes(bytes(range(256)) * 50)
-    for number, spec in enumerate(
-        ([], 5, None, "x", {"run_id": 5, "created_at": {}, "run_config": [1], "completion_fns": 3})
-    ):
+    odd: dict[str, Any] = {"run_id": 5, "created_at": {}, "run_config": [1], "completion_fns": 3}
+    specs: list[Any] = [[], 5, None, "x", odd]
+    for number, spec in enumerate(specs):
         report = {"accuracy": 10**400, "usage": [1], "system_errors": {"total": "x"}, "n": 10**40}
         lines = [{"spec": spec}, {"final_report": report, "run_id": {}}]
         text = "".join(json.dumps(line) + "\n" for line in lines)

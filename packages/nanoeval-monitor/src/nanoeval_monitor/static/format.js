@@ -64,6 +64,9 @@ export const isShare = (value) => value >= 0 && value <= 1;
 export const metric = (value, share = isShare(value)) =>
   value === null || value === undefined ? "–" : share ? percent(value) : value.toLocaleString("en", { maximumSignificantDigits: 4 });
 
+// "1 attempt", "2 attempts".
+export const counted = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+
 // What attempts come to, in the order of bars and filters.
 export const VERDICTS = ["right", "partly right", "wrong", "unparsable", "refused", "error", "lost", "no match"];
 export const VERDICT_MEANS = {

@@ -2,7 +2,7 @@
 
 import { h, replace, sync, written } from "./dom.js";
 import { data, token, Missing } from "./data.js";
-import { bytes, clock, cost, duration, interval, isShare, metric, number, percent, short } from "./format.js";
+import { bytes, clock, cost, counted, duration, interval, isShare, metric, number, percent, short } from "./format.js";
 import { copyable, isGoing, lasted, progressBar, resumeLine, statePill, tile } from "./parts.js";
 import { fitted, timePlot } from "./plots.js";
 
@@ -197,7 +197,7 @@ function errors(box, one) {
   const open = new Set([...box.querySelectorAll("details[open]")].map((each) => each.dataset.kind));
   replace(box,
     h("h3", {}, "Errors by kind"),
-    h("p.muted", {}, [one.retries ? `${number(one.retries)} attempts failed and were retried` : "", one.failed ? `${number(one.failed)} tasks are lost` : ""].filter(Boolean).join(", ")),
+    h("p.muted", {}, [one.retries ? `${counted(one.retries, "attempt")} failed and ${one.retries === 1 ? "was" : "were"} retried` : "", one.failed ? `${counted(one.failed, "task")} lost` : ""].filter(Boolean).join(", ")),
     one.errors.map((kind) =>
       h("details", { "data-kind": kind.kind, open: open.has(kind.kind) },
         h("summary", {}, h("span.num.error-count", {}, number(kind.count)), written(kind.kind, "code"), written(kind.message.split("\n")[0].slice(0, 200), "span", "muted clip")),

@@ -2,7 +2,7 @@
 
 import { h, replace, written } from "./dom.js";
 import { data } from "./data.js";
-import { VERDICTS, bytes, cost, duration, interval, isShare, metric, moment, number, percent, short, verdictClass } from "./format.js";
+import { VERDICTS, bytes, cost, counted, duration, interval, isShare, metric, moment, number, percent, short, verdictClass } from "./format.js";
 import { copyable, isGoing, resumeLine, statePill, verdictTag } from "./parts.js";
 import { calibrationPlot, dotPlot, fitted, lengthPlot } from "./plots.js";
 import { samples } from "./samples.js";
@@ -109,7 +109,7 @@ function summary(box, key, found) {
     result(found, attempts),
     Object.entries(groupsOf(found)).map(([field, rows]) => groups(field, rows, found.path ? to : null)),
     attempts || found.path ? verdicts(found, counts, attempts, to) : null,
-    found.errors.length ? h("section.panel", {}, h("h2", {}, "Errors by kind"), h("p.muted", {}, [counts.error ? `${number(counts.error)} attempts failed and were retried` : "", counts.lost ? `${number(counts.lost)} failed for good` : ""].filter(Boolean).join(", ")), h("table.kinds", {}, h("tbody", {}, found.errors.map((one) => h("tr", {}, h("td.num", {}, number(one.count)), h("td", {}, h("a", { href: to({ verdict: "with errors", q: one.kind }) }, written(one.kind, "code"))), h("td", {}, written(one.example))))))) : null,
+    found.errors.length ? h("section.panel", {}, h("h2", {}, "Errors by kind"), h("p.muted", {}, [counts.error ? `${counted(counts.error, "attempt")} failed and ${counts.error === 1 ? "was" : "were"} retried` : "", counts.lost ? `${number(counts.lost)} failed for good` : ""].filter(Boolean).join(", ")), h("table.kinds", {}, h("tbody", {}, found.errors.map((one) => h("tr", {}, h("td.num", {}, number(one.count)), h("td", {}, h("a", { href: to({ verdict: "with errors", q: one.kind }) }, written(one.kind, "code"))), h("td", {}, written(one.example))))))) : null,
     found.calibration || found.lengths.length ? folded("Calibration and length", h("div.two-columns", {},
       found.calibration ? h("div", {}, calibrationPlot(found.calibration.calibration_bins, "Calibration"), h("p.muted", {}, `Brier score ${number(found.calibration.brier, 3)} · expected calibration error ${number(found.calibration.ece, 3)} · ${number(found.calibration.calibration_n)} attempts with a probability`)) : null,
       found.lengths.length ? fitted((width) => lengthPlot(found.lengths, "Score by length of the reply", width)) : null)) : null,
@@ -124,7 +124,7 @@ function result(found, attempts) {
   const score = found.score || {};
   if (!rows.length && score.mean !== undefined) rows = [{ name: "score so far", value: score.mean, stderr: score.stderr, low: score.low, high: score.high, n: score.n, why: score.why }];
   else if (rows.length && score.mean !== undefined && rows[0].low === null && Math.abs(rows[0].value - score.mean) < 1e-9) rows[0] = { ...rows[0], ...score, value: rows[0].value };
-  const asked = `${number(score.n ?? found.n ?? found.total ?? 0)} questions${attempts ? ` · ${number(attempts)} attempts` : ""}`;
+  const asked = `${counted(score.n ?? found.n ?? found.total ?? 0, "question")}${attempts ? ` · ${counted(attempts, "attempt")}` : ""}`;
   if (!rows.length) return h("section.panel.result", {}, h("h2", {}, "Result"), h("p.muted", {}, isGoing(found.state) ? "Nothing is scored yet." : "No score was recorded, and no summary with a number."), h("p.muted.num", {}, asked));
   const [first] = rows;
   return h("section.panel.result", {},

@@ -2,7 +2,7 @@
 
 import { h, replace, written } from "./dom.js";
 import { data } from "./data.js";
-import { VERDICTS, VERDICT_MEANS, number } from "./format.js";
+import { VERDICTS, VERDICT_MEANS, counted, number } from "./format.js";
 import { commands } from "./keys.js";
 import { verdictTag } from "./parts.js";
 import { transcript } from "./transcript.js";
@@ -107,7 +107,7 @@ async function load(page) {
   const share = found.index.attempts ? Math.floor((100 * found.index.searchable) / found.index.attempts) : 0;
   const busy = !found.searched ? ` · searched ${number(found.index.searchable)} of ${number(found.index.attempts)} attempts so far (${share} %)` : found.index.complete ? "" : " · still being read";
   mine.isBusy = Boolean(busy);
-  mine.box.querySelector(".result-count").textContent = `${number(found.total)} ${found.total === 1 ? "attempt" : "attempts"}${busy}`;
+  mine.box.querySelector(".result-count").textContent = `${counted(found.total, "attempt")}${busy}`;
   // Until all was searched or read, the counts and the first pages may change.
   if (!found.searched || !found.index.complete) {
     clearTimeout(mine.again);
