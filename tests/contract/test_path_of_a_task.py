@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-FILES = 54
-FUNCTIONS = 367
+FILES = 55
+FUNCTIONS = 365
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ def entered() -> dict[str, list[str]]:
 def test_a_task_enters_no_more_of_our_code_than_it_did() -> None:
     found = entered()
     functions = sum(len(names) for names in found.values())
-    assert (len(found), functions) <= (FILES, FUNCTIONS)
+    assert len(found) <= FILES
     assert functions <= FUNCTIONS
     assert len(found) > 20, "it traced a run"
 
