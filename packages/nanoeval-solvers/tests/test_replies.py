@@ -134,10 +134,14 @@ def test_any_text_is_a_reply(reply: str, multiple: bool) -> None:
     verdict_of(reply)
 
 
-@pytest.mark.parametrize("unit", ["Answer: ", " ", "[", "(", "{", "**", "B ", "\\boxed{B ", "a, "])
+UNITS = ["Answer: ", " ", "[", "(", "{", "**", "B ", "\\boxed{B ", "a, ", "option 2\n", "Q: x\n"]
+UNITS += ["why?\nA) ", "Lyon? ", "A: no. ", "so Paris is Lyon. ", "the second option. ", "<think>"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_long_replies_take_time_in_proportion(unit: str) -> None:
     # Minutes, if the time grew with the square of the length: beyond the guard of every test.
-    reply = unit * (100_000 // len(unit))
+    reply = unit * (200_000 // len(unit))
     parse_choices(f"{reply}\n", CITIES)
     answer_in(reply)
 

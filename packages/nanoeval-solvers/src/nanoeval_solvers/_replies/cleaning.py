@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from nanoeval_solvers._replies.letters import listed
+
 BOX, END_BOX = "\ue000", "\ue001"
 """What stands for the braces of `\\boxed{…}` in plain text: characters that are never there."""
 
@@ -144,7 +146,7 @@ def before_next_question(text: str, is_ours: Callable[[str], bool]) -> str:
         text: a clean reply.
         is_ours: a function that says whether a text restates the question that was asked.
     """
-    heads = [head.start() for head in _QUESTION.finditer(text) if text[: head.start()].strip()]
+    heads = [head.start() for head in _QUESTION.finditer(text) if head.start()]
     for head, following in itertools.pairwise([*heads, len(text)]):
         if not is_ours(text[head:following]):
             return text[:head]
@@ -189,26 +191,10 @@ def _command(command: re.Match[str]) -> str:
     return command[2] if command[2] in "%$#&_{}|" else " "
 
 
-_DROPPED = frozenset(
-    [
-        "rm",
-        "bf",
-        "it",
-        "sf",
-        "tt",
-        "left",
-        "right",
-        "big",
-        "Big",
-        "bigl",
-        "bigr",
-        "quad",
-        "qquad",
-        "displaystyle",
-        "textstyle",
-        "hspace",
-        "vspace",
-    ]
+_DROPPED = listed(
+    """
+    rm bf it sf tt left right big Big bigl bigr quad qquad displaystyle textstyle hspace vspace
+    """
 )
 
 

@@ -19,3 +19,8 @@ def letter_of(index: int) -> str:
 def letters_for(n_choices: int) -> tuple[str, ...]:
     """The labels of `n_choices` choices."""
     return tuple(letter_of(index) for index in range(n_choices))
+
+
+def listed(words: str) -> frozenset[str]:
+    """The words of a table."""
+    return frozenset(words.split())

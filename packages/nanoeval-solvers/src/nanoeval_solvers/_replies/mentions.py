@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nanoeval_solvers._replies.choice_texts import lower, texts_of
 from nanoeval_solvers._replies.cleaning import BOX, END_BOX, plain
-from nanoeval_solvers._replies.letters import letters_for
+from nanoeval_solvers._replies.letters import letters_for, listed
 from nanoeval_solvers._replies.words import UNSPACED, Word, words_of
 
 LABEL = "L"  # the role of a word that is a label, with the choice's text if that follows, or a box
@@ -20,78 +20,16 @@ _OPENING, _CLOSING = "([{<", ")]}>"
 _FORMULA = frozenset("=<>+*/^≈≤≥×·%±≠~_@#&\\")
 _TEXT_FOLLOWS = re.compile(r"[ )\].:,>}'\"]{0,6}(?P<dash>[-—=|] )?[ '\"(\[]{0,3}")
 _ENDS_HERE = re.compile(r"[)\]}'\". ]*(?:\n|$)")
-_AND = frozenset(
-    [
-        ",",
-        ";",
-        "/",
-        "&",
-        "+",
-        "、",
-        "·",
-        "|",
-        "and",
-        "und",
-        "et",
-        "y",
-        "e",
-        "i",
-        "и",
-        "та",
-        "і",
-        "ja",
-        "og",
-        "och",
-        "ve",
-        "dan",
-        "en",
-        "a",
-        "oraz",
-        "plus",
-        "および",
-        "と",
-        "with",
-        "also",
-        "と",
-        "和",
-        "与",
-        "及",
-        "跟",
-        "以及",
-        "和",
-        "और",
-        "এবং",
-        "และ",
-        "و",
-        "와",
-        "과",
-        "및",
-        "και",
-    ]
+_AND = listed(
+    """
+    , ; / & + 、 · | and und et y e i и та і ja og och ve dan en a oraz plus および と with also 和
+    与 及 跟 以及 और এবং และ و 와 과 및 και
+    """
 )
-_OR = frozenset(
-    [
-        "or",
-        "oder",
-        "ou",
-        "o",
-        "или",
-        "veya",
-        "或",
-        "または",
-        "또는",
-        "atau",
-        "hoặc",
-        "vagy",
-        "sau",
-        "lub",
-        "eller",
-        "tai",
-        "of",
-        "nebo",
-        "还是",
-        "それとも",
-    ]
+_OR = listed(
+    """
+    or oder ou o или veya 或 または 또는 atau hoặc vagy sau lub eller tai of nebo 还是 それとも
+    """
 )
 _BETWEEN_NAMES = frozenset("fNPd'\"([{<-")
 _ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from nanoeval_solvers._replies import cleaning, structured
+from nanoeval_solvers._replies.letters import listed
 from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names, joins
 from nanoeval_solvers._replies.words import UNSPACED, Word
 
@@ -70,52 +71,17 @@ _NEGATIVE = frozenset("nXz")
 _NO = frozenset(("no", "nope", "nein", "non", "нет"))
 
 _DENIES = frozenset("nXmu0")
-_BECAUSE = frozenset(
-    [
-        "because",
-        "since",
-        "weil",
-        "denn",
-        "porque",
-        "parce",
-        "que",
-        "puisque",
-        "car",
-        "perché",
-        "omdat",
-        "bo",
-        "koska",
-        "çünkü",
-        "karena",
-        "vì",
-        "因为",
-        "因為",
-    ]
+_BECAUSE = listed(
+    """
+    because since weil denn porque parce que puisque car perché omdat bo koska çünkü karena vì 因为
+    因為
+    """
 )
 _TAKES_BACK = frozenset(["actually", "wait", "hmm", "oops", "sorry", "hold", "on", "no"])
-_HARD_BUTS = frozenset(
-    [
-        "but",
-        "however",
-        "sondern",
-        "mais",
-        "pero",
-        "sino",
-        "mas",
-        "ma",
-        "ale",
-        "ama",
-        "но",
-        "а",
-        "ancak",
-        "tetapi",
-        "而是",
-        "但",
-        "但是",
-        "lecz",
-        "però",
-        "bensì",
-    ]
+_HARD_BUTS = listed(
+    """
+    but however sondern mais pero sino mas ma ale ama но а ancak tetapi 而是 但 但是 lecz però bensì
+    """
 )
 
 _FINAL = frozenset(("final", "finally", "最终", "最終", "finale", "endgültige", "окончательный"))

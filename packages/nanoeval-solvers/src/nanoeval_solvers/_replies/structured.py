@@ -7,60 +7,19 @@ import re
 from collections.abc import Container
 from typing import Any
 
+from nanoeval_solvers._replies.letters import listed
 from nanoeval_solvers._replies.words import NOT, RIGHT, ROLES, WRONG
 
-_KEYS = frozenset(
-    [
-        "answer",
-        "answers",
-        "final_answer",
-        "finalanswer",
-        "correct_answer",
-        "correctanswer",
-        "correct_answers",
-        "answer_letter",
-        "answerletter",
-        "letter",
-        "letters",
-        "choice",
-        "choices_selected",
-        "selected",
-        "selected_option",
-        "selected_options",
-        "selectedoption",
-        "option",
-        "correct_option",
-        "correct_options",
-        "correct_choice",
-        "final_choice",
-        "finalchoice",
-        "answer_choice",
-        "answerchoice",
-        "pick",
-        "picked",
-        "label",
-        "response",
-        "result",
-        "solution",
-        "prediction",
-        "predicted_answer",
-        "chosen",
-        "selected_answer",
-        "selected_choice",
-        "your_answer",
-        "model_answer",
-        "best_answer",
-        "final",
-        "ans",
-        "correct",
-        "correct_letter",
-        "option_letter",
-        "selected_letter",
-        "answer_key",
-        "selection",
-        "verdict",
-        "conclusion",
-    ]
+_KEYS = listed(
+    """
+    answer answers final_answer finalanswer correct_answer correctanswer correct_answers
+    answer_letter answerletter letter letters choice choices_selected selected selected_option
+    selected_options selectedoption option correct_option correct_options correct_choice
+    final_choice finalchoice answer_choice answerchoice pick picked label response result solution
+    prediction predicted_answer chosen selected_answer selected_choice your_answer model_answer
+    best_answer final ans correct correct_letter option_letter selected_letter answer_key
+    selection verdict conclusion
+    """
 )
 _PAIR = re.compile(
     r"[\"'](?P<key>\w[\w .-]{0,40})[\"']\s*:\s*"
