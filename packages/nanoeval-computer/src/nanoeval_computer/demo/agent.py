@@ -7,6 +7,7 @@ import os
 
 import chz
 from nanoeval_core.asyncio_utils import generator_with_cleanup
+from nanoeval_core.recorder import dummy_recorder
 
 from nanoeval_computer.demo.task import DemoTask
 from nanoeval_computer.solver import PythonCodingSolver
@@ -16,11 +17,12 @@ from nanoeval_computer.steps import FinalResult
 async def demo(solver: PythonCodingSolver) -> None:
     """Let `solver` work on the task of the demonstration."""
     os.environ["NANOEVAL_LOG_ALL"] = "1"
-    async with solver, generator_with_cleanup(solver.run(DemoTask())) as steps:
-        async for step in steps:
-            print(step)  # noqa: T201  what it is for
-            if isinstance(step, FinalResult):
-                return
+    with dummy_recorder(log=False):
+        async with solver, generator_with_cleanup(solver.run(DemoTask())) as steps:
+            async for step in steps:
+                print(step)  # noqa: T201  what it is for
+                if isinstance(step, FinalResult):
+                    return
 
 
 def main() -> None:
