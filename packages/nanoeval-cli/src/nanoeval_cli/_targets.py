@@ -24,6 +24,9 @@ from nanoeval_runner.command_line import Arguments, build, concrete_subclasses
 
 EvalClass = type[Eval[Any, Any]]
 
+GC_THRESHOLD = 50_000
+"""Allocations between young collections: attempts in flight are young objects that stay alive."""
+
 SHIPPED_SOLVERS = tuple(
     f"nanoeval_solvers.{name}"
     for name in ("mcq_api", "mcq_logprobs", "short_answer_api", "consensus")
@@ -207,6 +210,8 @@ def spec_of(eval_class: EvalClass) -> Callable[..., EvalSpec]:
     """A function whose arguments are those of `nanoeval run` for an eval."""
 
     def spec(eval: Any, runner: RunnerArgs) -> EvalSpec:
+        if runner.gc_threshold is None:  # the process is the command's own
+            runner = chz.replace(runner, gc_threshold=GC_THRESHOLD)
         return EvalSpec(eval=eval, runner=runner)
 
     spec.__doc__ = inspect.getdoc(eval_class) or eval_class.__name__
