@@ -192,6 +192,25 @@ def test_a_removal_that_is_in_progress_is_one(
         del docker.containers[name]
 
 
+def test_starts_are_bounded(docker: FakeDocker, tmp_path: Path) -> None:
+    task = ComputerConfiguration(docker_image="image:1", cwd=str(tmp_path))
+    runtime = ContainerRuntime(max_starting=1)
+
+    async def go() -> None:
+        async def one() -> None:
+            async with runtime._start_computer(task):
+                pass
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(one())
+
+    asyncio.run(go())
+    containers = [request for request in docker.requests if request.startswith("POST /containers")]
+    steps = [request.rpartition("/")[2] for request in containers]
+    assert [step for step in steps if step != "exec"] == ["create", "start"] * 5
+
+
 def test_images_are_refused_before_anything_starts(docker: FakeDocker) -> None:
     docker.images["arm:1"] = {"Id": "sha256:2", "Architecture": "arm64"}
     for image, problem in (
