@@ -76,17 +76,6 @@ class Puzzles(MCQEval):
     async def get_questions(self) -> list[Question]:
         return [_question(number) for number in range(self.n)]
 
-    def record_answer(self, task: MCQTask, answer: Answer) -> None:
-        question = task.question
-        get_recorder().record_match(
-            answer.correct,
-            expected=question.show_picked(question.correct_indices),
-            picked=question.show_picked(answer.picked),
-            prob_correct=answer.prob_correct,
-            topic=question.metadata["topic"],
-            **({} if answer.picked is not None else {"problem": "unparsable"}),
-        )
-
 
 def _question(number: int) -> Question:
     dice = random.Random(number)
@@ -172,13 +161,13 @@ def _take(browser: Any, url: str) -> None:
     page.goto(f"{base}#/")
     page.locator("table.runs tbody tr").nth(3).wait_for()
     page.wait_for_timeout(500)
-    page.set_viewport_size({"width": 1240, "height": 480})
+    page.set_viewport_size({"width": 1240, "height": 560})
     page.screenshot(path=IMAGES / "runs.png")
     keys = page.evaluate("fetch('api/runs').then(r => r.json())")["runs"]
     key = {run["model"]: run["key"] for run in keys}
-    _shot(page, f"{base}#/run/{key['mock-small']}", ".calibration, .dot-row", "run.png", 930)
+    _shot(page, f"{base}#/run/{key['mock-small']}", ".dot-row", "run.png", 900)
     page.emulate_media(color_scheme="dark")
-    samples = f"{base}#/run/{key['mock-small']}/samples?outcome=wrong"
+    samples = f"{base}#/run/{key['mock-small']}/samples?verdict=wrong"
     _shot(page, samples, ".row", "list.png", 700)
     page.locator(".row").nth(3).click()
     page.locator(".attempt").first.wait_for()

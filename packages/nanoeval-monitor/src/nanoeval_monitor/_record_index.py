@@ -32,7 +32,7 @@ from nanoeval_monitor._record_lines import FINGERPRINT, Place, RecordLine, Recor
 
 BATCH_LINES = 1000
 BATCH_BYTES = 8 << 20
-SEARCH_BATCH = 1000
+SEARCH_BATCH = 4000
 SLICE_SECONDS = 0.5
 
 Key = tuple[str, str]

@@ -140,6 +140,7 @@ function row(run) {
     fill(document.getElementById("main"));
   } });
   const cells = {
+    created_at: () => moment(run.created_at).split(" ").map((part, index) => [index ? " " : "", h("span", {}, part)]),
     eval_name: () => [link, run.part_of ? h("span.tag", { title: "A cell of a sweep, or a run that scores the replies of another" }, written(run.part_of)) : null, h("div.run-id", {}, written(run.run_id))],
     state: () => [statePill(run.state), run.done !== null && run.done !== run.total ? h("div.muted.small.num", {}, `${number(run.done)} of ${number(run.total)}`) : null, run.path ? null : h("div.muted.small", {}, "no record here")],
     score: () => scoreBar(run),

@@ -116,7 +116,7 @@ async function load(page) {
       mine.wanted.delete(page);
       await load(page);
       if (mine === session) paint();
-    }, found.searched ? 700 : 300);
+    }, found.searched ? 700 : 1000);
   }
 }
 
