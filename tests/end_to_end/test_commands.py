@@ -78,3 +78,29 @@ def test_mistakes_are_answered(ran: Path, arguments: tuple[str, ...], answer: st
     assert done.returncode not in (0, None)
     assert answer in done.stderr
     assert "Traceback" not in done.stderr
+
+
+FUNCTIONS = """
+import asyncio
+from nanoeval.bin.concurrency import concurrency
+from nanoeval.bin.resume import resume
+from nanoeval.setup import global_exit_stack
+
+async def main():
+    async with global_exit_stack:
+        print(await resume("never-seen"))
+        (summary,) = await resume("mine", resume_completed_evals=True)
+        print(sorted(summary) != [])
+    await concurrency("mine", 5)
+
+asyncio.run(main())
+"""
+
+
+def test_the_functions_behind_the_commands(ran: Path, tmp_path: Path) -> None:
+    script = tmp_path / "functions.py"
+    script.write_text(FUNCTIONS)
+    done = run_python(script, folder=ran)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["[]", "True"]
+    assert "all together: at most 5" in done.stdout
