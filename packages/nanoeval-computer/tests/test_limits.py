@@ -49,17 +49,17 @@ def test_other_timeouts_pass_as_they_are() -> None:
 
 
 def test_paused_time_does_not_count() -> None:
-    async def go() -> tuple[float, float]:
-        async with PausableTimer("work", 0.05) as timer:
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with PausableTimer("work", 60) as timer:
             with timer.pause():
-                await asyncio.wait_for(
-                    asyncio.shield(asyncio.sleep(0.1)), 60
-                )  # what is not counted
-            return timer.elapsed, timer.remaining
+                assert timer.timer.when() is None  # nothing runs out
+                await asyncio.sleep(0.1)
+            assert timer.elapsed <= loop.time() - started - 0.1
+            assert timer.elapsed + timer.remaining == pytest.approx(60, abs=1)
 
-    elapsed, remaining = asyncio.run(go())
-    assert elapsed < 0.05
-    assert elapsed + remaining == pytest.approx(0.05, abs=0.001)
+    asyncio.run(go())
 
 
 def test_all_timers_of_a_task_and_its_parents_are_paused_together() -> None:
