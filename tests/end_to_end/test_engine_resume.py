@@ -20,7 +20,7 @@ from nanoeval.recorder import dummy_recorder
 from nanoeval_core.usage import Usage, report_usage
 from nanoeval_runner import run_eval_in_database
 
-from tests.support.script import run_python
+from tests.support.script import ROOT, run_python
 
 SET = "kept"
 
@@ -338,7 +338,7 @@ def test_a_spec_that_no_longer_unpickles_says_what_remains(folders: Path) -> Non
         """)
     )
     (folders / "stop").touch()
-    ended = run_python(script, folders, folder=folders, PYTHONPATH=str(Path.cwd()))
+    ended = run_python(script, folders, folder=folders, PYTHONPATH=str(ROOT))
     assert "stop here" in ended.stderr, ended.stderr
     (folders / "stop").unlink()
     script.unlink()
@@ -374,7 +374,7 @@ def test_an_eval_defined_in_a_script_is_resumed(pooled: bool, folders: Path) -> 
     )
     (folders / "stop").touch()
     arguments: list[str | Path] = [script, folders, *(["pooled"] if pooled else [])]
-    ended = run_python(*arguments, folder=folders, PYTHONPATH=str(Path.cwd()))
+    ended = run_python(*arguments, folder=folders, PYTHONPATH=str(ROOT))
     assert "stop here" in ended.stderr, ended.stderr
     command = ["-m", "nanoeval.bin.resume", f"run_set_id={SET}"]
     again = run_python(*command, folder=folders)  # it stops once more: who resumes is not its home

@@ -161,7 +161,7 @@ def test_inspect_view_shows_our_export(folders: Path) -> None:
 def get(url: str, server: subprocess.Popen[bytes]) -> str:
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=30) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 text: str = response.read().decode()
                 return text
         except urllib.error.URLError as error:

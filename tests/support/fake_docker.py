@@ -70,6 +70,10 @@ class FakeDocker:
         server = await asyncio.start_unix_server(self._connection, self.url.removeprefix("unix://"))
         self._ready.set()
         await self._stop.wait()
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(4):  # asyncio leaks what it is just accepting when the server is closed
+            await asyncio.sleep(0)
         server.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

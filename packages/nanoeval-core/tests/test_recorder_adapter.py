@@ -267,11 +267,11 @@ def test_a_slow_recorder_that_makes_progress_is_not_given_up() -> None:
 
     class Slow(Board):
         def note(self, *call: Any) -> None:
-            wait.wait(0.02)
+            wait.wait(0.1)
             super().note(*call)
 
     board = Slow()
-    with ThirdPartyRecorder(board, stall_timeout=0.5) as recorder:
+    with ThirdPartyRecorder(board, stall_timeout=3) as recorder:
         recorder.write_events([b"".join([taken(recorder)] * 10)])
     assert len(board.calls) == 40
 

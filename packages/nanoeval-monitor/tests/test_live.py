@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import re
@@ -22,6 +23,10 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_monitor._live_history import CAPACITY, History, Point, quantile
 from nanoeval_runner._monitors import find_monitor
 
+PATIENCE = 60.0  # seconds that mean "hung": longer than a busy machine takes
+get = functools.partial(httpx.get, timeout=PATIENCE)
+post = functools.partial(httpx.post, timeout=PATIENCE)
+
 Start = Callable[..., Any]
 
 
@@ -29,7 +34,7 @@ Start = Callable[..., Any]
 def views(base: str, run_set_id: str) -> Iterator[Iterator[dict[str, Any]]]:
     """The views that the server sends, one after the other."""
     url = f"{base}/api/live/{run_set_id}/events"
-    with httpx.stream("GET", url, timeout=30) as answer:
+    with httpx.stream("GET", url, timeout=PATIENCE) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.iter_lines()
 
@@ -52,7 +57,7 @@ def until(
 
 def run_set(base: str) -> str:
     while True:  # the monitor looks once a second; the test's own timeout bounds this
-        sets = httpx.get(f"{base}/api/live").json()
+        sets = get(f"{base}/api/live").json()
         if sets and sets[0]["evals"]:
             return str(sets[0]["run_set_id"])
 
@@ -132,7 +137,7 @@ def test_the_limit_can_be_changed_while_it_runs(monitor: tuple[str, str], start_
     with views(base, name) as found:
         view = until(found, lambda view: view["evals"][0]["in_flight"] == 64)
         eval_id = view["evals"][0]["id"]
-        answer = httpx.post(url, json={"eval_id": eval_id, "limit": 100}, headers=headers)
+        answer = post(url, json={"eval_id": eval_id, "limit": 100}, headers=headers)
         assert answer.json() == {"limit": 100}
         view = until(found, lambda view: view["evals"][0]["in_flight"] == 100)
         assert view["evals"][0]["concurrency"] == 100
@@ -142,7 +147,7 @@ def test_the_limit_can_be_changed_while_it_runs(monitor: tuple[str, str], start_
         ({"eval_id": eval_id}, 400),
         ({"eval_id": 99, "limit": 5}, 404),
     ]:
-        assert httpx.post(url, json=body, headers=headers).status_code == status
+        assert post(url, json=body, headers=headers).status_code == status
     assert run.process.poll() is None
 
 
@@ -161,7 +166,7 @@ def test_a_run_that_is_killed_leaves_no_monitor(start_run: Start) -> None:
     assert run.read_url()
     (beside,) = psutil.Process(run.process.pid).children()
     run.process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([beside], timeout=20)
+    psutil.wait_procs([beside], timeout=PATIENCE)
     assert not beside.is_running() or beside.status() == psutil.STATUS_ZOMBIE
 
 
@@ -202,4 +207,4 @@ def test_state_files_of_others_are_passed_over(
     state.mkdir(mode=0o700)
     (state / "broken.db").write_bytes(b"no database")
     base, _ = start_monitor()
-    assert httpx.get(f"{base}/api/live").json() == []
+    assert get(f"{base}/api/live").json() == []

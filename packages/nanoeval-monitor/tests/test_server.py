@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -14,19 +15,23 @@ from typing import Any
 import httpx
 import pytest
 
+PATIENCE = 60.0  # seconds that mean "hung": longer than a busy machine takes
+get = functools.partial(httpx.get, timeout=PATIENCE)
+post = functools.partial(httpx.post, timeout=PATIENCE)
+
 WriteRecord = Callable[..., Path]
 
 
 def test_the_page_and_its_parts(monitor: tuple[str, str]) -> None:
     base, _ = monitor
-    page = httpx.get(f"{base}/")
+    page = get(f"{base}/")
     assert page.status_code == 200
     assert "<main" in page.text
     policy = page.headers["content-security-policy"]
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
     for name in ("app.js", "app.css", "icon.svg", "samples.js"):
-        assert httpx.get(f"{base}/static/{name}").status_code == 200
+        assert get(f"{base}/static/{name}").status_code == 200
 
 
 def test_runs_and_samples(
@@ -38,15 +43,15 @@ def test_runs_and_samples(
     copy.mkdir()
     (copy / "RUN.jsonl").write_bytes((records / "RUN.jsonl").read_bytes())
     base, _ = start_monitor()
-    runs = httpx.get(f"{base}/api/runs").json()["runs"]
+    runs = get(f"{base}/api/runs").json()["runs"]
     assert {run["key"] for run in runs} == {"RUN", "RUN~2"}
     assert {run["eval_name"] for run in runs} == {"gpqa.diamond"}
-    run = httpx.get(f"{base}/api/runs/RUN").json()
+    run = get(f"{base}/api/runs/RUN").json()
     assert run["score"]["n"] == 30
-    page = httpx.get(f"{base}/api/runs/RUN/samples", params={"limit": 5, "sort": "-order"}).json()
+    page = get(f"{base}/api/runs/RUN/samples", params={"limit": 5, "sort": "-order"}).json()
     assert [row["sample_id"] for row in page["rows"]] == [f"q{n}" for n in range(29, 24, -1)]
     assert page["total"] == 30
-    found = httpx.get(f"{base}/api/runs/RUN/transcript", params={"sample": "q3"}).json()
+    found = get(f"{base}/api/runs/RUN/transcript", params={"sample": "q3"}).json()
     assert found["attempts"][0]["events"][0]["data"]["sampled"] == ["Because of the enzyme."]
 
 
@@ -70,7 +75,7 @@ def test_what_is_asked_wrongly_is_answered_clearly(
 ) -> None:
     write_record("RUN")
     base, _ = start_monitor()
-    answer = httpx.get(base + path)
+    answer = get(base + path)
     assert answer.status_code == status
     assert says in answer.json()["error"]
 
@@ -80,13 +85,13 @@ def test_a_record_that_was_removed_is_said_to_be(
 ) -> None:
     path = write_record("RUN")
     base, _ = monitor
-    assert httpx.get(f"{base}/api/runs/RUN").status_code == 200
+    assert get(f"{base}/api/runs/RUN").status_code == 200
     path.unlink()
     for what in ("", "/samples", "/transcript?sample=q1"):
-        answer = httpx.get(f"{base}/api/runs/RUN{what}")
+        answer = get(f"{base}/api/runs/RUN{what}")
         assert answer.status_code == 404
         assert answer.json()["error"] == f"{path} is no longer there: it was moved or removed"
-    assert httpx.get(f"{base}/api/runs").json()["runs"] == []
+    assert get(f"{base}/api/runs").json()["runs"] == []
 
 
 ODD = r"""
@@ -108,16 +113,16 @@ def test_whatever_a_record_holds_is_answered(
 ) -> None:
     (records / "odd #1?.jsonl").write_text(ODD.lstrip(), "utf-8")
     base, _ = start_monitor()
-    (run,) = httpx.get(f"{base}/api/runs").json()["runs"]
+    (run,) = get(f"{base}/api/runs").json()["runs"]
     url = f"{base}/api/runs/{run['key']}"
-    assert httpx.get(url).json()["score"]["mean"] == 1.0
-    rows = httpx.get(f"{url}/samples").json()["rows"]
+    assert get(url).json()["score"]["mean"] == 1.0
+    rows = get(f"{url}/samples").json()["rows"]
     assert len(rows) == 6
     assert rows[0]["picked"] == "\\ud800 lone"
     for row in rows:
-        answer = httpx.get(f"{url}/transcript", params={"sample": row["sample_id"]})
+        answer = get(f"{url}/transcript", params={"sample": row["sample_id"]})
         assert answer.status_code == 200, row
-    assert httpx.get(f"{url}/samples", params={"q": "lone"}).json()["total"] == 1
+    assert get(f"{url}/samples", params={"q": "lone"}).json()["total"] == 1
 
 
 def test_bad_files_take_the_table_from_nobody(
@@ -177,29 +182,29 @@ def test_no_path_leads_out(monitor: tuple[str, str], path: str) -> None:
 
 def test_another_site_cannot_reach_it_by_name(monitor: tuple[str, str]) -> None:
     base, _ = monitor
-    assert httpx.get(f"{base}/api/runs", headers={"host": "evil.org"}).status_code == 403
+    assert get(f"{base}/api/runs", headers={"host": "evil.org"}).status_code == 403
 
 
 def test_changes_need_the_token(monitor: tuple[str, str]) -> None:
     base, token = monitor
     url = f"{base}/api/live/none/concurrency"
     body = {"eval_id": 1, "limit": 5}
-    assert httpx.post(url, json=body).status_code == 403
-    assert httpx.post(f"{url}?token={token}", json=body).status_code == 403
-    wrong = httpx.post(url, json=body, headers={"x-nanoeval-token": "no"})
+    assert post(url, json=body).status_code == 403
+    assert post(f"{url}?token={token}", json=body).status_code == 403
+    wrong = post(url, json=body, headers={"x-nanoeval-token": "no"})
     assert wrong.status_code == 403
     assert "token" in wrong.text
-    with_token = httpx.post(url, json=body, headers={"x-nanoeval-token": token})
+    with_token = post(url, json=body, headers={"x-nanoeval-token": token})
     assert with_token.status_code == 404  # there is no such run set
 
 
 def test_beyond_loopback_all_needs_the_token(start_monitor: Callable[..., tuple[str, str]]) -> None:
     base, token = start_monitor("host=0.0.0.0")
     base = f"http://127.0.0.1:{base.rpartition(':')[2]}"
-    assert httpx.get(f"{base}/api/runs").status_code == 403
-    assert httpx.get(f"{base}/").status_code == 403
-    assert httpx.get(f"{base}/static/app.js").status_code == 403
-    with httpx.Client(base_url=base) as client:
+    assert get(f"{base}/api/runs").status_code == 403
+    assert get(f"{base}/").status_code == 403
+    assert get(f"{base}/static/app.js").status_code == 403
+    with httpx.Client(base_url=base, timeout=PATIENCE) as client:
         assert client.get("/", params={"token": token}).status_code == 200
         assert client.get("/api/runs").status_code == 200  # by the cookie it got
         assert client.get("/static/app.js").status_code == 200
