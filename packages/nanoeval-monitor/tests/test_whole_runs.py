@@ -17,8 +17,11 @@ import pytest
 from nanoeval import Eval, EvalSpec, RolloutSystemError, RunnerArgs, Task, run
 from nanoeval.recorder import dummy_recorder, get_recorder, record_file
 from nanoeval_monitor._access import Access
+from nanoeval_monitor._background_indexing import BackgroundIndexing
 from nanoeval_monitor._live_feed import LiveFeed
+from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._run_list import RunList
+from nanoeval_monitor._sample_query import SampleQuery, find_samples
 from nanoeval_monitor._server import Monitor, _Handlers
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -164,3 +167,28 @@ def test_a_comparison_is_computed_once_while_the_records_stay(
         file.write('{"run_id": "B", "sample_id": "q99", "type": "match", "data": {}}\n')
     handlers._compare(["A", "B"])
     assert len(computed) == 3
+
+
+async def search_all(index: RecordIndex) -> list[dict[str, Any]]:
+    """What a page is told of its search, each time that it asks, until all was searched."""
+    told: list[dict[str, Any]] = []
+    async with BackgroundIndexing() as indexing:
+        while not told or not told[-1]["searched"]:
+            await indexing.look(index)
+            await indexing.search(index)
+            told.append(await asyncio.to_thread(find_samples, index, SampleQuery(text="number 7")))
+    return told
+
+
+def test_a_search_goes_on_by_itself_and_says_how_far_it_is(
+    write_record: WriteRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST_LOOK_SECONDS", "SLICE_SECONDS"):
+        monkeypatch.setattr(f"nanoeval_monitor._background_indexing.{name}", 0.0)
+    index = RecordIndex(write_record("RUN", n=9000))
+    index.update_all()
+    told = asyncio.run(search_all(index))
+    assert not told[0]["searched"]
+    assert told[0]["index"]["searchable"] < 9000
+    assert told[-1]["index"]["searchable"] == 9000
+    assert told[-1]["total"] == 1111  # 7, 70 to 79, 700 to 799, 7000 to 7999

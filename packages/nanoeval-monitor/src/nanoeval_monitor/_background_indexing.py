@@ -48,7 +48,8 @@ class BackgroundIndexing:
         """Make a first part of a record searchable; the rest becomes so in the background."""
         if index in self._searched:
             return
-        if not await asyncio.to_thread(index.update_search, FIRST_LOOK_SECONDS):
+        whole = await asyncio.to_thread(index.update_search, FIRST_LOOK_SECONDS)
+        if not whole or index in self._reading:
             self._searched.add(index)
             self._start(index)
 

@@ -122,7 +122,7 @@ def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
             "details_of": attempts,
             "errors": [_error(*row) for row in connection.execute(sql.ERROR_KINDS)],
             "groups": {name: list(_groups(connection, name)) for name in _grouping(fields)},
-            "fields": {name: values for name, values, _ in fields},
+            "fields": {name: values for name, values, _ in fields if '"' not in name},
             "calibration": _calibration(connection),
             "lengths": _lengths(connection),
         }

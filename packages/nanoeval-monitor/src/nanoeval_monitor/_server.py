@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from nanoeval_core.errors import ConfigError, NanoevalError
-from nanoeval_core.json_values import json_value
+from nanoeval_core.json_values import json_value, utf8
 from nanoeval_runner.resume_command import resume_command
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -193,7 +193,9 @@ class _Handlers:
         content, media_type = kept.content, kept.get("media_type")
         if media_type not in IMAGES:
             media_type = "text/plain; charset=utf-8"
-        return Response(content if content is not None else "", media_type=media_type)
+        if isinstance(content, str):
+            content = utf8(content)
+        return Response(content, media_type=media_type)
 
     async def compare(self, request: Request) -> Response:
         keys = [key for key in request.query_params.get("runs", "").split(",") if key]
