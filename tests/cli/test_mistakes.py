@@ -96,7 +96,7 @@ MISTAKES = [
     Mistake((*GPQA[:2], "solver=MokSolver"), ("Did you mean 'MockSolver'?",)),
     Mistake((*GPQA, "solver.accuracy=2"), ("accuracy=2", "from 0 to 1")),
     Mistake((*GPQA, "data=missing.csv"), ("data='missing.csv' cannot be read",)),
-    Mistake((*GPQA, "data=@"), ("row 2", "is a comma not quoted?")),
+    Mistake((*GPQA, "data=@"), ("row 2", "is a ',' not quoted?")),
     Mistake(("run", "@:MyEval", "--budget-token=5"), ("did you mean --budget-tokens?",)),
     Mistake(("run", "@:MyEval", "--budget-tokens=-5"), ("'-5' is no positive number",)),
     # the eval's code
