@@ -205,6 +205,7 @@ class Outbox:
         self.changed = asyncio.Event()
         self._store = store
         self._seq = 0
+        self._collecting = asyncio.Lock()
 
     async def start(self) -> None:
         """Leave alone what was committed before."""
@@ -277,29 +278,30 @@ class Outbox:
 
     async def collect(self) -> None:
         """Read what executors elsewhere have committed since the last look."""
-        rows = await self._store.call(transactions.list_evals)
-        while True:
-            batches = await self._store.call(transactions.read_results, self._seq, READ_BATCHES)
-            for batch in batches:
-                self._seq = batch.seq
-                run = self.runs.get(batch.eval_id)
-                if run is not None:
-                    self._read(run, batch)
-            if len(batches) < READ_BATCHES:
-                break
-        for row in rows:
-            run = self.runs.get(row.id)
-            if run is None:
-                continue
-            if run.pool != IN_PROCESS:
-                self.records[row.id].poke()
-                run.in_flight, run.retries, run.usage = row.leased, row.retries, row.usage
-                run.check_budget()
-            if row.state == EvalState.FAILED and not run.errors:
-                error = await self._store.call(transactions.get_eval_error, row.id)
-                if error is not None:
-                    run.fail(load_failure(error))
-        self.pulse()
+        async with self._collecting:  # two looks at once would read the same results
+            rows = await self._store.call(transactions.list_evals)
+            while True:
+                batches = await self._store.call(transactions.read_results, self._seq, READ_BATCHES)
+                for batch in batches:
+                    self._seq = batch.seq
+                    run = self.runs.get(batch.eval_id)
+                    if run is not None:
+                        self._read(run, batch)
+                if len(batches) < READ_BATCHES:
+                    break
+            for row in rows:
+                run = self.runs.get(row.id)
+                if run is None:
+                    continue
+                if run.pool != IN_PROCESS:
+                    self.records[row.id].poke()
+                    run.in_flight, run.retries, run.usage = row.leased, row.retries, row.usage
+                    run.check_budget()
+                if row.state == EvalState.FAILED and not run.errors:
+                    error = await self._store.call(transactions.get_eval_error, row.id)
+                    if error is not None:
+                        run.fail(load_failure(error))
+            self.pulse()
 
     def _read(self, run: EvalRun, batch: ResultBatch) -> None:
         fresh = []
