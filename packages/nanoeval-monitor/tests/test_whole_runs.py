@@ -76,6 +76,11 @@ def listed(state: Path, records: Path) -> list[dict[str, Any]]:
     return found
 
 
+def live_view(base: str, run_set_id: str) -> dict[str, Any] | None:
+    views = httpx.get(f"{base}/api/live").json()
+    return next((one for one in views if one["run_set_id"] == run_set_id), None)
+
+
 def test_dialogues_are_whole_and_their_images_shown(
     monitor: tuple[str, str], folders: None
 ) -> None:
@@ -134,11 +139,9 @@ def test_the_page_and_the_terminal_agree_on_every_run(
     (died,) = [one for one in runs if one["run_set_id"] == "killed"]
     page = httpx.get(f"{base}/api/runs/{died['key']}").json()
     assert page["resume"].endswith("nanoeval resume killed")
-    (view,) = [one for one in httpx.get(f"{base}/api/live").json() if one["run_set_id"] == "killed"]
-    while view["state"] == "running":  # the feed looks once a second
-        (view,) = [
-            one for one in httpx.get(f"{base}/api/live").json() if one["run_set_id"] == "killed"
-        ]
+    view = live_view(base, "killed")
+    while view is None or view["state"] == "running":  # the feed looks once a second
+        view = live_view(base, "killed")
     assert (view["state"], view["evals"][0]["state"]) == ("died", "died")
     assert (view["evals"][0]["in_flight"], view["evals"][0]["queued"]) == (0, 4)
     assert [one["state"] for one in view["executors"]] == ["died"]
