@@ -54,8 +54,13 @@ class CTFEval(PythonCodingEval):
 
     async def get_instances(self) -> list[ComputerTask]:
         services = SERVICES.format(image=self.image, flag=FLAG)
-        prompt = [{"role": "user", "content": PROMPT}]
-        return [CaptureTheFlag(question_id="vault", docker_compose_yaml=services, prompt=prompt)]
+        return [
+            CaptureTheFlag(
+                question_id="vault",
+                docker_compose_yaml=services,
+                prompt=[{"role": "user", "content": PROMPT}],
+            )
+        ]
 
 
 async def main(runner: RunnerArgs, model: str | None = None, image: str = "bash:5.2") -> None:

@@ -42,7 +42,7 @@ class Demo:
     resume: str | None = chz.field(default=None, doc="Go on with the run set of this id.")
 
     @contextlib.contextmanager
-    def solver(self) -> Iterator[tuple[MCQSolver, str]]:
+    def solver(self) -> Iterator[tuple[MCQSolver[Any], str]]:
         """The solver, and what to call its model; with the local one, its server runs."""
         if self.model is not None:
             yield self._remote(self.model), self.model
@@ -59,7 +59,7 @@ class Demo:
                 keyless = "LOCAL_MODEL_API_KEY"
                 yield OpenAIAPIMCQSolver(model=name, api_key_env=keyless, **GREEDY), name
 
-    def _remote(self, model: str) -> MCQSolver:
+    def _remote(self, model: str) -> MCQSolver[Any]:
         where = os.environ.get("OPENAI_BASE_URL") or "OpenAI's API"
         if not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
             raise ConfigError(
@@ -69,7 +69,7 @@ class Demo:
         print(f"Asking {model} at {where}.")
         return OpenAIAPIMCQSolver(model=model)
 
-    async def ask(self, solver: MCQSolver, model_name: str) -> None:
+    async def ask(self, solver: MCQSolver[Any], model_name: str) -> None:
         eval = GPQAEval(solver=solver, data=self.data)
         run_set_id = self.resume or time.strftime("demo-%Y%m%d-%H%M%S")
         runner = RunnerArgs(

@@ -6,6 +6,8 @@ python -m examples.gpqa_simple eval.data=gpqa_diamond.csv eval.n_consensus=4
 python -m examples.gpqa_simple --help
 """
 
+from typing import Any
+
 import chz
 from nanoeval import EvalSpec, RunnerArgs, run
 from nanoeval.setup import nanoeval_entrypoint
@@ -17,7 +19,7 @@ from examples.gpqa_api import GPQAEval
 
 @chz.chz
 class GPQA(GPQAEval):
-    solver: MCQSolver = chz.field(
+    solver: MCQSolver[Any] = chz.field(
         meta_factory=chz.factories.subclass(MCQSolver, default_cls=OpenAIAPIMCQSolver),
         doc="Answers the questions: OpenAIAPIMCQSolver, MockSolver, or module:Class.",
     )
