@@ -7,6 +7,7 @@ import functools
 import pickle
 import threading
 from abc import ABC
+from pathlib import Path
 from typing import Any
 
 import chz
@@ -127,7 +128,11 @@ class MixedLast(Eval[Task, int], ABC):
     pass
 
 
-def test_an_eval_is_no_abc_and_what_it_lacks_is_told_when_a_run_starts() -> None:
+def test_an_eval_is_no_abc_and_what_it_lacks_is_told_when_a_run_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path))
+
     @chz.chz
     class Half(MixedLast):
         def get_name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import chz
@@ -31,7 +32,9 @@ class Looking(Eval[Task, int]):
 
 
 @pytest.fixture
-def threshold() -> Iterator[None]:
+def threshold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     before = gc.get_threshold()
     yield
     gc.set_threshold(*before)
