@@ -36,7 +36,7 @@ class Checkpoints:
     concurrency: int = chz.field(default=32, doc="Questions asked side by side.")
 
     @contextlib.asynccontextmanager
-    async def served(self, checkpoint: Path) -> AsyncIterator[MCQSolver]:
+    async def served(self, checkpoint: Path) -> AsyncIterator[MCQSolver[Any]]:
         """A solver that asks `checkpoint`; start and stop your own server here."""
         if self.mock:  # better with each step, as one would wish
             steps = int("".join(re.findall(r"\d+", checkpoint.stem)) or 0)
