@@ -2,6 +2,7 @@
 
     python benchmarks/monitor.py            the ratio of run times, watched to unwatched
     python benchmarks/monitor.py memory     1,000 events a second for a minute
+    python benchmarks/monitor.py search     a record of 1,000,000 samples: index, search, compare
     python benchmarks/monitor.py --small    the first with few tasks
 
 The watched run has somebody at its page: a client that reads every server-sent event, in a
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ from nanoeval_core import EvalSpec, RunnerArgs  # noqa: E402
 from nanoeval_core.eval import Eval  # noqa: E402
 from nanoeval_core.recorder import get_recorder  # noqa: E402
 from nanoeval_core.task import Task  # noqa: E402
+from nanoeval_monitor._comparison import compare_runs  # noqa: E402
+from nanoeval_monitor._record_index import RecordIndex  # noqa: E402
+from nanoeval_monitor._sample_query import SampleQuery, find_samples  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 
 TASKS, ROUNDS = (500, 1) if "--small" in sys.argv else (60_000, 6)
@@ -153,5 +158,46 @@ def memory() -> None:
     print(f"ratio {late / early:.3f}")
 
 
+def search() -> None:
+    samples = 2_000 if "--small" in sys.argv else 1_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        indices = {}
+        for name in ("a", "b"):
+            record = Path(folder) / f"{name}.jsonl"
+            write_record(record, samples)
+            indices[name] = RecordIndex(record)
+            timed_step(f"index of {samples:,} samples", indices[name].update_all)
+        timed_step("all of it searchable", lambda: indices["a"].update_search(1e9))
+        query = SampleQuery(text="enzyme number 77")
+        timed_step("one search", lambda: find_samples(indices["a"], query))
+        timed_step("a comparison", lambda: compare_runs(indices))
+
+
+def timed_step(what: str, step: Callable[[], Any]) -> None:
+    wall, work = time.perf_counter(), time.process_time()
+    step()
+    wall, work = time.perf_counter() - wall, time.process_time() - work
+    print(f"{what}: {wall:.2f} s, {work:.2f} s of processor")
+
+
+def write_record(record: Path, samples: int) -> None:
+    with record.open("w") as file:
+        file.write(json.dumps({"spec": {"run_id": record.stem, "eval_name": "big"}}) + "\n")
+        for number in range(samples):
+            common = {"run_id": record.stem, "sample_id": f"q{number}", "group_id": "1.0"}
+            prompt = [{"role": "user", "content": f"Question {number}: which of these is right?"}]
+            reply = f"Because of the enzyme number {number % 977}, the answer must be B."
+            correct = hash((record.stem, number)) % 3 > 0
+            match = {"correct": correct, "expected": "B", "picked": "B" if correct else "C"}
+            for kind, data in (
+                ("sampling", {"prompt": prompt, "sampled": [reply]}),
+                ("match", match),
+            ):
+                file.write(json.dumps({**common, "type": kind, "data": data}) + "\n")
+
+
 if __name__ == "__main__":
-    memory() if "memory" in sys.argv[1:] else slowdown()
+    if "search" in sys.argv[1:]:
+        search()
+    else:
+        memory() if "memory" in sys.argv[1:] else slowdown()
