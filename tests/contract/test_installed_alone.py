@@ -17,7 +17,8 @@ from tests.contract.workspace import ROOT, all_packages
 
 WHEELS = ROOT / ".hatch/wheels"
 # The packages that each one brings, transitively. One more is a decision, made here.
-CORE = {"annotated-types", "chz", "nanoeval-core", "pydantic", "pydantic-core"} | {
+CORE = {"annotated-types", "chz", "cloudpickle", "nanoeval-core", "pydantic", "pydantic-core"} | {
+    "structlog",
     "typing-extensions",
     "typing-inspection",
 }
