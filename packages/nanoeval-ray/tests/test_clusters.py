@@ -66,13 +66,13 @@ def test_a_cluster_of_this_machine_ends_with_its_run_and_ctrl_c_is_resumed(
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
         driver.communicate()
         assert driver.returncode in (130, -signal.SIGINT)
-    assert f"run_set_id={RUN_SET}" in killed.stderr
+    assert f"resume {RUN_SET}" in killed.stderr
     until_gone(pids)
     killed.let_go()
     with killed.started() as driver:
         output = finish(killed, driver)
     killed.assert_whole(output, done)
-    logs = killed.query("SELECT log FROM executor WHERE kind = 'ray' AND host != ''")
+    logs = killed.query("SELECT log FROM executor WHERE pool = 'ray' AND host != ''")
     assert len(logs) == 4
     assert all(Path(log).exists() for (log,) in logs)
 
