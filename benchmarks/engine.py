@@ -11,6 +11,7 @@ row says so with the threshold that ours has too.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import dataclasses
@@ -525,8 +526,16 @@ async def measure(names: list[str], bench: Bench) -> list[Figure]:
 
 
 def main(arguments: list[str]) -> int:
-    bench = Bench(small="--small" in arguments)
-    names = [name for name in arguments if name != "--small"]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"one of: {', '.join(ROWS)}")
+    parser.add_argument("--small", action="store_true", help="a quick look, not a measurement")
+    asked = parser.parse_args(arguments)
+    names, bench = asked.rows, Bench(small=asked.small)
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        parser.error(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}")
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(dir=memory) as state,
