@@ -44,7 +44,7 @@ def find_engine(url: str | None = None) -> str:
     sockets = [
         "/var/run/docker.sock",
         f"{runtime_dir}/docker.sock",
-        str(Path.home() / ".docker/run/docker.sock"),
+        os.path.expanduser("~/.docker/run/docker.sock"),
         f"{runtime_dir}/podman/podman.sock",
         "/run/podman/podman.sock",
     ]

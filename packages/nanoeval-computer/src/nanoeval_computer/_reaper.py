@@ -99,7 +99,7 @@ class EngineAPI:
         if self._url.scheme == "unix":
             connection = _UnixConnection(self._url.path)
         elif os.environ.get("DOCKER_TLS_VERIFY") or self._url.scheme == "https":
-            folder = Path(os.environ.get("DOCKER_CERT_PATH", Path.home() / ".docker"))
+            folder = Path(os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker"))
             context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
             context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
             connection = http.client.HTTPSConnection(self._url.netloc, timeout=60, context=context)

@@ -285,7 +285,7 @@ def _bubblewrap(folder: Path, task: ComputerConfiguration) -> list[str]:
             command += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir() and str(path) not in hidden:
             command += ["--ro-bind", str(path), str(path)]
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))
     if home.is_dir() and home.parts[:2] not in [Path(path).parts[:2] for path in hidden]:
         command += ["--tmpfs", str(home)]
     command += ["--bind", str(folder / "tmp"), "/tmp"]
