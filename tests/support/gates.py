@@ -266,6 +266,7 @@ async def act(word: str, task: Task) -> Any:  # noqa: C901  a word each
             if not os.fork():
                 time.sleep(30)  # noqa: ASYNC251  the child has no event loop
                 os._exit(0)
+            return os.getpid()
         case "interruptible":
             asked = "import signal; print(signal.getsignal(signal.SIGINT))"
             done = subprocess.run(  # noqa: ASYNC221  nothing else is on this loop
