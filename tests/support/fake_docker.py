@@ -14,9 +14,9 @@ import re
 import signal
 import struct
 import subprocess
+import tempfile
 import threading
 import urllib.parse
-from pathlib import Path
 from typing import Any, Self
 
 from nanoeval_computer._reaper import end_processes
@@ -34,8 +34,10 @@ class FakeDocker:
         containers: name → its labels, configuration and state.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.url = f"unix://{folder}/docker.sock"
+    def __init__(self) -> None:
+        # Short: the path of a socket has 107 bytes.
+        self._folder = tempfile.TemporaryDirectory(prefix="docker-")
+        self.url = f"unix://{self._folder.name}/docker.sock"
         self.requests: list[str] = []
         self.answers: list[tuple[str, int, str]] = []
         self.images: dict[str, dict[str, Any]] = {"image:1": {"Id": "sha256:1"}}
@@ -56,6 +58,7 @@ class FakeDocker:
         self._thread.join()
         for name in list(self.containers):
             self.end(name)
+        self._folder.cleanup()
 
     def end(self, name: str, *, out_of_memory: bool = False) -> None:
         """End a container's processes, as the kernel or its own doing ends them."""

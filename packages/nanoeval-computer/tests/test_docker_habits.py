@@ -23,8 +23,8 @@ OCI = 'OCI runtime exec failed: exec failed: unable to start container process: 
 
 
 @pytest.fixture
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
-    with FakeDocker(tmp_path) as fake:
+def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
+    with FakeDocker() as fake:
         monkeypatch.setenv("DOCKER_HOST", fake.url)
         yield fake
         assert fake.containers == {}
