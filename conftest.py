@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -45,6 +46,12 @@ RETRIED: dict[str, Retried] = {}
 
 MISSING = " is not here: "
 """In the reason of a skip: what is missing, then the command that brings it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C reach tests: what a shell starts in the background ignores it, children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
