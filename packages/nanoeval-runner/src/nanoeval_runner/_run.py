@@ -438,7 +438,11 @@ def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
     message = (
         f"eval {run.name!r} ended by an exception after {len(run.results)} of {run.total} tasks"
     )
-    if run.results or not all(isinstance(e, ConfigError) for e in run.errors):
+    # A wrong argument, told before anything ran, has nothing to go on with; a result does.
+    wrong = [
+        isinstance(e, ConfigError) and not isinstance(e, NotPicklableError) for e in run.errors
+    ]
+    if run.results or not all(wrong):
         message += f"; finished results are kept. {run_set.resume_hint()}"
     errors = [e if isinstance(e, Exception) else wrapped(e) for e in run.errors]
     return ExceptionGroup(message, errors)
