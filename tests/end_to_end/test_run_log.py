@@ -42,10 +42,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if name == "HOME" or name.startswith("NANOEVAL_"):
             monkeypatch.setenv(name, value)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    ours = [logging.getLogger(name) for name in ("nanoeval", "nanoeval.runner")]
+    ours = [logging.getLogger(name) for name in ("root", "nanoeval", "nanoeval.runner")]
     former = [logger.level for logger in ours]
     for logger in ours:
-        logger.setLevel(logging.NOTSET)
+        logger.setLevel(logging.WARNING if logger.name == "root" else logging.NOTSET)
     yield tmp_path
     for logger, level in zip(ours, former, strict=True):
         logger.setLevel(level)

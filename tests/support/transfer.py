@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import sys
+from pathlib import Path
 
 from nanoeval.solvers.computer_tasks.code_execution_interface import ComputerConfiguration
 from nanoeval.solvers.computer_tasks.containers import ContainerRuntime
@@ -17,7 +17,9 @@ async def main(image: str, source: str, target: str) -> None:
         await computer.upload_path(source, "/root/file")  # type: ignore[attr-defined]
         await computer.download_path("/root/file", target)  # type: ignore[attr-defined]
     assert os.path.getsize(source) == os.path.getsize(target)  # noqa: ASYNC240
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # Not ru_maxrss: it starts at the memory of the process that started this one.
+    status = Path("/proc/self/status").read_text()  # noqa: ASYNC240
+    print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 
 
 if __name__ == "__main__":

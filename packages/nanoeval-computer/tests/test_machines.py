@@ -73,20 +73,22 @@ def test_commands_start_in_cwd_and_see_nothing_of_the_driver(
 
 
 def test_every_process_of_a_command_ends_with_it(machine: Make) -> None:
+    sleep = f"sleep 4242{os.getpid()}"  # on the host itself others may test the same
+
     async def go() -> None:
         async with machine() as computer:
-            started = "setsid sleep 4242 & sleep 4242 & echo started"
+            started = f"setsid {sleep} & {sleep} & echo started"
             result = await computer.send_shell_command(started, timeout=60)
             assert (result.output, result.exit_code) == (b"started\n", 0)
             left = await computer.send_shell_command("ps -ef 2>/dev/null || ps; exit 0")
-            assert b"sleep 4242" not in left.output
+            assert sleep.encode() not in left.output
             hung = await computer.send_shell_command(
-                "echo so far; setsid sleep 4242 & sleep 4242", timeout=5
+                f"echo so far; setsid {sleep} & {sleep}", timeout=5
             )
             assert hung.timed_out
             assert (hung.output, hung.exit_code) == (b"so far\n", 124)
             left = await computer.send_shell_command("ps -ef 2>/dev/null || ps; exit 0")
-            assert b"sleep 4242" not in left.output
+            assert sleep.encode() not in left.output
 
     asyncio.run(go())
 
