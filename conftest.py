@@ -22,6 +22,7 @@ SHOWN_BY = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PAGER", "LESS", "CI"
 for name in list(os.environ):
     if name in SHOWN_BY or (name.startswith(OF_A_PERSON) and name not in OF_TESTS):
         del os.environ[name]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of Pythons are started
 if any(name.lower().endswith("_proxy") for name in os.environ):  # it reaches no server of a test
     for name in ("NO_PROXY", "no_proxy"):
         others = os.environ.get(name)

@@ -29,11 +29,11 @@ def main(folder: Path) -> None:
         return
     venv.create(folder, with_pip=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", EVALS], check=True)
     subprocess.run([*pip, *NEEDED.split()], check=True)
     ours = [path for path in PACKAGES.iterdir() if path.name not in NOT_WITH_NANOEVAL]
     editable = [argument for path in ours for argument in ("--editable", str(path))]
     subprocess.run([*pip, *editable], check=True)
+    subprocess.run([*pip, "--no-deps", EVALS], check=True)  # the last: it is what is looked for
     print(f"{folder}: {EVALS} and nanoeval")
 
 
