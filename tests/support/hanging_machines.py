@@ -1,4 +1,4 @@
-"""A run whose machines stay up: `python -m … IMAGE FOLDER TASKS PROCESSES`."""
+"""A run whose machines stay up: `python -m … IMAGE|local FOLDER TASKS PROCESSES`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import chz
 from nanoeval import EvalSpec, RunnerArgs, run
 from nanoeval.recorder import dummy_recorder
 from nanoeval.solvers.computer_tasks.containers import ContainerRuntime
+from nanoeval.solvers.computer_tasks.local import LocalRuntime
 from nanoeval.solvers.computer_tasks.simple_solver import ComputerRuntimeSolver
 from nanoeval.solvers.computer_tasks.solver import PythonCodingEval
 from nanoeval.solvers.computer_tasks.steps import FinalResult, Step
@@ -29,7 +30,8 @@ class Hanging(ComputerRuntimeSolver):
 
     async def run(self, task: ComputerTask) -> AsyncGenerator[Step | FinalResult, None]:
         (Path(self.folder) / f"starting-{task.question_id}").touch()
-        async with self.runtime.run(task):
+        async with self.runtime.run(task) as computer:
+            await computer.send_shell_command("true")
             (Path(self.folder) / f"up-{task.question_id}").touch()
             await asyncio.Event().wait()
             yield  # type: ignore[misc]  never reached: it makes this a generator
@@ -49,7 +51,8 @@ class HangingEval(PythonCodingEval):
 
 def main() -> None:
     image, folder, tasks, processes = sys.argv[1:]
-    solver = Hanging(runtime=ContainerRuntime(max_starting=5), folder=folder)
+    runtime = LocalRuntime() if image == "local" else ContainerRuntime(max_starting=5)
+    solver = Hanging(runtime=runtime, folder=folder)
     pool: dict[str, Any] = {}
     if processes != "0":
         pool = {"experimental_use_multiprocessing": True, "num_processes": int(processes)}

@@ -43,14 +43,15 @@ def children(pid: int) -> dict[int, str]:
 
 @contextlib.contextmanager
 def run_with_machines(
-    engine: Engine, folder: Path, *, tasks: int, up: int, processes: int = 0
+    engine: Engine | None, folder: Path, *, tasks: int, up: int, processes: int = 0
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run with at least `up` of its machines up, and the others being created."""
-    arguments = [engine.image, str(folder), str(tasks), str(processes)]
+    image = engine.image if engine else "local"
+    arguments = [image, str(folder), str(tasks), str(processes)]
     run = subprocess.Popen(
         [sys.executable, "-m", "tests.support.hanging_machines", *arguments],
         cwd=ROOT,
-        env=environment(folder, DOCKER_HOST=engine.url),
+        env=environment(folder, DOCKER_HOST=engine.url if engine else "", TMPDIR=str(folder)),
         stderr=subprocess.PIPE,
     )
     try:
@@ -119,3 +120,44 @@ def test_a_run_that_is_interrupted_leaves_nothing(engine: Engine, tmp_path: Path
         run.send_signal(signal.SIGTERM)
         run.wait(timeout=60)
         nothing_is_left(engine)
+
+
+def machines_in(folder: Path) -> list[Path]:
+    return list(folder.glob("nanoeval-machine-*"))
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The command lines of the processes, of whomever, that have `folder` for temporary files."""
+    found, wanted = [], f"TMPDIR={folder}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = process.joinpath("environ").read_bytes().split(b"\0")
+            if any(one.startswith(wanted) for one in variables):
+                found.append(process.joinpath("cmdline").read_text())
+    return found
+
+
+def test_local_machines_go_with_their_driver(tmp_path: Path) -> None:
+    with run_with_machines(None, tmp_path, tasks=3, up=3) as run:
+        assert len(machines_in(tmp_path)) == 3
+        run.kill()
+        run.wait()
+        wait_for(lambda: machines_in(tmp_path) == [], "folders of machines", LATE)
+        wait_for(lambda: processes_of(tmp_path) == [], "processes", LATE)
+
+
+def test_nobody_waits_for_a_program_whose_machines_are_gone(tmp_path: Path) -> None:
+    """Also where what ran in a machine was closed in its midst, as solvers are at their result."""
+    words = ("validate", "examples/fix_the_test.py", "roman", "solver=MockAgentSolver")
+    with (tmp_path / "said").open("w") as said:  # a pipe would be waited for
+        done = subprocess.run(
+            [sys.executable, "-m", "nanoeval", *words, "solver.runtime=LocalRuntime"],
+            cwd=ROOT,
+            env=environment(tmp_path, TMPDIR=str(tmp_path)),
+            stdout=said,
+            stderr=said,
+            check=False,
+        )
+    assert done.returncode == 0, (tmp_path / "said").read_text()
+    assert machines_in(tmp_path) == []
+    assert processes_of(tmp_path) == []  # the one that would remove them has nothing left to do

@@ -27,6 +27,7 @@ COMMANDS = {
     "concurrency": "show or change how much of a running eval runs at once",
     "doctor": "check folders, versions, limits and the endpoint",
     "clean": "remove the state of finished runs, and what killed runs left",
+    "validate": "check computer tasks: their solution scores 1, doing nothing 0",
     "shell": "work on a computer task yourself, in its machine",
     "completion": "print a completion script for bash, zsh or fish",
 }

@@ -31,6 +31,10 @@ SHIPPED_SOLVERS = tuple(
     f"nanoeval_solvers.{name}"
     for name in ("mcq_api", "mcq_logprobs", "short_answer_api", "consensus")
 )
+MODEL_OF_AGENT = "solver.model.model"
+SHIPPED_MACHINES = tuple(
+    f"nanoeval_computer.{name}" for name in ("mock_agent", "local", "containers")
+)
 
 
 def find_eval_class(target: str) -> EvalClass:
@@ -224,12 +228,12 @@ def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, st
     found = {name.removeprefix("eval."): value for name, value in given.items()}
     fields = chz.chz_fields(eval_class) if chz.is_chz(eval_class) else {}
     if found or "solver" in fields:
-        for module in SHIPPED_SOLVERS:  # `solver=NAME` finds them without the eval's import
-            importlib.import_module(module)
+        of_machines = "nanoeval_computer.solver" in sys.modules
+        for module in SHIPPED_SOLVERS + SHIPPED_MACHINES * of_machines:
+            importlib.import_module(module)  # so that `solver=NAME` finds them
     if "solver" not in fields:
         return found
-    if "model" in found and "model" not in fields:
-        found["solver.model"] = found.pop("model")
+    model = found.pop("model", None) if "model" not in fields else None
     read = fields["solver"].meta_factory
     default = read.unspecified_factory() if read is not None else None
     is_abstract = inspect.isabstract(get_origin(default) or default)
@@ -239,10 +243,14 @@ def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, st
         asking = [
             one
             for one in concrete_subclasses(fields["solver"].x_type)
-            if one.__module__ in SHIPPED_SOLVERS and one.__name__.startswith("OpenAIAPI")
+            if one.__name__ == "ToolAgentSolver"
+            or (one.__module__ in SHIPPED_SOLVERS and one.__name__.startswith("OpenAIAPI"))
         ]
         if asking:
             found["solver"] = f"{asking[0].__module__}:{asking[0].__name__}"
+    if model is not None:
+        is_agent = Arguments(spec_of(eval_class), found, "eval").knows(MODEL_OF_AGENT)
+        found[MODEL_OF_AGENT if is_agent else "solver.model"] = model
     return found
 
 

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 from nanoeval_computer import _reaper
 
@@ -29,21 +28,19 @@ class Reaper:
             [sys.executable, "-I", "-S", _reaper.__file__, self._engine_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # whoever reads this process's would wait for the reaper
             start_new_session=True,
             cwd="/",
         )
 
-    @contextlib.contextmanager
-    def responsible_for(self, kind: str, name: str) -> Iterator[None]:
-        """Have `name` removed if this process ends while the body runs.
-
-        The body creates it and removes it; where that failed, it is removed when this process
-        ends.
-        """
+    def watch(self, kind: str, name: str) -> None:
+        """Have `name` removed when this process ends. Call it before `name` is created."""
         with self._lock:
             self._left[name] = kind
             self._tell(kind, name)
-        yield
+
+    def forget(self, name: str) -> None:
+        """Take note that `name` is removed."""
         with self._lock:
             del self._left[name]
             self._tell("", name)

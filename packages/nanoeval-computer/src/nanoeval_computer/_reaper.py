@@ -174,7 +174,8 @@ def remove_left(engine: EngineAPI | None, left: dict[str, str]) -> None:
             try:
                 if kind == "folder":
                     end_processes(f"NANOEVAL_MACHINE={name}")
-                    shutil.rmtree(name)
+                    with contextlib.suppress(FileNotFoundError):
+                        shutil.rmtree(name)
                     gone = True
                 else:
                     gone = engine is not None and engine.remove(kind, name)

@@ -367,9 +367,8 @@ class _Rollout:
         self, kind: str, name: str, create: Callable[[], Awaitable[Any]], remove: Any
     ) -> Any:
         """Create something that is removed with the rollout, or by the reaper."""
-        responsibility = self._reaper.responsible_for(kind, name)
         if not self._runtime.keep_machines:
-            responsibility.__enter__()
+            self._reaper.watch(kind, name)
 
         async def end() -> None:
             try:
@@ -377,7 +376,7 @@ class _Rollout:
             except RolloutSystemError as error:
                 log.warning("%s %s is left to be removed later: %s", kind, name, error)
             else:
-                responsibility.__exit__(None, None, None)
+                self._reaper.forget(name)
 
         self._stack.push_async_callback(end)
         return await create()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import chz
@@ -19,7 +20,13 @@ from nanoeval_computer.simple_solver import SimpleSolver
 from nanoeval_computer.steps import FinalResult, Step
 from nanoeval_computer.task import ComputerTask
 
-__all__ = ["HasSolution", "NothingSolver", "OracleSolver", "check_solutions", "fresh_machine"]
+__all__ = [
+    "HasSolution",
+    "NothingSolver",
+    "OracleSolver",
+    "check_solutions",
+    "fresh_machine",
+]
 
 
 @contextlib.asynccontextmanager
@@ -89,22 +96,41 @@ class NothingSolver(SimpleSolver):
         pass
 
 
-async def check_solutions(tasks: Sequence[ComputerTask], runtime: ComputerRuntime) -> list[str]:
+async def check_solutions(
+    tasks: Sequence[ComputerTask],
+    runtime: ComputerRuntime,
+    *,
+    concurrency: int = 8,
+    on_checked: Callable[[ComputerTask, Sequence[str]], None] | None = None,
+) -> list[str]:
     """Return what is wrong with the tasks or their graders: a text for each problem.
 
     A task's own solution must score 1, and doing nothing must score 0. Tasks without a solution
     (`play_solution`) are checked for the second alone.
+
+    Args:
+        concurrency: tasks that are checked at the same time.
+        on_checked: called with each task and its problems, as soon as they are known.
     """
-    problems = []
-    for task in tasks:
-        if isinstance(task, HasSolution):
-            solved = await _score(OracleSolver(runtime=runtime).run(task))
-            if solved != 1:
-                problems.append(f"task {task.name!r}: its own solution scores {solved}, not 1")
-        untouched = await _score(NothingSolver(runtime=runtime).run(task))
-        if untouched != 0:
-            problems.append(f"task {task.name!r}: doing nothing scores {untouched}, not 0")
-    return problems
+    slots = asyncio.Semaphore(concurrency)
+
+    async def check(task: ComputerTask) -> list[str]:
+        problems = []
+        async with slots:
+            if isinstance(task, HasSolution):
+                solved = await _score(OracleSolver(runtime=runtime).run(task))
+                if solved != 1:
+                    problems.append(f"task {task.name!r}: its own solution scores {solved}, not 1")
+            untouched = await _score(NothingSolver(runtime=runtime).run(task))
+            if untouched != 0:
+                problems.append(f"task {task.name!r}: doing nothing scores {untouched}, not 0")
+        if on_checked is not None:
+            on_checked(task, problems)
+        return problems
+
+    async with asyncio.TaskGroup() as group:
+        checks = [group.create_task(check(task)) for task in tasks]
+    return [problem for check in checks for problem in check.result()]
 
 
 async def _score(steps: AsyncGenerator[Step | FinalResult, None]) -> float | str:
@@ -114,5 +140,5 @@ async def _score(steps: AsyncGenerator[Step | FinalResult, None]) -> float | str
                 if isinstance(step, FinalResult):
                     return step.grade.score
         except RolloutSystemError as error:
-            return f"nothing, for {error}"
+            return f"nothing ({error})"
     return "nothing"

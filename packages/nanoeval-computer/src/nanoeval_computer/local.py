@@ -8,6 +8,7 @@ import ctypes
 import logging
 import os
 import re
+import secrets
 import shutil
 import signal
 import sys
@@ -262,18 +263,31 @@ def check_host_tasks(runtime: MachineRuntime, tasks: Sequence[ComputerConfigurat
 @contextlib.asynccontextmanager
 async def _folder(keep: bool) -> AsyncIterator[Path]:
     """Give a machine's folder, and remove it, also if this process ends."""
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="nanoeval-machine-"))
-    for part in ("home", "tmp"):
-        (folder / part).mkdir()
+    folder = Path(tempfile.gettempdir(), f"nanoeval-machine-{secrets.token_hex(8)}")
     if keep:
         log.warning("machine kept: %s", folder)
+    else:
+        reaper_for("").watch("folder", str(folder))
+    _make(folder)
+    try:
         yield folder
-        return
-    with reaper_for("").responsible_for("folder", str(folder)):
-        try:
-            yield folder
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, True)
+    finally:
+        if not keep:
+            await asyncio.to_thread(_remove, folder)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    for part in ("home", "tmp"):
+        (folder / part).mkdir()
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.warning("%s is left to be removed later", folder)
+    else:
+        reaper_for("").forget(str(folder))
 
 
 def _bubblewrap(folder: Path, task: ComputerConfiguration) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
-from typing import Any
+from typing import Any, TypeVar
 
 import chz
 from nanoeval_core import ConfigError
@@ -13,11 +13,21 @@ from nanoeval_core import ConfigError
 from nanoeval_computer._engine import find_engine
 from nanoeval_computer._reaper import KEPT, EngineAPI, is_alive
 from nanoeval_computer.code_execution_interface import ComputerRuntime
+from nanoeval_computer.runtime import MachineRuntime
 from nanoeval_computer.simple_solver import UserSolver
 from nanoeval_computer.steps import FinalResult
 from nanoeval_computer.task import ComputerTask
 
-__all__ = ["EngineReport", "clean_containers", "describe_engine", "play_task", "runtime_of"]
+__all__ = [
+    "EngineReport",
+    "clean_containers",
+    "describe_engine",
+    "play_task",
+    "runtime_of",
+    "with_kept_machines",
+]
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +106,35 @@ def runtime_of(solver: object) -> ComputerRuntime:
         value = getattr(solver, name)
         if isinstance(value, ComputerRuntime):
             return value
-    raise ConfigError(f"{type(solver).__name__} has no field that is a ComputerRuntime")
+    raise ConfigError(
+        f"{type(solver).__name__} has no field that is a ComputerRuntime: name a solver that "
+        "starts machines, such as solver=MockAgentSolver solver.runtime=LocalRuntime"
+    )
+
+
+def with_kept_machines(value: T) -> T:
+    """Return a chz object, such as an eval, whose runtimes leave their machines running.
+
+    Raises:
+        ConfigError: there is no runtime in it that can.
+    """
+    changed = {
+        name: with_kept_machines(field)
+        for name in chz.chz_fields(value)
+        if chz.is_chz(field := getattr(value, name)) and _starts_machines(field)
+    }
+    if isinstance(value, MachineRuntime):
+        changed["keep_machines"] = True
+    if not changed:
+        raise ConfigError(f"{type(value).__name__} starts no machines that can be kept")
+    return chz.replace(value, **changed)
+
+
+def _starts_machines(value: Any) -> bool:
+    return isinstance(value, MachineRuntime) or any(
+        chz.is_chz(field := getattr(value, name)) and _starts_machines(field)
+        for name in chz.chz_fields(value)
+    )
 
 
 async def play_task(task: ComputerTask, runtime: ComputerRuntime) -> FinalResult:

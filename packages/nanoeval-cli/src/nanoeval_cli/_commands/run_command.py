@@ -20,7 +20,6 @@ from nanoeval_cli._command import Command, budget_options, json_option, subcomma
 from nanoeval_cli._event_loop import run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
-    arguments_of,
     complete_argument,
     complete_target,
     evals_in,
@@ -33,7 +32,6 @@ from nanoeval_cli._targets import (
     with_solver,
 )
 
-KEEP_MACHINES = "...keep_machines"
 Function = Callable[..., int]
 
 
@@ -161,11 +159,11 @@ def command(  # noqa: PLR0913  one parameter an option
     if eval is None:
         raise ConfigError("which eval? Name it first: nanoeval run my_pkg.my_eval:MyEval")
     eval_class = find_eval_class(eval)
-    if keep_machines:
-        if not arguments_of(eval_class, fields).knows(KEEP_MACHINES):
-            raise ConfigError(f"--keep-machines: {eval} starts no machines with these arguments")
-        fields = {**fields, KEEP_MACHINES: "True"}
     spec = with_budget(make_spec(eval_class, fields), budget_tokens, budget_cost)
+    if keep_machines:
+        from nanoeval_computer.maintenance import with_kept_machines  # noqa: PLC0415  this option's
+
+        spec = chz.replace(spec, eval=with_kept_machines(spec.eval))
     with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
         summary: dict[str, Any] = run_in_loop(run(spec), loop)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import click
+from nanoeval_computer.code_execution_interface import ComputerRuntime
 from nanoeval_computer.maintenance import play_task, runtime_of
 from nanoeval_computer.task import ComputerTask
 from nanoeval_core.errors import ConfigError
@@ -36,17 +38,46 @@ def command(eval: str, task: str | None, fields: dict[str, str]) -> int:
 
 
 async def _play(eval: Eval[Any, Any], name: str | None) -> int:
-    runtime = runtime_of(getattr(eval, "solver", eval))
-    tasks = {one.name: one for one in await eval.get_tasks() if isinstance(one, ComputerTask)}
-    found = [one for one in tasks.values() if name in (one.name, one.question_id)]
-    if not found:
-        shown = "".join(f"\n  {one}" for one in list(tasks)[:TASKS_LISTED])
-        more = f"\n  and {len(tasks) - TASKS_LISTED} more" * (len(tasks) > TASKS_LISTED)
-        what = "which task?" if name is None else f"there is no task {name!r}."
-        raise ConfigError(f"{what} There are:{shown}{more}")
-    with dummy_recorder():
-        result = await play_task(found[0], runtime)
+    runtime, tasks = await machines_of(eval)
+    if name is None:
+        raise ConfigError(f"which task?{listed(tasks)}")
+    with dummy_recorder(log=False):
+        result = await play_task(find_task(tasks, name), runtime)
     write(f"score {result.grade.score:g}")
     if result.grade.grader_log:
         write(result.grade.grader_log)
     return 0
+
+
+async def machines_of(eval: Eval[Any, Any]) -> tuple[ComputerRuntime, list[ComputerTask]]:
+    """Return what starts the machines of an eval, and its tasks, each once.
+
+    Raises:
+        ConfigError: it has no computer tasks, or no runtime.
+    """
+    runtime = runtime_of(getattr(eval, "solver", eval))
+    tasks: dict[str, ComputerTask] = {}
+    for one in await eval.get_tasks():
+        if isinstance(one, ComputerTask):
+            tasks.setdefault(one.question_id, one)
+    if not tasks:
+        raise ConfigError(f"{eval.get_name()} has no computer tasks")
+    return runtime, list(tasks.values())
+
+
+def find_task(tasks: Sequence[ComputerTask], name: str) -> ComputerTask:
+    """Return the task that has this name or question id.
+
+    Raises:
+        ConfigError: no task does; the message lists those that there are.
+    """
+    for one in tasks:
+        if name in (one.name, one.question_id):
+            return one
+    raise ConfigError(f"there is no task {name!r}.{listed(tasks)}")
+
+
+def listed(tasks: Sequence[ComputerTask]) -> str:
+    shown = "".join(f"\n  {one.question_id}" for one in tasks[:TASKS_LISTED])
+    more = f"\n  and {len(tasks) - TASKS_LISTED} more" * (len(tasks) > TASKS_LISTED)
+    return f" There are:{shown}{more}"
