@@ -21,14 +21,16 @@ from pathlib import Path
 from api_server import Server, api_server
 from api_throughput import QUESTION, solver_of
 from nanoeval_core.recorder import dummy_recorder
-from nanoeval_core.run_context import RunContext, set_run_context
+from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_solvers.mcq import MCQTask
 
 STEP = 5.0
 
 
 async def drive(url: str, concurrency: int, seconds: float, shared: str) -> None:
-    set_run_context(RunContext(run_set_id="bench", shared_dir=Path(shared), executor="main"))
+    current_run_context.set(
+        RunContext(run_set_id="bench", shared_dir=Path(shared), executor="main")
+    )
     solver = solver_of(url)
     until = time.monotonic() + seconds
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder  # noqa: E402
-from nanoeval_core.recorder_registry import find_recorder  # noqa: E402
+from nanoeval_core.recorder_protocol import find_recorder  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 from nanoeval_runner.setup import global_exit_stack  # noqa: E402
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder  # noqa: E402
-from nanoeval_core.task_checks import check_tasks  # noqa: E402
+from nanoeval_core.eval import check_tasks  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 from nanoeval_runner._payloads import dump_tasks  # noqa: E402
 from nanoeval_runner._queue import transactions  # noqa: E402

@@ -12,7 +12,7 @@ from typing import Any
 import chz
 import pytest
 from nanoeval_core.errors import BudgetExceeded, ConfigError
-from nanoeval_core.recorder_registry import find_recorder
+from nanoeval_core.recorder_protocol import find_recorder
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.graders import ModelGrader
 from nanoeval_solvers.mcq import MCQEval, Question

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from nanoeval import resume, run
-from nanoeval_core.recorder_registry import find_recorder
+from nanoeval_core.recorder_protocol import find_recorder
 from nanoeval_recorder import evallib_recorder, json_recorder, tee
 
 from tests.support.recorded_eval import make_spec

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 from nanoeval_core import RecorderError, RolloutSystemError, get_recorder
-from nanoeval_core.recorder_protocol import RecorderProtocol
-from nanoeval_core.recorder_registry import find_recorder, recorder_names
+from nanoeval_core.recorder_protocol import RecorderProtocol, find_recorder, recorder_names
 from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_recorder import evallib_recorder, in_memory_recorder, json_recorder, read
 from nanoeval_recorder._file_recorder import FileRecorder
@@ -585,7 +584,7 @@ def test_the_spec_names_the_commit_and_whether_it_was_changed(
 
 
 def test_odd_names_make_valid_file_names(tmp_path: Path) -> None:
-    from nanoeval_recorder._files import record_path
+    from nanoeval_recorder.folder import record_path
 
     path = record_path(tmp_path, "id", "a/b c:é" + "x" * 500, compressed=False)
     assert path.parent == tmp_path

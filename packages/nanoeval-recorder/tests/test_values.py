@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nanoeval_core.json_values import MAX_DEPTH, MAX_REPR
-from nanoeval_recorder._encoding import encode
+from nanoeval_recorder._file_recorder import encode
 
 Pair = namedtuple("Pair", "a b")
 

@@ -379,14 +379,14 @@ SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from nanoeval_core.recorder import dummy_recorder
-from nanoeval_core.run_context import RunContext, set_run_context
+from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_solvers.mcq import MCQTask, Question
 from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
 
 url, folder = sys.argv[1:]
 
 async def main():
-    set_run_context(RunContext(run_set_id="r", shared_dir=Path(folder), executor="main"))
+    current_run_context.set(RunContext(run_set_id="r", shared_dir=Path(folder), executor="main"))
     question = Question(question="?", answers=["a", "b"], correct_indices={0})
     with dummy_recorder():
         solver = OpenAIAPIMCQSolver(model="m", base_url=url)

@@ -17,7 +17,7 @@ import pytest
 from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError, RequestRejectedError, RolloutSystemError
 from nanoeval_core.recorder import dummy_recorder
-from nanoeval_core.run_context import RunContext, set_run_context
+from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.reply import Reply
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
@@ -589,7 +589,7 @@ def test_an_hour_that_an_endpoint_asks_for_is_said_and_waited_for(
 
     async def work() -> bool:
         context = RunContext(run_set_id="r", shared_dir=tmp_path, executor="main", gauges=gauges)
-        set_run_context(context)
+        current_run_context.set(context)
         model = APIModel(model="m", base_url=server.url, max_retries=0, retry_seconds=10)
         call = asyncio.create_task(model.ask(MESSAGES, sample="s"))
         await until(lambda: "api" in gauges)
@@ -640,7 +640,7 @@ def test_why_nothing_moves_is_said_while_it_does_not(server: RawServer, tmp_path
 
     async def work() -> Reply:
         context = RunContext(run_set_id="r", shared_dir=tmp_path, executor="main", gauges=gauges)
-        set_run_context(context)
+        current_run_context.set(context)
         model = APIModel(model="m", base_url=server.url)
         return await model.ask(MESSAGES, sample="s")
 

@@ -13,8 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Protocol
 
-import chz
-
+from nanoeval_core.by_name import entry_point_names, load_entry_point
 from nanoeval_core.errors import ConfigError
 
 ENTRY_POINT_GROUP = "nanoeval.executors"
@@ -78,22 +77,18 @@ class ExecutorConfig(ABC):
 
 
 def executor_names() -> list[str]:
-    """The names that `RunnerArgs.executor` may have, sorted."""
-    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
-
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    """Return the names that `RunnerArgs.executor` may have, sorted."""
+    return sorted({*BUILT_IN, *entry_point_names(ENTRY_POINT_GROUP)})
 
 
 def find_executor(name: str) -> Callable[..., ExecutorConfig]:
-    """What `name` stands for in the entry-point group `nanoeval.executors`.
+    """Return what `name` stands for in the entry-point group `nanoeval.executors`.
 
     Raises:
         ConfigError: no installed package registers that name.
     """
-    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
-
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        found: Callable[..., ExecutorConfig] = point.load()
+    found: Callable[..., ExecutorConfig] | None = load_entry_point(ENTRY_POINT_GROUP, name)
+    if found is not None:
         return found
     hint = '; `pip install "nanoeval[ray]"` brings ray' if name == "ray" else ""
     raise ConfigError(
@@ -102,29 +97,11 @@ def find_executor(name: str) -> Callable[..., ExecutorConfig]:
     )
 
 
-class ExecutorByName(chz.factories.standard):
-    """Lets `runner.executor=NAME` on the command line name an engine or `module:Class`.
-
-    The engine's own options follow: `runner.executor=ray runner.executor.num_gpus=1`.
-    """
-
-    def from_string(self, factory: str) -> Any:
-        if factory in BUILT_IN:
-            return lambda: factory
-        if ":" in factory or factory == "None":
-            return super().from_string(factory)
-        try:
-            return find_executor(factory)
-        except ConfigError as error:
-            raise chz.factories.MetaFromString(str(error)) from None
-
-
 __all__ = [
     "BUILT_IN",
     "ENTRY_POINT_GROUP",
     "IN_PROCESS",
     "MULTIPROCESS",
-    "ExecutorByName",
     "ExecutorConfig",
     "ExecutorEngine",
     "ExecutorHost",

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.recorder_protocol import RecorderConfig, RecorderProtocol
-from nanoeval_core.recorder_registry import find_recorder
+from nanoeval_core.recorder_protocol import RecorderConfig, RecorderProtocol, find_recorder
 from nanoeval_core.recording import DummyRecorderConfig
 
 ENV_NANOEVAL_LOG_ALL = "NANOEVAL_LOG_ALL"

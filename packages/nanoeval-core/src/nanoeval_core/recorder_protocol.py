@@ -3,7 +3,8 @@
 Implement `RecorderProtocol` (any class with these methods will do) and a `RecorderConfig` that
 builds it. That is enough: the runner collects what attempts record, and repeats the calls of
 completed attempts on your recorder in the driver, on a thread of their own, so that a slow or
-failing recorder never holds up or loses results.
+failing recorder never holds up or loses results. Registered in the entry-point group
+`nanoeval.recorders`, it is found by its name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import contextlib
 import dataclasses
 import datetime
+import importlib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -22,7 +24,8 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import chz
 
-from nanoeval_core.errors import NoCurrentRecorderError
+from nanoeval_core.by_name import entry_point_names, load_entry_point
+from nanoeval_core.errors import NoCurrentRecorderError, RecorderError
 
 __all__ = [
     "BasicRunSpec",
@@ -31,13 +34,23 @@ __all__ = [
     "RunSpec",
     "View",
     "current_run_spec",
+    "find_recorder",
     "new_run_spec",
+    "recorder_names",
     "using_run_spec",
     "utc_now",
     "uuid",
 ]
 
 View = Literal["run", "monitor"]
+
+ENTRY_POINT_GROUP = "nanoeval.recorders"
+# Ours are known without reading the metadata of every installed package.
+_OURS = {
+    "dummy": ("nanoeval_core.recording", "DummyRecorderConfig"),
+    "evallib": ("nanoeval_recorder.evallib", "evallib_recorder"),
+    "json": ("nanoeval_recorder.json_lines", "json_recorder"),
+}
 
 
 class RunSpec(Protocol):
@@ -201,3 +214,34 @@ def uuid() -> str:
 def utc_now() -> str:
     """Return the time as records have it: UTC, ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat()
+
+
+def recorder_names() -> list[str]:
+    """Return the names that `find_recorder` knows, sorted."""
+    return sorted({"dummy", *entry_point_names(ENTRY_POINT_GROUP)})
+
+
+def find_recorder(name: str) -> Any:
+    """Return what `name` stands for: a callable that gives a `RecorderConfig`.
+
+    Raises:
+        RecorderError: no installed package registers that name.
+    """
+    if name in _OURS:
+        module, function = _OURS[name]
+        try:
+            return getattr(importlib.import_module(module), function)
+        except ModuleNotFoundError as error:
+            if error.name != "nanoeval_recorder":
+                raise
+            raise RecorderError(
+                f"no recorder is called {name!r}: install it with "
+                "`pip install nanoeval-recorder`, or set RunnerArgs.recorder"
+            ) from error
+    found = load_entry_point(ENTRY_POINT_GROUP, name)
+    if found is None:
+        raise RecorderError(
+            f"no recorder is called {name!r}: choose one of {', '.join(recorder_names())}, or "
+            "name it as `module:function`"
+        )
+    return found

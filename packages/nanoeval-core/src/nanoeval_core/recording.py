@@ -354,6 +354,46 @@ class EventEncoder:
         return AttemptRecorder(self, sample_id, group_id)
 
 
+def pickle_event(*fields: Any) -> bytes:
+    """Return a snapshot of an event; parts that cannot be pickled become their `repr`."""
+    try:
+        pickled = pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+        pickle.loads(pickled)
+    except Exception:  # noqa: BLE001  the slow path has an answer for whatever is wrong
+        return pickle.dumps(_picklable(fields), pickle.HIGHEST_PROTOCOL)
+    return pickled
+
+
+def load_events(events: Sequence[bytes]) -> Iterator[list[AttemptEvent]]:
+    """Yield the events of each attempt, from what `pickle_event` gave."""
+    for chunk in filter(None, events):
+        stream, attempt = io.BytesIO(chunk), []
+        while stream.tell() < len(chunk):
+            attempt.append(AttemptEvent(*pickle.load(stream)))
+        yield attempt
+
+
+def _picklable(value: Any, depth: int = 0) -> Any:
+    if depth < 50 and type(value) in (tuple, list, set, frozenset):
+        return type(value)(_picklable(part, depth + 1) for part in list(value))
+    if depth < 50 and type(value) is dict:
+        return {_picklable(k, depth + 1): _picklable(v, depth + 1) for k, v in list(value.items())}
+    try:
+        pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    except Exception:  # noqa: BLE001  its text stands for it
+        if isinstance(value, BaseException):
+            return RuntimeError(f"{type(value).__name__}: {_text(value)}")
+        return _text(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  said instead of the value
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+
+
 class TransactionalRecorder(BaseRecorder):
     """A recorder whose events are committed with the result that they belong to.
 
@@ -366,25 +406,22 @@ class TransactionalRecorder(BaseRecorder):
         writes_at_once: whether a write takes microseconds (to a local file, say). Events of tasks
             that ran in the driver are then written just before the transaction that commits their
             results and their position; a transaction that fails is followed by `rewind`.
+        encode: gives the bytes of an event in an executor: picklable. None keeps no events.
         filters: what attempts leave out.
         records_completion: as `EventEncoder` has it, and so `folds_dialogues`.
     """
 
     writes_at_once = False
+    encode: Encode | None = staticmethod(pickle_event)
     filters: tuple[Filter, ...] = ()
     records_completion = True
     folds_dialogues = True
-
-    @property
-    def encode(self) -> Encode | None:
-        """What gives the bytes of an event in an executor: picklable. None keeps no events."""
-        return pickle_event
 
     def encoder(self) -> EventEncoder:
         """Return what executors make the recorders of attempts with."""
         return EventEncoder(
             self.run_spec,
-            {view: self.evalboard_url(view) for view in VIEWS},
+            {"run": self.evalboard_url("run"), "monitor": self.evalboard_url("monitor")},
             self.encode,
             self.filters,
             records_completion=self.records_completion,
@@ -445,11 +482,7 @@ class DummyRecorder(TransactionalRecorder):
 
     def __init__(self, run_spec: RunSpec | None = None, *, log: bool = False) -> None:
         self.run_spec = run_spec or current_run_spec() or BasicRunSpec("dummy", "dummy")
-        self.log = log
-
-    @property
-    def encode(self) -> Encode | None:
-        return _log_sampling if self.log else None
+        self.encode = _log_sampling if log else None
 
     def write_events(self, events: Sequence[bytes]) -> None:
         pass
@@ -558,46 +591,3 @@ def dropped_types(filters: Iterable[Filter], sample_id: str | None) -> frozenset
     name = (sample_id or "").encode("utf-8", "backslashreplace")
     dropped = [types for types, n in filters if not (n and zlib.crc32(name) % n == 0)]
     return frozenset().union(*dropped)
-
-
-# --- events as pickles, for recorders that cannot encode on their own
-
-
-def pickle_event(*fields: Any) -> bytes:
-    """Return a snapshot of an event; parts that cannot be pickled become their `repr`."""
-    try:
-        pickled = pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
-        pickle.loads(pickled)
-    except Exception:  # noqa: BLE001  the slow path has an answer for whatever is wrong
-        return pickle.dumps(_picklable(fields), pickle.HIGHEST_PROTOCOL)
-    return pickled
-
-
-def load_events(events: Sequence[bytes]) -> Iterator[list[AttemptEvent]]:
-    """Yield the events of each attempt, from what `pickle_event` gave."""
-    for chunk in filter(None, events):
-        stream, attempt = io.BytesIO(chunk), []
-        while stream.tell() < len(chunk):
-            attempt.append(AttemptEvent(*pickle.load(stream)))
-        yield attempt
-
-
-def _picklable(value: Any, depth: int = 0) -> Any:
-    if depth < 50 and type(value) in (tuple, list, set, frozenset):
-        return type(value)(_picklable(part, depth + 1) for part in list(value))
-    if depth < 50 and type(value) is dict:
-        return {_picklable(k, depth + 1): _picklable(v, depth + 1) for k, v in list(value.items())}
-    try:
-        pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
-    except Exception:  # noqa: BLE001  its text stands for it
-        if isinstance(value, BaseException):
-            return RuntimeError(f"{type(value).__name__}: {_text(value)}")
-        return _text(value)
-    return value
-
-
-def _text(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception as error:  # noqa: BLE001  said instead of the value
-        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"

@@ -59,24 +59,14 @@ def is_secret_name(name: str) -> bool:
 
 
 def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The values of environment variables whose names say that they are secret, longest first."""
-    variables = os.environ if environ is None else environ
-    values = {
-        value.strip()
-        for name, value in variables.items()
+    """Return the values of environment variables with secret names, longest first."""
+    found = set()
+    for name, value in (os.environ if environ is None else environ).items():
         # A path, such as SSH_AUTH_SOCK's, says where a secret is, and is none.
-        if is_secret_name(name) and len(value.strip()) >= MIN_SECRET and not _is_path(value)
-    }
-    return sorted(values, key=len, reverse=True)
-
-
-def _is_path(value: str) -> bool:
-    return value.startswith(os.sep) and os.path.exists(value)
-
-
-def _names_secret_option(argument: str) -> bool:
-    is_option = argument.startswith("-") and "=" not in argument and " " not in argument
-    return is_option and is_secret_name(argument.lstrip("-").rsplit(".", 1)[-1])
+        is_path = value.startswith(os.sep) and os.path.exists(value)
+        if not is_path and len(value.strip()) >= MIN_SECRET and is_secret_name(name):
+            found.add(value.strip())
+    return sorted(found, key=len, reverse=True)
 
 
 class Redactor:
@@ -86,49 +76,49 @@ class Redactor:
         self._secrets = secret_values(environ)
 
     def keys(self, text: str) -> str:
-        """`text` without values of secret variables, and without what looks like a key."""
+        """Return `text` without values of secret variables and what looks like a key."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return _SECRET_TEXT.sub(REDACTED, text)
 
     def text(self, text: str) -> str:
-        """`text` without keys, and without what it calls a secret: `password=…`."""
+        """Return `text` without keys, and without what it calls a secret: `password=…`."""
         text = self.keys(text)
         text = _SECRET_PAIR.sub(rf"\1{REDACTED}", text)
         return _SECRET_OPTION.sub(rf"\1{REDACTED}", text)
 
     def value(self, value: Any) -> Any:
-        """A copy of `value` (dicts, lists and scalars) without secrets."""
+        """Return a copy of `value` (dicts, lists and scalars) without secrets.
+
+        In a list, as in a command line, what follows `--api-key` is one too.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(str(k)): self._field(str(k), v) for k, v in value.items()}
+            fields = {}
+            for name, field in value.items():
+                is_secret = is_secret_name(str(name).rsplit(".", 1)[-1])
+                is_secret = is_secret and field not in (None, "", False, True)
+                fields[self.text(str(name))] = REDACTED if is_secret else self.value(field)
+            return fields
         if isinstance(value, (list, tuple)):
-            return self._list(value)
+            parts = []
+            is_next = False
+            for part in value:
+                is_given = isinstance(part, str) and not part.startswith("-")
+                parts.append(REDACTED if is_next and is_given else self.value(part))
+                is_next = isinstance(part, str) and part.startswith("-")
+                is_next = is_next and "=" not in part and " " not in part
+                is_next = is_next and is_secret_name(part.lstrip("-").rsplit(".", 1)[-1])
+            return parts
         return value
 
-    def _list(self, values: Sequence[Any]) -> list[Any]:
-        """As a command line has it, what follows `--api-key` is one too."""
-        found = []
-        is_next = False
-        for value in values:
-            given = isinstance(value, str) and not value.startswith("-")
-            found.append(REDACTED if is_next and given else self.value(value))
-            is_next = isinstance(value, str) and _names_secret_option(value)
-        return found
-
     def command(self, arguments: Sequence[str]) -> str:
-        """A command line, as one would type it. Values may have spaces and quotes in them."""
-        return shlex.join(self._argument(one) for one in self._list(arguments))
-
-    def _argument(self, argument: str) -> str:
-        name, equals, _ = argument.partition("=")
-        words = name.lstrip("-").rsplit(".", 1)[-1]
-        is_secret = equals and " " not in words and is_secret_name(words)
-        return f"{name}={REDACTED}" if is_secret else argument
-
-    def _field(self, name: str, value: Any) -> Any:
-        last = name.rsplit(".", 1)[-1]
-        if is_secret_name(last) and value not in (None, "", False, True):
-            return REDACTED
-        return self.value(value)
+        """Return a command line as one would type it. Values may have spaces and quotes."""
+        parts = []
+        for argument in self.value(arguments):
+            name, equals, _ = argument.partition("=")
+            option = name.lstrip("-").rsplit(".", 1)[-1]
+            is_secret = equals and " " not in option and is_secret_name(option)
+            parts.append(f"{name}={REDACTED}" if is_secret else argument)
+        return shlex.join(parts)

@@ -28,17 +28,15 @@ class RunContext:
     gauges: dict[str, float | str] = dataclasses.field(default_factory=dict)
 
 
-_current: ContextVar[RunContext | None] = ContextVar("nanoeval_run_context", default=None)
+current_run_context: ContextVar[RunContext | None] = ContextVar(
+    "nanoeval_run_context", default=None
+)
+"""Executors set it once, for each eval's task and those it starts."""
 
 
 def get_run_context() -> RunContext | None:
-    """The current run, or None outside of one (a unit test calling a solver directly)."""
-    return _current.get()
+    """Return the current run; None outside of one (a unit test calling a solver directly)."""
+    return current_run_context.get()
 
 
-def set_run_context(context: RunContext | None) -> None:
-    """Make `context` current for this task and those it starts; executors call it once."""
-    _current.set(context)
-
-
-__all__ = ["RunContext", "get_run_context", "set_run_context"]
+__all__ = ["RunContext", "current_run_context", "get_run_context"]

@@ -8,11 +8,17 @@ from typing import Any
 
 import chz
 
+from nanoeval_core.by_name import ByName
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.eval import Eval
-from nanoeval_core.executors import IN_PROCESS, MULTIPROCESS, ExecutorByName, ExecutorConfig
-from nanoeval_core.recorder_protocol import RecorderConfig
-from nanoeval_core.recorder_registry import RecorderByName
+from nanoeval_core.executors import (
+    BUILT_IN,
+    IN_PROCESS,
+    MULTIPROCESS,
+    ExecutorConfig,
+    find_executor,
+)
+from nanoeval_core.recorder_protocol import RecorderConfig, find_recorder
 
 log = logging.getLogger("nanoeval.spec")
 
@@ -41,7 +47,10 @@ class RunnerArgs:
     )
     executor: str | ExecutorConfig | None = chz.field(
         default=None,
-        meta_factory=ExecutorByName(annotation=ExecutorConfig | None),
+        meta_factory=ByName(
+            lambda name: (lambda: name) if name in BUILT_IN else find_executor(name),
+            annotation=ExecutorConfig | None,
+        ),
         doc="Which executors run the tasks: in_process, multiprocess, or an installed engine such "
         "as ray. By default in_process, or multiprocess with experimental_use_multiprocessing.",
     )
@@ -56,7 +65,7 @@ class RunnerArgs:
     )
     recorder: RecorderConfig | None = chz.field(
         default=None,
-        meta_factory=RecorderByName(),
+        meta_factory=ByName(find_recorder),
         doc="Where events go: evallib (the default), json, dummy, or module:function.",
     )
     enable_slackbot: bool = chz.field(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import RecorderError
+from nanoeval_core.fs_paths import user_folder
 from nanoeval_core.json_values import utf8
 from nanoeval_recorder.reading.events import Event, FinalReport, RecordedFile, RunStarted
 from nanoeval_recorder.reading.reader import parse_event
@@ -411,7 +412,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 def _index_path(record: Path) -> Path:
     if os.access(record.parent, os.W_OK):
         return record.with_name(f".{record.name}.index")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanoeval"
+    cache = user_folder("cache")
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256(str(record.absolute()).encode()).hexdigest()[:32]
     return cache / f"{digest}.index"

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chz
-from nanoeval_core.json_values import json_value
+import msgspec
 from nanoeval_core.recorder_protocol import BasicRunSpec
 from nanoeval_core.redaction import Redactor
+
+from nanoeval_recorder._file_recorder import encode
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -31,7 +33,7 @@ UNKNOWN_MODEL = "unknown"
 
 async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -> dict[str, Any]:
     """Everything about a run that its record begins with, JSON-like and without secrets."""
-    git = await asyncio.to_thread(recent_git_state, source_folder(spec.eval))
+    git = await asyncio.to_thread(recent_git_state, type(spec.eval))
     name = run_spec.eval_name or spec.eval.get_name()
     parts = [*name.split("."), "", ""]
     model = run_spec.model_name or model_of(spec)
@@ -44,11 +46,14 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
             "completion_fns": [model],
             "eval_spec": {
                 "cls": class_path(spec.eval),
-                "args": non_default_args(spec.eval),
+                "args": chz.beta_to_blueprint_values(spec.eval, skip_defaults=True),
                 "key": name,
                 "group": spec.runner.eval_set_name,
             },
-            "runner": {"cls": class_path(spec.runner), "args": non_default_args(spec.runner)},
+            "runner": {
+                "cls": class_path(spec.runner),
+                "args": chz.beta_to_blueprint_values(spec.runner, skip_defaults=True),
+            },
             "seed": spec.runner.seed,
             "max_samples": spec.runner.n_tasks,
             "num_tasks": num_tasks,
@@ -63,7 +68,7 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
         "created_at": run_spec.created_at,
     }
     redactor = Redactor()
-    redacted: dict[str, Any] = redactor.value(json_value(description))
+    redacted: dict[str, Any] = redactor.value(msgspec.json.decode(encode(description)))
     redacted["run_config"]["command"] = redactor.command(sys.argv)
     # Ours, and never altered: package names such as google-auth only look like secrets.
     redacted["run_config"]["packages"] = installed_packages()
@@ -72,15 +77,6 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
 
 def class_path(value: object) -> str:
     return f"{type(value).__module__}:{type(value).__qualname__}"
-
-
-def non_default_args(value: Any) -> dict[str, Any]:
-    """The chz arguments of `value` that differ from their defaults, by dotted path."""
-    arguments = chz.beta_to_blueprint_values(value, skip_defaults=True)
-    return {
-        path or "value": f"{v.__module__}:{v.__qualname__}" if isinstance(v, type) else v
-        for path, v in arguments.items()
-    }
 
 
 def model_of(spec: EvalSpec) -> str:
@@ -94,16 +90,13 @@ def model_of(spec: EvalSpec) -> str:
     return UNKNOWN_MODEL
 
 
-def source_folder(value: object) -> Path:
-    """The folder of the file that defines the class of `value`, else the current one."""
-    module = sys.modules.get(type(value).__module__)
-    file = getattr(module, "__file__", None)
+def recent_git_state(cls: type) -> dict[str, Any] | None:
+    """Return the state of the repository that defines `cls`, else of the current folder.
+
+    As it was at most `GIT_FRESH` seconds ago: runs often start by the dozen.
+    """
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     folder = Path(file).resolve().parent if file else Path.cwd()
-    return folder if folder.is_dir() else Path.cwd()
-
-
-def recent_git_state(folder: Path) -> dict[str, Any] | None:
-    """`git_state` as it was at most `GIT_FRESH` seconds ago: runs often start by the dozen."""
     with _git_lock:
         return _git_state_at(folder, int(time.monotonic() // GIT_FRESH))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -19,11 +20,11 @@ from typing import Any, Self
 
 import msgspec
 from nanoeval_core.errors import RecorderError
+from nanoeval_core.json_values import json_value, key_text, to_json
 from nanoeval_core.recorder_protocol import View
 from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_recorder._encoding import encode
-from nanoeval_recorder._files import ZST_SUFFIX, existing_parts, part_path, zstd
+from nanoeval_recorder.folder import ZST_SUFFIX, existing_parts, part_path, zstd
 
 MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 MARK = 4096
@@ -141,7 +142,9 @@ class FileRecorder(TransactionalRecorder):
             )
             if not lines:
                 return
-            final = self._take_back_final()
+            final = self._final_line
+            if final is not None:
+                self._take_back_final()
             self._append(lines)
             self._event_id = next_id
             if final is not None:
@@ -150,7 +153,8 @@ class FileRecorder(TransactionalRecorder):
     def record_final_report(self, final_report: Any) -> None:
         """Write the last line. Called again, it replaces the former one."""
         with self._lock:
-            self._take_back_final()
+            if self._final_line is not None:
+                self._take_back_final()
             self._append_final(self.final_line(final_report))
 
     def _append_final(self, line: bytes) -> None:
@@ -158,14 +162,13 @@ class FileRecorder(TransactionalRecorder):
         self._append([line])
         self._final_line, self._before_final = line, before
 
-    def _take_back_final(self) -> bytes | None:
-        line, before = self._final_line, self._before_final
-        if before is not None:
+    def _take_back_final(self) -> None:
+        if self._before_final is not None:
             self._check_unchanged()
-            self._cut(before[0], before[1])
-            self._event_id = before[2]
+            part, offset, event_id = self._before_final
+            self._cut(part, offset)
+            self._event_id = event_id
         self._final_line = self._before_final = None
-        return line
 
     def _append(self, pieces: Sequence[bytes | memoryview]) -> None:
         self._check_unchanged()
@@ -198,7 +201,12 @@ class FileRecorder(TransactionalRecorder):
         fd, offset = self._handle(), self._offset
         try:
             for start in range(0, len(pieces), MAX_PIECES):
-                offset += _write_all(fd, pieces[start : start + MAX_PIECES], offset)
+                some = pieces[start : start + MAX_PIECES]  # not copied together
+                written, size = os.pwritev(fd, some, offset), sum(map(len, some))
+                while written < size:
+                    rest = memoryview(b"".join(some))[written:]
+                    written += os.pwrite(fd, rest, offset + written)
+                offset += size
         except OSError:
             os.ftruncate(fd, self._offset)  # no torn line is left behind
             raise
@@ -315,6 +323,13 @@ class FileRecorder(TransactionalRecorder):
         )
 
 
+def check_rotate_bytes(config: Any, field: str) -> None:
+    """Raise `ValueError` unless a config's field is a number of bytes, or None."""
+    value = getattr(config, field)
+    if value is not None and not value > 0:
+        raise ValueError(f"{field}={value!r}: give a positive number, or None")
+
+
 FILE_LINE = b'{"type":"file","sha256":"'
 """How the line of a file begins, in every format: the driver knows it without reading it."""
 
@@ -347,12 +362,52 @@ def _parse(position: str, kind: str) -> dict[str, Any]:
     return saved
 
 
-def _write_all(fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
-    """Write `pieces` at `offset`, without copying them together, and give their size."""
-    size = sum(map(len, pieces))
-    written = os.pwritev(fd, pieces, offset)
-    if written < size:
-        rest = memoryview(b"".join(pieces))
-        while written < size:
-            written += os.pwrite(fd, rest[written:], offset + written)
-    return size
+# --- JSON lines of whatever a user records
+
+
+def encode(value: Any) -> bytes:
+    """Return `value` as one line of UTF-8 JSON: a snapshot. Never raises `Exception`."""
+    try:
+        return encode_fast(value)
+    except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
+        return _encoder.encode(json_value(value))
+
+
+def _hook(value: Any) -> Any:
+    if value is None or type(value) is bool:  # asked of keys only: msgspec knows them as values
+        return key_text(value)
+    return to_json(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_hook)
+
+
+def _encode_if_shallow(value: Any) -> bytes:
+    line = _encoder.encode(value)
+    if any(end in line for end in _ENDS) and _is_deep(getattr(value, "data", value)):
+        raise RecursionError
+    return line
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether some Pythons could not read `value` back."""
+    level = [value]
+    for _ in range(MAX_FAST_DEPTH):
+        level = [
+            part
+            for one in level
+            if isinstance(one, (list, tuple, dict))
+            for part in (one.values() if isinstance(one, dict) else one)
+            if isinstance(part, (list, tuple, dict))
+        ]
+        if not level:
+            return False
+    return True
+
+
+MAX_FAST_DEPTH = 500
+_ENDS = b"]]]]]]]]", b"}}}}}}}}", b"]}]}]}]}"  # how what is nested deeply ends
+
+# From 3.12 on C code may nest ten times deeper than Python, and than an older Python can read.
+encode_fast = _encode_if_shallow if sys.version_info >= (3, 12) else _encoder.encode
+"""The fast half of `encode`: it may raise."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import chz
 import msgspec
+from nanoeval_core.by_name import ByName
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder_adapter import as_transactional, unfolded_events
-from nanoeval_core.recorder_protocol import RecorderConfig, View
-from nanoeval_core.recorder_registry import RecorderByName
+from nanoeval_core.recorder_protocol import RecorderConfig, View, find_recorder
 from nanoeval_core.recording import (
     EVENT_TYPES,
     TransactionalRecorder,
@@ -181,7 +181,7 @@ class FilteredRecorderConfig(RecorderConfig):
     """Leaves out events of some types, before they cost anything."""
 
     recorder: RecorderConfig = chz.field(
-        meta_factory=RecorderByName(), doc="The recorder that gets the rest."
+        meta_factory=ByName(find_recorder), doc="The recorder that gets the rest."
     )
     types: tuple[str, ...] = chz.field(
         default=("sampling",), doc=f"The types to leave out, of: {', '.join(EVENT_TYPES)}."

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import chz
 import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
-from nanoeval_core.recording import Encode, recorded_form
+from nanoeval_core.recording import recorded_form
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._encoding import encode, encode_fast
-from nanoeval_recorder._file_recorder import FileRecorder
-from nanoeval_recorder._files import record_path
-from nanoeval_recorder.folder import records_folder
+from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode, encode_fast
+from nanoeval_recorder.folder import record_path, records_folder
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -87,6 +85,7 @@ class EvallibRecorder(FileRecorder):
         rotate_bytes: start another file once one has this many bytes; None never does.
     """
 
+    encode = staticmethod(evallib_line)
     records_completion = False
 
     def __init__(
@@ -102,10 +101,6 @@ class EvallibRecorder(FileRecorder):
         self._prefix = b'{"run_id":' + encode(run_spec.run_id) + b',"event_id":'
         self._created_by = b',"created_by":' + encode(self._spec.get("created_by", "")) + b","
         self._set_up(path, rotate_bytes)
-
-    @property
-    def encode(self) -> Encode:
-        return evallib_line
 
     def header(self, part: int) -> bytes:
         line = {"spec": self._spec}
@@ -143,12 +138,10 @@ class EvallibRecorderConfig(RecorderConfig):
         default=None, doc="Compress: zst needs Python 3.14 or nanoeval-recorder[zstd]."
     )
     rotate_bytes: int | None = chz.field(
-        default=None, doc="Start another file once one has this many (compressed) bytes."
+        default=None,
+        validator=check_rotate_bytes,
+        doc="Start another file once one has this many (compressed) bytes.",
     )
-
-    @chz.validate
-    def _check(self) -> None:
-        check_rotate_bytes(self.rotate_bytes)
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> EvallibRecorder:
         run_spec = self._make_default_run_spec(spec)
@@ -161,11 +154,6 @@ class EvallibRecorderConfig(RecorderConfig):
         )
         description = await describe_run(spec, run_spec, num_tasks)
         return EvallibRecorder(run_spec, path, spec=description, rotate_bytes=self.rotate_bytes)
-
-
-def check_rotate_bytes(value: int | None) -> None:
-    if value is not None and not value > 0:
-        raise ValueError(f"rotate_bytes={value!r}: give a positive number, or None")
 
 
 def evallib_recorder(

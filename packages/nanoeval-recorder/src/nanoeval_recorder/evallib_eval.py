@@ -23,7 +23,7 @@ import evals
 import evals.record
 import msgspec
 from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.eval import Eval
+from nanoeval_core.eval import Eval, check_tasks
 from nanoeval_core.recorder import set_default_recorder
 from nanoeval_core.recorder_adapter import unfolded_events
 from nanoeval_core.recorder_protocol import BasicRunSpec
@@ -34,9 +34,8 @@ from nanoeval_core.recording import (
     recorded_form,
 )
 from nanoeval_core.task import Task
-from nanoeval_core.task_checks import check_tasks
 
-from nanoeval_recorder._encoding import encode
+from nanoeval_recorder._file_recorder import encode
 from nanoeval_recorder._loop_thread import LoopThread, loop_thread
 
 __all__ = ["EvallibEval", "EvallibSample", "complete", "current_sample"]

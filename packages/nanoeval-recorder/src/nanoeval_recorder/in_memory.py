@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import chz
 from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderConfig, RunSpec, current_run_spec
-from nanoeval_core.recording import Encode, TransactionalRecorder, recorder
+from nanoeval_core.recording import TransactionalRecorder, recorder
 
-from nanoeval_recorder._encoding import encode
+from nanoeval_recorder._file_recorder import encode
 from nanoeval_recorder.evallib import evallib_line
 from nanoeval_recorder.reading.events import Event
 from nanoeval_recorder.reading.reader import parse_event, unfolded
@@ -49,6 +49,7 @@ class EventLog:
 class InMemoryRecorder(TransactionalRecorder):
     """Keeps one run's events as `read` would give them. Nothing of it survives the process."""
 
+    encode = staticmethod(evallib_line)
     writes_at_once = True
     records_completion = False
 
@@ -57,10 +58,6 @@ class InMemoryRecorder(TransactionalRecorder):
         self._log = log
         self._lock = threading.Lock()
         self._events = log.runs.setdefault(run_spec.run_id, [])
-
-    @property
-    def encode(self) -> Encode:
-        return evallib_line
 
     @property
     def events(self) -> list[Event]:

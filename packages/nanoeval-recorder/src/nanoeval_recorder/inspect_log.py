@@ -46,7 +46,7 @@ except ImportError as error:
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder._files import split_name
+from nanoeval_recorder.folder import split_name
 from nanoeval_recorder.reading.events import (
     ErrorEvent,
     Event,

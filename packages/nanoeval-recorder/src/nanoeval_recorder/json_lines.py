@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import chz
 import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
-from nanoeval_core.recording import Encode, as_bool, str_of
+from nanoeval_core.recording import as_bool, str_of
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._encoding import encode
-from nanoeval_recorder._file_recorder import FileRecorder
-from nanoeval_recorder._files import SUFFIX, ZST_SUFFIX, split_name
-from nanoeval_recorder.evallib import check_rotate_bytes
-from nanoeval_recorder.folder import records_folder
+from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode
+from nanoeval_recorder.folder import SUFFIX, ZST_SUFFIX, records_folder, split_name
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -100,6 +97,7 @@ class JsonRecorder(FileRecorder):
         at_once: open the file now, and keep it open; else `with recorder:` opens and closes it.
     """
 
+    encode = staticmethod(json_line)
     folds_dialogues = False  # prompts are as they were given
 
     run_spec: RunSpec
@@ -145,10 +143,6 @@ class JsonRecorder(FileRecorder):
             number += 1
             stem, suffix = split_name(first)
             self.path = first.with_name(f"{stem}.{number}{suffix}")
-
-    @property
-    def encode(self) -> Encode:
-        return json_line
 
     def current_sample_id(self) -> str | None:
         return self.sample_id
@@ -257,12 +251,10 @@ class JsonRecorderConfig(RecorderConfig):
 
     filename: Path = chz.field(doc="The file; ending in .jsonl.zst, it is compressed.")
     rotate_bytes: int | None = chz.field(
-        default=None, doc="Start another file once one has this many (compressed) bytes."
+        default=None,
+        validator=check_rotate_bytes,
+        doc="Start another file once one has this many (compressed) bytes.",
     )
-
-    @chz.validate
-    def _check(self) -> None:
-        check_rotate_bytes(self.rotate_bytes)
 
     async def factory(self, spec: EvalSpec, num_tasks: int) -> JsonRecorder:
         run_spec = self._make_default_run_spec(spec)

@@ -24,7 +24,7 @@ from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec, View
 from nanoeval_core.recording import BaseRecorder
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._encoding import encode
+from nanoeval_recorder._file_recorder import encode
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec

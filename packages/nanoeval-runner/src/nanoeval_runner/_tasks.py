@@ -6,9 +6,9 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+from nanoeval_core.eval import check_tasks
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
-from nanoeval_core.task_checks import check_tasks
 
 from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._interrupts import say

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nanoeval_runner._queue.paths import user_state_dir
+from nanoeval_core.fs_paths import user_folder
 
 __all__ = [
     "RunLog",
@@ -32,7 +32,7 @@ SUFFIX = ".log"
 
 def log_file(run_set_id: str) -> Path:
     """Where the log of a run set is, if anything was logged."""
-    return user_state_dir() / "logs" / f"{run_set_id}{SUFFIX}"
+    return user_folder("state") / "logs" / f"{run_set_id}{SUFFIX}"
 
 
 class RunLog(logging.handlers.QueueHandler):

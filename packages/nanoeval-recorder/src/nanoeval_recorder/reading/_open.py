@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder._files import zstd
+from nanoeval_recorder.folder import zstd
 
 BUFFER = 1 << 20
 

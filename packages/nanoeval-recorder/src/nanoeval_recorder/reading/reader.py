@@ -16,7 +16,7 @@ import msgspec
 from nanoeval_core.dialogues import Turn, unfold
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder._files import existing_parts, split_name
+from nanoeval_recorder.folder import existing_parts, split_name
 from nanoeval_recorder.reading._open import DamagedRecord
 from nanoeval_recorder.reading._open import open_record as open_record
 from nanoeval_recorder.reading.events import (

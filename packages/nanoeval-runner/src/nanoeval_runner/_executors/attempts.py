@@ -22,7 +22,7 @@ from nanoeval_core.errors import RolloutSystemError, TaskTimeoutError
 from nanoeval_core.library_config import LibraryConfig, get_library_config
 from nanoeval_core.recording import AttemptRecorder, DummyRecorder
 from nanoeval_core.recording import recorder as current_recorder
-from nanoeval_core.run_context import RunContext, set_run_context
+from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage
 
@@ -104,7 +104,7 @@ class OpenEval:
         Raises:
             BaseException: whatever entering or leaving the context raised.
         """
-        set_run_context(self._run_context)
+        current_run_context.set(self._run_context)
         if not self.in_driver:
             current_recorder.set(self._recorder)
         threshold = self.loaded.runner.gc_threshold

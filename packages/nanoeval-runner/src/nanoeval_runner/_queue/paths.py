@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from nanoeval_core.errors import ConfigError, StateError
+from nanoeval_core.fs_paths import user_folder
 from nanoeval_core.library_config import get_library_config
 
 SUFFIX = ".db"
@@ -18,26 +19,6 @@ RESTORING = ".restoring"
 
 UPLOADING = ".uploading"
 """Of a copy on its way to a URL."""
-
-
-def user_state_dir() -> Path:
-    """Return the platform's folder for state that outlives a reboot, ours within it.
-
-    Raises:
-        ConfigError: the user has no home folder.
-    """
-    import platformdirs  # noqa: PLC0415  a run without a backup or a log asks for none
-
-    try:
-        folder = platformdirs.user_state_path("nanoeval", appauthor=False)
-    except RuntimeError:  # of some versions; others leave the `~` where it is
-        folder = Path("~")
-    if not folder.is_absolute():
-        raise ConfigError(
-            f"user {os.getuid()} has no home folder (HOME is not set, and the system knows of "
-            "none): set HOME or XDG_STATE_HOME to a folder that can be written"
-        )
-    return folder
 
 
 def state_dir() -> Path:
@@ -64,7 +45,9 @@ def state_dir() -> Path:
 
 def backup_location() -> str:
     """A folder or an fsspec URL: `NANOEVAL_BACKUP_DIR`, else in the user's state folder."""
-    return os.environ.get("NANOEVAL_BACKUP_DIR") or str(user_state_dir() / "backups")
+    return os.environ.get("NANOEVAL_BACKUP_DIR") or str(
+        user_folder("state", setting="NANOEVAL_BACKUP_DIR") / "backups"
+    )
 
 
 def private_folder(folder: Path, *, setting: str) -> Path:

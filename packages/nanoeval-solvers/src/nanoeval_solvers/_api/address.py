@@ -20,6 +20,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.fs_paths import user_folder
+
 from nanoeval_solvers._api.transport import Address
 
 _KEPT = 64  # files
@@ -29,14 +32,11 @@ _AUTHORIZATION = "authorization"
 
 def folder() -> Path | None:
     """Where addresses are kept; None where this user has no such place."""
-    import platformdirs  # noqa: PLC0415  on the path of calls only
-
     named = os.environ.get("NANOEVAL_CACHE_DIR")
-    found = Path(named) if named else platformdirs.user_cache_path("nanoeval")
-    found /= "addresses"
     try:
+        found = (Path(named) if named else user_folder("cache")) / "addresses"
         found.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
+    except (OSError, ConfigError):  # no home, or one that cannot be written
         return None
     return found if os.access(found, os.W_OK) else None
 

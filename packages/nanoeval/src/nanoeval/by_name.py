@@ -1,0 +1,1 @@
+from nanoeval_core.by_name import *

@@ -1,1 +1,0 @@
-from nanoeval_core.recorder_registry import *

@@ -1,1 +1,0 @@
-from nanoeval_core.task_checks import *
