@@ -18,6 +18,7 @@ from tests.contract.workspace import ROOT, all_packages
 WHEELS = ROOT / ".hatch/wheels"
 # The packages that each one brings, transitively. One more is a decision, made here.
 CORE = {"annotated-types", "chz", "cloudpickle", "nanoeval-core", "pydantic", "pydantic-core"} | {
+    "platformdirs",
     "structlog",
     "typing-extensions",
     "typing-inspection",

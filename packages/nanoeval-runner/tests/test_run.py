@@ -695,5 +695,5 @@ def test_a_summary_that_json_cannot_say_costs_nothing() -> None:
     assert row.state == "done"
     stored = json.loads(row.summary or "")
     assert stored["by"] == {"('easy', 1)": 0.5, "3": 0.25, "null": 1}
-    assert stored["object"] == "<NoText without a text: RuntimeError>"
+    assert "NoText object" in stored["object"]
     assert stored["n"] == 5

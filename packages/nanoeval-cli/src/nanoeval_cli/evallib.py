@@ -40,10 +40,10 @@ __all__ = [
 async def main(eval: SamplesEval, runner: RunnerArgs) -> None:
     """Run samples of evallib's registry, and print the summary."""
     # Deferred: evals imports this module to find EvallibEval, and runs it itself.
+    from nanoeval_core.json_values import json_text  # noqa: PLC0415
     from nanoeval_runner import run  # noqa: PLC0415
-    from nanoeval_runner.summary_text import summary_text  # noqa: PLC0415
 
-    sys.stdout.write(summary_text(await run(EvalSpec(eval=eval, runner=runner))) + "\n")
+    sys.stdout.write(json_text(await run(EvalSpec(eval=eval, runner=runner))) + "\n")
 
 
 def __getattr__(name: str) -> Any:

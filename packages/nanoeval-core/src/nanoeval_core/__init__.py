@@ -3,11 +3,10 @@
 Layers, each importing only those above it:
 
     errors, task, usage, run_context       values
-    asyncio_utils, json_values, redaction, pickling, task_checks     small tools
-    recorder_protocol, dialogues, recording,
-    recorder_registry, recorder_adapter    where events go
+    asyncio_utils, json_values, redaction, pickling, by_name     small tools
+    recorder_protocol, dialogues, recording, recorder_adapter    where events go
     eval, spec                             Eval, RunnerArgs, EvalSpec
-    library_config, recorder               hooks, the current recorder
+    library_config, recorder, fs_paths     hooks, the current recorder, folders
     metrics                                statistics
 
 Nothing here imports another package of nanoeval, or anything that runs one. The names below load

@@ -27,13 +27,14 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import json
 import math
 import os
 import uuid
 from collections.abc import KeysView, Mapping, Set, ValuesView
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "MAX_REPR", "json_value", "key_text", "to_json", "utf8"]
+__all__ = ["MAX_DEPTH", "MAX_REPR", "json_text", "json_value", "key_text", "to_json", "utf8"]
 
 MAX_REPR = 10_000
 MAX_DEPTH = 100
@@ -43,6 +44,14 @@ _MAX_INT_BITS = 13_000  # about 4000 digits: Python reads no longer ones back
 def json_value(value: Any) -> Any:
     """Return `value` in terms of dict, list, str, int, finite float, bool and None only."""
     return _plain(value, 0, set())
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as JSON text. What most values need costs no more than `json` itself."""
+    try:
+        return json.dumps(value, default=to_json)
+    except (TypeError, ValueError, RecursionError):  # keys that are tuples, cycles
+        return json.dumps(json_value(value))
 
 
 def utf8(text: str) -> str:

@@ -2,9 +2,9 @@
 
 Layers, each importing only those above it:
 
-    _encoding, _description                what a line and the head of a record say
-    _files, folder                         where records are
+    folder                                 where records are
     _file_recorder                         the one writer of files, in the driver
+    _description                           what the head of a record says
     evallib, json_lines, in_memory         recorders
     combine                                recorders made of recorders
     reading                                events, attempts, reports and tables

@@ -13,6 +13,7 @@ from typing import Any
 import anyio.to_thread
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.eval import overrides
+from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recording import TransactionalRecorder
 
@@ -25,7 +26,6 @@ from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._run_set import RunSet
 from nanoeval_runner.arguments import describe_arguments, model_in
-from nanoeval_runner.summary_text import summary_text
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -180,7 +180,7 @@ class Progress:
             )
             return False
         summary = {**summary, "partial": True}
-        text = summary_text(summary)
+        text = json_text(summary)
         await self._run_set.store.call(transactions.set_partial_summary, run.eval_id, text)
         with self._run_set.outbox.records[run.eval_id].guarded():
             await anyio.to_thread.run_sync(self._recorder.record_final_report, summary)

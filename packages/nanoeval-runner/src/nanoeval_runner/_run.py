@@ -23,6 +23,7 @@ from nanoeval_core import pickling
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
 from nanoeval_core.eval import check_complete
 from nanoeval_core.executors import IN_PROCESS
+from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recorder import dummy_recorder
 from nanoeval_core.recorder_adapter import as_transactional
@@ -50,7 +51,6 @@ from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run_set import RunSet, check_executor, joined
 from nanoeval_runner._tasks import list_tasks, queue_tasks
 from nanoeval_runner.budget import current_budget
-from nanoeval_runner.summary_text import summary_text
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -362,7 +362,7 @@ async def _conclude(
             transactions.finish_eval,
             run.eval_id,
             EvalState.STOPPED,
-            summary_text(partial),
+            json_text(partial),
             run.elapsed,
         )
         progress.finish(partial)
@@ -380,7 +380,7 @@ async def _conclude(
         raise Interrupted(message)
     with run_set.outbox.records[run.eval_id].guarded():
         await anyio.to_thread.run_sync(recorder.record_final_report, report)
-    text = summary_text(summary)
+    text = json_text(summary)
     await run_set.store.call(
         transactions.finish_eval, run.eval_id, EvalState.DONE, text, run.elapsed
     )

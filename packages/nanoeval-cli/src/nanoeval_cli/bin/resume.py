@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.json_values import json_text
 from nanoeval_runner import resume as finish
 from nanoeval_runner.state_files import backup_location, backups, state_file, state_paths
-from nanoeval_runner.summary_text import summary_text
 
 
 async def resume(run_set_id: str, resume_completed_evals: bool = False) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ async def main(
         budget_cost=budget_cost,
     )
     for summary in summaries:
-        sys.stdout.write(summary_text(summary) + "\n")
+        sys.stdout.write(json_text(summary) + "\n")
 
 
 __all__ = ["main", "resume"]

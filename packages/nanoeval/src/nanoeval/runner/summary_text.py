@@ -1,1 +1,0 @@
-from nanoeval_runner.summary_text import *
