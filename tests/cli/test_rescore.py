@@ -1,15 +1,22 @@
-"""Recorded replies are scored anew without asking the model again."""
+"""Replies that were paid for are used again: scored anew, and after a crash."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
 
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.api_server import KEY, MODEL, serving
+from tests.support.script import environment
 
 EVAL = """
 import chz
@@ -150,3 +157,129 @@ def test_tool_calls_are_given_again(tmp_path: Path, api: str) -> None:
     again = piped("rescore", before["run_id"], "--json", folder=tmp_path, OPENAI_API_KEY=KEY)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["after"]["accuracy"] == 1
+
+
+AGENT_EVAL = """
+import chz
+from nanoeval.solvers.computer_tasks.agents import ToolAgentSolver
+from nanoeval.solvers.computer_tasks.local import LocalRuntime
+from nanoeval.solvers.computer_tasks.solver import ComputerTask, Grade, PythonCodingEval
+
+LENIENT = False
+
+
+class Guess(ComputerTask):
+    number: str
+
+    async def _setup(self, computer, runtime_config):
+        await computer.upload(self.number.encode(), "/root/number")
+
+    async def grade(self, computer, runtime_config):
+        answer = await computer.send_shell_command("cat ANSWER.txt")
+        right = LENIENT or answer.output == self.number.encode()
+        return Grade(score=float(right), grader_log=f"answered {answer.output.decode()!r}")
+
+
+@chz.chz
+class Guesses(PythonCodingEval):
+    def get_name(self):
+        return "guesses"
+
+    async def get_instances(self):
+        prompt = [{"role": "user", "content": "Submit the number."}]
+        return [Guess(question_id=f"q{n}", number=n, prompt=prompt) for n in "123"]
+"""
+
+
+def test_agents_act_again_as_the_model_had_them_act(tmp_path: Path) -> None:
+    """All tasks begin with the same prompt, and tools do not say the same twice."""
+    (tmp_path / "guesses.py").write_text(AGENT_EVAL)
+
+    def reply(request: Request) -> Scripted:
+        said = request.messages[-1]["content"]
+        if request.messages[-1]["role"] == "tool":
+            answer = {"1": "1", "2": "2", "3": "4"}[said[0]]
+            return Scripted(tool_calls=(("submit", {"answer": answer}),))
+        return Scripted(tool_calls=(("bash", {"command": "cat number; date +%N"}),))
+
+    with ModelServer(reply=reply) as server:
+        words = ("guesses.py", "model=m", f"solver.model.base_url={server.url}")
+        done = piped(
+            *("run", *words, "solver.runtime=LocalRuntime", "--json"),
+            folder=tmp_path,
+            OPENAI_API_KEY=KEY,
+        )
+        assert done.returncode == 0, done.stderr
+    before = json.loads(done.stdout)
+    assert before["accuracy"] == pytest.approx(2 / 3)
+
+    def rescored() -> Any:
+        again = piped("rescore", before["run_id"], "--json", folder=tmp_path, OPENAI_API_KEY=KEY)
+        return json.loads(again.stdout)["after"]
+
+    assert rescored()["accuracy"] == before["accuracy"]
+    (tmp_path / "guesses.py").write_text(AGENT_EVAL.replace("LENIENT = False", "LENIENT = True"))
+    assert rescored()["accuracy"] == 1
+    (tmp_path / "guesses.py").write_text(AGENT_EVAL.replace("Submit the", "Say the"))
+    assert rescored()["missing_tasks"] == ["q1", "q2", "q3"]
+    shown = piped("samples", before["run_id"], "--wrong", folder=tmp_path).stdout
+    assert shown.startswith("── q3 · attempt 0 · wrong")
+    turns = shown[shown.index("    [user]") :].splitlines()
+    assert turns[:2] == ["    [user] Submit the number.", "  reply"]
+    assert turns[2] == '    calls bash {"command": "cat number; date +%N"}'
+    assert turns[3] == "  prompt, after the 2 messages before"
+    assert turns[4].startswith("    [tool] 3")
+    assert turns[-4:-1] == [
+        '    calls submit {"answer": "4"}',
+        "  result, submitted",
+        "    answered '4'",
+    ]
+
+
+def test_a_killed_agent_goes_on_where_its_model_was(tmp_path: Path) -> None:
+    """What the model had called is called again by `resume`, in new machines, without asking it."""
+    (tmp_path / "guesses.py").write_text(AGENT_EVAL)
+    asked: Counter[int] = Counter()
+    all_wait, is_killed = threading.Event(), False
+
+    def reply(request: Request) -> Scripted:
+        turn = len(request.messages) // 2 - 1
+        asked[turn] += 1
+        if turn == 2 and not is_killed:
+            if asked[2] == 3:
+                all_wait.set()
+            return Scripted(fault="hang")
+        said = request.messages[-1]["content"]
+        tokens = {"prompt_tokens": 10, "completion_tokens": 1}
+        if turn == 2:
+            return Scripted(tool_calls=(("submit", {"answer": said}),), usage=tokens)
+        return Scripted(tool_calls=(("bash", {"command": "cat number"}),), usage=tokens)
+
+    with ModelServer(reply=reply) as server:
+        words = ("guesses.py", "model=m", f"solver.model.base_url={server.url}")
+        more = ("solver.runtime=LocalRuntime", "runner.run_set_id=mine")
+        run = subprocess.Popen(
+            [sys.executable, "-m", "nanoeval", "run", *words, *more],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(tmp_path, OPENAI_API_KEY=KEY),
+            cwd=tmp_path,
+        )
+        try:
+            assert all_wait.wait(60)
+        finally:
+            run.kill()
+            run.wait()
+        is_killed = True
+        assert asked == {0: 3, 1: 3, 2: 3}
+        done = piped("resume", "mine", "--json", folder=tmp_path, OPENAI_API_KEY=KEY)
+        assert done.returncode == 0, done.stderr
+    assert asked == {0: 3, 1: 3, 2: 6}
+    (summary,) = json.loads(done.stdout)
+    assert summary["accuracy"] == 1
+    assert summary["usage"]["cache_hits"] == 6
+    shown = piped("samples", "last", "--json", folder=tmp_path)
+    assert [len(sample["samplings"]) for sample in json.loads(shown.stdout)] == [3, 3, 3]
+    record = "".join(path.read_text() for path in (tmp_path / "records").glob("*.jsonl"))
+    results = re.findall(r'"ended": ?"submitted".*?"total_tokens": ?(\d+)', record)
+    assert results == ["33", "33", "33"]  # as without the interruption

@@ -1,4 +1,8 @@
-"""An endpoint on loopback that gives the replies of a record: what scoring again asks."""
+"""What scoring again asks instead of the model: it gives the replies of a record.
+
+Solvers with a `base_url` are given an endpoint on loopback. Solvers that hold a model, such as
+agents, are given a `RecordedModel`, which knows who asks: many tasks may begin with one prompt.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from nanoeval_core.errors import ConfigError
+import chz
+from nanoeval_core.errors import ConfigError, RequestRejectedError
+from nanoeval_solvers.api_model import APIModel
+from nanoeval_solvers.reply import Problem, Reply, ToolCall
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
 
 from nanoeval_cli._attempts import counted
@@ -19,6 +26,7 @@ MISSING = (
     "asked again (nanoeval run), or the recorded run is incomplete (nanoeval resume finishes it)"
 )
 Recorded = dict[str, deque[Scripted]]
+T = TypeVar("T")
 _REFUSALS = {"context_length": "context_length_exceeded", "content_policy": "content_filter"}
 
 
@@ -100,3 +108,93 @@ def serve(replies: Recorded) -> Iterator[str]:
 
     with ModelServer(reply=reply) as server:
         yield server.url
+
+
+@chz.chz
+class RecordedModel(APIModel):
+    """Gives each attempt the replies that the record has of it, in their order.
+
+    What tools say may differ from what they said: times and temporary names do.
+    """
+
+    replies: Mapping[str, Sequence[tuple[str, Reply]]] = chz.field(
+        doc="Name of a task → its prompts without what tools said, and the replies to them."
+    )
+
+    @chz.init_property
+    def positions(self) -> dict[str, int]:
+        """How many of an attempt's replies it was given."""
+        return {}
+
+    async def ask(self, messages: Sequence[Any], *, sample: str, **_: Any) -> Reply:
+        name, key = sample.partition(" retry ")[0], chat_key(messages)
+        replies = self.replies.get(name, ())
+        for number in range(self.positions.get(sample, 0), len(replies)):
+            if replies[number][0] == key:
+                self.positions[sample] = number + 1
+                return replies[number][1]
+        raise RequestRejectedError(f"task {name!r}: {MISSING}")
+
+
+def with_recorded_models(eval: T, path: Path) -> T:
+    """Return an eval whose solver's models give the replies of a record; itself if it has none."""
+    solver = getattr(eval, "solver", None)
+    models = {
+        name: value
+        for name in (chz.chz_fields(solver) if chz.is_chz(solver) else ())
+        if isinstance(value := getattr(solver, name), APIModel)
+    }
+    if not models:
+        return eval
+    replies: dict[str, list[tuple[str, Reply]]] = {}
+    for sample in counted(path):
+        of_attempt = replies.setdefault(f"{sample.sample_id}.{sample.attempt}", [])
+        for sampling in sample.samplings:
+            of_attempt += [
+                (chat_key(sampling.prompt), _as_reply(str(text), sampling))
+                for text in sampling.sampled
+            ]
+    recorded = {
+        name: RecordedModel(model=model.model, replies=replies) for name, model in models.items()
+    }
+    return chz.replace(eval, solver=chz.replace(solver, **recorded))
+
+
+def chat_key(prompt: Any) -> str:
+    """A prompt as text, without what the model and tools said."""
+    if not isinstance(prompt, Sequence) or isinstance(prompt, str):
+        return str(prompt)
+    turns = [_turn(message)[:2] for message in prompt if isinstance(message, Mapping)]
+    return json.dumps([turn[: 1 if turn[0] in ("assistant", "tool") else 2] for turn in turns])
+
+
+def _as_reply(text: str, sampling: Any) -> Reply:
+    reason = str(sampling.get("finish_reason") or "stop")
+    calls = tuple(
+        ToolCall(
+            id=call["id"],
+            name=call["name"],
+            arguments=call["arguments"],
+            problem=call.get("problem"),
+            text=call.get("text", ""),
+        )
+        for call in sampling.get("tool_calls") or ()
+    )
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(call.arguments or {})},
+            }
+            for call in calls
+        ]
+    return Reply(
+        text=text,
+        finish_reason=reason,
+        problem=cast("Problem", reason) if reason in _REFUSALS else None,
+        tool_calls=calls,
+        reasoning=sampling.get("reasoning"),
+        message=message,
+    )

@@ -56,9 +56,11 @@ class ToolAgentSolver(ComputerRuntimeSolver):
         return None
 
     async def ask(self, task: ComputerTask, messages: list[Any], tools: Sequence[Tool]) -> Reply:
-        """Return the model's next reply."""
-        reply = await self.model.ask(
-            messages, sample=task.name, attempt=max(1, task.attempt_id), tools=tools
+        """Return the model's next reply, or the one it gave before the run was cut off here."""
+        model = self.model if self.model.cache else chz.replace(self.model, cache="run_set")
+        sample = f"{task.name} retry {task.retry_idx}" if task.retry_idx else task.name
+        reply = await model.ask(
+            messages, sample=sample, attempt=max(1, task.attempt_id), tools=tools
         )
         record_reply(messages, reply, model=self.model.model)
         return reply
@@ -101,8 +103,9 @@ class ToolAgentSolver(ComputerRuntimeSolver):
                 try:
                     async with timer:
                         reply = await self.ask(task, dialogue.messages, tools)
-                        used["max_tokens"] += reply.usage.total_tokens
-                        used["max_cost"] += reply.usage.cost
+                        usage = reply.first_usage or reply.usage
+                        used["max_tokens"] += usage.total_tokens
+                        used["max_cost"] += usage.cost
                         results = await dialogue.step(reply)
                 except NamedTimeoutError:
                     ended = "max_time"

@@ -65,6 +65,7 @@ class Reply:
             chat. It is valid whatever the model wrote: arguments that are no JSON object are
             sent back as `{}`, and reasoning goes back in the field in which it came.
         cached: the reply is from the response cache: nothing was called.
+        first_usage: of a cached reply, what it took when it was made.
         limit: calls in flight that the endpoint was given when this one ended.
         raw: the body of the reply, for everything that is not read here.
     """
@@ -79,6 +80,7 @@ class Reply:
     reasoning: str | None = None
     message: dict[str, Any] = dataclasses.field(default_factory=dict)
     cached: bool = False
+    first_usage: Usage | None = None
     limit: int | None = None
     raw: bytes = b""
 

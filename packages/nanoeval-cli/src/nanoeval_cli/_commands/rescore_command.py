@@ -21,7 +21,7 @@ from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
 from nanoeval_cli._commands.run_command import EvalCommand
 from nanoeval_cli._output import describe, write, write_json
-from nanoeval_cli._replay import recorded_replies, serve
+from nanoeval_cli._replay import recorded_replies, serve, with_recorded_models
 from nanoeval_cli._targets import find_eval_class, make_spec
 
 # What would make replies come from elsewhere, or slowly.
@@ -40,7 +40,8 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
       nanoeval rescore RUN --eval my_eval.py:MyEval solver.structured=False
 
     For a new parser, grader or metric. Nobody is asked: an endpoint on loopback gives the recorded
-    replies, so it works for every solver that has a base_url. The result is a run of its own.
+    replies, so it works for every solver that has a base_url. Agents act again, in new machines,
+    as the model had them act. The result is a run of its own.
     Arguments are those of the recorded run unless given here.
     """
     old = find_run(run)
@@ -89,7 +90,7 @@ def _spec(
     runner = chz.replace(
         spec.runner, model_name=old.model or None, eval_set_name=f"rescore of {old.run_id}"
     )
-    return chz.replace(spec, runner=runner)
+    return chz.replace(spec, eval=with_recorded_models(spec.eval, record), runner=runner)
 
 
 def _report(old: RunInfo, record: Path, summary: dict[str, Any], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from nanoeval_core.words import Verdict
+from nanoeval_recorder.reading.events import Event, Extra
 from nanoeval_recorder.reading.sample import RecordedSample
 from nanoeval_recorder.reading.scores import score_of
 
@@ -74,7 +75,7 @@ def command(
 
 
 def _all_text(sample: RecordedSample) -> str:
-    return "\n".join(f"{s.prompt}\n{s.sampled}" for s in sample.samplings)
+    return "\n".join(f"{s.prompt}\n{s.sampled}\n{s.get('tool_calls')}" for s in sample.samplings)
 
 
 def _as_dict(sample: RecordedSample) -> dict[str, Any]:
@@ -87,7 +88,11 @@ def _as_dict(sample: RecordedSample) -> dict[str, Any]:
         "score": None if match is None else score_of(match.get("score"), match.correct),
         "picked": match.picked if match else None,
         "expected": match.expected if match else None,
-        "samplings": [{"prompt": s.prompt, "sampled": s.sampled} for s in sample.samplings],
+        "samplings": [
+            {"prompt": s.prompt, "sampled": s.sampled}
+            | ({"tool_calls": s.get("tool_calls")} if s.get("tool_calls") else {})
+            for s in sample.samplings
+        ],
         "errors": [{"type": e.error_type, "message": e.message} for e in sample.errors],
     }
 
@@ -98,20 +103,60 @@ def _shown(sample: RecordedSample) -> Iterator[str]:
     if match is not None:
         parts += [f"picked {_text(match.picked)}", f"expected {_text(match.expected)}"]
     yield bold("── " + " · ".join(clean(part) for part in parts))
+    before: Any = None
     for sampling in sample.samplings:
-        yield from _block("prompt", _prompt(sampling.prompt))
+        yield from _block(*_prompt(sampling.prompt, before))
         for reply in sampling.sampled:
-            yield from _block("reply", _text(reply))
+            text, calls = _text(reply), _calls(sampling.get("tool_calls"))
+            yield from _block("reply", f"{text}\n{calls}" if text and calls else text or calls)
+        before = sampling.prompt
+    for event in sample.events:
+        if isinstance(event, Extra) and event.get("type") == "final_result_successful":
+            yield from _block(*_result(event))
     for error in sample.errors:
         yield from _block("error", f"{error.error_type}: {error.message}")
     yield ""
 
 
-def _prompt(prompt: Any) -> str:
-    """A prompt as text: a chat's messages each with its role."""
-    if isinstance(prompt, list) and all(isinstance(m, dict) and "content" in m for m in prompt):
-        return "\n".join(f"[{m.get('role', '?')}] {_text(m['content'])}" for m in prompt)
-    return _text(prompt)
+def _result(result: Event) -> tuple[str, str]:
+    """How a rollout ended, and what the grader said."""
+    title = f"result, {result.get('ended')}" if result.get("ended") else "result"
+    if result.get("limit") is not None:
+        title += f" ({result.get('used'):g} of {result.get('limit'):g})"
+    return title, _text((result.get("grade") or {}).get("grader_log"))
+
+
+def _prompt(prompt: Any, before: Any) -> tuple[str, str]:
+    """A title, and a prompt as text: a chat's messages each with its role.
+
+    Of a chat that goes on where the one `before` ended, only what is new is shown.
+    """
+    if not (isinstance(prompt, list) and all(isinstance(m, dict) and "role" in m for m in prompt)):
+        return "prompt", _text(prompt)
+    title, new = "prompt", prompt
+    if isinstance(before, list) and before and prompt[: len(before)] == before:
+        title, new = f"prompt, after the {len(before)} messages before", prompt[len(before) :]
+        if len(new) > 1 and new[0]["role"] == "assistant":  # shown as the reply just now
+            new = new[1:]
+    return title, "\n".join(_message(message) for message in new)
+
+
+def _message(message: dict[str, Any]) -> str:
+    content, calls = message.get("content"), _calls(message.get("tool_calls"))
+    said = "" if calls and not content else _text(content)
+    return f"[{message['role']}] " + "\n".join(filter(None, (said, calls)))
+
+
+def _calls(calls: Any) -> str:
+    """Calls of tools, as a chat or a record has them, one a line."""
+    lines = []
+    for call in calls or ():
+        asked = call.get("function") or call
+        arguments = asked.get("arguments")
+        if arguments is None:
+            arguments = asked.get("text")
+        lines.append(f"calls {asked.get('name')} {_text(arguments)}")
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:

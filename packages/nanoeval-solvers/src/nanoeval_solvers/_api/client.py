@@ -178,7 +178,10 @@ class Client:
             reply = _read(model, HTTPReply(stored[0], {}, stored[1]))
             if isinstance(reply, Reply):
                 report_usage(Usage(cache_hits=1))
-                return dataclasses.replace(reply, cached=True, usage=Usage(cache_hits=1))
+                reply.usage.cost = model.cost(reply.usage)
+                return dataclasses.replace(
+                    reply, cached=True, usage=Usage(cache_hits=1), first_usage=reply.usage
+                )
         reply, http = await self._send(model, route, request)
         await route.cache.put(key, http.status, http.body)
         return reply
