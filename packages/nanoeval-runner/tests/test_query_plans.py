@@ -28,7 +28,7 @@ STATEMENTS = {
     name: value
     for name, value in vars(sql).items()
     if isinstance(value, str) and name.isupper() and not name.startswith("_")
-} | {"insert_tasks": sql.insert_tasks(4), "insert_results": sql.insert_results(4)}
+} | {"insert_tasks": sql.INSERT_TASKS[4], "insert_results": sql.INSERT_RESULTS[4]}
 
 SCANS = {
     "ALL_LEASE_SPANS": "all of them are asked for, once a resume",

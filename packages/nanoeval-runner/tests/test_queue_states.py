@@ -31,7 +31,15 @@ from nanoeval_runner._payloads import load_result
 from nanoeval_runner._queue import event_log, transactions
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import create_private
-from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease, NewEval
+from nanoeval_runner._queue.rows import (
+    FINAL,
+    RESULT_STATES,
+    Completion,
+    ExchangeReply,
+    ExchangeRequest,
+    Lease,
+    NewEval,
+)
 from nanoeval_runner._queue.states import MAX_LOSSES, most_in_flight
 
 KINDS = ("in_process", "multiprocess")
@@ -275,17 +283,20 @@ class QueueMachine(RuleBasedStateMachine):
             assert reply.rejected == stale
             for completion in completions:
                 self.expect(executor, completion)
-            executor.finished += [c for c in completions if c.outcome in ("done", "error")]
+            executor.finished += [c for c in completions if c.outcome in RESULT_STATES]
 
     def completions(self, lease: Lease) -> st.SearchStrategy[Completion]:
-        outcomes = st.sampled_from(["done"] * 6 + ["error"] * 6 + ["released"] * 2 + ["fatal"])
+        outcomes = st.sampled_from(
+            ["done"] * 6 + ["failed"] * 3 + ["retried"] * 3 + ["released"] * 2 + ["fatal"]
+        )
 
         @st.composite
         def draw(draw: Any) -> Completion:
             outcome = draw(outcomes)
             value = {
                 "done": pickle.dumps(("result", lease.task_id)),
-                "error": pickle.dumps(RolloutSystemError("down")),
+                "failed": pickle.dumps(RolloutSystemError("down")),
+                "retried": pickle.dumps(RolloutSystemError("down")),
                 "fatal": b"fatal",
                 "released": None,
             }[outcome]
@@ -294,8 +305,8 @@ class QueueMachine(RuleBasedStateMachine):
                 lease.eval_id,
                 outcome,
                 value,
-                events=b"e%d" % lease.task_id if outcome in ("done", "error") else b"",
-                retry_delay=draw(st.none() | st.floats(0, 10)) if outcome == "error" else None,
+                events=b"e%d" % lease.task_id if outcome in RESULT_STATES else b"",
+                retry_delay=draw(st.floats(0, 10)) if outcome == "retried" else 0.0,
                 usage=draw(st.none() | st.just(Usage(requests=1, prompt_tokens=3, cost=0.5))),
             )
 
@@ -308,12 +319,12 @@ class QueueMachine(RuleBasedStateMachine):
             expected.events.append(completion.events)
         if completion.usage:
             expected.usage += completion.usage
-        if completion.is_final:
+        if completion.outcome in FINAL:
             assert identity not in self.results
             self.results[identity] = "done" if completion.outcome == "done" else "failed"
             if executor.kind != "in_process":
                 self.logged[completion.task_id] += 1
-        elif completion.outcome == "error":
+        elif completion.outcome == "retried":
             self.retries[identity] += 1
             self.deaths[identity] = 0
         elif completion.outcome == "fatal" and expected.state == "running":

@@ -166,7 +166,7 @@ def test_a_backup_of_another_user_is_not_even_copied(
     monkeypatch.setenv("NANOEVAL_BACKUP_DIR", (folders / "backups").as_uri())
     with pytest.raises(StateError, match=f"belongs to user {me}, not to you"):
         backup.restore("set", path)
-    assert {file.name for file in paths.files_of(path)} <= {"set.turn", "set.shared"}
+    assert {file.name for file in paths.files_of(path)} <= {"set.lock", "set.turn", "set.shared"}
 
 
 def test_a_backup_that_others_can_write_is_not_read(folders: Path) -> None:
@@ -272,9 +272,9 @@ def forked(folders: Path) -> Iterator[int]:
     opened()
     code = (
         "import os, pathlib, signal, sys\n"
-        "from nanoeval_runner._queue.connection import connect, turn\n"
+        "from nanoeval_runner._queue.connection import connect, transaction\n"
         "reading, writing = os.pipe()\n"
-        "with turn(connect(pathlib.Path(sys.argv[1]))):\n"
+        "with transaction(connect(pathlib.Path(sys.argv[1]))):\n"
         "    if os.fork():\n"
         "        os.read(reading, 1)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -33,6 +33,9 @@ class Housed(Protocol):
     backup: backup.Backup | None
     committed_elsewhere: asyncio.Event
 
+    @property
+    def has_segments(self) -> bool: ...
+
     def wake(self) -> None: ...
 
 
@@ -58,8 +61,8 @@ async def keep_house(run_set: Housed) -> None:
         if run_set.pools:
             run_set.executors = await store.call(transactions.list_executors)
             run_set.committed_elsewhere.set()
-        if run_set.backup is not None:
-            await run_set.backup.write_if_due()
+        if run_set.backup is not None and run_set.backup.is_due:
+            await run_set.backup.write(segments=run_set.has_segments)
 
 
 async def watch_executors(run_set: Housed, group: asyncio.TaskGroup) -> None:

@@ -21,6 +21,7 @@ from nanoeval_runner._payloads import load_result
 from nanoeval_runner._queue import event_log, transactions
 from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.rows import (
+    FINAL,
     Completion,
     ExchangeReply,
     ExchangeRequest,
@@ -264,10 +265,10 @@ class Outbox:
                 if c.outcome == "fatal":
                     assert c.error is not None  # noqa: S101  what ended it
                     run.fail(c.error)
-                elif c.is_final:
+                elif c.outcome in FINAL:
                     assert c.live is not None  # noqa: S101  this process ran it
                     fresh.append(c.live)
-                elif c.outcome == "error":
+                elif c.outcome == "retried":
                     run.retries += 1
             run.add(fresh)
             if spent:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from nanoeval_core import pickling
-from nanoeval_core.errors import RolloutSystemError
+from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.task import Task
 
 from nanoeval_runner._failures import load_failure
-from nanoeval_runner._queue.rows import NewTask, check_text
+from nanoeval_runner._queue.rows import NewTask
 
 _IN_TWO = b"2"  # a plain pickle begins with another byte
 _LENGTH = 4
@@ -102,6 +102,15 @@ def load_task(payload: bytes, retry_idx: int) -> Task:
     if task.retry_idx != retry_idx:
         task = task.model_copy(update={"retry_idx": retry_idx})
     return task
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise `ConfigError` for a text that no encoding of Unicode has, which no file could hold."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(
+            f"{what} holds half a character (a lone surrogate): {text!a}. Decode the bytes "
+            "it was read from as what they are, or with errors='replace'"
+        )
 
 
 def load_result(value: bytes) -> Any:

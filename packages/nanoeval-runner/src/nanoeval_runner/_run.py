@@ -44,6 +44,7 @@ from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import MonitorOfRun, find_monitor
 from nanoeval_runner._outbox import RecordWriter
+from nanoeval_runner._payloads import check_text
 from nanoeval_runner._progress import Progress, announced_if_slow
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval
@@ -143,6 +144,8 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
     name = spec.eval.get_name()
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{type(spec.eval).__name__}.get_name() must return a text, got {name!r}")
+    check_text(name, "the eval's name (get_name)")
+    check_text(spec.runner.model_name or "", "runner.model_name")
     check_complete(spec.eval)
     check_executor(spec.runner)
     start_monitor = find_monitor() if spec.runner.use_monitor else None
@@ -321,8 +324,6 @@ async def _evaluate_all(
         await record.finish()
         if showing.done():
             showing.result()  # Eval.update_progress failed: that ends the run
-        times = [(run.elapsed, run.eval_id)]
-        await run_set.store.call(transactions.set_elapsed, times)
     except BaseException:
         # However it ended, its tasks go back to the queue and its context is left.
         if run_set.failure is None:

@@ -31,7 +31,6 @@ from nanoeval_runner._executors.watchdog import BEAT_SECONDS, HeartbeatConnectio
 from nanoeval_runner._housekeeping import keep_house, watch_executors
 from nanoeval_runner._inspection import describe, start_aiomonitor
 from nanoeval_runner._interrupts import Signals, say
-from nanoeval_runner._lock import RunSetLock
 from nanoeval_runner._monitors import MonitorOfRun
 from nanoeval_runner._outbox import DriverSource, Outbox
 from nanoeval_runner._queue import backup, transactions
@@ -69,9 +68,9 @@ class RunSet:
         failure: what makes it impossible to go on, if anything did.
     """
 
-    def __init__(self, run_set_id: str, signals: Signals) -> None:
-        self.run_set_id = run_set_id
-        self.path = state_file(run_set_id)
+    def __init__(self, run_set_id: str | None, signals: Signals) -> None:
+        self.run_set_id = run_set_id or uuid()
+        self.path = state_file(self.run_set_id)
         self.store = Store(self.path)
         self.outbox = Outbox(self.store)
         self.resumed = False
@@ -92,8 +91,8 @@ class RunSet:
         self.grace = 0.0
         self._context = contextvars.copy_context()  # signals arrive in others
         self._drivers: dict[asyncio.Task[Any], EvalRun | None] = {}
-        self._lock = RunSetLock(self.path)
-        self._log = RunLog(run_set_id)
+        self._is_new = run_set_id is None
+        self._log = RunLog(self.run_set_id)
         self._opening = asyncio.Lock()
         self._is_open = False
         self._group: asyncio.TaskGroup | None = None
@@ -112,14 +111,9 @@ class RunSet:
         async with self._opening:
             if self._is_open:
                 return
-            self._lock.acquire()
-            try:
-                self.resumed = await self.store.open_run_set()
-                if self.resumed:
-                    await self.outbox.start()
-            except BaseException:
-                self._lock.release()
-                raise
+            self.resumed = await self.store.open_run_set(is_new=self._is_new)
+            if self.resumed:
+                await self.outbox.start()
             self._log.open()
             ready = asyncio.Event()
             self._serving = asyncio.create_task(self._serve(ready), name="nanoeval run set")
@@ -173,15 +167,19 @@ class RunSet:
                 self._closing.set()
                 await asyncio.wait([self._serving])
                 if self.backup is not None:
-                    await self.backup.write_last()
-                if self.failure is None:
+                    await self.backup.write(segments=self.has_segments)
+                if self.failure is None and self.has_segments:
                     await self.store.call(remove_recorded, shared_dir(self.path), all_ended=True)
                 await self.store.__aexit__(None, None, None)
                 await self._log.finish()
         finally:
             self.kill_executors()
             self.store.abandon()
-            self._lock.release()
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether executors elsewhere may have recorded events outside of the state file."""
+        return bool(self.pools) or self.resumed
 
     # --- evals
 
@@ -407,7 +405,7 @@ class RunSets:
         if run_set is None:
             if self.signals is None:
                 self.signals = Signals()
-            run_set = self.by_id[run_set_id] = RunSet(run_set_id or uuid(), self.signals)
+            run_set = self.by_id[run_set_id] = RunSet(run_set_id, self.signals)
             self.signals.run_sets.append(run_set)
         run_set.members += 1
         return run_set

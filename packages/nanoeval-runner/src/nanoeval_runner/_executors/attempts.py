@@ -286,9 +286,9 @@ class Attempt:
         return Completion(
             self.lease.task_id,
             self.lease.eval_id,
-            "error",
+            "failed" if delay is None else "retried",
             dump_failure(error),
-            retry_delay=delay,
+            retry_delay=delay or 0.0,
             error=error,
             live=(self.queued, error) if self.open_eval.in_driver else None,
         )

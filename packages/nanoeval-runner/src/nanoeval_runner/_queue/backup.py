@@ -50,17 +50,21 @@ class Backup:
         self._due = self._started + interval
         self._warned = False
 
-    async def write_if_due(self) -> None:
-        if time.monotonic() >= self._due:
-            await self._write()
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
 
-    async def write_last(self) -> None:
-        await self._write()
+    async def write(self, *, segments: bool) -> None:
+        """Write a copy.
 
-    async def _write(self) -> None:
+        Args:
+            segments: executors elsewhere may have recorded events that are not in the file.
+        """
         sync = time.monotonic() - self._started > SYNC_AFTER
         try:
-            await anyio.to_thread.run_sync(partial(copy, self._path, backup_location(), sync=sync))
+            await anyio.to_thread.run_sync(
+                partial(copy, self._path, backup_location(), sync=sync, segments=segments)
+            )
         except Exception as error:  # noqa: BLE001  reported below, whatever the file system raised
             if not self._warned:
                 self._warned = True
@@ -75,7 +79,7 @@ class Backup:
         self._due = time.monotonic() + self._interval
 
 
-def copy(path: Path, location: str, *, sync: bool) -> None:
+def copy(path: Path, location: str, *, sync: bool, segments: bool = True) -> None:
     """Copy the state file at `path` to `location`, a folder or an fsspec URL.
 
     What a killed run left half-written is overwritten by the next copy of the same run set.
@@ -83,7 +87,7 @@ def copy(path: Path, location: str, *, sync: bool) -> None:
     if "://" in location:
         part = path.with_suffix(UPLOADING)
         try:
-            _copy_database(path, part)
+            _copy_database(path, part, segments)
             _upload(part, f"{location.rstrip('/')}/{path.name}")
         finally:
             part.unlink(missing_ok=True)
@@ -91,7 +95,7 @@ def copy(path: Path, location: str, *, sync: bool) -> None:
     folder = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
     part = folder / f".{path.name}{PART}"
     try:
-        _copy_database(path, part)
+        _copy_database(path, part, segments)
         if sync:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -100,19 +104,20 @@ def copy(path: Path, location: str, *, sync: bool) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copy_database(path: Path, part: Path) -> None:
+def _copy_database(path: Path, part: Path, segments: bool) -> None:
     for leftover in (part, part.with_name(f"{part.name}-journal")):
         leftover.unlink(missing_ok=True)
     create_private(part)
     folder = shared_dir(path)
     with (
+        kept(folder) if segments else contextlib.nullcontext(),
         contextlib.closing(connect(path)) as source,
         contextlib.closing(sqlite3.connect(part)) as target,
-        kept(folder),
     ):
         target.execute(sql.NO_SYNC)
         source.backup(target, pages=PAGES_A_STEP, sleep=0.001)
-        fill_in(target, folder)
+        if segments:
+            fill_in(target, folder)
         # The copy is one file: a resumed run copies it back without its WAL.
         target.execute(sql.ONE_FILE)
 

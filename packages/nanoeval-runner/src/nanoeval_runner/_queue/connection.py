@@ -33,11 +33,6 @@ class QueueConnection(sqlite3.Connection):
 
     turn_file: int | None = None
 
-    def open_turn(self, path: Path) -> None:
-        """Open the lock file by the state file at `path`."""
-        self.turn_file = open_private(path.with_suffix(".turn"))
-        _turns.add(self)
-
     def close(self) -> None:
         if self.turn_file is not None:
             os.close(self.turn_file)
@@ -80,7 +75,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     if read_only:
         return connection
     try:
-        connection.open_turn(path)
+        connection.turn_file = open_private(path.with_suffix(".turn"))
+        _turns.add(connection)
         for setting in sql.SETTINGS:
             connection.execute(setting)
         connection.execute(sql.NO_SYNC if on_memory_file_system(path) else sql.SYNC_WAL)
@@ -117,23 +113,12 @@ class TransactionThread(aiosqlite.Connection):
 
 
 @contextmanager
-def turn(connection: sqlite3.Connection) -> Iterator[None]:
-    """Wait until no other process or thread of this run set is writing."""
-    file = getattr(connection, "turn_file", None)
-    if file is None:
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-@contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Take the write lock, then commit, or roll back on any error."""
-    with turn(connection):
+    """Wait for the turn to write, take the write lock, then commit, or roll back on any error."""
+    turn = getattr(connection, "turn_file", None)
+    if turn is not None:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+    try:
         connection.execute(sql.BEGIN)
         try:
             yield
@@ -143,6 +128,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             if connection.in_transaction:
                 connection.execute(sql.ROLLBACK)
             raise
+    finally:
+        if turn is not None:
+            fcntl.flock(turn, fcntl.LOCK_UN)
 
 
 def get_metadata(connection: sqlite3.Connection, key: str) -> object:

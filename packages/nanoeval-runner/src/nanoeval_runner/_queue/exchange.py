@@ -11,7 +11,6 @@ import json
 import operator
 import sqlite3
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,7 +20,14 @@ from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import get_metadata, in_chunks, transaction
 from nanoeval_runner._queue.event_log import log_events
 from nanoeval_runner._queue.event_segments import SegmentWriter
-from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
+from nanoeval_runner._queue.rows import (
+    FINAL,
+    RESULT_STATES,
+    Completion,
+    ExchangeReply,
+    ExchangeRequest,
+    Lease,
+)
 from nanoeval_runner._queue.states import (
     LEASE_SECONDS,
     Demand,
@@ -77,9 +83,14 @@ def exchange(
         try:
             with transaction(connection):
                 clocks = now(), monotonic()
-                if not _is_alive(connection, request.executor_id, clocks[1]):
+                row = connection.execute(sql.GET_EXECUTOR, (request.executor_id,))
+                state, lease_until = row.fetchone()
+                if state != ExecutorState.RUNNING:
                     lost = frozenset(c.task_id for c in completions)
                     return ExchangeReply([], {}, rejected=lost, fenced=True)
+                if lease_until > clocks[1] + LEASE_SECONDS:  # the long one that it started with
+                    renewed = clocks[1] + LEASE_SECONDS, request.executor_id
+                    connection.execute(sql.RENEW_LEASES, renewed)
                 if completions:
                     _complete(connection, request, completions, clocks)
                 reply = _claim(connection, request, rejected, clocks)
@@ -94,16 +105,6 @@ def exchange(
             return reply
 
 
-def _is_alive(connection: sqlite3.Connection, executor_id: int, monotonic: float) -> bool:
-    """Whether the executor may go on. The long lease it started with is shortened now."""
-    state, lease_until = connection.execute(sql.GET_EXECUTOR, (executor_id,)).fetchone()
-    if state != ExecutorState.RUNNING:
-        return False
-    if lease_until > monotonic + LEASE_SECONDS:
-        connection.execute(sql.RENEW_LEASES, (monotonic + LEASE_SECONDS, executor_id))
-    return True
-
-
 # --- what became of leases
 
 
@@ -113,82 +114,79 @@ def _complete(
     completions: Sequence[Completion],
     clocks: tuple[float, float],
 ) -> None:
+    """Store results, take what is completed out of its lease spans, and count it.
+
+    Raises:
+        _LeasesLostError: some are held by no span of the executor, or have a result already.
+    """
     now, monotonic = clocks
-    held = _held(connection, request.executor_id, completions)
-    values: list[object] = []
-    returned: list[list[int]] = []
-    for span, group in held:
-        leased_at = span.leased_at
-        without_result = []
-        for c in group:
-            if c.outcome == "done":
-                values += (c.task_id, "done", leased_at, c.value)
-            elif c.outcome == "error":
-                state = "failed" if c.retry_delay is None else "retried"
-                values += (c.task_id, state, leased_at, c.value)
-            else:
-                without_result.append(c.task_id)
-        returned.append(without_result)
-    _insert_results(connection, request.executor_id, now, values)
-    for (span, group), without_result in zip(held, returned, strict=True):
-        shrink(connection, span, without_result, len(group))
     by_eval: dict[int, list[Completion]] = {}
-    for c in completions:
-        by_eval.setdefault(c.eval_id, []).append(c)
+    held: list[tuple[LeaseSpan, list[int], int]] = []
+    results: list[object] = []  # (task id, state, leased at, value) × n
+    ordered = sorted(completions, key=operator.attrgetter("task_id"))
+    position = 0
+    while position < len(ordered):
+        span = find_lease_span(connection, ordered[position].task_id)
+        if span is None or span.executor_id != request.executor_id:
+            raise _LeasesLostError
+        start, returned = position, []
+        by_eval.setdefault(span.eval_id, [])
+        while position < len(ordered) and (c := ordered[position]).task_id <= span.last:
+            if c.outcome in RESULT_STATES:
+                results += (c.task_id, c.outcome, span.leased_at, c.value)
+            else:
+                returned.append(c.task_id)
+            position += 1
+        by_eval[span.eval_id] += ordered[start:position]
+        held.append((span, returned, position - start))
+    try:
+        for size, position in in_chunks(len(results) // 4):
+            chunk = results[4 * position : 4 * (position + size)]
+            connection.execute(sql.INSERT_RESULTS[size], (request.executor_id, now, *chunk))
+    except sqlite3.IntegrityError as error:  # one of them has a result already
+        raise _LeasesLostError from error
+    for span, returned, ended in held:
+        if returned:
+            _return(connection, span, returned, ended)
+        elif span.unfinished > ended:
+            connection.execute(sql.SET_UNFINISHED, (span.unfinished - ended, span.first))
+        else:
+            connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     for eval_id, group in by_eval.items():
-        others = [c for c in group if c.outcome != "done"]
-        _count(connection, eval_id, group, others)
-        _requeue(connection, eval_id, others, monotonic)
+        _count(connection, eval_id, group, monotonic)
         if request.with_payload:  # another process commits them: the driver has yet to read them
-            final = [c.task_id for c in group if c.is_final]
+            final = [c.task_id for c in group if c.outcome in FINAL]
             if final:
                 connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
 
 
-def _requeue(
-    connection: sqlite3.Connection, eval_id: int, others: Sequence[Completion], monotonic: float
+def _count(
+    connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion], monotonic: float
 ) -> None:
-    """Queue the retries of attempts that ended in a system error; fail the eval if one must."""
-    for c in others:
-        if c.outcome == "error" and c.retry_delay is not None:
+    """Add up what became of an eval's leases; queue retries, and fail the eval if it must."""
+    number = {"done": 0, "failed": 0, "retried": 0, "fatal": 0, "released": 0}
+    usage: Usage | None = None
+    for c in group:
+        number[c.outcome] += 1
+        if c.usage is not None:
+            usage = usage or Usage()
+            usage += c.usage
+        if c.outcome == "retried":
             retry = connection.execute(sql.INSERT_RETRY, (c.task_id,)).lastrowid
             connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
         elif c.outcome == "fatal":
             connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
-
-
-def _insert_results(
-    connection: sqlite3.Connection, executor_id: int, now: float, values: Sequence[object]
-) -> None:
-    """Store (task id, state, leased at, value) × n."""
-    try:
-        for size, position in in_chunks(len(values) // 4):
-            chunk = values[4 * position : 4 * (position + size)]
-            connection.execute(sql.insert_results(size), (executor_id, now, *chunk))
-    except sqlite3.IntegrityError as error:  # one of them has a result already
-        raise _LeasesLostError from error
-
-
-def _held(
-    connection: sqlite3.Connection, executor_id: int, completions: Sequence[Completion]
-) -> list[tuple[LeaseSpan, list[Completion]]]:
-    """Return the executor's lease spans that hold these tasks, each with what became of its own.
-
-    Raises:
-        _LeasesLostError: some are held by none.
-    """
-    ordered = sorted(completions, key=operator.attrgetter("task_id"))
-    ids = [c.task_id for c in ordered]
-    held = []
-    start = 0
-    while start < len(ids):
-        span = find_lease_span(connection, ids[start])
-        if span is None or span.executor_id != executor_id:
-            raise _LeasesLostError
-        end = bisect_right(ids, span.last, start)
-        held.append((span, ordered[start:end]))
-        start = end
-    return held
+    counts = {
+        "id": eval_id,
+        "leased": len(group),
+        "done": number["done"],
+        "failed": number["failed"],
+        "queued": len(group) - number["done"] - number["failed"],
+        "retries": number["retried"],
+    }
+    connection.execute(sql.COUNT_COMPLETED, counts)
+    if usage is not None:
+        connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
 
 
 def find_lease_span(connection: sqlite3.Connection, task_id: int) -> LeaseSpan | None:
@@ -204,20 +202,18 @@ def unfinished_in(connection: sqlite3.Connection, span: LeaseSpan) -> list[int]:
     return [i for i in range(span.first, span.last + 1) if i not in finished]
 
 
-def shrink(
+def _return(
     connection: sqlite3.Connection, span: LeaseSpan, returned: Sequence[int], ended: int
 ) -> None:
-    """Take `ended` tasks out of a span; those in `returned` have no result and are queued again."""
-    if not returned:
-        if span.unfinished > ended:
-            connection.execute(sql.SET_UNFINISHED, (span.unfinished - ended, span.first))
-        else:
-            connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-        return
+    """Take `ended` tasks out of a span; those in `returned` have no result and are queued again.
+
+    Raises:
+        _LeasesLostError: one of them has a result.
+    """
     unfinished = unfinished_in(connection, span)
     rest = sorted(set(unfinished) - set(returned))
     if len(rest) + len(returned) != len(unfinished):
-        raise _LeasesLostError  # one of them has a result
+        raise _LeasesLostError
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     for first, last in spans_of(rest):
         part = span._replace(first=first, last=last, unfinished=last - first + 1)
@@ -238,32 +234,6 @@ def _still_leased(
             if connection.execute(sql.FINISHED_IN_SPAN, ids).fetchone() is None:
                 kept.add(c.task_id)
     return kept
-
-
-def _count(
-    connection: sqlite3.Connection,
-    eval_id: int,
-    group: Sequence[Completion],
-    others: Sequence[Completion],
-) -> None:
-    failed = sum(c.outcome == "error" and c.retry_delay is None for c in others)
-    retries = sum(c.outcome == "error" and c.retry_delay is not None for c in others)
-    usage = Usage()
-    for spent in [c.usage for c in group if c.usage is not None]:
-        usage += spent
-    connection.execute(
-        sql.COUNT_COMPLETED,
-        {
-            "id": eval_id,
-            "leased": len(group),
-            "done": len(group) - len(others),
-            "failed": failed,
-            "queued": len(others) - failed,
-            "retries": retries,
-        },
-    )
-    if usage != Usage():
-        connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
 
 
 def _record(
@@ -316,9 +286,10 @@ def _claim(
         losses = request.losses
         for eval_id, count in share(request.want, demands, global_room=room).items():
             in_flight = request.in_flight + len(leases)
-            claimed = _claim_of(connection, request, eval_id, count, (in_flight, losses), clocks)
+            claimed, losses = _claim_of(
+                connection, request, eval_id, count, (in_flight, losses), clocks
+            )
             leases += claimed
-            losses = max([losses, *(lease.losses for lease in claimed if lease.losses)])
             if len(claimed) < count:
                 (due,) = connection.execute(sql.NEXT_DUE, (eval_id, clocks[1])).fetchone()
                 if due is not None and (next_due is None or due - clocks[1] < next_due):
@@ -334,28 +305,27 @@ def _claim_of(
     count: int,
     company: tuple[int, int],
     clocks: tuple[float, float],
-) -> list[Lease]:
+) -> tuple[list[Lease], int]:
     """Lease up to `count` tasks of one eval that may start now: the released, the new, retries.
 
     Args:
         company: how many tasks the executor has in flight, and the most executors that died while
             they ran one of those.
+
+    Returns:
+        the leases, and the most executors that died under one task, theirs included.
     """
-    in_flight, losses = company
     due = connection.execute(sql.DUE, (eval_id, clocks[1], count)).fetchall()
-    fresh = _next_spans(connection, eval_id, count)
-    chosen = [(task_id, lost) for task_id, not_before, lost in due if not_before == 0]
-    new = min(count - len(chosen), sum(last - first + 1 for first, last in fresh))
-    retries = [(task_id, lost) for task_id, not_before, lost in due if not_before > 0]
-    retries = retries[: count - len(chosen) - new]
-    if losses or any(lost for _, _, lost in due):
-        # New tasks are candidates like others; those that may join are the first of them.
-        candidates = [*chosen, *((0, 0) for _ in range(new)), *retries]
-        joining = may_join(candidates, in_flight=in_flight, losses=losses)
-        new = joining.count((0, 0))
-        chosen = [candidate for candidate in joining if candidate[0]]
-    else:
-        chosen += retries
+    fresh, new = [], 0  # the spans that hold the next tasks that were never leased
+    for first, last in connection.execute(sql.QUEUE_SPANS, (eval_id, count)):
+        fresh.append((first, last))
+        new += last - first + 1
+        if new >= count:
+            break
+    new, losses = min(new, count), company[1]
+    chosen: list[tuple[int, int]] = []
+    if due or losses:
+        new, chosen = _joining(due, new, count, company)
     leases: list[Lease] = []
     for first, last in fresh:
         end = min(last, first + new - 1)
@@ -367,26 +337,39 @@ def _claim_of(
         else:
             connection.execute(sql.MOVE_CURSOR, (end + 1, eval_id, first))
         leases += _lease(connection, request, eval_id, (first, end), 0, clocks[0], is_new=True)
-    chosen.sort()
-    for lost in {lost for _, lost in chosen}:
+    for lost in {lost for _, lost in chosen} if chosen else ():
+        losses = max(losses, lost)
         ids = [task_id for task_id, its in chosen if its == lost]
         connection.executemany(sql.DELETE_REQUEUED, [(i,) for i in ids])
         for span in spans_of(ids):
             leases += _lease(connection, request, eval_id, span, lost, clocks[0], is_new=False)
     if leases:
         connection.execute(sql.COUNT_CLAIMED, {"count": len(leases), "id": eval_id})
-    return leases
+    return leases, losses
 
 
-def _next_spans(connection: sqlite3.Connection, eval_id: int, count: int) -> list[tuple[int, int]]:
-    """Return the spans that hold the next `count` tasks of an eval that were never leased."""
-    spans = []
-    for first, last in connection.execute(sql.QUEUE_SPANS, (eval_id, count)):
-        spans.append((first, last))
-        count -= last - first + 1
-        if count <= 0:
-            break
-    return spans
+def _joining(
+    due: Sequence[tuple[int, float, int]], new: int, count: int, company: tuple[int, int]
+) -> tuple[int, list[tuple[int, int]]]:
+    """Choose among tasks that wait again and `new` ones.
+
+    Args:
+        due: task id, not before, and how many executors died while they ran it.
+
+    Returns:
+        how many of the new ones may start, and the others that may, by id.
+    """
+    in_flight, losses = company
+    chosen = [(task_id, lost) for task_id, not_before, lost in due if not_before == 0]
+    new = min(count - len(chosen), new)
+    retries = [(task_id, lost) for task_id, not_before, lost in due if not_before > 0]
+    retries = retries[: count - len(chosen) - new]
+    if not losses and not any(lost for _, _, lost in due):
+        return new, sorted(chosen + retries)
+    # New tasks are candidates like others; those that may join are the first of them.
+    candidates = [*chosen, *((0, 0) for _ in range(new)), *retries]
+    joining = may_join(candidates, in_flight=in_flight, losses=losses)
+    return joining.count((0, 0)), sorted(one for one in joining if one[0])
 
 
 def _lease(

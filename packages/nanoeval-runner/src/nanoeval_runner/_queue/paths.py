@@ -72,7 +72,10 @@ def private_folder(folder: Path, *, setting: str) -> Path:
 
 def _make_private(folder: Path) -> None:
     """Create a folder and those above it that are missing, each 0700 whatever the umask."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
     for one in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another run makes it at the same time
             one.mkdir(mode=0o700)

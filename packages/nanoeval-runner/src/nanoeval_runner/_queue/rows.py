@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from nanoeval_core.errors import ConfigError
 from nanoeval_core.usage import Usage
 
-Outcome = Literal["done", "error", "fatal", "released"]
+Outcome = Literal["done", "failed", "retried", "fatal", "released"]
+FINAL = frozenset({"done", "failed"})
+"""Outcomes that are the task's result, rather than that of one attempt of several."""
+RESULT_STATES = FINAL | {"retried"}
+"""Outcomes that are stored, each as the state of that name."""
 
 
 NewTask = tuple[str, int, bytes, bytes]
@@ -39,9 +42,9 @@ class Lease:
 class Completion:
     """What became of a lease.
 
-    `done` has a result; `error` a RolloutSystemError (and `retry_delay` seconds until the next
-    attempt, or None when it was the last one); `fatal` ends the eval; `released` gives the task
-    back untouched.
+    `done` has a result; `failed` and `retried` a RolloutSystemError, after the last attempt or
+    with `retry_delay` seconds until the next one; `fatal` ends the eval; `released` gives the
+    task back untouched.
 
     Attributes:
         value: the pickled result or error.
@@ -55,15 +58,10 @@ class Completion:
     outcome: Outcome
     value: bytes | None = None
     events: bytes = b""
-    retry_delay: float | None = None
+    retry_delay: float = 0.0
     usage: Usage | None = None
     error: BaseException | None = None
     live: tuple[Any, Any] | None = None
-
-    @property
-    def is_final(self) -> bool:
-        """Whether this is the task's result, rather than one attempt of several."""
-        return self.outcome == "done" or (self.outcome == "error" and self.retry_delay is None)
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -126,19 +124,6 @@ class NewEval:
     origin: str
     spec: bytes | None
     encoder: bytes | None
-
-    def __post_init__(self) -> None:
-        check_text(self.name, "the eval's name (get_name)")
-        check_text(self.model_name or "", "runner.model_name")
-
-
-def check_text(text: str, what: str) -> None:
-    """Raise `ConfigError` for a text that no encoding of Unicode has, which no file could hold."""
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConfigError(
-            f"{what} holds half a character (a lone surrogate): {text!a}. Decode the bytes "
-            "it was read from as what they are, or with errors='replace'"
-        )
 
 
 @dataclasses.dataclass(slots=True, frozen=True)

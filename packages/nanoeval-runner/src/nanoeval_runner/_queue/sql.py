@@ -276,26 +276,20 @@ FIND_TASK_CLASS = "SELECT id FROM task_class WHERE pickled = ?"
 _PAYLOAD = """CAST((SELECT pickled FROM task_class WHERE id = class_id) || fields AS BLOB)"""
 NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task_data"
 CHUNKS = (256, 64, 16, 4, 1)
-"""Rows a statement of `insert_tasks` and `insert_results` works on.
+"""Rows a statement of `INSERT_TASKS` and `INSERT_RESULTS` works on.
 
 Many rows a statement are one call into sqlite, which lets go of the interpreter's lock once rather
 than per row; few sizes are each prepared once and stay prepared.
 """
 
 
-def insert_tasks(n: int) -> str:
-    """Return the statement that stores `n` tasks.
-
-    Its parameters: (id, eval id, question id, attempt id, class id, fields) × n.
-    """
-    values = ", ".join(["(?, ?, ?, ?, 0, ?, ?)"] * n)
-    return (
-        "INSERT INTO task_data "
-        "(id, eval_id, question_id, attempt_id, retry_idx, class_id, fields) "
-        f"VALUES {values}"
-    )
-
-
+INSERT_TASKS = {
+    n: "INSERT INTO task_data "
+    "(id, eval_id, question_id, attempt_id, retry_idx, class_id, fields) "
+    f"VALUES {', '.join(['(?, ?, ?, ?, 0, ?, ?)'] * n)}"
+    for n in CHUNKS
+}
+"""By how many it stores: (id, eval id, question id, attempt id, class id, fields) × n."""
 ADD_QUEUE_SPAN = "INSERT INTO queue_span (eval_id, first, last) VALUES (?, ?, ?)"
 QUEUE_SPANS = "SELECT first, last FROM queue_span WHERE eval_id = ? ORDER BY first LIMIT ?"
 MOVE_CURSOR = "UPDATE queue_span SET first = ? WHERE eval_id = ? AND first = ?"
@@ -347,19 +341,13 @@ DATA_OF_SPAN = f"SELECT id, retry_idx, {_PAYLOAD} FROM task_data WHERE id BETWEE
 
 # --- results
 
-
-def insert_results(n: int) -> str:
-    """Return the statement that stores `n` results.
-
-    Its parameters: the executor, the wall-clock time, and (task id, state, leased at, value) × n.
-    """
-    values = ", ".join(["(?, ?, ?, ?)"] * n)
-    return (
-        "INSERT INTO result (task_id, state, executor_id, leased_at, finished_at, value) "
-        f"SELECT column1, column2, ?, column3, ?, column4 FROM (VALUES {values})"
-    )
-
-
+INSERT_RESULTS = {
+    n: "INSERT INTO result (task_id, state, executor_id, leased_at, finished_at, value) "
+    "SELECT column1, column2, ?, column3, ?, column4 "
+    f"FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * n)})"
+    for n in CHUNKS
+}
+"""By how many it stores: the executor, the time, and (task id, state, leased at, value) × n."""
 FINISHED_IN_SPAN = "SELECT task_id FROM result WHERE task_id BETWEEN ? AND ?"
 _FINAL = """
 FROM result CROSS JOIN task_data AS data ON data.id = result.task_id

@@ -9,6 +9,7 @@ eval:   queued ──▶ running ──▶ done | failed | stopped   (resume: fa
 from __future__ import annotations
 
 import dataclasses
+import operator
 import random
 from collections.abc import Sequence
 from enum import StrEnum
@@ -147,9 +148,10 @@ def share(want: int, demands: Sequence[Demand], *, global_room: int | None) -> d
     shares: dict[int, int] = {}
     # Smallest room first: whoever needs less than an equal share leaves the rest to the others.
     # Shares are rounded up, so that with fewer slots than evals the least busy get them.
-    hungry = sorted((d for d in demands if d.room > 0), key=lambda d: (d.room, d.leased))
+    hungry = [demand for demand in demands if demand.room > 0]
+    hungry.sort(key=operator.attrgetter("room", "leased"))
     if left < len(hungry):
-        hungry.sort(key=lambda d: d.leased)
+        hungry.sort(key=operator.attrgetter("leased"))
     for index, demand in enumerate(hungry):
         if left <= 0:
             break

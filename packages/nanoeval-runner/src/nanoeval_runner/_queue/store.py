@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.connection import TransactionThread, connect
 from nanoeval_runner._queue.event_segments import SegmentWriter, segment_folder
 from nanoeval_runner._queue.exchange import BeforeCommit, exchange
-from nanoeval_runner._queue.paths import check_owner, create_private, files_of
+from nanoeval_runner._queue.paths import check_owner, create_private, files_of, open_private
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
 
 P = ParamSpec("P")
@@ -32,6 +34,43 @@ def _holds_a_run_set(path: Path) -> bool:
         raise StateError(transactions.damaged(str(path), error)) from error
 
 
+_locks: set[int] = set()
+"""The lock files that this process holds."""
+
+
+def _lock(path: Path) -> int:
+    """Lock the file at `path`, next to a state file: one process runs a run set at a time.
+
+    Raises:
+        StateError: another process runs it, or another event loop of this one.
+    """
+    file = open_private(path)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(file, 32, 0).decode() or "unknown"
+        os.close(file)
+        raise StateError(
+            f"run set {path.stem!r} is being run by process {owner}: wait for it or stop it, or "
+            "choose another run_set_id"
+        ) from error
+    os.truncate(file, 0)
+    os.pwrite(file, str(os.getpid()).encode(), 0)
+    _locks.add(file)
+    return file
+
+
+def _close_inherited() -> None:
+    """Close, in a process that was just forked, the locks that it would hold for a dead parent."""
+    for file in _locks:
+        with contextlib.suppress(OSError):
+            os.close(file)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited)
+
+
 class Store:
     """A state file, opened. Use it with `async with`."""
 
@@ -39,6 +78,7 @@ class Store:
         self.path = path
         self._thread: TransactionThread | None = None
         self._segments: SegmentWriter | None = None
+        self._lock: int | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -50,34 +90,44 @@ class Store:
         await self._thread
         return self
 
-    async def open_run_set(self) -> bool:
-        """Enter the store of a run set whose lock the caller holds; return whether it was there.
+    async def open_run_set(self, *, is_new: bool = False) -> bool:
+        """Enter the store of a run set, and lock it; return whether it was there.
 
         It is the file that is there; without one, or with one that nothing was ever written to,
         the backup; without that either, a new one.
 
+        Args:
+            is_new: nobody knows its name yet, so there can be neither.
+
         Raises:
-            StateError: the file or backup is another user's, another version's, or damaged.
+            StateError: another process runs this run set; the file or backup is another user's,
+                another version's, or damaged.
         """
-        path, run_set_id = self.path, self.path.stem
-        was_there = path.exists() and await anyio.to_thread.run_sync(_holds_a_run_set, path)
-        if not was_there:
-            for file in files_of(path):  # what a file that vanished left: it would be read as ours
-                if file.name.startswith(path.name):
-                    file.unlink()
-            was_there = await anyio.to_thread.run_sync(backup.restore, run_set_id, path)
-        if not was_there:
-            create_private(path)
-        await self.__aenter__()
+        path = self.path
+        self._lock = _lock(path.with_suffix(".lock"))
         try:
+            was_there = not is_new and await self._find()
+            if not was_there:
+                create_private(path)
+            await self.__aenter__()
             if was_there and await self.call(transactions.check_schema, str(path)):
                 await self.call(transactions.recover)
             else:
-                await self.call(transactions.create_schema, run_set_id)
+                await self.call(transactions.create_schema, path.stem)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
         return was_there
+
+    async def _find(self) -> bool:
+        """Return whether the file is there, by now: it may have come from its backup."""
+        path = self.path
+        if path.exists() and await anyio.to_thread.run_sync(_holds_a_run_set, path):
+            return True
+        for file in files_of(path):  # what a file that vanished left: it would be read as ours
+            if file.name.startswith(path.name):
+                file.unlink()
+        return await anyio.to_thread.run_sync(backup.restore, path.stem, path)
 
     async def __aexit__(
         self,
@@ -90,12 +140,17 @@ class Store:
             await thread.close()
         if self._segments is not None:
             self._segments.close()
+        self.abandon()
 
     def abandon(self) -> None:
-        """Have the connection closed once its thread is free, without waiting for it."""
+        """Unlock the file, and have it closed once its thread is free, without waiting for it."""
         if self._thread is not None:
             self._thread.stop()
             self._thread = None
+        if self._lock is not None:
+            _locks.discard(self._lock)
+            os.close(self._lock)
+            self._lock = None
 
     async def call(
         self,

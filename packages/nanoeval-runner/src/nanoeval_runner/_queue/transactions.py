@@ -221,7 +221,7 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
             values += (index, eval_id, question_id, attempt_id, class_id, fields)
         for size, position in in_chunks(len(tasks)):
             chunk = values[6 * position : 6 * (position + size)]
-            connection.execute(sql.insert_tasks(size), chunk)
+            connection.execute(sql.INSERT_TASKS[size], chunk)
         if tasks:
             connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, first + len(tasks) - 1))
         connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
@@ -364,7 +364,7 @@ def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     value = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
     for task_id in ids:
         row = (span.executor_id, time.time(), task_id, "failed", span.leased_at, value)
-        connection.execute(sql.insert_results(1), row)
+        connection.execute(sql.INSERT_RESULTS[1], row)
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     counts = {"leased": len(ids), "done": 0, "failed": len(ids), "queued": 0, "retries": 0}
     connection.execute(sql.COUNT_COMPLETED, {"id": span.eval_id, **counts})

@@ -248,7 +248,7 @@ class Names:
             at += 1
         return at
 
-    def _one(  # noqa: C901  one story: what can be named here, in order
+    def _one(
         self, marked: MarkedText, words: list[Word], at: int, *, weak: bool
     ) -> tuple[Mention, int] | None:
         """The mention at word `at`, and the word after it."""
@@ -413,9 +413,7 @@ class Names:
                 return (None, False) if "," in follows[0] else (found[1], True)
         return None, False
 
-    def _stands_alone(  # noqa: C901  a list of what a capital letter can be
-        self, words: list[Word], at: int, label: str
-    ) -> bool:
+    def _stands_alone(self, words: list[Word], at: int, label: str) -> bool:
         """Whether a bare capital letter is a label: no part of a name, formula or sentence."""
         before = words[at - 1] if at else None
         after = words[at + 1] if at + 1 < len(words) else None
