@@ -35,10 +35,11 @@ class ByName(chz.factories.standard):
 
     Args:
         find: returns what makes the value of that name; raises `NanoevalError` for others.
+        options: chz's, such as the `annotation` of the values.
     """
 
-    def __init__(self, find: Callable[[str], Any], *, annotation: Any = None) -> None:
-        super().__init__(annotation=annotation)
+    def __init__(self, find: Callable[[str], Any], **options: Any) -> None:
+        super().__init__(**options)
         self._find = find
 
     def from_string(self, factory: str) -> Any:

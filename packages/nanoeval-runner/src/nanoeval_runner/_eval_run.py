@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextvars
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -62,7 +63,6 @@ class EvalRun:
         self.encoder = encoder
         self.context = contextvars.copy_context()
         self.results: list[Result] = []
-        self.tally = Tally(spec.eval)
         self.is_running = False
         self.over = asyncio.Event()
         self.errors: list[BaseException] = []
@@ -80,6 +80,11 @@ class EvalRun:
         self._tasks: dict[int, Task] = {}
         self._segments: list[Sequence[Task]] = []
         self._firsts: list[int] = []
+
+    @functools.cached_property
+    def tally(self) -> Tally:
+        """Score and errors so far, once somebody asks for them."""
+        return Tally(self.spec.eval)
 
     # --- tasks
 
@@ -145,7 +150,8 @@ class EvalRun:
     def add(self, fresh: Sequence[Result]) -> None:
         """Add final results; with the last of them the eval is over."""
         self.results += fresh
-        self.system_errors += sum(isinstance(result, RolloutSystemError) for _, result in fresh)
+        for _, result in fresh:
+            self.system_errors += isinstance(result, RolloutSystemError)
         if self.remaining <= 0 and self.is_running:
             self.over.set()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -17,15 +16,14 @@ from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_runner._display.board import boards
-from nanoeval_runner._display.surfaces import choose_surface
+from nanoeval_runner._display.board import Board
 from nanoeval_runner._display.view import View
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._inspection import PORT_GAUGE
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._run_set import RunSet
-from nanoeval_runner.arguments import describe_arguments, model_in
+from nanoeval_runner.results import Result
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -33,57 +31,49 @@ UPDATE_SECONDS = 1.0
 UPDATE_COST_FACTOR = 50
 """`Eval.update_progress` is left alone for this many times what its last call took: 2 % of time."""
 
-SLOW_LISTING_SECONDS = 2.0
 SLOW_CONTEXT_SECONDS = 2.0
 LONGEST_SHOWN = 3
-
-
-@contextlib.contextmanager
-def announced_if_slow(eval_name: str) -> Iterator[None]:
-    """Say that tasks are being listed, if the block takes so long that one might wonder."""
-    text = f"eval {eval_name!r}: listing its tasks"
-    loop = asyncio.get_running_loop()
-    saying = loop.call_later(SLOW_LISTING_SECONDS, lambda: choose_surface().say(text))
-    try:
-        yield
-    finally:
-        saying.cancel()
+OVER = ("done", "stopped", "failed")
 
 
 class Progress:
     """Shows one run on the display of its event loop, together with the others there."""
 
     def __init__(
-        self, run: EvalRun, run_set: RunSet, recorder: TransactionalRecorder, run_id: str
+        self,
+        run: EvalRun,
+        run_set: RunSet,
+        recorder: TransactionalRecorder,
+        run_id: str,
+        model: str | None,
     ) -> None:
-        runner = run.spec.runner
-        self.view = View(
-            eval_name=run.name,
-            model=runner.model_name or model_in(describe_arguments(run.spec.eval)),
-            limit=runner.concurrency,
-            total=run.total,
-        )
-        self.view.mark(time.monotonic())
+        self.result: Result | None = None
         self._run = run
         self._run_set = run_set
         self._recorder = recorder
+        self._model = model
+        self._state = "running"
+        self._started = time.monotonic()
+        self._view: View | None = None
+        self._postfix: dict[str, str] = {}
         self._bar = None
-        bar = (
-            get_library_config().get_slack_tqdm(username=runner.slack_name)
-            if (runner.enable_slackbot)
-            else None
-        )
+        runner = run.spec.runner
+        bar = None
+        if runner.enable_slackbot:
+            bar = get_library_config().get_slack_tqdm(username=runner.slack_name)
         if bar is not None:
-            model = runner.model_name or "nanoeval"
+            name = runner.model_name or "nanoeval"
             self._bar = bar(
                 total=run.total,
-                desc=f"{run.name[-16:]} (r_id={run_id}, m={model[-16:]})",
+                desc=f"{run.name[-16:]} (r_id={run_id}, m={name[-16:]})",
                 dynamic_ncols=True,
             )
             self._bar.__enter__()
-        self._postfix = _Postfix(self.view, self._bar)
         self._has_update = overrides(run.spec.eval, "update_progress")
-        self._board = boards.join(self)
+        owner = run_set.owner
+        self._board = owner.board = owner.board or Board()
+        self._board.members.append(self)
+        self._board.active += 1
 
     async def serve(self) -> None:
         """Keep the display up to date until cancelled.
@@ -95,10 +85,10 @@ class Progress:
         wanted = self._run.spec.runner.summary_interval
         interval = float("inf") if wanted is None else wanted or UPDATE_SECONDS
         next_summary = interval
-        started = time.monotonic()
+        started = self._started
         while True:
             now = time.monotonic()
-            due = [started + next_summary, now + self._board.seconds_to_next()]
+            due = [started + next_summary, self._board.next_tick]
             if self._has_update or self._bar is not None:
                 due.append(next_update)
             await asyncio.sleep(max(0.0, min(due) - now))
@@ -121,15 +111,22 @@ class Progress:
 
     # --- what the board asks for
 
-    def update(self) -> None:
-        """Bring `view` up to date, from what this process has been told."""
-        view, run = self.view, self._run
+    def shown(self) -> View:
+        """Return what to show, brought up to date from what this process has been told."""
+        view, run = self._view, self._run
+        if view is None:
+            view = self._view = View(eval_name=run.name, model=self._model)
+            view.mark(self._started)
+        view.state = self._state
+        if self._state in OVER:
+            return view
         view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
         view.in_flight, view.limit, view.retries = run.in_flight, run.limit, run.retries
         view.tokens, view.cost = run.usage.total_tokens, run.usage.cost
         run.tally.catch_up(run.results)
         view.errors = run.tally.errors
         view.score = run.tally.summary()
+        view.postfix = self._postfix
         view.gauges = gauges_of(self._run_set.executors)
         view.longest, view.doing = [], ""
         local = self._run_set.local
@@ -144,6 +141,18 @@ class Progress:
         view.gauges.pop(PORT_GAUGE, None)
         view.longest.sort(key=lambda each: -each[1])
         view.mark(time.monotonic())
+        return view
+
+    def set_postfix(
+        self, ordered_dict: dict[str, Any] | None = None, refresh: bool = True, **kwargs: Any
+    ) -> None:
+        """Show these with the run's progress, instead of those before: tqdm's method."""
+        self._postfix = {
+            name: f"{value:.4g}" if isinstance(value, float) else str(value)
+            for name, value in {**(ordered_dict or {}), **kwargs}.items()
+        }
+        if self._bar is not None:
+            self._bar.set_postfix(ordered_dict, refresh, **kwargs)
 
     async def _update_bar(self) -> None:
         run = self._run
@@ -152,14 +161,15 @@ class Progress:
             self._bar.update(len(run.results) + run.retries - self._bar.n)
         if self._has_update:
             clean = [(t, r) for t, r in run.results if not isinstance(r, RolloutSystemError)]
-            await run.spec.eval.update_progress(clean, self._postfix)
+            await run.spec.eval.update_progress(clean, self)
 
     async def last_update(self) -> None:
         """Show what the eval makes of all its results: also short runs get to show something."""
         if self._has_update or self._bar is not None:
             await self._update_bar()
-        self.view.state = "summing up"
-        self._board.show_last()
+        self._state = "summing up"
+        if self._view is not None:
+            self._board.show_last()
 
     # --- partial summaries
 
@@ -185,33 +195,46 @@ class Progress:
         with self._run_set.outbox.records[run.eval_id].guarded():
             await anyio.to_thread.run_sync(self._recorder.record_final_report, summary)
         log.info("partial summary of eval %r: %s", run.name, text)
-        self.update()
-        self._board.surface.say(f"{self.view.line()}\n    {_in_short(summary)}")
+        self._board.surface.say(f"{self.shown().line()}\n    {_in_short(summary)}")
         return True
 
     # --- the end
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Take the summary: the table at the end shows it."""
-        view, run = self.view, self._run
-        view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
-        view.state = "stopped" if summary.get("partial") else "done"
-        view.retries = run.retries
-        view.summary = dict(summary)
-        run.tally.count_errors(run.results)
-        view.errors = run.tally.errors
-        view.tokens = run.usage.prompt_tokens + run.usage.completion_tokens
-        view.cost = run.usage.cost
+        run = self._run
+        if self._view is not None:
+            self.shown()
+        self._state = "stopped" if summary.get("partial") else "done"
+        if run.system_errors:
+            run.tally.count_errors(run.results)
         url = self._recorder.evalboard_url("run")
-        view.record = url.removeprefix("file://") if url else None
+        self.result = Result(
+            eval=run.name,
+            model=self._model or "",
+            run_id=str(summary.get("run_id") or ""),
+            state=self._state,
+            done=len(run.results),
+            total=run.total,
+            seconds=run.elapsed,
+            tokens=run.usage.prompt_tokens + run.usage.completion_tokens,
+            cost=run.usage.cost,
+            retries=run.retries,
+            errors=dict(run.tally.errors) if run.system_errors else {},
+            summary=dict(summary),
+            record=url.removeprefix("file://") if url else None,
+        )
 
     def close(self) -> None:
-        """Take the run off the display, whether it finished or not."""
-        if self.view.state in ("running", "summing up"):
-            self.view.state = "failed" if self._run.errors else "stopped"
+        """Take the run off the display, whether it finished or not; with the last, show results."""
+        if self._state not in OVER:
+            self._state = "failed" if self._run.errors else "stopped"
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
-        boards.leave(self._board)
+        self._board.active -= 1
+        if not self._board.active:
+            self._run_set.owner.board = None
+            self._board.finish()
 
 
 def gauges_of(executors: Sequence[ExecutorRow]) -> dict[str, Any]:
@@ -233,22 +256,3 @@ def _in_short(summary: Mapping[str, Any]) -> str:
     plain = {k: v for k, v in summary.items() if isinstance(v, (bool, int, float, str))}
     texts = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())
     return ", ".join(texts)
-
-
-class _Postfix:
-    """The part of tqdm's progress bar that `Eval.update_progress` is given."""
-
-    def __init__(self, view: View, bar: Any) -> None:
-        self._view = view
-        self._bar = bar
-
-    def set_postfix(
-        self, ordered_dict: dict[str, Any] | None = None, refresh: bool = True, **kwargs: Any
-    ) -> None:
-        """Show these with the run's progress, instead of those before."""
-        self._view.postfix = {
-            name: f"{value:.4g}" if isinstance(value, float) else str(value)
-            for name, value in {**(ordered_dict or {}), **kwargs}.items()
-        }
-        if self._bar is not None:
-            self._bar.set_postfix(ordered_dict, refresh, **kwargs)

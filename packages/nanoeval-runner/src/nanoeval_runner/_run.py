@@ -39,13 +39,14 @@ from nanoeval_core.spec import EvalSpec
 
 from nanoeval_runner import _origin as origin
 from nanoeval_runner import arguments
+from nanoeval_runner._display.surface import choose_surface
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import MonitorOfRun, find_monitor
 from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._payloads import check_text
-from nanoeval_runner._progress import Progress, announced_if_slow
+from nanoeval_runner._progress import Progress
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval
 from nanoeval_runner._queue.states import EvalState
@@ -54,6 +55,8 @@ from nanoeval_runner._tasks import list_tasks, queue_tasks
 from nanoeval_runner.budget import current_budget
 
 log = logging.getLogger("nanoeval.runner")
+
+SLOW_LISTING_SECONDS = 2.0
 
 
 async def run(spec: EvalSpec) -> dict[str, Any]:
@@ -102,6 +105,8 @@ class Plan:
         resumed: it is `resume` that runs it.
         run_id: the recorder's; that of the earlier run, if there was one.
         run_set_id: names the state file.
+        arguments: the eval's, in words.
+        model: the one that is measured, as far as the runner or the arguments name it.
     """
 
     spec: EvalSpec
@@ -113,6 +118,8 @@ class Plan:
     resumed: bool
     run_id: str
     run_set_id: str
+    arguments: str
+    model: str | None
 
 
 async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None) -> dict[str, Any]:
@@ -152,8 +159,11 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
     by_value = spec.runner.executor_name != IN_PROCESS and not origin.main_is_importable()
     tasks = None
     if stored is None or not stored.listed:
-        with announced_if_slow(name):
+        slow = asyncio.get_running_loop().call_later(SLOW_LISTING_SECONDS, _say_it_lists, name)
+        try:
             tasks = await list_tasks(spec, name)
+        finally:
+            slow.cancel()
     pickled, copy = _pickle_spec(spec, name, by_value)
     async with run_set.registering:
         row = stored or await _earlier_run(run_set, spec, name)
@@ -168,8 +178,19 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         num_tasks = len(tasks) if tasks is not None else (row.total if row else 0)
         recorder = await _make_recorder(run_spec, spec, num_tasks)
         run_id = row.run_id if row is not None else recorder.run_spec.run_id
+        described = arguments.describe_arguments(spec.eval)
         plan = Plan(
-            spec, copy, name, pickled, by_value, row, stored is not None, run_id, run_set.run_set_id
+            spec=spec,
+            copy=copy,
+            name=name,
+            pickled=pickled,
+            by_value=by_value,
+            row=row,
+            resumed=stored is not None,
+            run_id=run_id,
+            run_set_id=run_set.run_set_id,
+            arguments=described,
+            model=spec.runner.model_name or arguments.model_in(described),
         )
         token = current_recorder.set(recorder)
         try:
@@ -186,6 +207,10 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
 
 
 # --- before anything runs
+
+
+def _say_it_lists(name: str) -> None:
+    choose_surface().say(f"eval {name!r}: listing its tasks")
 
 
 def _pickle_spec(spec: EvalSpec, name: str, by_value: bool) -> tuple[bytes | None, EvalSpec]:
@@ -253,7 +278,7 @@ async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder
         pool=runner.executor_name,
         concurrency=runner.concurrency,
         model_name=runner.model_name,
-        arguments=arguments.describe_arguments(plan.spec.eval),
+        arguments=plan.arguments,
         # What resumes an eval did not define it.
         origin=plan.row.origin if plan.row and plan.resumed else origin.describe_origin(),
         spec=plan.pickled,
@@ -287,7 +312,7 @@ async def _execute(
     with record.opened():
         position = plan.row.record_position if plan.row is not None else None
         await record.start(position, in_driver=run.pool == IN_PROCESS)
-        progress = Progress(run, run_set, recorder, plan.run_id)
+        progress = Progress(run, run_set, recorder, plan.run_id, plan.model)
         try:
             await _notify(plan, run, "started", run_set.resume_hint())
             await _evaluate_all(run_set, plan, run, record, progress, tasks)

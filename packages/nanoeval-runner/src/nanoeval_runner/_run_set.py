@@ -24,6 +24,7 @@ from nanoeval_core.recorder_protocol import uuid
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.spec import RunnerArgs
 
+from nanoeval_runner._display.board import Board
 from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
@@ -68,7 +69,8 @@ class RunSet:
         failure: what makes it impossible to go on, if anything did.
     """
 
-    def __init__(self, run_set_id: str | None, signals: Signals) -> None:
+    def __init__(self, run_set_id: str | None, owner: RunSets, signals: Signals) -> None:
+        self.owner = owner
         self.run_set_id = run_set_id or uuid()
         self.path = state_file(self.run_set_id)
         self.store = Store(self.path)
@@ -391,9 +393,10 @@ def make_pool(runner: RunnerArgs, run_set: RunSet) -> Pool:
 
 
 class RunSets:
-    """The run sets of one event loop, and the signals that interrupt them."""
+    """What the runs of one event loop share: run sets, the display, the signals that end them."""
 
     def __init__(self) -> None:
+        self.board: Board | None = None
         self.by_id: dict[str | None, RunSet] = {}
         self.signals: Signals | None = None
         self.holds = 0
@@ -405,7 +408,7 @@ class RunSets:
         if run_set is None:
             if self.signals is None:
                 self.signals = Signals()
-            run_set = self.by_id[run_set_id] = RunSet(run_set_id, self.signals)
+            run_set = self.by_id[run_set_id] = RunSet(run_set_id, self, self.signals)
             self.signals.run_sets.append(run_set)
         run_set.members += 1
         return run_set

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from typing import TextIO
+
 __all__ = [
     "encodable",
     "format_count",
     "format_rate",
     "format_score",
     "format_seconds",
+    "width_of",
+    "write_line",
 ]
 
 _ASCII = str.maketrans({"±": "+/-", "·": "-", "…": "...", "━": "#", "─": ".", "–": "-", "→": "->"})
@@ -65,3 +70,17 @@ def encodable(text: str, encoding: str | None) -> str:
     except (UnicodeEncodeError, LookupError):
         return text.translate(_ASCII).encode("ascii", "replace").decode()
     return text
+
+
+def write_line(stream: TextIO, text: str) -> None:
+    """Write and flush, in whatever encoding `stream` has."""
+    stream.write(encodable(text, getattr(stream, "encoding", None)) + "\n")
+    stream.flush()
+
+
+def width_of(stream: TextIO) -> int | None:
+    """Return how many columns a terminal has; None for what is no terminal."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nanoeval_runner._display.surface import Surface, width_of, write_line
 from nanoeval_runner._display.view import View
+from nanoeval_runner.formats import width_of, write_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,14 +25,14 @@ STANDSTILL_LINES = 4
 """As many lines as a run may take to say why nothing moves."""
 
 
-class Terminal(Surface):
+class Terminal:
     """Redraws the same few lines, as wide and as many as the terminal has room for.
 
     What is written to stdout and stderr meanwhile, and what is logged, appears above them. The
     cursor stays visible, so that a killed run does not leave a terminal without one.
     """
 
-    interval = SHORTEST_INTERVAL
+    interval: float = SHORTEST_INTERVAL
     is_redrawn = True
 
     def __init__(self, stream: TextIO) -> None:

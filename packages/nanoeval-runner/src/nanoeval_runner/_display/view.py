@@ -13,7 +13,6 @@ from nanoeval_runner.formats import (
     format_score,
     format_seconds,
 )
-from nanoeval_runner.results import Result
 
 RATE_WINDOW = 20.0
 """Seconds over which the rate is measured."""
@@ -37,8 +36,6 @@ class View:
             say why nothing moves.
         longest: the tasks that have been running longest, with their seconds.
         doing: what the run does while no task can run.
-        record: where the record is, a path or a URL.
-        summary: the final one.
     """
 
     eval_name: str
@@ -58,8 +55,6 @@ class View:
     gauges: dict[str, float | str] = dataclasses.field(default_factory=dict)
     longest: list[tuple[str, float]] = dataclasses.field(default_factory=list)
     doing: str = ""
-    record: str | None = None
-    summary: dict[str, Any] | None = None
     _moved_at: float | None = None
     _marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)
 
@@ -168,25 +163,6 @@ class View:
             name, seconds = self.longest[0]
             reasons = [f"{self.in_flight:,} in flight, {name} for {format_seconds(seconds)}"]
         return f"nothing finished for {format_seconds(stood)}: {'; '.join(reasons)}" * bool(reasons)
-
-    def result(self) -> Result:
-        """What is known of the run at its end."""
-        summary = self.summary or {}
-        return Result(
-            eval=self.eval_name,
-            model=self.model or "",
-            run_id=str(summary.get("run_id") or ""),
-            state="stopped" if summary.get("partial") else self.state,
-            done=self.done,
-            total=self.total,
-            seconds=self.elapsed,
-            tokens=self.tokens,
-            cost=self.cost,
-            retries=self.retries,
-            errors=dict(self.errors),
-            summary=summary,
-            record=self.record,
-        )
 
     def line(self, now: float | None = None) -> str:
         """All of it in one line, as a log shows it."""
