@@ -1,19 +1,27 @@
-"""Podman, with storage of its own and an image of 3 MB made here."""
+"""Podman, with storage of its own and images made here."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from nanoeval_computer._reaper import this_host
 
 IMAGE = "localhost/nanoeval-test:1"
+PYTHON_IMAGE = "localhost/nanoeval-python:1"
+PACKAGES = ("asyncio", "collections", "concurrent", "encodings", "importlib", "json", "logging")
+PACKAGES += ("re", "unittest", "urllib")
+EXTENSIONS = ("_bisect", "_datetime", "_json", "_random", "_struct", "binascii", "math")
+EXTENSIONS += ("_heapq", "_posixsubprocess", "_socket", "_statistics", "array", "fcntl", "select")
 INSTALL = (
     "apt-get install podman runc netavark aardvark-dns catatonit iptables busybox-static "
     "bash-static"
@@ -122,6 +130,7 @@ class Engine:
 
 
 def import_image(engine: Engine) -> None:
+    """Import `IMAGE`: busybox and bash, 3 MB."""
     root = engine.folder / "image"
     for part in ("bin", "tmp", "root", "etc", "var"):
         (root / part).mkdir(parents=True)
@@ -134,10 +143,44 @@ def import_image(engine: Engine) -> None:
     ).stdout.split():
         with contextlib.suppress(FileExistsError):
             (root / "bin" / applet).symlink_to("busybox")
+    _import(engine, root, IMAGE)
+
+
+def import_python_image(engine: Engine) -> str:
+    """Import `PYTHON_IMAGE`: what `IMAGE` has, and as much of this Python as small tests need."""
+    root = engine.folder / "image"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    binary = Path(sys.base_prefix, "bin", version)
+    library = Path(sys.base_prefix, "lib", version)
+    files = {binary, *library.glob("*.py")}
+    for package in PACKAGES:
+        files |= set((library / package).rglob("*.py"))
+    files |= {Path(cache_from_source(str(file))) for file in files if file.suffix == ".py"}
+    for name in EXTENSIONS:
+        files |= set((library / "lib-dynload").glob(f"{name}.*.so"))
+    for file in [file for file in files if file == binary or file.suffix == ".so"]:
+        files |= shared_libraries(file)
+    for file in files:
+        if file.exists():
+            inside = root / file.relative_to("/")
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, inside)
+    (root / "bin/python3").symlink_to(binary)
+    _import(engine, root, PYTHON_IMAGE)
+    return PYTHON_IMAGE
+
+
+def shared_libraries(file: Path) -> set[Path]:
+    """The shared libraries that a program or extension is loaded with, the loader included."""
+    shown = subprocess.run(["ldd", str(file)], capture_output=True, text=True, check=True).stdout
+    return {Path(path) for path in re.findall(r"(/\S+) \(0x", shown)}
+
+
+def _import(engine: Engine, root: Path, name: str) -> None:
     tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
     assert tar.stdout is not None
     command = 'CMD ["sleep", "600"]'  # of side containers
-    engine.podman("import", "--change", command, "-", IMAGE, stdin=tar.stdout.fileno())
+    engine.podman("import", "--change", command, "-", name, stdin=tar.stdout.fileno())
     tar.stdout.close()
     assert tar.wait() == 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.podman import IMAGE, INSTALL, Engine, import_image
+from tests.support.podman import IMAGE, INSTALL, Engine, import_image, import_python_image
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +38,15 @@ def podman() -> Iterator[Engine]:
                 capture_output=True,
                 check=False,
             )
+
+
+@pytest.fixture(scope="session")
+def python_image(podman: Engine) -> str:
+    """An image that has this Python."""
+    try:
+        return import_python_image(podman)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"no image can be made of this Python: {error}")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from nanoeval.errors import ConfigError
 from nanoeval.solvers.computer_tasks.code_execution_interface import (
     ComputerConfiguration,
     ContainerResources,
+    JupyterComputerInterface,
     VolumeMount,
 )
 from nanoeval.solvers.computer_tasks.containers import ContainerMachine, ContainerRuntime
@@ -230,6 +232,36 @@ def test_an_image_for_another_architecture_is_refused(engine: Engine) -> None:
 def test_no_image_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="no image: set docker_image"):
         asyncio.run(ContainerRuntime().check_tasks([ComputerConfiguration()]))
+
+
+def test_a_kernel_runs_in_a_container_without_a_network(engine: Engine) -> None:
+    """The machine has this Python and what it is installed with, mounted from here."""
+    pytest.importorskip("ipykernel")
+    folders = {sys.prefix, sys.base_prefix, *(path for path in sys.path if "site-packages" in path)}
+    folders |= {folder for folder in ("/lib", "/lib64", "/usr/lib") if Path(folder).is_dir()}
+    mounts = [VolumeMount(host_path=path, container_path=path) for path in sorted(folders)]
+    task = {"docker_image": engine.image, "cwd": "/tmp", "volume_mounts": mounts}
+
+    async def go() -> None:
+        config = ComputerConfiguration(jupyter_setup=[sys.executable], **task)
+        async with ContainerRuntime().run(config) as computer:
+            assert isinstance(computer, JupyterComputerInterface)
+            cell = await computer.check_execute("import os; print(os.getcwd()); 6 * 7")
+            assert (cell.output, cell.parsed_final_expression_output) == ("/tmp\n", 42)
+            slow = await computer.execute("import time; time.sleep(600)", timeout=1)
+            assert slow.status == "cancelled"
+            died = await computer.execute("os.kill(os.getpid(), 9)")
+            assert died.status == "failed_with_kernel_death"
+            assert (await computer.check_execute("1")).final_expression_output == "1"
+            await computer.send_shell_command("pkill -9 -f jupyter_client")
+            assert (await computer.check_execute("2")).final_expression_output == "2"
+        assert engine.names() == []
+        bare = ComputerConfiguration(docker_image=engine.image, jupyter_setup=["python3"])
+        with pytest.raises(ConfigError, match="cannot run a Jupyter kernel: python3 lacks"):
+            async with ContainerRuntime().run(bare):
+                pass
+
+    asyncio.run(go())
 
 
 # Whose fault it is. Docs have the same table.

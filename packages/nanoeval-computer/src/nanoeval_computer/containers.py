@@ -192,7 +192,8 @@ class ContainerRuntime(MachineRuntime):
     async def _check_bash(self, docker: aiodocker.Docker, image: str) -> None:
         import aiodocker  # noqa: PLC0415
 
-        async with _Rollout(docker, self, "image-check", "") as rollout:
+        not_kept = chz.replace(self, keep_machines=False)
+        async with _Rollout(docker, not_kept, "image-check", "") as rollout:
             try:
                 await rollout.start(
                     "main", {"Image": image, "Entrypoint": ["bash", "-c", ":"], "Cmd": []}

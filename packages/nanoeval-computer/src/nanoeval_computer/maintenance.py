@@ -75,11 +75,14 @@ def describe_engine(url: str | None = None) -> EngineReport:
     )
 
 
-def clean_containers(url: str | None = None, *, kept: bool = False) -> list[str]:
+def clean_containers(
+    url: str | None = None, *, kept: bool = False, dry_run: bool = False
+) -> list[str]:
     """Remove what dead processes of this host left in the engine, and return its names.
 
     Args:
         kept: also what was left on purpose, with `keep_machines`.
+        dry_run: only return the names.
 
     Raises:
         ConfigError: no engine answers.
@@ -91,7 +94,7 @@ def clean_containers(url: str | None = None, *, kept: bool = False) -> list[str]
             for kind, name, owner in api.owned()
             if (kept if owner == KEPT else not is_alive(owner))
         ]
-        return [name for kind, name in left if api.remove(kind, name)]
+        return [name for kind, name in left if dry_run or api.remove(kind, name)]
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(f"the container engine does not answer: {error}") from error
 

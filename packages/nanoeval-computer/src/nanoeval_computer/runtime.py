@@ -55,8 +55,8 @@ class MachineRuntime(ComputerRuntime):
                 yield machine
                 return
             computer = JupyterMachine(machine, task.jupyter_setup or ["python3"])
-            await computer.start_kernel()
             try:
+                await computer.start_kernel()
                 yield computer
             finally:
                 await computer.close_kernel()

@@ -69,18 +69,19 @@ def command(
         raise ConfigError(f"--older-than {older_than:g}: give days, 0 or more")
     before = time.time() - DAY * older_than
     found = list(_removable(before, unfinished=unfinished, without_record=without_record))
+    left = _clean_containers(dry_run=True) if containers else []
     if as_json:
-        write_json([{"path": str(one.path), "what": one.what} for one in found])
-    elif found:
+        files = [{"path": str(one.path), "what": one.what} for one in found]
+        write_json([*files, *({"path": name, "what": "container"} for name in left)])
+    elif found or left:
         rows = [[short_path(one.path), one.what, _size(one.path), _age(one.path)] for one in found]
-        write_table(("file", "what", "size", "age"), rows, right=("size", "age"))
-    elif not containers:
+        rows += [[name, "container", "", ""] for name in left]
+        write_table(("name", "what", "size", "age"), rows, right=("size", "age"))
+    else:
         write("Nothing to remove.")
-    if containers:
-        _clean_containers(dry_run=dry_run)
-    if dry_run or not found:
+    if dry_run or not (found or left):
         return 0
-    if not yes and not _confirmed(len(found)):
+    if not yes and not _confirmed(len(found), len(left)):
         note("Nothing was removed.")
         return 0
     for one in found:
@@ -89,6 +90,8 @@ def command(
         with contextlib.suppress(OSError):  # something is left in it
             folder.rmdir()
     kinds = Counter(what for _, what in found)
+    if left:
+        kinds["container"] = len(_clean_containers(dry_run=False))
     note(f"Removed {', '.join(f'{number} × {what}' for what, number in kinds.items())}.")
     return 0
 
@@ -143,23 +146,20 @@ def _has_no_record(file: StateFile) -> bool:
     return any(path is None or not path.exists() for path in records)
 
 
-def _clean_containers(*, dry_run: bool) -> None:
+def _clean_containers(*, dry_run: bool) -> list[str]:
     from nanoeval_computer.maintenance import clean_containers  # noqa: PLC0415  for this option
 
-    if dry_run:
-        raise ConfigError("--containers removes at once: leave --dry-run out")
-    names = clean_containers(kept=True)
-    for name in names:
-        write(f"container  {name}")
-    note(f"Removed {len(names)} containers." if names else "No containers of dead runs are left.")
+    return clean_containers(kept=True, dry_run=dry_run)
 
 
-def _confirmed(number: int) -> bool:
+def _confirmed(files: int, containers: int) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(
             "stdin is not a terminal to confirm at: --yes removes them, --dry-run only lists"
         )
-    return input(f"Remove these {number} files? [y/N] ").strip().lower() in ("y", "yes")
+    numbers = [f"{files} files"] * bool(files) + [f"{containers} containers"] * bool(containers)
+    answer = input(f"Remove these {' and '.join(numbers)}? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _size(path: Path) -> str:
