@@ -10,8 +10,8 @@ import chz
 import pytest
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.spec import RunnerArgs
-from nanoeval_runner.arguments import model_in
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
+from nanoeval_runner.stored_eval import model_in
 
 
 @chz.chz

@@ -24,7 +24,6 @@ from nanoeval_core.words import RunState, run_state
 from nanoeval_recorder.folder import records_folder
 from nanoeval_recorder.reading.outline import Outline, outline_of
 from nanoeval_recorder.reading.reader import SUFFIXES
-from nanoeval_runner.arguments import model_in
 from nanoeval_runner.state_files import (
     SUFFIX,
     EvalRow,
@@ -35,6 +34,7 @@ from nanoeval_runner.state_files import (
     state_dir,
     state_file,
 )
+from nanoeval_runner.stored_eval import model_in
 
 RUNS_LISTED = 8
 

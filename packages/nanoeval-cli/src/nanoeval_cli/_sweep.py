@@ -21,9 +21,9 @@ from nanoeval_core.errors import BudgetExceeded, ConfigError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.usage import Usage
 from nanoeval_runner import run
-from nanoeval_runner.arguments import describe_arguments, model_in
 from nanoeval_runner.setup import describe
 from nanoeval_runner.state_files import backups, read_state_file, state_file
+from nanoeval_runner.stored_eval import describe_arguments, model_in
 
 from nanoeval_cli._targets import EvalClass, arguments_of, find_eval_class, make_spec
 

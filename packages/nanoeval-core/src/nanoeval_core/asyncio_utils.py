@@ -56,7 +56,9 @@ class HasAsyncContextManager:
 
     def __getstate__(self) -> dict[str, Any]:
         # Open contexts belong to the process that opened them.
-        return {name: value for name, value in self.__dict__.items() if name != _OPEN}
+        state = self.__dict__.copy()
+        state.pop(_OPEN, None)
+        return state
 
 
 @chz.chz

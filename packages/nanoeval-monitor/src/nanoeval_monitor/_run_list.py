@@ -20,7 +20,6 @@ from nanoeval_core.words import RunState, run_state
 from nanoeval_recorder.reading.events import OtherEvent, RunStarted
 from nanoeval_recorder.reading.outline import Outline, outline_of
 from nanoeval_recorder.reading.reader import SUFFIXES, first_event, record_parts
-from nanoeval_runner.arguments import model_in
 from nanoeval_runner.state_files import (
     SUFFIX,
     EvalRow,
@@ -30,6 +29,7 @@ from nanoeval_runner.state_files import (
     record_of,
     state_paths,
 )
+from nanoeval_runner.stored_eval import model_in
 
 from nanoeval_monitor._record_index import RecordIndex, index_stamp
 from nanoeval_monitor._run_summary import peek

@@ -49,7 +49,10 @@ def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list
             try:
                 if pickled_class is None or task.__pydantic_fields_set__ != common:
                     common = task.__pydantic_fields_set__
-                    pickled_class = _pickled_class(task)
+                    state = task.__getstate__()
+                    del state["__dict__"]
+                    shared = pickle.dumps((cls, state), pickle.HIGHEST_PROTOCOL)
+                    pickled_class = _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
                 stored = pickled_class, pickle.dumps(task.__dict__, pickle.HIGHEST_PROTOCOL)
             except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
                 pass
@@ -73,12 +76,6 @@ def is_pickled_as_models_are(cls: type[Task]) -> bool:
         and not hasattr(cls, "__getnewargs__")
         and cls not in copyreg.dispatch_table
     )
-
-
-def _pickled_class(task: Task) -> bytes:
-    state = {name: part for name, part in task.__getstate__().items() if name != "__dict__"}
-    shared = pickle.dumps((type(task), state), pickle.HIGHEST_PROTOCOL)
-    return _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
 
 
 @functools.lru_cache(maxsize=16)

@@ -12,7 +12,6 @@ import chz
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.spec import EvalSpec, check_run_set_id
 
-from nanoeval_runner import _origin as origin
 from nanoeval_runner._interrupts import Interrupted
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.paths import state_file, state_paths
@@ -20,6 +19,7 @@ from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run import run_in
 from nanoeval_runner._run_set import RunSet, joined, run_sets
+from nanoeval_runner.stored_eval import restore_origin
 
 
 async def resume(
@@ -137,7 +137,7 @@ async def _load_spec(run_set: RunSet, row: EvalRow) -> EvalSpec:
             "run, so only its own script can go on with it: run that again with "
             f"run_set_id={run_set.run_set_id}"
         )
-    origin.restore_origin(row.origin)
+    restore_origin(row.origin)
     try:
         spec = pickle.loads(blob)
     except Exception as error:

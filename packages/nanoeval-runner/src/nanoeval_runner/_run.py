@@ -13,15 +13,17 @@ import dataclasses
 import inspect
 import logging
 import pickle
+import random
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import anyio.to_thread
 import chz
 from nanoeval_core import pickling
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
-from nanoeval_core.eval import check_complete
+from nanoeval_core.eval import check_complete, check_tasks
 from nanoeval_core.executors import IN_PROCESS
 from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
@@ -36,27 +38,34 @@ from nanoeval_core.recorder_protocol import (
 from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.spec import EvalSpec
+from nanoeval_core.task import Task
 
-from nanoeval_runner import _origin as origin
-from nanoeval_runner import arguments
 from nanoeval_runner._display.surface import choose_surface
+from nanoeval_runner._earlier_run import earlier_run, take_over
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import MonitorOfRun, find_monitor
 from nanoeval_runner._outbox import RecordWriter
-from nanoeval_runner._payloads import check_text
+from nanoeval_runner._payloads import check_text, dump_tasks
 from nanoeval_runner._progress import Progress
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.rows import EvalRow, NewEval
+from nanoeval_runner._queue.rows import EvalRow, NewEval, NewTask
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run_set import RunSet, check_executor, joined
-from nanoeval_runner._tasks import list_tasks, queue_tasks
 from nanoeval_runner.budget import current_budget
+from nanoeval_runner.stored_eval import (
+    describe_arguments,
+    describe_origin,
+    main_is_importable,
+    model_in,
+)
 
 log = logging.getLogger("nanoeval.runner")
 
 SLOW_LISTING_SECONDS = 2.0
+FIRST_ENQUEUED, MOST_ENQUEUED = 1024, 32_768
+"""Tasks pickled and queued at a time: small at first, so that writing starts early."""
 
 
 async def run(spec: EvalSpec) -> dict[str, Any]:
@@ -156,17 +165,16 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
     check_complete(spec.eval)
     check_executor(spec.runner)
     start_monitor = find_monitor() if spec.runner.use_monitor else None
-    by_value = spec.runner.executor_name != IN_PROCESS and not origin.main_is_importable()
+    by_value = spec.runner.executor_name != IN_PROCESS and not main_is_importable()
     tasks = None
     if stored is None or not stored.listed:
-        slow = asyncio.get_running_loop().call_later(SLOW_LISTING_SECONDS, _say_it_lists, name)
-        try:
-            tasks = await list_tasks(spec, name)
-        finally:
-            slow.cancel()
+        tasks = await _list_tasks(spec, name)
     pickled, copy = _pickle_spec(spec, name, by_value)
+    described = describe_arguments(spec.eval)
     async with run_set.registering:
-        row = stored or await _earlier_run(run_set, spec, name)
+        row = stored
+        if row is None and spec.runner.run_set_id is not None:  # else nothing was there before
+            row = await earlier_run(run_set, spec, name, described)
         if row is not None:
             run_set.taken.add(row.id)
     try:
@@ -178,7 +186,6 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         num_tasks = len(tasks) if tasks is not None else (row.total if row else 0)
         recorder = await _make_recorder(run_spec, spec, num_tasks)
         run_id = row.run_id if row is not None else recorder.run_spec.run_id
-        described = arguments.describe_arguments(spec.eval)
         plan = Plan(
             spec=spec,
             copy=copy,
@@ -190,7 +197,7 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
             run_id=run_id,
             run_set_id=run_set.run_set_id,
             arguments=described,
-            model=spec.runner.model_name or arguments.model_in(described),
+            model=spec.runner.model_name or model_in(described),
         )
         token = current_recorder.set(recorder)
         try:
@@ -207,6 +214,21 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
 
 
 # --- before anything runs
+
+
+async def _list_tasks(spec: EvalSpec, name: str) -> list[Task]:
+    """Return the tasks to run: checked, cut and shuffled."""
+    runner = spec.runner
+    slow = asyncio.get_running_loop().call_later(SLOW_LISTING_SECONDS, _say_it_lists, name)
+    try:
+        tasks: list[Task] = check_tasks(await spec.eval.get_tasks(), eval_name=name)
+    finally:
+        slow.cancel()
+    if runner.n_tasks is not None:
+        tasks = tasks[: runner.n_tasks]
+    if runner.shuffle:
+        random.Random(runner.seed).shuffle(tasks)
+    return tasks
 
 
 def _say_it_lists(name: str) -> None:
@@ -228,34 +250,6 @@ def _pickle_spec(spec: EvalSpec, name: str, by_value: bool) -> tuple[bytes | Non
     except Exception:  # noqa: BLE001  it runs as it is
         return pickled, spec
     return pickled, chz.replace(spec, eval=copy)
-
-
-async def _earlier_run(run_set: RunSet, spec: EvalSpec, name: str) -> EvalRow | None:
-    """Return the row of an earlier run of the eval in this run set, to go on with."""
-    if spec.runner.run_set_id is None:
-        return None  # a name of its own: nothing to go on with
-    described = arguments.describe_arguments(spec.eval)
-    rows = [
-        row
-        for row in await run_set.store.call(transactions.list_evals)
-        if row.name == name and row.id not in run_set.taken | run_set.outbox.runs.keys()
-    ]
-    for row in rows:
-        if row.arguments == described:
-            return row
-    # Evals of one name and several configurations may well be run together.
-    rows = [row for row in rows if row.id not in run_set.created]
-    if not rows:
-        return None
-    changed = "\n  ".join(arguments.changes(rows[-1].arguments, described))
-    if not spec.runner.accept_changed_spec:
-        raise StateError(
-            f"run set {run_set.run_set_id!r} holds eval {name!r} with other arguments, so "
-            f"its finished results do not compare:\n  {changed}\nUse another run_set_id for a "
-            "run of its own, or RunnerArgs.accept_changed_spec=True to go on all the same"
-        )
-    say(f"eval {name!r} goes on with changed arguments:\n  {changed}")
-    return rows[-1]
 
 
 async def _make_recorder(
@@ -280,7 +274,7 @@ async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder
         model_name=runner.model_name,
         arguments=plan.arguments,
         # What resumes an eval did not define it.
-        origin=plan.row.origin if plan.row and plan.resumed else origin.describe_origin(),
+        origin=plan.row.origin if plan.row and plan.resumed else describe_origin(),
         spec=plan.pickled,
         encoder=pickling.dumps(encoder, what="the recorder's encoder"),
     )
@@ -304,7 +298,7 @@ async def _execute(
     plan: Plan,
     run: EvalRun,
     recorder: TransactionalRecorder,
-    tasks: Any,
+    tasks: list[Task] | None,
 ) -> dict[str, Any]:
     record = run_set.outbox.records[run.eval_id] = RecordWriter(
         run_set.store, run.eval_id, recorder
@@ -327,19 +321,60 @@ async def _execute(
             progress.close()
 
 
+async def _queue_tasks(run_set: RunSet, plan: Plan, run: EvalRun, tasks: list[Task] | None) -> None:
+    """Take over what an earlier run left, queue what is new, and let executors at it.
+
+    Args:
+        tasks: the tasks as they are now; None to take them from the state file.
+    """
+    fresh: Sequence[Task] = tasks or ()
+    if plan.row is not None:
+        fresh = await take_over(run_set, run, tasks)
+    run.total += len(fresh)
+
+    async def write(chunk: Sequence[Task], payloads: list[NewTask]) -> None:
+        # In one step of one task: an executor of a resumed eval may claim them right after.
+        run.queued(chunk, await run_set.store.call(transactions.enqueue, run.eval_id, payloads))
+
+    # Pickled while those before them are being written.
+    size, position = FIRST_ENQUEUED, 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        while position < len(fresh):
+            chunk = fresh[position : position + size]
+            payloads = dump_tasks(chunk, run.name, by_value=plan.by_value)
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(write(chunk, payloads))
+            await asyncio.sleep(0)  # let the write start
+            position += len(chunk)
+            size = min(size * 2, MOST_ENQUEUED)
+        if writing is not None:
+            await writing
+    finally:
+        if writing is not None and not writing.done():
+            writing.cancel()
+    run.is_running = True
+    if run.remaining > 0:
+        await run_set.start(run)
+    else:
+        run_set.outbox.runs[run.eval_id] = run
+        run.over.set()
+
+
 async def _evaluate_all(
     run_set: RunSet,
     plan: Plan,
     run: EvalRun,
     record: RecordWriter,
     progress: Progress,
-    tasks: Any,
+    tasks: list[Task] | None,
 ) -> None:
     """Have all tasks evaluated, or as many as there is time for; then leave nothing in flight."""
     showing = asyncio.create_task(progress.serve(), name="progress")
     showing.add_done_callback(lambda task: run.over.set())
     try:
-        await queue_tasks(run_set, run, tasks, resumed=plan.row is not None, by_value=plan.by_value)
+        await _queue_tasks(run_set, plan, run, tasks)
         await run.over.wait()
         if run.errors:
             await run_set.release(run)
@@ -434,13 +469,13 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     if run.usage.requests or run.usage.cache_hits:
         usage = {name: getattr(run.usage, name) for name in run.usage.__slots__}
         summary.setdefault("usage", {name: value for name, value in usage.items() if value})
-    return with_interval(summary, run)
+    if "accuracy" in summary and "accuracy_stderr" not in summary:
+        summary = _with_interval(summary, run)
+    return summary
 
 
-def with_interval(summary: dict[str, Any], run: EvalRun) -> dict[str, Any]:
-    """Return `summary` with what belongs next to its accuracy, where the eval leaves that out."""
-    if "accuracy" not in summary or "accuracy_stderr" in summary:
-        return summary
+def _with_interval(summary: dict[str, Any], run: EvalRun) -> dict[str, Any]:
+    """Return `summary` with what belongs next to its accuracy, which the eval leaves out."""
     run.tally.catch_up(run.results, all_of_them=True)
     more = {k: v for k, v in run.tally.beside(summary).items() if k not in summary}
     parts = ({k: v, **(more if k == "accuracy" else {})} for k, v in summary.items())

@@ -33,11 +33,11 @@ from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._executors.watchdog import Watchdog
 from nanoeval_runner._failures import dump_failure
-from nanoeval_runner._origin import restore_origin
 from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue.paths import shared_dir, state_file
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
 from nanoeval_runner._queue.states import LEASE_SECONDS
+from nanoeval_runner.stored_eval import restore_origin
 
 __all__ = [
     "CLAIM_SECONDS",

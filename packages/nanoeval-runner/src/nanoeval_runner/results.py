@@ -78,7 +78,17 @@ class Result:
 def result_lines(result: Result, width: int | None = None) -> list[str]:
     """Return the result of one run: its metrics, what went wrong, what it took, what is next."""
     state = "" if result.state == "done" else f"  {result.state}"
-    end = [*_problem_lines(result), _cost_line(result)]
+    end = []
+    if found := problems(result.summary):
+        end.append("replies: " + ", ".join([f"{n:,} {what}" for what, n in found.items()]))
+    took = [f"{result.done:,}/{result.total:,} tasks in {format_seconds(result.seconds)}"]
+    if result.retries:
+        took.append(f"{format_count(result.retries)} retries" if result.retries > 1 else "1 retry")
+    if result.tokens:
+        took.append(f"{format_count(result.tokens)} tokens")
+    if result.cost:
+        took.append(f"cost {result.cost:.4g}")
+    end.append(" · ".join(took))
     if result.record:
         end.append(f"record: {result.record}")
     if result.run_id:
@@ -115,17 +125,6 @@ def _metric_row(summary: Mapping[str, Any], name: str, label: str = "") -> list[
     return [label or name, format_score(found.value, found.stderr), interval]
 
 
-def _cost_line(result: Result) -> str:
-    parts = [f"{result.done:,}/{result.total:,} tasks in {format_seconds(result.seconds)}"]
-    if result.retries:
-        parts.append(f"{format_count(result.retries)} retries" if result.retries > 1 else "1 retry")
-    if result.tokens:
-        parts.append(f"{format_count(result.tokens)} tokens")
-    if result.cost:
-        parts.append(f"cost {result.cost:.4g}")
-    return " · ".join(parts)
-
-
 def problems(summary: Mapping[str, Any]) -> dict[str, int]:
     """Return what went wrong with replies, by a word each, where it is not 0."""
     counts = summary.get("counts")
@@ -134,18 +133,11 @@ def problems(summary: Mapping[str, Any]) -> dict[str, int]:
         what = name.removeprefix("num_")
         if what not in (name, "tasks", "attempts", "tied"):
             found.setdefault(what, value)
-    return {
-        _PROBLEMS.get(name, name.replace("_", " ")): number
-        for name, number in found.items()
-        if isinstance(number, int) and number > 0
-    }
-
-
-def _problem_lines(result: Result) -> list[str]:
-    found = problems(result.summary)
-    if not found:
-        return []
-    return ["replies: " + ", ".join(f"{number:,} {what}" for what, number in found.items())]
+    named = {}
+    for name, number in found.items():
+        if isinstance(number, int) and number > 0:
+            named[_PROBLEMS.get(name, name.replace("_", " "))] = number
+    return named
 
 
 def _lost_line(result: Result) -> str:

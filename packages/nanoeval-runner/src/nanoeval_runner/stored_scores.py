@@ -9,12 +9,12 @@ from pathlib import Path
 from nanoeval_core.errors import RolloutSystemError, StateError
 
 from nanoeval_runner._display.tally import score_of
-from nanoeval_runner._origin import restore_origin
 from nanoeval_runner._payloads import load_result
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import check_owner
 from nanoeval_runner._queue.rows import EvalRow
+from nanoeval_runner.stored_eval import restore_origin
 
 __all__ = ["stored_scores"]
 

@@ -41,15 +41,16 @@ def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | 
     Returns:
         None when the summary has no such number, or none at all.
     """
-    if name is not None:
-        found = name if _number(summary.get(name)) is not None else None
-    else:
-        found = next((key for key in PREFERRED if _number(summary.get(key)) is not None), None)
-        found = found or next((k for k, v in summary.items() if _looks_like_a_score(k, v)), None)
-    if found is None:
+    found, value = name, None
+    for found in PREFERRED if name is None else (name,):
+        if (value := _number(summary.get(found))) is not None:
+            break
+    if value is None and name is None:
+        for found, candidate in summary.items():
+            if _looks_like_a_score(found, candidate) and (value := _number(candidate)) is not None:
+                break
+    if found is None or value is None:
         return None
-    value = _number(summary[found])
-    assert value is not None  # noqa: S101  `found` is the name of a number
     interval = summary.get(f"{found}_ci95")
     low = high = None
     if isinstance(interval, (list, tuple)) and len(interval) == 2:

@@ -20,7 +20,6 @@ from nanoeval_core.executors import MULTIPROCESS
 from nanoeval_core.library_config import LibraryConfig, set_library_config
 from nanoeval_core.run_context import RunContext
 
-from nanoeval_runner import _origin as origin
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._executors.watchdog import HeartbeatConnection, Watchdog
@@ -32,6 +31,7 @@ from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.run_log import RunLog
+from nanoeval_runner.stored_eval import restore_origin
 
 SLOT_VARIABLE = "NANOEVAL_EXECUTOR_SLOT"
 
@@ -170,7 +170,7 @@ class StateFileSource:
 
     async def load(self, eval_id: int) -> LoadedEval:
         # A pool that resumes: the main module of this process is not the script of the eval.
-        origin.restore_origin((await self._store.call(transactions.get_eval, eval_id)).origin)
+        restore_origin((await self._store.call(transactions.get_eval, eval_id)).origin)
         spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
         assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
         assert encoder is not None  # noqa: S101

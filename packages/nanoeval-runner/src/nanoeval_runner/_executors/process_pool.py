@@ -19,9 +19,9 @@ from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._executors import child
 from nanoeval_runner._executors.pool import Pool, PoolMember
-from nanoeval_runner._origin import hidden_main
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.store import Store
+from nanoeval_runner.stored_eval import hidden_main
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -1,10 +1,14 @@
-"""Where an eval was defined, so that another process can find its classes again."""
+"""What a state file says of an eval: its arguments, as text, and where its classes are found.
+
+The first tells whether it is the same eval, the second lets another process go on with it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import runpy
 import sys
 import types
@@ -12,7 +16,63 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import chz
 from nanoeval_core.errors import StateError
+from nanoeval_core.eval import Eval
+from nanoeval_core.redaction import REDACTED, Redactor, is_secret_name
+
+__all__ = [
+    "changes",
+    "describe_arguments",
+    "model_in",
+]
+
+_TEXT = re.compile(r"'([^'\\]+)'")  # a repr that needs no unescaping
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def describe_arguments(eval: Eval[Any, Any]) -> str:
+    """Return every argument of `eval` by its path, as a JSON object of texts with sorted keys.
+
+    Without secrets: a key that was rotated between two runs makes no other eval.
+    """
+    found, redactor = {}, Redactor()
+    for path, value in chz.traverse(eval):
+        if not path or chz.is_chz(value):
+            # A script's classes are in `__main__`, or `__mp_main__` where another process
+            # imported it.
+            module = type(value).__module__.replace("__mp_main__", "__main__")
+            found[path] = f"{module}.{type(value).__qualname__}"
+        elif value is not None and is_secret_name(path.rpartition(".")[2]):
+            found[path] = REDACTED
+        else:
+            found[path] = redactor.keys(_ADDRESS.sub("", repr(value)))
+    return json.dumps(found, sort_keys=True)
+
+
+def model_in(described: str) -> str | None:
+    """The model that is measured: the eval's own `model` or `model_name`, or its solver's."""
+    found: list[tuple[int, str]] = []
+    for path, value in json.loads(described).items():
+        *parents, name = path.split(".")
+        text = _TEXT.fullmatch(value)
+        # A grader may ask a model too: that is not the one that is measured.
+        if text is not None and name in ("model", "model_name") and "grader" not in parents:
+            found.append((len(parents), text[1]))
+    return min(found, default=(0, None))[1]
+
+
+def changes(before: str, now: str) -> list[str]:
+    """What differs between two descriptions, a line each."""
+    old, new = json.loads(before), json.loads(now)
+    return [
+        f"{path or 'class'}: was {old.get(path, 'absent')}, is {new.get(path, 'absent')}"
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    ]
+
+
+# --- where its classes are found
 
 
 def describe_origin() -> str:
@@ -25,7 +85,7 @@ def describe_origin() -> str:
             "module": spec.name if spec is not None else None,
             "file": os.path.abspath(file) if file else None,
             "cwd": os.getcwd(),
-            "path": [entry for entry in sys.path if entry],
+            "path": list(filter(None, sys.path)),
         }
     )
 

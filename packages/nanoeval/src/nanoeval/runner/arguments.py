@@ -1,1 +1,0 @@
-from nanoeval_runner.arguments import *

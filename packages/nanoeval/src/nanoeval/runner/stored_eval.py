@@ -1,0 +1,1 @@
+from nanoeval_runner.stored_eval import *
