@@ -14,6 +14,7 @@ import base64
 import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import io
 import logging
@@ -141,12 +142,9 @@ class BaseRecorder(RecorderProtocol, ABC):
         prob_correct: float | None = None,
         **extra: Any,
     ) -> None:
-        data = {
-            "correct": correct,
-            "expected": expected,
-            "picked": picked,
-            "prob_correct": prob_correct,
-        }
+        data = {"correct": correct, "expected": expected, "picked": picked}
+        if prob_correct is not None:
+            data["prob_correct"] = prob_correct
         self.event("match", {**data, **extra} if extra else data)
 
     def record_sampling(
@@ -235,17 +233,21 @@ class AttemptRecorder(BaseRecorder):
         self._encode = encoder.encode
         self._sample_id = sample_id
         self._group_id = group_id
-        self._lines: list[tuple[str, bytes]] = []
+        self._lines: list[bytes] = []
+        self._results: list[int] = []  # which of the lines say how the attempt went
         if encoder.filters:
             self._dropped = dropped_types(encoder.filters, sample_id)
+        if encoder.methods:
+            self._add_own_methods()
 
     def event(self, event_type: str, data: Any) -> None:
         encode = self._encode
         if encode is None or event_type in self._dropped:
             return
-        if event_type == "sampling":
-            folds = self._encoder.folds_dialogues
-            if folds and type(data) is dict and type(data.get("prompt")) is list:
+        if event_type in RESULT_TYPES:
+            self._results.append(len(self._lines))
+        elif event_type == "sampling":
+            if type(data) is dict and type(data.get("prompt")) is list:
                 data = {**data, "prompt": self._folded(data)}
         elif event_type == "file":
             if self._files is None:
@@ -253,9 +255,9 @@ class AttemptRecorder(BaseRecorder):
             if data["sha256"] in self._files:
                 return
             self._files.add(data["sha256"])
-        sample_id, group_id = self._sample_id, self._group_id
-        line = encode(event_type, data, sample_id, group_id, _now(_UTC), self._extra)
-        self._lines.append((event_type, line))
+        self._lines.append(
+            encode(event_type, data, self._sample_id, self._group_id, _now(_UTC), self._extra)
+        )
 
     def record_event(self, event_type: str, data: Any) -> None:
         """Record an event of a type of one's own."""
@@ -266,23 +268,27 @@ class AttemptRecorder(BaseRecorder):
         self.event("extra", {"final_report": final_report})
 
     def _folded(self, data: dict[str, Any]) -> list[Any]:
+        prompt: list[Any] = data["prompt"]
+        if not self._encoder.folds_dialogues:
+            return prompt
         if self._dialogues is None:
             self._dialogues = {}
         ids = data.get("sample_id", self._sample_id), data.get("group_id", self._group_id)
         turns = self._dialogues.setdefault(ids, [])
         before = len(turns)
         try:
-            return fold(data["prompt"], data.get("sampled"), turns)
+            return fold(prompt, data.get("sampled"), turns)
         except Exception:  # noqa: BLE001  what cannot even be compared is recorded whole
             turns[before:] = [([], [], [])]
-            prompt: list[Any] = data["prompt"]
             return prompt
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """A recorder's own `record_…` methods are events like those of the protocol."""
-        if name.startswith("record_") and name in self._encoder.methods:
-            return lambda *args, **kwargs: self.event(name, (args, kwargs))
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def _add_own_methods(self) -> None:
+        """Make the run's recorder's own `record_…` methods events, like those of the protocol."""
+        for name in self._encoder.methods:  # not by `__getattr__`, which slows every attribute
+            self.__dict__[name] = functools.partial(self._call_own, name)
+
+    def _call_own(self, name: str, *args: Any, **kwargs: Any) -> None:
+        self.event(name, (args, kwargs))
 
     def current_sample_id(self) -> str | None:
         return self._sample_id
@@ -300,6 +306,7 @@ class AttemptRecorder(BaseRecorder):
         bound = type(self)(self._encoder, sample_id, group_id)
         bound.__dict__.update(self.__dict__, _sample_id=sample_id, _group_id=group_id)
         bound._extra = {**(self._extra or {}), **extra} or None
+        bound._add_own_methods()
         token = recorder.set(bound)
         try:
             yield bound
@@ -316,13 +323,15 @@ class AttemptRecorder(BaseRecorder):
             completed: False when the attempt ended in a system error: nothing that looks like a
                 result (a match, …) is among the bytes then.
         """
-        if not self._lines:
+        lines = self._lines
+        if not lines:
             return b""
-        if completed:
-            taken = b"".join([line for _, line in self._lines])
-        else:
-            taken = b"".join([line for kind, line in self._lines if kind not in RESULT_TYPES])
-        self._lines.clear()  # in place: what is bound to other ids shares them
+        if not completed:
+            for place in reversed(self._results):
+                del lines[place]
+        taken = b"".join(lines)
+        lines.clear()  # in place: what is bound to other ids shares them
+        self._results.clear()
         return taken
 
 
@@ -535,19 +544,19 @@ def recorded_form(event_type: str, data: Any) -> Any:
 
     `data` is what a `record_…` call was given; a dict of its fields is changed in place.
     """
-    if type(data) is not dict:
-        return data
-    if event_type == "match":
-        if "correct" in data and (correct := data["correct"]) is not True and correct is not False:
+    if event_type == "match" and type(data) is dict:
+        correct = data.get("correct")
+        if correct is not True and correct is not False and "correct" in data:
             data["correct"] = as_bool(correct)
-        if "prob_correct" in data and data["prob_correct"] is None:
-            del data["prob_correct"]
-    elif event_type == "sampling":
-        if "sampled" in data and type(sampled := data["sampled"]) is not list:
-            data["sampled"] = [sampled] if type(sampled) is str else as_list(sampled)
+    elif event_type == "sampling" and type(data) is dict:
+        sampled = data.get("sampled")
+        if type(sampled) is str:
+            data["sampled"] = [sampled]
+        elif type(sampled) is not list and "sampled" in data:
+            data["sampled"] = as_list(sampled)
         if "extra_allowed_metadata_fields" in data:
             del data["extra_allowed_metadata_fields"]
-    elif event_type == "error":
+    elif event_type == "error" and type(data) is dict:
         msg, error = data.pop("msg", None), data.pop("error", None)
         kind = type(error).__name__ if error is not None else None
         message = str_of(error) if error is not None else msg

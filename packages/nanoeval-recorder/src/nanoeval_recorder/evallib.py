@@ -53,7 +53,8 @@ def evallib_line(
     extra: Mapping[str, Any] | None,
 ) -> bytes:
     """Return the `EvallibLine` of an event, encoded."""
-    data = recorded_form(kind, data)
+    if kind != "match" or type(data) is not dict or type(data.get("correct")) is not bool:
+        data = recorded_form(kind, data)  # which most matches have already
     if kind in _WITH_IDS and type(data) is dict:
         # An eval may record for another sample or group than the one that is current.
         if "sample_id" in data:

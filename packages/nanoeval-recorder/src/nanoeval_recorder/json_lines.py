@@ -31,6 +31,7 @@ __all__ = ["JsonRecorder", "JsonRecorderConfig", "json_line", "json_recorder"]
 
 # What a line is, whatever an eval records; a recorded sample_id or group_id overrides the line's.
 _OWN = frozenset({"timestamp", "record_type"})
+_MATCH = {"correct": None, "expected": None, "picked": None, "prob_correct": None}
 _STARTED = b'"record_type":"run_started"'
 
 
@@ -48,7 +49,9 @@ def json_line(
         if kind == "match":
             correct = data.get("correct")
             is_bool = correct is True or correct is False
-            fields = data if is_bool else {**data, "correct": as_bool(correct)}
+            fields = {**_MATCH, **data}
+            if not is_bool:
+                fields["correct"] = as_bool(correct)
         elif kind == "sampling":
             fields = {k: v for k, v in data.items() if k != "extra_allowed_metadata_fields"}
         elif kind == "sample_completed":
