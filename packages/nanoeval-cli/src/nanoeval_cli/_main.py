@@ -6,8 +6,9 @@ import difflib
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from nanoeval_core.errors import ConfigError
@@ -132,6 +133,19 @@ def _no_command(name: str) -> ConfigError:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the subcommand that `argv` (by default the process's) names, and exit."""
+    before = set(threading.enumerate())
+    try:
+        _main(argv)
+    except SystemExit as ending:
+        if threading.active_count() > len(before):
+            # Deferred: `nanoeval --help` must not wait for what it does not use.
+            from nanoeval_runner.setup import leave_threads_behind  # noqa: PLC0415
+
+            leave_threads_behind(before, ending.code)
+        raise
+
+
+def _main(argv: Sequence[str] | None) -> NoReturn:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments and "_NANOEVAL_COMPLETE" not in os.environ:
         sys.stdout.write(cli.get_help(click.Context(cli)) + "\n")

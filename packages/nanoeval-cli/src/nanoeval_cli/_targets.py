@@ -10,6 +10,7 @@ import inspect
 import os
 import runpy
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -198,6 +199,9 @@ def run_script(target: str, arguments: Sequence[str]) -> None:
         runpy.run_path(target, run_name="__main__")
     else:
         runpy.run_module(target, run_name="__main__", alter_sys=True)
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()  # as Python does at the end of a script
 
 
 def make_spec(eval_class: EvalClass, given: Mapping[str, str]) -> EvalSpec:

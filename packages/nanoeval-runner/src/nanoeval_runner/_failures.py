@@ -25,15 +25,32 @@ def text_of(error: BaseException) -> str:
         return f"<its __str__ raised {type(failure).__name__}>"
 
 
+def presentable(error: BaseException) -> BaseException:
+    """Return `error`, or what describes it where it cannot be printed."""
+    try:
+        str(error), repr(error)
+    except Exception:  # noqa: BLE001  an exception of the user's, whatever it does
+        return _description(error)
+    return error
+
+
+def _description(error: BaseException) -> Exception:
+    kind = RolloutSystemError if isinstance(error, RolloutSystemError) else FailureDescription
+    description = kind(f"{type(error).__qualname__}: {text_of(error)}")
+    description.__cause__ = error
+    for note in getattr(error, "__notes__", []):
+        description.add_note(str(note))
+    return description
+
+
 def annotate(error: BaseException, note: str) -> BaseException:
     """Return `error` with the note, or what describes it where notes cannot be added to it."""
+    error = presentable(error)
     try:
         error.add_note(note)
     except Exception:  # noqa: BLE001  an exception of the user's, whatever it does
-        description = FailureDescription(f"{type(error).__qualname__}: {text_of(error)}")
-        description.__cause__ = error
-        description.add_note(note)
-        return description
+        error = _description(error)
+        error.add_note(note)
     return error
 
 
@@ -47,11 +64,7 @@ def dump_failure(error: BaseException) -> bytes:
         payload = pickle.dumps((error, trace), pickle.HIGHEST_PROTOCOL)
         pickle.loads(payload)
     except Exception:  # noqa: BLE001  replaced by its description
-        kind = RolloutSystemError if isinstance(error, RolloutSystemError) else FailureDescription
-        replacement = kind(f"{type(error).__qualname__}: {text_of(error)}")
-        for note in getattr(error, "__notes__", []):
-            replacement.add_note(str(note))
-        payload = pickle.dumps((replacement, trace), pickle.HIGHEST_PROTOCOL)
+        payload = pickle.dumps((_description(error), trace), pickle.HIGHEST_PROTOCOL)
     return payload
 
 

@@ -11,12 +11,19 @@ many did.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
+
+log = logging.getLogger("nanoeval.runner")
+
+T = TypeVar("T")
 
 EXIT_SECONDS = 3.0
 """How long the event loop may not answer after a signal, or the end may take after the second."""
@@ -173,6 +180,53 @@ class Signals:
                     _end_process(exit_code)
 
         threading.Thread(target=watch, name="nanoeval-interrupt", daemon=True).start()
+
+
+def run_to_its_end(
+    main: Coroutine[Any, Any, T],
+    *,
+    may_exit: Callable[[asyncio.AbstractEventLoop], bool],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
+    """Run a coroutine as `asyncio.run` does, but let no task or callback but it end the program.
+
+    asyncio lets KeyboardInterrupt and SystemExit out of the event loop wherever they are raised.
+    Here they are an exception like others of the task that raised them.
+
+    Args:
+        may_exit: whether such an exception, while `main` goes on, is to end the program.
+    """
+    running: list[asyncio.Task[T]] = []
+
+    async def begin() -> None:
+        running.append(asyncio.create_task(main))
+        await go_on()
+
+    async def go_on() -> None:
+        while not running[0].done():
+            try:
+                await asyncio.wait(running)
+            except asyncio.CancelledError:
+                running[0].cancel()
+        if running[0].cancelled():
+            raise asyncio.CancelledError
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        following = begin()
+        while True:
+            try:
+                runner.run(following)
+            except (KeyboardInterrupt, SystemExit) as error:
+                if not running or running[0].done() or may_exit(runner.get_loop()):
+                    raise
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                log.warning(
+                    "%s at %s:%s does not end the run: it was raised in what a task began",
+                    repr(error), frame.filename, frame.lineno,
+                )  # fmt: skip
+                following = go_on()
+            else:
+                return running[0].result()
 
 
 def _exit_after(seconds: float, exit_code: int, is_over: threading.Event) -> None:

@@ -13,6 +13,7 @@ import contextvars
 import logging
 import os
 import socket
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -28,6 +29,7 @@ from nanoeval_runner._display.board import Board
 from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
+from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
 from nanoeval_runner._executors.watchdog import BEAT_SECONDS, HeartbeatConnection, Watchdog
 from nanoeval_runner._housekeeping import keep_house, watch_executors
 from nanoeval_runner._inspection import describe, start_aiomonitor
@@ -36,7 +38,7 @@ from nanoeval_runner._monitors import MonitorOfRun
 from nanoeval_runner._outbox import DriverSource, Outbox
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.event_segments import remove_recorded
-from nanoeval_runner._queue.paths import shared_dir, state_file
+from nanoeval_runner._queue.paths import remove_files_of, shared_dir, state_file
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.resume_command import resume_command
@@ -97,6 +99,7 @@ class RunSet:
         self._log = RunLog(self.run_set_id)
         self._opening = asyncio.Lock()
         self._is_open = False
+        self._threads: set[threading.Thread] = set()
         self._group: asyncio.TaskGroup | None = None
         self._helpers: list[asyncio.Task[None]] = []
         self._serving: asyncio.Task[None] | None = None
@@ -113,6 +116,7 @@ class RunSet:
         async with self._opening:
             if self._is_open:
                 return
+            self._threads.update(threading.enumerate())
             self.resumed = await self.store.open_run_set(is_new=self._is_new)
             if self.resumed:
                 await self.outbox.start()
@@ -168,15 +172,23 @@ class RunSet:
             if self._is_open and self._serving is not None:
                 self._closing.set()
                 await asyncio.wait([self._serving])
-                if self.backup is not None:
-                    await self.backup.write(segments=self.has_segments)
-                if self.failure is None and self.has_segments:
-                    await self.store.call(remove_recorded, shared_dir(self.path), all_ended=True)
-                await self.store.__aexit__(None, None, None)
-                await self._log.finish()
+                try:
+                    if not (self.resumed or self.created):
+                        remove_files_of(self.path)  # a run that was refused leaves nothing
+                    else:
+                        await self.store.keep_in_place()
+                    if self.backup is not None:
+                        await self.backup.write(segments=self.has_segments)
+                    if self.failure is None and self.has_segments:
+                        folder = shared_dir(self.path)
+                        await self.store.call(remove_recorded, folder, all_ended=True)
+                finally:
+                    await self.store.__aexit__(None, None, None)
+                    await self._log.finish()
         finally:
             self.kill_executors()
             self.store.abandon()
+            name_threads_that_hold_the_process(self._threads)
 
     @property
     def has_segments(self) -> bool:
@@ -473,6 +485,12 @@ _of_loop = weakref.WeakKeyDictionary()
 def run_sets() -> RunSets:
     """Return the owner of the run sets of the running event loop."""
     return _of_loop.setdefault(asyncio.get_running_loop(), RunSets())
+
+
+def nobody_interrupted(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether runs go on there, and no signal has come: they answer the first one."""
+    owner = _of_loop.get(loop)
+    return owner is not None and owner.signals is not None and owner.signals.number is None
 
 
 @contextlib.asynccontextmanager

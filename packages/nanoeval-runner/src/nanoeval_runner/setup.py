@@ -10,16 +10,19 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError, RecorderError
 from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._executors.threads import held_by_no_thread
+from nanoeval_runner._executors.threads import leave_threads_behind as leave_threads_behind
 from nanoeval_runner._executors.threads import (
     properly_closed_thread_pool as properly_closed_thread_pool,
 )
 from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
+from nanoeval_runner._interrupts import run_to_its_end
+from nanoeval_runner._run_set import nobody_interrupted
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
 from nanoeval_runner.results import collecting
 
@@ -30,12 +33,16 @@ __all__ = [
     "describe",
     "exit_codes",
     "global_exit_stack",
+    "leave_threads_behind",
     "leaves_of",
     "nanoeval_entrypoint",
     "nanoeval_logging",
     "properly_closed_thread_pool",
     "raise_file_limit",
+    "run_main",
 ]
+
+T = TypeVar("T")
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -92,9 +99,23 @@ def nanoeval_entrypoint(
     """
     with held_by_no_thread(), exit_codes(), nanoeval_logging(), collecting() as found:
         raise_file_limit()
-        asyncio.run(from_command_line(entry) if callable(entry) else entry)
+        run_main(from_command_line(entry) if callable(entry) else entry)
         if found.exit_code():
             sys.exit(EXIT_FAILED)
+
+
+def run_main(
+    main: Coroutine[Any, Any, T],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
+    """Run a program's main coroutine as `asyncio.run` does.
+
+    While evals run, a SystemExit or KeyboardInterrupt of code that their tasks began ends neither:
+    only a signal does, or the main coroutine.
+    """
+    return run_to_its_end(
+        main, may_exit=lambda loop: not nobody_interrupted(loop), loop_factory=loop_factory
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from nanoeval_runner._queue.paths import (
     backup_location,
     check_owner,
     files_of,
+    remove_files_of,
     on_memory_file_system,
     state_dir,
     state_file,
@@ -228,11 +228,7 @@ def remove_state(path: Path) -> None:
     """
     if is_being_run(path):
         raise ConfigError(f"run set {path.stem!r} is being run: stop it first")
-    for file in files_of(path):
-        if file.is_dir():
-            shutil.rmtree(file)
-        else:
-            file.unlink(missing_ok=True)
+    remove_files_of(path)
 
 
 def backups() -> list[Path]:

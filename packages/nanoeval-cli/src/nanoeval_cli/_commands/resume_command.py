@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import click
@@ -10,7 +9,7 @@ from nanoeval_core.words import run_state
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
 from nanoeval_runner.results import collecting
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
+from nanoeval_runner.setup import nanoeval_logging, raise_file_limit, run_main
 from nanoeval_runner.state_files import backups, state_file, state_files
 
 from nanoeval_cli._catalogue import runs_newest_first
@@ -42,7 +41,7 @@ def command(
         return _list(as_json=as_json)
     with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
-        summaries = asyncio.run(
+        summaries = run_main(
             resume(
                 _run_set_of(run),
                 resume_completed_evals=recompute,

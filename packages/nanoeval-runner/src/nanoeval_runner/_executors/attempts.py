@@ -24,10 +24,10 @@ from nanoeval_core.recording import AttemptRecorder, DummyRecorder
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_core.task import Task
-from nanoeval_core.usage import Usage
+from nanoeval_core.usage import Usage, current_usage_meter
 
 from nanoeval_runner._executors.source import LoadedEval
-from nanoeval_runner._failures import annotate, dump_failure, text_of
+from nanoeval_runner._failures import annotate, dump_failure, presentable, text_of
 from nanoeval_runner._garbage import collected_rarely
 from nanoeval_runner._payloads import is_pickled_as_models_are
 from nanoeval_runner._queue.rows import Completion, Lease
@@ -246,6 +246,7 @@ class Attempt:
             )
             cancelled.__cause__ = error
             return self.system_error(cancelled)
+        error = presentable(error)
         if isinstance(error, RolloutSystemError):
             return self.system_error(error)
         return self.fatal(error)
@@ -344,6 +345,28 @@ def copy_of(task: Task) -> Task:
         what = f"task {task.name!r}"
         copied = pickle.loads(pickling.dumps(task, what=what, renew_locks=True))
     return copied
+
+
+def begun_in(run_context: RunContext) -> list[asyncio.Task[Any]]:
+    """Return the asyncio tasks that evals of an executor began, in `_context` or `evaluate`."""
+    tasks = asyncio.all_tasks()
+    return [t for t in tasks if _context_of(t).get(current_run_context) is run_context]
+
+
+def where_begun(task: asyncio.Task[Any]) -> str:
+    """Say which asyncio task it is, what began it, and where it is."""
+    attempt = _context_of(task).get(current_usage_meter)
+    begun = f"task {attempt.name!r}" if isinstance(attempt, Attempt) else "an eval's context"
+    place = innermost(awaiting(task.get_coro())) or "its start"
+    return f"asyncio task {task.get_name()!r}, which {begun} began and which is at {place},"
+
+
+def _context_of(task: asyncio.Task[Any]) -> contextvars.Context:
+    if hasattr(task, "get_context"):  # since Python 3.12
+        found: contextvars.Context = task.get_context()
+        return found
+    held = gc.get_referents(task)
+    return next((x for x in held if isinstance(x, contextvars.Context)), contextvars.Context())
 
 
 def innermost(frames: list[str]) -> str:

@@ -25,6 +25,7 @@ from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._executors.watchdog import HeartbeatConnection, Watchdog
 from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._inspection import start_aiomonitor
+from nanoeval_runner._interrupts import run_to_its_end
 from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.paths import shared_dir
@@ -97,7 +98,7 @@ def main(args: ChildArgs, pipe: Any) -> None:
     if args.sets_up_logging:
         args.library_config.setup_logging()
     try:
-        asyncio.run(_serve(args, pipe))
+        run_to_its_end(_serve(args, pipe), may_exit=lambda loop: False)
     except StateError as error:  # a full disk: the parent meets it too, and ends the run
         sys.stderr.write(f"executor {args.name}: {error}\n")
         _leave(1)

@@ -10,13 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, final
 
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.usage import current_usage_meter
 
-from nanoeval_runner._executors.attempts import Attempt, Cut, OpenEval, awaiting, copy_of, innermost
+from nanoeval_runner._executors.attempts import (
+    Attempt,
+    Cut,
+    OpenEval,
+    awaiting,
+    begun_in,
+    copy_of,
+    innermost,
+    where_begun,
+)
 from nanoeval_runner._executors.source import TaskSource
 from nanoeval_runner._executors.threads import use_threads
 from nanoeval_runner._failures import annotate
@@ -144,6 +154,11 @@ class ExecutorLoop:
         for open_eval in self.evals.values():
             self._close(open_eval)
         await self._left(set(self._hosts.values()))
+        if begun := begun_in(self.run_context):
+            for task in begun:
+                abandon(task)
+            _ending.add(ending := self._loop.create_task(end_with_event_loop(begun)))
+            ending.add_done_callback(_ending.discard)
 
     # --- waiting
 
@@ -396,6 +411,27 @@ class ExecutorLoop:
         if attempt.deadline is not None:
             attempt.deadline.cancel()
         attempt.deadline = asyncio.get_running_loop().call_later(CANCEL_SECONDS, leave_behind)
+
+
+async def end_with_event_loop(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Let `tasks` go on while the event loop does, and cancel them when `asyncio.run` ends it.
+
+    `asyncio.run` waits for every task that it cancels, for ever. It cancels this one, which waits
+    for `CANCEL_SECONDS`.
+    """
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        _, left = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        for task in left:
+            log.warning("left behind: %s does not end although it was cancelled", where_begun(task))
+        raise
+
+
+_ending: set[asyncio.Task[None]] = set()
+"""What `end_with_event_loop` does: an event loop keeps no task alive."""
 
 
 def abandon(task: asyncio.Task[Any]) -> None:

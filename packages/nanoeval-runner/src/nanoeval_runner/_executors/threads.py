@@ -134,15 +134,51 @@ def held_by_no_thread() -> Iterator[None]:
         code = ending.code
         raise
     finally:
-        begun = [t for t in threading.enumerate() if not t.daemon and t not in before]
-        deadline = time.monotonic() + END_SECONDS
-        for thread in begun:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if left := [thread.name for thread in begun if thread.is_alive()]:
-            sys.stderr.write(f"left behind: threads that tasks began: {', '.join(left[:5])}\n")
-            sys.stdout.flush()
+        leave_threads_behind(before, code)
+
+
+def leave_threads_behind(before: set[threading.Thread], code: object) -> None:
+    """End the process as `SystemExit(code)` would, if threads begun since go on; name them."""
+    if left := _still_there(_begun_since(before)):
+        sys.stderr.write(f"left behind: threads that tasks began: {left}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1 if code else 0)
+
+
+def name_threads_that_hold_the_process(before: set[threading.Thread]) -> None:
+    """Say it when the program has come to its end, and Python waits for threads begun since.
+
+    The program is not ours to end: with which code it would exit is nowhere to be read.
+    """
+    begun = _begun_since(before)
+    if not begun:
+        return
+
+    def watch() -> None:
+        threading.main_thread().join()
+        if left := _still_there(begun):
+            sys.stderr.write(
+                f"the process waits for threads that were begun during a run: {left}. Begin them "
+                "with daemon=True; `nanoeval run` and nanoeval_entrypoint wait for none\n"
+            )
             sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else 1 if code else 0)
+
+    threading.Thread(target=watch, name="nanoeval-left-threads", daemon=True).start()
+
+
+def _begun_since(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads begun since that Python waits for, without anyio's, which end by then."""
+    threads = [t for t in threading.enumerate() if t not in before and not t.daemon]
+    return [t for t in threads if not type(t).__module__.startswith("anyio.")]
+
+
+def _still_there(threads: list[threading.Thread]) -> str:
+    """Give threads a little time to end; return the names of those that have not."""
+    deadline = time.monotonic() + END_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return ", ".join([thread.name for thread in threads if thread.is_alive()][:5])
 
 
 def use_threads(concurrency: int | None) -> None:

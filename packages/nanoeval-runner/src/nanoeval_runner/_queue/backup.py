@@ -122,6 +122,30 @@ def _copy_database(path: Path, part: Path, segments: bool) -> None:
         target.execute(sql.ONE_FILE)
 
 
+def put_back(connection: sqlite3.Connection, path: Path) -> None:
+    """Write the state file that `connection` has open to `path`, from where somebody removed it.
+
+    Raises:
+        StateError: there is another one by now.
+    """
+    private_folder(path.parent, setting="NANOEVAL_STATE_DIR")
+    if path.exists():
+        raise StateError(
+            f"state file {path} was removed while it was in use, and there is another one by now: "
+            "what this run finished is in its record alone. Run its eval again under another "
+            "run_set_id"
+        )
+    part = path.with_suffix(RESTORING)
+    create_private(part)
+    with contextlib.closing(sqlite3.connect(part)) as target:
+        connection.backup(target)
+        target.execute(sql.ONE_FILE)
+    for leftover in (f"{path.name}-wal", f"{path.name}-shm"):  # of the one that is gone
+        path.with_name(leftover).unlink(missing_ok=True)
+    os.replace(part, path)
+    log.warning("state file %s was removed during the run: it has been put back", path)
+
+
 def restore(run_set_id: str, path: Path) -> bool:
     """Copy the backup of `run_set_id` to `path`. False without one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -135,6 +136,15 @@ def files_of(path: Path) -> list[Path]:
     others = (".lock", ".turn", ".shared", RESTORING, UPLOADING)
     named += [path.with_suffix(suffix) for suffix in others]
     return [file for file in [path, *named] if file.exists()]
+
+
+def remove_files_of(path: Path) -> None:
+    """Remove the state file at `path` and all that lies by it."""
+    for file in files_of(path):
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
 
 
 def on_memory_file_system(path: Path) -> bool:
