@@ -61,18 +61,54 @@ def test_the_first_signal_ends_what_resume_runs(
             assert process.end()[0] == code
 
 
-@both_modes
-@pytest.mark.parametrize("stage", ["enter", "leave"])
+@pytest.mark.parametrize(
+    ("stage", "mode", "number"),
+    [
+        ("enter", "in_process", signal.SIGINT),
+        ("enter", "pooled", signal.SIGTERM),
+        ("leave", "in_process", signal.SIGTERM),
+        ("leave", "pooled", signal.SIGINT),
+    ],
+)
 def test_a_context_that_hangs_does_not_hold_an_interrupted_run(
-    stage: str, runner: dict[str, Any], tmp_path: Path
+    stage: str, mode: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     evals = [{"n": 1, "stages": [stage]}]
-    short = runner | {"shutdown_grace": 0.5}
+    short = MODES[mode] | {"shutdown_grace": 0.5}
     with Gate() as gate, gated_run(gate, tmp_path, runner=short, evals=evals) as process:
         gate.arrival()  # stands there for ever
-        process.interrupt()
-        assert process.end()[0] == 130
+        process.remember_family()
+        os.kill(process.pid, number)
+        assert process.end()[0] == 128 + number
         process.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("stage", ["enter", "leave"])
+def test_a_context_that_takes_long_is_named_with_its_place(
+    stage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog looks at once, and says it from the first moment instead of the 8th second."""
+    from nanoeval import run
+    from nanoeval.recorder import dummy_recorder
+    from nanoeval_runner._executors import watchdog
+
+    from tests.support.gates import spec
+
+    assert watchdog.CONTEXT_SECONDS + watchdog.BEAT_SECONDS < 10
+    monkeypatch.setattr(watchdog, "CONTEXT_SECONDS", 0.0)
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.01)
+    with Gate() as gate:
+        runner = {"recorder": dummy_recorder()}
+        running = run(spec(gate, n=1, stages=(stage,), runner=runner))
+        thread = threading.Thread(target=lambda: asyncio.run(running))
+        thread.start()
+        arrival = gate.arrival()
+        what = {"enter": "entering", "leave": "leaving"}[stage]
+        while f"executor main: {what} the context of eval 'gated' has taken" not in caplog.text:
+            time.sleep(0.01)
+        assert "gates.py:" in caplog.text
+        arrival.answer()
+        thread.join()
 
 
 def test_gathered_evals_end_when_one_cannot_sum_up(tmp_path: Path) -> None:
@@ -102,7 +138,73 @@ asyncio.run(main())
     assert "LookupError: no summary" in done.stderr
 
 
+@pytest.mark.parametrize("turns", [0, 1, 50])
+def test_a_second_cancellation_ends_gathered_evals_whose_contexts_hang(
+    turns: int, tmp_path: Path
+) -> None:
+    """The first lets them go on for ever; it comes at three moments of the shutdown."""
+    code = f"""
+import asyncio
+from nanoeval import EvalSpec, run
+from nanoeval_runner._executors import loop
+from tests.support.gates import GatedEval, spec
+
+loop.CANCEL_SECONDS = 0.05
+left = asyncio.Event()
+
+class Hanging(GatedEval):
+    async def stop(self, stage, task=None):
+        if stage == "leave":
+            left.set()
+        if stage in ("evaluate", "leave"):
+            begun.set()
+            await asyncio.Event().wait()
+
+import chz
+Hanging = chz.chz(Hanging)
+begun = asyncio.Event()
+
+async def main():
+    runner = spec("").runner
+    runs = [run(EvalSpec(eval=Hanging(gate="", name=name), runner=runner)) for name in "ab"]
+    both = asyncio.gather(*runs)
+    await begun.wait()
+    both.cancel()
+    await left.wait()
+    for _ in range({turns}):
+        await asyncio.sleep(0)
+    both.cancel()
+    try:
+        await both
+    except asyncio.CancelledError:
+        print("cancelled")
+
+asyncio.run(main())
+"""
+    done = run_python("-c", code, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "cancelled\n"), done.stderr
+    assert "cancelled, for it hangs: leaving the context of eval" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "destroyed" not in done.stderr
+
+
 # --- executors
+
+
+def test_an_executor_that_freezes_at_its_first_task_keeps_it_for_seconds(tmp_path: Path) -> None:
+    """It has claimed, and its watchdog has not said yet that it lives."""
+    with Gate() as gate, gated_run(gate, tmp_path, runner=ONE, evals=[{"n": 2}]) as process:
+        first = gate.arrivals(2)
+        psutil.Process(first[0].pid).suspend()
+        # 15 seconds later:
+        later = "UPDATE executor SET lease_until = lease_until - 15 WHERE state = 'running'"
+        query(tmp_path, later)
+        again = gate.arrivals(2)
+        assert {a.pid for a in again}.isdisjoint({first[0].pid})
+        for arrival in again:
+            arrival.answer()
+        (summary,) = process.summaries()
+        assert summary["n"] == 2
 
 
 def test_an_executor_that_dies_is_replaced_though_its_children_live(tmp_path: Path) -> None:
@@ -263,6 +365,137 @@ async def evaluate(task):
     done = program(evaluate, tmp_path, runner="task_timeout=0.05, max_retries=0")
     assert done.returncode == 0
     assert "left behind: task 'program/0.1'" in done.stderr
+
+
+@pytest.mark.parametrize("runner", ["", POOLED], ids=["in_process", "pooled"])
+def test_what_a_task_began_does_not_hold_the_process(runner: str, tmp_path: Path) -> None:
+    evaluate = """
+from nanoeval_runner._executors import loop
+loop.CANCEL_SECONDS = 0.05
+begun = []
+
+async def stubborn():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except BaseException:
+            pass
+
+async def evaluate(task):
+    begun.append(asyncio.create_task(stubborn(), name="sisyphus"))
+"""
+    done = program(evaluate, tmp_path, runner=runner)
+    assert done.returncode == 0
+    assert done.stdout == "1\n"
+    assert "asyncio task 'sisyphus', which task 'program/0.1' began" in done.stderr
+    assert "stubborn (" in done.stderr
+
+
+def test_what_a_task_began_goes_on_while_the_event_loop_does(tmp_path: Path) -> None:
+    evaluate = """
+begun = []
+
+async def long():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("cleaned up")
+
+async def evaluate(task):
+    begun.append(asyncio.create_task(long()))
+
+async def main():
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False)
+    for _ in range(2):
+        await run(EvalSpec(eval=Program(), runner=runner))
+    print([task.done() for task in begun])
+
+asyncio.run(main())
+raise SystemExit
+"""
+    done = program(evaluate, tmp_path)
+    assert done.stdout == "[False, False]\ncleaned up\ncleaned up\n", done.stderr
+
+
+ENTERED = """
+from nanoeval.setup import nanoeval_entrypoint
+
+async def main():
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False, RUNNER)
+    print((await run(EvalSpec(eval=Program(n=3), runner=runner)))["n"])
+
+if __name__ == "__main__":
+    nanoeval_entrypoint(main())
+    raise SystemExit
+"""
+
+
+@pytest.mark.parametrize("runner", ["", POOLED], ids=["in_process", "pooled"])
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "SystemExit(4)"])
+def test_an_exit_in_what_a_task_began_is_that_tasks_outcome(
+    raised: str, runner: str, tmp_path: Path
+) -> None:
+    evaluate = f"""
+async def leave():
+    raise {raised}
+
+async def evaluate(task):
+    await asyncio.create_task(leave())
+"""
+    entered = ENTERED.replace("RUNNER", runner)
+    done = program(evaluate + entered, tmp_path)
+    assert done.returncode == 1
+    assert "does not end the run: it was raised in what a task began" in done.stderr
+    assert f"evaluate raised {raised.partition('(')[0]}" in done.stderr
+    assert "ran task '0', attempt 1, retry 0" in done.stderr
+    assert "died" not in done.stderr
+
+
+def test_an_exit_that_nobody_awaits_costs_nothing(tmp_path: Path) -> None:
+    evaluate = """
+async def evaluate(task):
+    asyncio.get_running_loop().call_soon(sys.exit, 9)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+"""
+    done = program("import sys\n" + evaluate + ENTERED.replace("RUNNER", ""), tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == "3\n"
+
+
+def test_a_program_that_waits_for_a_thread_says_for_which(tmp_path: Path) -> None:
+    """A script is not ours to end: its thread ends here once the message is there."""
+    evaluate = """
+from nanoeval_runner._executors import threads
+threads.END_SECONDS = 0.05
+
+def forgotten():
+    threading.main_thread().join()
+    for thread in threading.enumerate():
+        if thread.name == "nanoeval-left-threads":
+            thread.join()
+
+async def evaluate(task):
+    threading.Thread(target=forgotten, name="forgotten").start()
+"""
+    done = program(evaluate, tmp_path)
+    assert done.returncode == 0
+    assert "the process waits for threads that were begun during a run: forgotten" in done.stderr
+
+
+def test_the_command_waits_for_no_thread(tmp_path: Path) -> None:
+    evaluate = """
+from nanoeval_runner._executors import threads
+threads.END_SECONDS = 0.05
+
+async def evaluate(task):
+    threading.Thread(target=threading.Event().wait, name="forgotten").start()
+"""
+    text = PROGRAM.partition('if __name__ == "__main__"')[0].replace("EVALUATE", evaluate)
+    (tmp_path / "program.py").write_text(text)
+    done = run_python("-m", "nanoeval", "run", str(tmp_path / "program.py"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left behind: threads that tasks began: forgotten" in done.stderr
 
 
 def test_nothing_runs_at_concurrency_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

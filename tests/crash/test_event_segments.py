@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from nanoeval_runner._queue import backup
 
@@ -30,8 +34,14 @@ pytestmark = [
 def killed() -> Iterator[KilledRun]:
     """A run whose samplings are 30 kB, with its state in memory."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        runner = {**POOL, "should_backup": False}
-        yield KilledRun(Path(folder), runner=runner, n=N, size=5000, hold_after=N - HELD)
+        yield KilledRun(
+            Path(folder),
+            runner={**POOL, "should_backup": False},
+            n=N,
+            size=5000,
+            hold_after=N - HELD,
+            begin=f"{folder}/begin",
+        )
 
 
 def segments(killed: KilledRun) -> list[Path]:
@@ -42,11 +52,35 @@ def running(killed: KilledRun) -> bool:
     return killed.query("SELECT state FROM eval") == [("running",)]
 
 
+def begin(killed: KilledRun) -> None:
+    (killed.folder / "begin").touch()
+
+
+def stop(killed: KilledRun, driver: subprocess.Popen[str]) -> None:
+    """Stop the driver where it does not hold the turn to write, which executors wait for."""
+
+    def others_can_write() -> bool:
+        while psutil.Process(driver.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+        with (killed.folder / "state" / f"{RUN_SET}.turn").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.kill(driver.pid, signal.SIGCONT)
+                return False
+        return True
+
+    os.kill(driver.pid, signal.SIGSTOP)
+    while not others_can_write():
+        os.kill(driver.pid, signal.SIGSTOP)
+
+
 def stop_with_events_waiting(killed: KilledRun) -> tuple[set[str], dict[str, int]]:
     """Start the run, and stop its driver so that events wait in segments; it is killed then."""
     with killed.started() as driver:
         killed.until(lambda: len(killed.executors()) == 2 and running(killed), driver)
-        os.kill(driver.pid, signal.SIGSTOP)  # before the executors have come far
+        stop(killed, driver)
+        begin(killed)
         killed.until(lambda: len(killed.done()) >= N - HELD, driver)
         assert killed.query(PLACES)
         found = killed.done(), killed.executors()
@@ -82,6 +116,7 @@ def test_a_backup_holds_the_events_themselves(killed: KilledRun) -> None:
 
 
 def test_events_of_killed_executors_are_recorded(killed: KilledRun) -> None:
+    begin(killed)
     with killed.started() as driver:
         killed.until(lambda: len(killed.done()) >= N - HELD, driver)
         before, done = killed.executors(), killed.done()
@@ -99,6 +134,7 @@ def test_the_record_grows_while_a_pool_runs(killed: KilledRun) -> None:
         found = list((killed.folder / "records").glob("*.jsonl"))
         return found[0].read_bytes().count(b'"match"') if found else 0
 
+    begin(killed)
     with killed.started() as driver:
         killed.until(lambda: recorded() >= 2 * (N - HELD), driver)  # the others are held
         killed.until(lambda: not killed.query(PLACES), driver)

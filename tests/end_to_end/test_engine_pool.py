@@ -276,9 +276,9 @@ def test_evals_typed_into_an_interactive_session_run(pooled: bool, folders: Path
 # --- hard times
 
 
-@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize(("pooled", "evals"), [(False, 1), (True, 1), (False, 3)])
 def test_a_full_disk_ends_the_run_clearly_and_it_can_be_resumed(
-    pooled: bool, folders: Path
+    pooled: bool, evals: int, folders: Path
 ) -> None:
     """RLIMIT_FSIZE stands in for the disk: no file of the process may grow beyond it."""
     script = textwrap.dedent("""
@@ -289,12 +289,15 @@ def test_a_full_disk_ends_the_run_clearly_and_it_can_be_resumed(
         if sys.argv[1] != "0":
             limit = int(sys.argv[1])
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        nanoeval_entrypoint(run(big_spec(pooled=sys.argv[2] == "True")))
+        async def main():
+            pooled, evals = sys.argv[2] == "True", int(sys.argv[3])
+            await asyncio.gather(*(run(big_spec(f"{i}", evals, pooled)) for i in range(evals)))
+        nanoeval_entrypoint(main())
     """)
 
     def go(limit: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", script, str(limit), str(pooled)],
+            [sys.executable, "-c", script, str(limit), str(pooled), str(evals)],
             capture_output=True,
             text=True,
             check=False,
@@ -322,8 +325,8 @@ class Big(GatedEval):
         return os.urandom(100_000)
 
 
-def big_spec(*, pooled: bool) -> EvalSpec:
-    """Results of 100 kB, one after the other."""
+def big_spec(name: str, evals: int, pooled: bool) -> EvalSpec:
+    """One of `evals` that have 60 results of 100 kB together, one after the other."""
     args = RunnerArgs(
         run_set_id="big",
         concurrency=1,
@@ -333,7 +336,7 @@ def big_spec(*, pooled: bool) -> EvalSpec:
         should_backup=False,
         enable_slackbot=False,
     )
-    return EvalSpec(eval=Big(gate="", n=60), runner=args)
+    return EvalSpec(eval=Big(gate="", n=60 // evals, name=name), runner=args)
 
 
 def test_a_clock_that_jumps_matters_to_nothing(

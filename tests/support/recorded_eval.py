@@ -30,6 +30,7 @@ class RecordedEval(Eval[Task, bool]):
         notes: a folder where each attempt that runs leaves a file of its own; None for none.
         hold_after: attempts (by notes) after which further ones never end, unless the file `go`
             is in `notes`; None for none.
+        begin: a file that attempts wait for; None to begin at once.
     """
 
     n: int = 20
@@ -37,6 +38,7 @@ class RecordedEval(Eval[Task, bool]):
     fails: int = 0
     notes: str | None = None
     hold_after: int | None = None
+    begin: str | None = None
 
     def get_name(self) -> str:
         return "recorded"
@@ -45,6 +47,8 @@ class RecordedEval(Eval[Task, bool]):
         return [Task(question_id=f"q{i}") for i in range(self.n)]
 
     async def evaluate(self, task: Task) -> bool:
+        while self.begin is not None and not os.path.exists(self.begin):  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.01)  # no event comes from the test's process
         recorder = get_recorder()
         recorder.record_sampling(task.name, [task.name * self.size])
         recorder.record_match(True, expected=task.name, picked=task.name, part=1)

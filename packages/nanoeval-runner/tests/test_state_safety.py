@@ -100,9 +100,10 @@ def test_nobody_who_looks_makes_a_file(folders: Path) -> None:
 
 @chz.chz
 class Removing(Eval[Task, bool]):
-    """Its first task removes the state file."""
+    """Its first task removes the state file, and puts another in its place if it is to."""
 
     state: str
+    replace: bool = False
 
     def get_name(self) -> str:
         return "removing"
@@ -113,22 +114,56 @@ class Removing(Eval[Task, bool]):
     async def evaluate(self, task: Task) -> bool:
         for path in Path(self.state).glob("*.db"):  # noqa: ASYNC240  a fault, not a pattern
             path.unlink()
+            if self.replace:
+                path.touch()
         return True
 
     async def get_summary(self, results: list[tuple[Task, bool]]) -> dict[str, Any]:
         return {"n": len(results)}
 
 
-def test_a_file_removed_during_the_run_does_not_cost_the_backup(folders: Path) -> None:
-    """What a backup held before is worth more than a copy of an empty file."""
-    path = marked_backup(folders)
-    eval = Removing(state=str(path.parent))
+def removing(folders: Path, *, replace: bool = False) -> dict[str, Any]:
+    eval = Removing(state=str(folders / "state"), replace=replace)
     runner = RunnerArgs(recorder=dummy_recorder(), run_set_id="set")
-    summary = asyncio.run(run(EvalSpec(eval=eval, runner=runner)))
-    assert summary["n"] == 5
-    assert not path.exists()
+    return asyncio.run(run(EvalSpec(eval=eval, runner=runner)))
+
+
+def test_a_file_removed_during_the_run_is_put_back(
+    folders: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = marked_backup(folders)
+    assert removing(folders)["n"] == 5
+    assert "was removed during the run: it has been put back" in caplog.text
+    for kept in (path, folders / "backups/set.db"):
+        with contextlib.closing(connect(kept)) as connection:
+            assert transactions.get_metadata(connection, "mark") == "kept"
+            assert [row.done for row in transactions.list_evals(connection)] == [5]
+
+
+def test_a_file_that_took_the_place_of_a_removed_one_stays(folders: Path) -> None:
+    path = marked_backup(folders)
+    with pytest.raises(StateError, match="there is another one by now"):
+        removing(folders, replace=True)
+    assert path.read_bytes() == b""
+    path.unlink()
     assert opened()
     assert mark(path) == "kept"
+
+
+@chz.chz
+class Unfinished(Eval[Task, bool]):
+    """Does not say how to evaluate a task."""
+
+    def get_name(self) -> str:
+        return "unfinished"
+
+
+@chz.chz
+class Unlisted(Removing):
+    """Cannot list its tasks."""
+
+    async def get_tasks(self) -> list[Task]:
+        raise LookupError("no data")
 
 
 def test_a_file_of_version_1_is_refused_with_what_to_do(folders: Path) -> None:
@@ -149,6 +184,16 @@ def test_a_damaged_file_is_left_alone(folders: Path, content: bytes) -> None:
     with pytest.raises(StateError, match="damaged or not a database"):
         opened()
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("eval", [Unfinished(), Unlisted(state=""), "engine"])
+def test_a_run_that_is_refused_leaves_nothing(folders: Path, eval: Any) -> None:
+    runner = RunnerArgs(recorder=dummy_recorder())
+    if eval == "engine":
+        eval, runner = Removing(state=""), chz.replace(runner, executor="nowhere")
+    with pytest.raises((ConfigError, LookupError)):
+        asyncio.run(run(EvalSpec(eval=eval, runner=runner)))
+    assert not list((folders / "state").iterdir())
 
 
 # --- whose they are

@@ -52,7 +52,7 @@ from nanoeval_runner._progress import Progress
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval, NewTask
 from nanoeval_runner._queue.states import EvalState
-from nanoeval_runner._run_set import RunSet, check_executor, joined
+from nanoeval_runner._run_set import RunSet, check_executor, joined, to_its_end
 from nanoeval_runner.budget import current_budget
 from nanoeval_runner.stored_eval import (
     describe_arguments,
@@ -387,8 +387,7 @@ async def _evaluate_all(
     except BaseException:
         # However it ended, its tasks go back to the queue and its context is left.
         if run_set.failure is None:
-            await run_set.release(run)
-            await run_set.leave_context(run)
+            await to_its_end(run_set.give_back(run), on_cancel=lambda: run_set.hurry(0.0))
         raise
     finally:
         record.cancel()

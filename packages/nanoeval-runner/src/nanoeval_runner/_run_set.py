@@ -27,7 +27,7 @@ from nanoeval_core.spec import RunnerArgs
 
 from nanoeval_runner._display.board import Board
 from nanoeval_runner._eval_run import EvalRun
-from nanoeval_runner._executors.loop import ExecutorLoop
+from nanoeval_runner._executors.loop import ExecutorLoop, abandon
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
 from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
 from nanoeval_runner._executors.watchdog import BEAT_SECONDS, HeartbeatConnection, Watchdog
@@ -123,6 +123,7 @@ class RunSet:
             self._log.open()
             ready = asyncio.Event()
             self._serving = asyncio.create_task(self._serve(ready), name="nanoeval run set")
+            abandon(self._serving)  # `close` ends it, not `asyncio.run`
             self._serving.add_done_callback(self._serving_ended)
             self._serving.add_done_callback(lambda serving: ready.set())
             self._is_open = True
@@ -310,9 +311,15 @@ class RunSet:
             if self.local is not None:
                 await self.local.leave(run.eval_id)
         elif run.pool in self.pools and not self.is_killed and self._group is not None:
-            await self.pools[run.pool].leave(run.eval_id, hurried=self.hurried, within=self.grace)
+            pool = self.pools[run.pool]
+            await pool.leave(run.eval_id, hurried=self.hurried, within=lambda: self.grace)
             await self.outbox.collect()
         self.wake()
+
+    async def give_back(self, run: EvalRun) -> None:
+        """Release what the eval has in flight, and have its context left."""
+        await self.release(run)
+        await self.leave_context(run)
 
     def forget(self, run: EvalRun) -> None:
         """Nothing more is asked for this run."""
@@ -338,6 +345,7 @@ class RunSet:
 
     def hurry(self, grace: float) -> None:
         """Give contexts that are being left only so long from now on."""
+        self.grace = grace
         self.hurried.set()
         if self.local is not None:
             self.local.hurry(grace)
@@ -514,6 +522,7 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
 async def to_its_end(coroutine: Coroutine[Any, Any, None], *, on_cancel: Any) -> None:
     """Await `coroutine` to its end, however often this task is cancelled; that is raised then."""
     task = asyncio.create_task(coroutine)
+    abandon(task)  # `asyncio.run` cancels every task there is, in whatever it is
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -60,7 +60,8 @@ def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | 
 
 def _looks_like_a_score(key: str, value: Any) -> bool:
     is_detail = key.endswith(("_stderr", "_ci95", "_n", "_std"))
-    return isinstance(value, float) and not is_detail and key not in _NOT_SCORES and value == value
+    is_score = isinstance(value, float) and math.isfinite(value)
+    return is_score and not is_detail and key not in _NOT_SCORES
 
 
 def _number(value: Any) -> float | None:
@@ -88,7 +89,7 @@ def score_names(summary: Mapping[str, Any]) -> list[str]:
         kind, k = _at_k(key)
         if kind:
             largest[kind] = max(largest.get(kind, 2), k)
-        elif key not in names and _looks_like_a_score(key, value) and math.isfinite(value):
+        elif key not in names and _looks_like_a_score(key, value):
             names.append(key)
     at_k = [f"{kind}{k}" for kind, k in largest.items() if f"{kind}{k}" in summary]
     return [names[0], *at_k, *names[1:]]

@@ -216,7 +216,9 @@ class Pool(ABC):
 
     # --- the end
 
-    async def leave(self, eval_id: int, *, hurried: asyncio.Event, within: float) -> None:
+    async def leave(
+        self, eval_id: int, *, hurried: asyncio.Event, within: Callable[[], float]
+    ) -> None:
         """Wait until no executor has the eval's context open; in a hurry, only so long."""
         self.wake()
         hurry = asyncio.get_running_loop().create_task(hurried.wait())
@@ -232,7 +234,7 @@ class Pool(ABC):
                 changed.cancel()
                 if not done:
                     return
-                timer = within if hurry.done() else None
+                timer = within() if hurry.done() else None
         finally:
             hurry.cancel()
 

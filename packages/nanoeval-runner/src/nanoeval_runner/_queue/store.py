@@ -54,6 +54,9 @@ def _lock(path: Path) -> int:
             f"run set {path.stem!r} is being run by process {owner}: wait for it or stop it, or "
             "choose another run_set_id"
         ) from error
+    if not os.fstat(file).st_nlink:  # a run that was refused has removed it meanwhile
+        os.close(file)
+        return _lock(path)
     os.truncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
     _locks.add(file)
