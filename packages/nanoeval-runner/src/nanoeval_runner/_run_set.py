@@ -103,6 +103,7 @@ class RunSet:
         self._group: asyncio.TaskGroup | None = None
         self._helpers: list[asyncio.Task[None]] = []
         self._serving: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
         self._closing = asyncio.Event()
 
     # --- open and close
@@ -121,15 +122,13 @@ class RunSet:
             if self.resumed:
                 await self.outbox.start()
             self._log.open()
-            ready = asyncio.Event()
-            self._serving = asyncio.create_task(self._serve(ready), name="nanoeval run set")
+            self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")
             abandon(self._serving)  # `close` ends it, not `asyncio.run`
             self._serving.add_done_callback(self._serving_ended)
-            self._serving.add_done_callback(lambda serving: ready.set())
             self._is_open = True
-            await ready.wait()
+            await self._ready.wait()
 
-    async def _serve(self, ready: asyncio.Event) -> None:
+    async def _serve(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -137,7 +136,7 @@ class RunSet:
                 if self.resumed:
                     # Reads the whole file: while tasks run, not before.
                     group.create_task(self.store.check_pages(), name="check pages")
-                ready.set()
+                self._ready.set()
                 await self._closing.wait()
                 if self.local is not None:
                     self.local.stop()
@@ -152,6 +151,7 @@ class RunSet:
             self._group = None
 
     def _serving_ended(self, serving: asyncio.Task[None]) -> None:
+        self._ready.set()
         failure = None if serving.cancelled() else serving.exception()
         while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
             failure = failure.exceptions[0]
@@ -176,8 +176,8 @@ class RunSet:
                 try:
                     if not (self.resumed or self.created):
                         remove_files_of(self.path)  # a run that was refused leaves nothing
-                    else:
-                        await self.store.keep_in_place()
+                    elif not self.path.exists() or self.path.stat().st_ino != self.store.inode:
+                        await self.store.call(backup.put_back, self.path)
                     if self.backup is not None:
                         await self.backup.write(segments=self.has_segments)
                     if self.failure is None and self.has_segments:

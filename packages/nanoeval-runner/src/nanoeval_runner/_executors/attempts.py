@@ -15,6 +15,7 @@ import pickle
 import random
 import time
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
 from typing import Any
 
 from nanoeval_core import pickling
@@ -60,6 +61,7 @@ class OpenEval:
         doing: `entering` or `leaving` its context; empty while tasks may be claimed.
         since: when it began that, in monotonic seconds.
         attempts: what runs now, by task id.
+        closing: set when its context is to be left.
         context: what attempts run in a copy of: they see context variables set by `_context`.
     """
 
@@ -89,17 +91,17 @@ class OpenEval:
             else hooks.set_recorder_context
         )
         self._run_context = run_context
-        self._close = asyncio.Event()
+        self.closing = asyncio.Event()
         self._recorder_failed = False
         self._recorder = loaded.encoder.attempt(None, None)
 
     @property
     def ready(self) -> bool:
         """Whether the context is entered, so that tasks may be claimed."""
-        return not self.doing and not self._close.is_set()
+        return not self.doing and not self.closing.is_set()
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
-        """Hold the context open until `close` is called; call `on_ready` once it is.
+        """Hold the context open until `closing` is set; call `on_ready` once it is.
 
         Raises:
             BaseException: whatever entering or leaving the context raised.
@@ -113,7 +115,7 @@ class OpenEval:
                 self.context = contextvars.copy_context()
                 self.doing = ""
                 on_ready()
-                await self._close.wait()
+                await self.closing.wait()
                 self.doing, self.since = "leaving", time.monotonic()
 
     def take_events(self) -> bytes:
@@ -131,9 +133,6 @@ class OpenEval:
                 type(error).__name__,
                 error,
             )
-
-    def close(self) -> None:
-        self._close.set()
 
 
 @functools.lru_cache(1024)
@@ -347,26 +346,24 @@ def copy_of(task: Task) -> Task:
     return copied
 
 
-def begun_in(run_context: RunContext) -> list[asyncio.Task[Any]]:
-    """Return the asyncio tasks that evals of an executor began, in `_context` or `evaluate`."""
-    tasks = asyncio.all_tasks()
-    return [t for t in tasks if _context_of(t).get(current_run_context) is run_context]
+def begun_in(run_context: RunContext) -> dict[asyncio.Task[Any], Context]:
+    """Return the asyncio tasks that evals of an executor began, with their context variables."""
+    begun = {}
+    for task in asyncio.all_tasks():
+        # Since Python 3.12 a task says its context; before, only the garbage collector knows it.
+        ask = getattr(task, "get_context", None)
+        for held in gc.get_referents(task) if ask is None else (ask(),):
+            if isinstance(held, Context) and held.get(current_run_context) is run_context:
+                begun[task] = held
+    return begun
 
 
-def where_begun(task: asyncio.Task[Any]) -> str:
+def where_begun(task: asyncio.Task[Any], context: Context) -> str:
     """Say which asyncio task it is, what began it, and where it is."""
-    attempt = _context_of(task).get(current_usage_meter)
+    attempt = context.get(current_usage_meter)
     begun = f"task {attempt.name!r}" if isinstance(attempt, Attempt) else "an eval's context"
     place = innermost(awaiting(task.get_coro())) or "its start"
     return f"asyncio task {task.get_name()!r}, which {begun} began and which is at {place},"
-
-
-def _context_of(task: asyncio.Task[Any]) -> contextvars.Context:
-    if hasattr(task, "get_context"):  # since Python 3.12
-        found: contextvars.Context = task.get_context()
-        return found
-    held = gc.get_referents(task)
-    return next((x for x in held if isinstance(x, contextvars.Context)), contextvars.Context())
 
 
 def innermost(frames: list[str]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextvars import Context
 from typing import Any, final
 
 from nanoeval_core.recording import recorder as current_recorder
@@ -146,9 +147,12 @@ class ExecutorLoop:
     async def _end(self) -> None:
         """Let go of everything, also when the loop was cancelled or its executor declared dead."""
         self._stopping = True
+        runners = set()
         for open_eval in self.evals.values():
             self._release(open_eval)
-        runners = [a.runner for e in self.evals.values() for a in e.attempts.values() if a.runner]
+            for attempt in open_eval.attempts.values():
+                if attempt.runner is not None:
+                    runners.add(attempt.runner)
         if runners:
             await asyncio.wait(runners, timeout=CANCEL_SECONDS)
         for open_eval in self.evals.values():
@@ -195,10 +199,11 @@ class ExecutorLoop:
     # --- one transaction
 
     async def _exchange(self) -> None:
-        for eval_id in [i for i, host in self._hosts.items() if host.done()]:
-            # Forgotten before asking, not on the reply: a reply may be older than the end.
-            del self._hosts[eval_id]
-            self.evals.pop(eval_id, None)
+        for eval_id, host in list(self._hosts.items()):
+            if host.done():
+                # Forgotten before asking, not on the reply: a reply may be older than the end.
+                del self._hosts[eval_id]
+                self.evals.pop(eval_id, None)
         completions, self._finished = self._finished, []
         want = self._want()
         request = ExchangeRequest(
@@ -278,7 +283,7 @@ class ExecutorLoop:
         if open_eval.doing == "entering":
             open_eval.doing = "leaving"
             self._hosts[open_eval.eval_id].cancel()
-        open_eval.close()
+        open_eval.closing.set()
 
     async def leave(self, eval_id: int) -> None:
         """Leave an eval's context, its attempts being over."""
@@ -413,7 +418,7 @@ class ExecutorLoop:
         attempt.deadline = asyncio.get_running_loop().call_later(CANCEL_SECONDS, leave_behind)
 
 
-async def end_with_event_loop(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def end_with_event_loop(tasks: Mapping[asyncio.Task[Any], Context]) -> None:
     """Let `tasks` go on while the event loop does, and cancel them when `asyncio.run` ends it.
 
     `asyncio.run` waits for every task that it cancels, for ever. It cancels this one, which waits
@@ -426,7 +431,8 @@ async def end_with_event_loop(tasks: Sequence[asyncio.Task[Any]]) -> None:
             task.cancel()
         _, left = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
         for task in left:
-            log.warning("left behind: %s does not end although it was cancelled", where_begun(task))
+            which = where_begun(task, tasks[task])
+            log.warning("left behind: %s does not end although it was cancelled", which)
         raise
 
 

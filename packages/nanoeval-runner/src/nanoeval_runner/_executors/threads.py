@@ -167,13 +167,16 @@ def name_threads_that_hold_the_process(before: set[threading.Thread]) -> None:
     threading.Thread(target=watch, name="nanoeval-left-threads", daemon=True).start()
 
 
-def _begun_since(before: set[threading.Thread]) -> list[threading.Thread]:
+def _begun_since(before: set[threading.Thread]) -> set[threading.Thread]:
     """Return the threads begun since that Python waits for, without anyio's, which end by then."""
-    threads = [t for t in threading.enumerate() if t not in before and not t.daemon]
-    return [t for t in threads if not type(t).__module__.startswith("anyio.")]
+    begun = set()
+    for thread in set(threading.enumerate()) - before:
+        if not thread.daemon and not type(thread).__module__.startswith("anyio."):
+            begun.add(thread)
+    return begun
 
 
-def _still_there(threads: list[threading.Thread]) -> str:
+def _still_there(threads: set[threading.Thread]) -> str:
     """Give threads a little time to end; return the names of those that have not."""
     deadline = time.monotonic() + END_SECONDS
     for thread in threads:

@@ -75,14 +75,18 @@ os.register_at_fork(after_in_child=_close_inherited)
 
 
 class Store:
-    """A state file, opened. Use it with `async with`."""
+    """A state file, opened. Use it with `async with`.
+
+    Attributes:
+        inode: which file it is, if another takes its place.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._thread: TransactionThread | None = None
         self._segments: SegmentWriter | None = None
         self._lock: int | None = None
-        self._inode = 0
+        self.inode = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -90,7 +94,7 @@ class Store:
             connection = await anyio.to_thread.run_sync(connect, self.path)
         except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
-        self._inode = self.path.stat().st_ino
+        self.inode = self.path.stat().st_ino
         self._thread = TransactionThread(connection)
         await self._thread
         return self
@@ -146,19 +150,6 @@ class Store:
         if self._segments is not None:
             self._segments.close()
         self.abandon()
-
-    async def keep_in_place(self) -> None:
-        """Put the state file back if somebody has removed it.
-
-        Raises:
-            StateError: it cannot be written, or another one is in its place.
-        """
-        try:
-            if self.path.stat().st_ino == self._inode:
-                return
-        except FileNotFoundError:
-            pass
-        await self.call(backup.put_back, self.path)
 
     def abandon(self) -> None:
         """Unlock the file, and have it closed once its thread is free, without waiting for it."""
