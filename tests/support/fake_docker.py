@@ -102,6 +102,7 @@ class FakeDocker:
                 content = b"" if answer is None else json.dumps(answer).encode()
                 writer.write(
                     f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+                    "Api-Version: 1.46\r\nServer: Docker/27.0\r\n"
                     f"Content-Length: {len(content)}\r\n\r\n".encode()
                     + content
                 )
@@ -120,6 +121,8 @@ class FakeDocker:
             if re.fullmatch(pattern, f"{method} {path}"):
                 del self.answers[number]
                 return status, {"message": message}
+        if path == "/_ping":
+            return 200, None
         if path == "/version":
             return 200, {"Version": "27.0", "ApiVersion": "1.46", "Arch": "amd64"}
         if path == "/info":

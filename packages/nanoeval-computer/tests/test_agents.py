@@ -145,7 +145,7 @@ def test_a_model_works_with_tools_until_it_submits() -> None:
     ("fields", "turns", "ended", "limit"),
     [
         ({"limits": LimitsHelper(max_actions=2)}, [bash("true")] * 9, "max_steps", 2),
-        ({"limits": LimitsHelper(max_time_seconds=9)}, [bash("sleep 600")], "max_time", 9),
+        ({"limits": LimitsHelper(max_time_seconds=3)}, [bash("sleep 600")], "max_time", 3),
         ({"nudges": 1}, ["hm", "hm", "hm"], "no_call", None),
     ],
     ids=["steps", "time", "no call"],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ from nanoeval.solvers.computer_tasks.code_execution_interface import ComputerCon
 from nanoeval.solvers.computer_tasks.containers import ContainerMachine, ContainerRuntime
 from nanoeval.solvers.computer_tasks.machine import MachineLost
 from nanoeval.solvers.computer_tasks.maintenance import clean_containers, describe_engine
-from nanoeval_computer._reaper import EngineAPI, remove_left, this_host
+from nanoeval_computer._reaper import LATE_SECONDS, EngineAPI, remove_left, this_host
 
 from tests.support.fake_docker import FakeDocker
+from tests.support.script import environment
 
 OCI = 'OCI runtime exec failed: exec failed: unable to start container process: "fork" failed'
 
@@ -239,6 +243,44 @@ def test_a_name_is_labelled_and_removed_late(docker: FakeDocker, tmp_path: Path)
     docker.answers.append(("DELETE /containers/late", 204, "gone"))
     remove_left(api, {"late": "container"})
     assert docker.answers == []
+
+
+HANG = """
+import asyncio
+from nanoeval.solvers.computer_tasks.code_execution_interface import ComputerConfiguration
+from nanoeval.solvers.computer_tasks.containers import ContainerRuntime
+
+runtime = ContainerRuntime(max_starting=5)
+task = ComputerConfiguration(docker_image="image:1", cwd="/tmp", network_mode="unproxied")
+
+
+async def hang():
+    async with runtime._start_computer(task):
+        print("up", flush=True)
+        await asyncio.Event().wait()
+
+
+async def main():
+    await asyncio.gather(*(hang() for _ in range(25)))
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_program_leaves_nothing(docker: FakeDocker, tmp_path: Path) -> None:
+    """With twenty machines up and five being created."""
+    env = environment(tmp_path, DOCKER_HOST=docker.url)
+    program = subprocess.Popen([sys.executable, "-c", HANG], stdout=subprocess.PIPE, env=env)
+    assert program.stdout is not None
+    for _ in range(20):
+        assert program.stdout.readline() == b"up\n"
+    program.kill()
+    program.communicate()
+    deadline = time.monotonic() + LATE_SECONDS
+    while docker.containers:
+        assert time.monotonic() < deadline, "containers of a dead program are left"
+        time.sleep(0.05)
 
 
 def test_what_an_engine_cannot_limit_is_told(docker: FakeDocker) -> None:

@@ -83,7 +83,7 @@ def test_every_process_of_a_command_ends_with_it(machine: Make) -> None:
             left = await computer.send_shell_command("ps -ef 2>/dev/null || ps; exit 0")
             assert sleep.encode() not in left.output
             hung = await computer.send_shell_command(
-                f"echo so far; setsid {sleep} & {sleep}", timeout=5
+                f"echo so far; setsid {sleep} & {sleep}", timeout=2
             )
             assert hung.timed_out
             assert (hung.output, hung.exit_code) == (b"so far\n", 124)
@@ -135,12 +135,12 @@ def test_what_a_command_prints(machine: Make, command: str, output: bytes, exit_
 def test_long_output_keeps_its_head_and_tail(machine: Make) -> None:
     async def go() -> None:
         async with machine(runtime={"max_output": 1000}) as computer:
-            command = "echo head; head -c 1000000000 /dev/zero; echo tail"
+            command = "echo head; head -c 200000000 /dev/zero; echo tail"
             result = await computer.send_shell_command(command)
             assert result.output.startswith(b"head\n")
             assert result.output.endswith(b"tail\n")
             assert len(result.output) < 1100
-            assert result.truncated_bytes == 1_000_000_010 - 1000
+            assert result.truncated_bytes == 200_000_010 - 1000
             assert (await computer.send_shell_command("echo on")).output == b"on\n"
 
     asyncio.run(go())

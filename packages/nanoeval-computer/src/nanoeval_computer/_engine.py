@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
+import http.client
 import os
 import random
 import tempfile
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nanoeval_core import ConfigError, RolloutSystemError
 
+from nanoeval_computer._reaper import EngineAPI
 from nanoeval_computer._shell import Process
 
 if TYPE_CHECKING:
@@ -66,26 +68,32 @@ def engine_errors(doing: str) -> Iterator[None]:
 
     try:
         yield
-    except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
+    except (
+        aiodocker.DockerError,
+        aiohttp.ClientError,
+        http.client.HTTPException,
+        OSError,
+    ) as error:
         raise RolloutSystemError(f"the container engine failed at {doing}: {error}") from error
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, about: dict[str, Any]) -> AsyncIterator[aiodocker.Docker]:
+async def connect(url: str, about: dict[str, str]) -> AsyncIterator[aiodocker.Docker]:
     """Give a client of the engine at `url`.
 
     Args:
-        about: what the engine says of itself; filled when it is empty, for engines take a second
-            to tell.
+        about: what the engine says of itself in headers; filled when it is empty.
     """
     import aiodocker  # noqa: PLC0415
 
     if not about:
-        with engine_errors("reaching it"):
-            async with aiodocker.Docker(url=url) as docker:
-                about.update(await docker.version())
+        with engine_errors(f"reaching it at {url}"):
+            about.update(await asyncio.to_thread(EngineAPI(url).ping))
+    version = about.get("Api-Version")
     # No limit on a request: pulls and waits take what they take; callers have theirs.
-    async with aiodocker.Docker(url=url, api_version=f"v{about['ApiVersion']}") as docker:
+    async with aiodocker.Docker(
+        url=url, api_version=f"v{version}" if version else "auto"
+    ) as docker:
         yield docker
 
 
@@ -143,14 +151,14 @@ class ExecProcess:
 
 
 async def prepare_image(
-    docker: aiodocker.Docker, name: str, pull: PullPolicy, of_engine: str
+    docker: aiodocker.Docker, name: str, pull: PullPolicy, of_engine: str = ""
 ) -> dict[str, Any]:
     """Return what the engine says of an image, after pulling it if `pull` says so.
 
     One process of this host pulls an image, the others wait for it.
 
     Args:
-        of_engine: the architecture that the engine runs on.
+        of_engine: the architecture that the engine runs on, where it is known.
 
     Raises:
         ConfigError: it is missing and cannot be had, or is for another architecture.

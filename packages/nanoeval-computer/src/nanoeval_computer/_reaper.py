@@ -22,6 +22,8 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ KEPT = "kept"
 
 LATE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.25
+_AT_ONCE = 8
 _KINDS = {"container": "containers", "network": "networks", "volume": "volumes"}
 
 
@@ -93,8 +96,16 @@ class EngineAPI:
     def __init__(self, url: str) -> None:
         self._url = urllib.parse.urlsplit(url)
 
+    def ping(self) -> http.client.HTTPMessage:
+        """Return the headers of what answers at once: the version of the API, and of what."""
+        return self._request("GET", "/_ping")[0].headers
+
     def call(self, method: str, path: str) -> tuple[int, Any]:
         """Send a request and return its status and its JSON, None where it has none."""
+        response, body = self._request(method, path)
+        return response.status, json.loads(body) if body.strip()[:1] in (b"{", b"[") else None
+
+    def _request(self, method: str, path: str) -> tuple[http.client.HTTPResponse, bytes]:
         connection: http.client.HTTPConnection
         if self._url.scheme == "unix":
             connection = _UnixConnection(self._url.path)
@@ -108,8 +119,7 @@ class EngineAPI:
         try:
             connection.request(method, path)
             response = connection.getresponse()
-            body = response.read()
-            return response.status, json.loads(body) if body.strip()[:1] in (b"{", b"[") else None
+            return response, response.read()
         finally:
             connection.close()
 
@@ -168,24 +178,32 @@ def end_processes(variable: str) -> bool:
 def remove_left(engine: EngineAPI | None, left: dict[str, str]) -> None:
     """Remove all of `left` (name → kind), also what appears late."""
     deadline = time.monotonic() + LATE_SECONDS
-    while left:
-        # Containers first: networks and volumes cannot go while they are in use.
-        for name, kind in sorted(left.items(), key=lambda item: item[1]):
-            try:
-                if kind == "folder":
-                    end_processes(f"NANOEVAL_MACHINE={name}")
-                    with contextlib.suppress(FileNotFoundError):
-                        shutil.rmtree(name)
-                    gone = True
-                else:
-                    gone = engine is not None and engine.remove(kind, name)
-            except (OSError, http.client.HTTPException, ValueError):
-                gone = False
-            if gone:
-                del left[name]
-        if time.monotonic() > deadline:
-            return
-        time.sleep(_AGAIN_SECONDS)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        while left:
+            # Containers first: networks and volumes cannot go while they are in use.
+            for kind in sorted(set(left.values())):
+                names = [name for name in left if left[name] == kind]
+                for name, is_gone in zip(names, pool.map(_remover(engine, kind), names)):
+                    if is_gone:
+                        del left[name]
+            if not left or time.monotonic() > deadline:
+                return
+            time.sleep(_AGAIN_SECONDS)
+
+
+def _remover(engine: EngineAPI | None, kind: str) -> Callable[[str], bool]:
+    def remove(name: str) -> bool:
+        try:
+            if kind != "folder":
+                return engine is not None and engine.remove(kind, name)
+            end_processes(f"NANOEVAL_MACHINE={name}")
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(name)
+        except (OSError, http.client.HTTPException, ValueError):
+            return False
+        return True
+
+    return remove
 
 
 def main() -> None:

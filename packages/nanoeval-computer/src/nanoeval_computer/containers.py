@@ -166,26 +166,28 @@ class ContainerRuntime(MachineRuntime):
         try:
             async with connect(find_engine(self.engine), self._about) as docker:
                 with engine_errors("looking at images"):
+                    architecture = (await docker.version()).get("Arch", "")
                     for name in sorted(machines | sides):
-                        await self._image(docker, name)
+                        await self._image(docker, name, architecture)
                     for name in sorted(machines):
                         await self._check_bash(docker, name)
         except RolloutSystemError as error:
             raise ConfigError(f"{error}. Does the engine run?") from error
 
     @functools.cached_property
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> dict[str, str]:
         """What the engine says of itself."""
         return {}
 
     @functools.cached_property
     def _images(self) -> dict[str, dict[str, Any]]:
-        """What is known of images: engines take a second to tell. Copies of this take it along."""
+        """What is known of images. Copies of this runtime take it along."""
         return {}
 
-    async def _image(self, docker: aiodocker.Docker, name: str) -> dict[str, Any]:
+    async def _image(
+        self, docker: aiodocker.Docker, name: str, architecture: str = ""
+    ) -> dict[str, Any]:
         if name not in self._images:
-            architecture = self._about.get("Arch", "")
             self._images[name] = await prepare_image(docker, name, self.pull, architecture)
         return self._images[name]
 
@@ -213,7 +215,7 @@ class ContainerRuntime(MachineRuntime):
                     service.image: await self._image(docker, service.image)
                     for service in (*plan.sides, plan.main)
                 }
-            command = "podman" if "podman" in str(self._about).lower() else "docker"
+            command = "podman" if "Libpod" in self._about.get("Server", "") else "docker"
             async with _Rollout(docker, self, name, command) as rollout:
                 async with turn_to_start(self.max_starting):
                     with engine_errors(f"starting the machine of task {name!r}"):
@@ -372,12 +374,17 @@ class _Rollout:
             self._reaper.watch(kind, name)
 
         async def end() -> None:
+            removal = asyncio.ensure_future(self._removed(remove, name))
             try:
-                await asyncio.shield(self._removed(remove, name))
+                await asyncio.shield(removal)
+            except asyncio.CancelledError:
+                await asyncio.wait([removal])  # the engine is still connected; then it ends
+                raise
             except RolloutSystemError as error:
                 log.warning("%s %s is left to be removed later: %s", kind, name, error)
-            else:
-                self._reaper.forget(name)
+            finally:
+                if removal.done() and not removal.cancelled() and removal.exception() is None:
+                    self._reaper.forget(name)
 
         self._stack.push_async_callback(end)
         return await create()
