@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import platform
@@ -33,6 +34,8 @@ KEPT = "kept"
 """The owner of what is to stay until somebody removes it."""
 
 LATE_SECONDS = 10.0
+DYING_SECONDS = 20.0
+"""How long what was killed may take to be gone: on a busy host it waits for a processor."""
 _AGAIN_SECONDS = 0.25
 _AT_ONCE = 8
 _KINDS = {"container": "containers", "network": "networks", "volume": "volumes"}
@@ -161,7 +164,8 @@ def end_processes(variable: str) -> bool:
     Returns whether none is left. Where there is no /proc, nothing can be found.
     """
     wanted = variable.encode()
-    for _ in range(100):
+    deadline = time.monotonic() + DYING_SECONDS
+    while time.monotonic() < deadline:
         found = False
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -172,6 +176,7 @@ def end_processes(variable: str) -> bool:
                 continue
         if not found:
             return True
+        time.sleep(0.005)  # what was killed needs a processor to die
     return False
 
 
@@ -183,9 +188,9 @@ def remove_left(engine: EngineAPI | None, left: dict[str, str]) -> None:
             # Containers first: networks and volumes cannot go while they are in use.
             for kind in sorted(set(left.values())):
                 names = [name for name in left if left[name] == kind]
-                for name, is_gone in zip(names, pool.map(_remover(engine, kind), names)):
-                    if is_gone:
-                        del left[name]
+                gone = pool.map(_remover(engine, kind), names)
+                for name in itertools.compress(names, list(gone)):
+                    del left[name]
             if not left or time.monotonic() > deadline:
                 return
             time.sleep(_AGAIN_SECONDS)

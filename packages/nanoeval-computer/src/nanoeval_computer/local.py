@@ -138,7 +138,7 @@ class LocalMachine(Machine):
         return [*argv]
 
     async def _kill(self, cookie: str) -> bool:
-        return end_processes(f"{COOKIE}={cookie}")
+        return await asyncio.to_thread(end_processes, f"{COOKIE}={cookie}")
 
     async def _why_over(self) -> str | None:
         return None if self.folder.is_dir() else "its folder was removed"

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from nanoeval_core import RolloutSystemError
 
+from nanoeval_computer._reaper import DYING_SECONDS
 from nanoeval_computer._shell import SERVE, Ended, Output, Process, Shell, Sink
 from nanoeval_computer.code_execution_interface import (
     ComputerInterface,
@@ -44,7 +45,7 @@ TIMED_OUT = 124
 KILLED = 137
 
 _OPENINGS = 3
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = DYING_SECONDS + 20.0
 _SMALL = 48 * 1024
 _CHUNK = 1024 * 1024
 
