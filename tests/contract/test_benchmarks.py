@@ -13,6 +13,7 @@ import pytest
 from tests.contract.workspace import ROOT
 
 HELPERS = {"api_server", "noop_eval", "page_reader"}
+HELPERS |= {"lines_of_code"}  # counts, measures nothing: test_docs holds it against the page
 NEEDS = {"ray_executors": ("ray", "pip install nanoeval-ray")}
 BENCHMARKS = sorted(
     path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in HELPERS

@@ -52,6 +52,15 @@ def test_python_blocks_run(code: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_an_eval_takes_at_most_half_as_many_lines_again_as_under_inspect(tmp_path: Path) -> None:
+    done = run_python(ROOT / "benchmarks" / "lines_of_code.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    ratios = [float(ratio) for ratio in re.findall(r"([\d.]+) \|$", done.stdout, re.MULTILINE)]
+    assert len(ratios) == 4
+    assert max(ratios) <= 1.5
+
+
 @pytest.mark.parametrize(
     "document",
     [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],

@@ -224,3 +224,10 @@ def test_the_server_ends_with_whoever_opened_it(tmp_path: Path) -> None:
         assert probe.recv(1) == b""  # closed as it ends: idle connections stay open until then
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
+
+
+def test_the_four_evals_of_the_docs_run_under_inspect_too(tmp_path: Path) -> None:
+    done = run_python(ROOT / "benchmarks" / "lines_of_code.py", "--run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = re.findall(r"\b[01]\.0\b", done.stdout.rpartition("|")[2])
+    assert scores == ["1.0", "0.0", "1.0", "0.0", "1.0", "1.0", "1.0"]
