@@ -121,6 +121,8 @@ def test_an_unparsable_reply_is_incorrect_and_recorded_as_such() -> None:
         "prob_correct": None,
         "problem": "unparsable",
         "unparsable": True,
+        "question": "?",
+        "choices": {"A": "a", "B": "b"},
     }
 
 

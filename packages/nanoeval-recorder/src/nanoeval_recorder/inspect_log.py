@@ -211,6 +211,7 @@ def _sample(
         id=attempt.sample_id,
         epoch=attempt.attempt,
         input=chats.prompt(attempt.samplings[0].prompt) if last is not None else "",
+        choices=_choices(match),
         target=_target(match),
         messages=[*asked, reply] if reply is not None else [],
         output=_output(model, reply) if reply is not None else ModelOutput(),
@@ -265,6 +266,11 @@ def _target(match: Match | None) -> str | list[str]:
     if isinstance(match.expected, list):
         return [text_of(part) for part in match.expected]
     return text_of(match.expected)
+
+
+def _choices(match: Match | None) -> list[str] | None:
+    found = None if match is None else match.get("choices")
+    return [text_of(part) for part in found.values()] if isinstance(found, dict) else None
 
 
 def _events(

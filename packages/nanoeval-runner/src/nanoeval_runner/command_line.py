@@ -50,7 +50,13 @@ DEBUG_VARIABLE = "NANOEVAL_DEBUG"
 """Set to anything, it makes errors come with their tracebacks; `--debug` sets it."""
 
 HINT = "(--help lists all arguments)"
-_TAKES = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}
+_TAKES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "str": "a text",
+    "NoneType": "None",
+}
 _LEAVES = (bool, int, float, str, bytes, type(None))
 _VARIADIC = (list, tuple, dict)
 
@@ -140,7 +146,7 @@ def build(
     blueprint.apply(argv_to_blueprint_args([f"{name}={value}" for name, value in full.items()]))
     for argument in arguments.known.values():
         has_own = any(name.startswith(f"{argument.path}.") for name in full)
-        if inspect.isabstract(argument.factory) and (argument.is_missing or has_own):
+        if argument.is_abstract and (argument.is_missing or has_own):
             raise ConfigError(
                 arguments.about_missing(argument) + hints.get(argument.path, "") + f"\n{HINT}"
             )
@@ -211,6 +217,11 @@ class Argument:
         return self.default is None and self.given is None
 
     @property
+    def is_abstract(self) -> bool:
+        """Whether a class has to be named that its own arguments go to."""
+        return inspect.isabstract(typing.get_origin(self.factory) or self.factory)
+
+    @property
     def holds_any(self) -> bool:
         """Whether it is a list or mapping, whose elements go by numbers or keys."""
         kinds = [self.type, *typing.get_args(self.type), self.factory]
@@ -222,7 +233,7 @@ class Argument:
             return f"{text}, given as {self.given}"
         if self.default is not None:
             return f"{text}, default {self.default}"
-        has_own = self.factory is not None and not inspect.isabstract(self.factory)
+        has_own = self.factory is not None and not self.is_abstract
         return text if has_own else f"{text}, required"
 
 

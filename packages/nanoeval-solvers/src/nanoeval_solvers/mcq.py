@@ -366,7 +366,7 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
         return answer
 
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
-        """Record `answer` as a match, with the reason where there is no pick."""
+        """Record `answer` as a match: the question, its choices as shown, and why there is no pick."""
         question = task.question
         extra: dict[str, Any] = {}
         if answer.problem is not None:
@@ -397,6 +397,8 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
         else:
             expected = question.show_picked(question.correct_indices)
             picked = question.show_picked(answer.picked)
+            choices = dict(zip(question.letters, question.answers, strict=True))
+            extra |= {"question": question.question, "choices": choices}
         get_recorder().record_match(
             answer.correct,
             expected=expected,

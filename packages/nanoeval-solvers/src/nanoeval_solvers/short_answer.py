@@ -215,9 +215,11 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
         return answer
 
     def record_answer(self, task: ShortAnswerTask, answer: Answer) -> None:
-        """Record `answer` as a match, with the reason where there is no answer."""
+        """Record `answer` as a match: the question, and the reason where there is no answer."""
         question = task.question
-        extra: dict[str, Any] = {} if answer.verdict is None else dict(answer.verdict.record)
+        extra: dict[str, Any] = {"question": question.question}
+        if answer.verdict is not None:
+            extra |= answer.verdict.record
         if answer.problem is not None:
             extra["problem"] = answer.problem
         if answer.problem == "unparsable":

@@ -88,6 +88,8 @@ def _as_dict(sample: RecordedSample) -> dict[str, Any]:
         "score": None if match is None else score_of(match.get("score"), match.correct),
         "picked": match.picked if match else None,
         "expected": match.expected if match else None,
+        "question": match.get("question") if match else None,
+        "choices": match.get("choices") if match else None,
         "samplings": [
             {"prompt": s.prompt, "sampled": s.sampled}
             | ({"tool_calls": s.get("tool_calls")} if s.get("tool_calls") else {})
@@ -113,6 +115,9 @@ def _shown(sample: RecordedSample) -> Iterator[str]:
     for event in sample.events:
         if isinstance(event, Extra) and event.get("type") == "final_result_successful":
             yield from _block(*_result(event))
+    choices = match.get("choices") if match is not None else None
+    if match is not None and isinstance(choices, dict):
+        yield from _block("choices", "\n".join(_marked(choices, match.picked, match.expected)))
     for error in sample.errors:
         yield from _block("error", f"{error.error_type}: {error.message}")
     yield ""
@@ -157,6 +162,14 @@ def _calls(calls: Any) -> str:
             arguments = asked.get("text")
         lines.append(f"calls {asked.get('name')} {_text(arguments)}")
     return "\n".join(lines)
+
+
+def _marked(choices: dict[str, Any], picked: Any, expected: Any) -> Iterator[str]:
+    """The choices by letter, the picked and the right ones marked."""
+    marks = {"picked": picked, "expected": expected}
+    for letter, text in choices.items():
+        notes = [n for n, one in marks.items() if letter in (one if isinstance(one, list) else [one])]
+        yield f"{letter}. {_text(text)}" + (f"  ({', '.join(notes)})" if notes else "")
 
 
 def _text(value: Any) -> str:
