@@ -20,7 +20,8 @@ COUNTING = """
 import atexit, os, sys
 opened = set()
 def hook(event, args):
-    if event == "open" and str(args[0]).endswith((".jsonl", ".db")):
+    # Not `os.open`, which has no mode: that looks at a first line, and parses nothing.
+    if event == "open" and args[1] and str(args[0]).endswith((".jsonl", ".db")):
         opened.add(str(args[0]))
     if event == "sqlite3.connect":
         opened.add(str(args[0]))
@@ -92,4 +93,12 @@ def test_the_newest_is_found_without_reading_the_others(many: Path) -> None:
     assert "run set     real" in shown
     assert opened <= 3
     opened, _ = opened_by("show", "sums", folder=many)
+    assert opened <= 6
+
+
+def test_a_name_that_no_run_has_is_known_from_first_lines(many: Path) -> None:
+    opened, _ = opened_by("ls", "no-such-eval", folder=many)
+    assert opened <= 3
+    opened, shown = opened_by("ls", "SUMS", "-n", "2", folder=many)
+    assert shown.count("sums") >= 2
     assert opened <= 6

@@ -152,8 +152,11 @@ def _main(argv: Sequence[str] | None) -> NoReturn:
         sys.exit(2)
     try:
         code = _invoke(arguments)
-    except (Exception, KeyboardInterrupt):
-        # Deferred: `nanoeval --help` must not wait for what it does not use.
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, ConfigError) and "NANOEVAL_DEBUG" not in os.environ:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+        # Deferred: it imports all of the runner, and mistakes should be told at once.
         from nanoeval_runner.setup import exit_codes  # noqa: PLC0415
 
         with exit_codes():

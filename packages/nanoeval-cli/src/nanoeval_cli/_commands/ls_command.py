@@ -41,7 +41,7 @@ def command(eval: str | None, limit: int, show_all: bool, state: str | None, as_
     problems: list[StateError] = []
     matching = (
         run
-        for run in runs_newest_first(problems)
+        for run in runs_newest_first(problems, naming=wanted)
         if wanted in f"{run.eval} {run.model} {run.part_of}".lower() and state in (None, run.state)
     )
     shown = list(matching if show_all else itertools.islice(matching, limit))
