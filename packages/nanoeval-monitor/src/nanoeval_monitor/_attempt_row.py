@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from nanoeval_core.json_values import utf8
 from nanoeval_core.words import Verdict, verdict
@@ -21,12 +20,11 @@ MAX_FIELDS = 24
 
 _NO_FIELDS = frozenset(
     {"correct", "expected", "picked", "prob_correct", "prob_picked", "score", "problem", "tied"}
-    | {"unparsable", "truncated", "sampled", "options", "prompt", "completed"}
+    | {"unparsable", "truncated", "sampled", "options", "prompt", "completed", "question"}
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AttemptRow:
+class AttemptRow(NamedTuple):
     """What a table shows of an attempt, and what statistics need of it.
 
     Attributes:
@@ -34,7 +32,7 @@ class AttemptRow:
         score: the mean score of its matches, None without a score.
         prob: the probability that was recorded for the picked answer (`prob_picked`), else for the
             correct one.
-        question: the head of what the first sampling asks, in one line.
+        question: its head in one line: as the match has it, else what the first sampling asks.
         reply: the head of the last sampling's first reply, in one line.
         prompt_chars, reply_chars: the lengths of all samplings' prompts and replies, as recorded.
         error: `Type: message` of the last error.
@@ -62,31 +60,49 @@ class AttemptRow:
 
 def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -> AttemptRow:
     """Sum up the events of one attempt."""
-    first, _, second = (group_id or "").partition(".")
-    matches = [event for event in events if isinstance(event, Match)]
-    samplings = [event for event in events if isinstance(event, Sampling)]
-    errors = [event for event in events if isinstance(event, ErrorEvent)]
-    match = matches[-1] if matches else None
-    replies = [[as_text(text) for text in one.sampled] for one in samplings]
-    scores = [score for one in matches if (score := _score(one)) is not None]
+    attempt, _, retry = (group_id or "").partition(".")
+    match: dict[str, Any] | None = None
+    scores: list[float] = []
+    question = reply = error = ""
+    prompt_chars = reply_chars = samplings = errors = 0
+    for event in events:  # one loop, in a part of the monitor that runs for every attempt
+        data = event.data if isinstance(event.data, dict) else {}
+        if isinstance(event, Match):
+            match = data
+            score = _score(data)
+            if score is not None:
+                scores.append(score)
+        elif isinstance(event, Sampling):
+            prompt, replies = data.get("prompt"), [as_text(one) for one in event.sampled]
+            if not samplings:
+                question = question_of(prompt)
+            samplings += 1
+            prompt_chars += len(as_text(prompt))
+            reply_chars += sum(map(len, replies))
+            reply = replies[0] if replies else ""
+        elif isinstance(event, ErrorEvent):
+            errors += 1
+            error = error_text(event)
+    found: dict[str, Any] = {} if match is None else match
+    asked, prob = found.get("question"), number(found.get("prob_picked"))
     return AttemptRow(
-        sample_id=sample_id,
-        group_id=group_id or "",
-        attempt=_small(first, 1),
-        retry=_small(second, 0),
-        verdict=_verdict(match, len(errors)),
-        score=sum(scores) / len(scores) if scores else None,
-        prob=_confidence(match) if match else None,
-        picked=head(as_text(match.picked), SHORT) if match else "",
-        expected=head(as_text(match.expected), SHORT) if match else "",
-        question=head(question_of(samplings[0].prompt), LONG) if samplings else "",
-        reply=head(replies[-1][0], LONG) if replies and replies[-1] else "",
-        prompt_chars=sum(len(as_text(one.prompt)) for one in samplings),
-        reply_chars=sum(len(reply) for one in replies for reply in one),
-        samplings=len(samplings),
-        error=head(error_text(errors[-1]), LONG) if errors else "",
-        fields=json.dumps(dict(_fields(events)), ensure_ascii=False),
-        at=utf8(str(events[0].created_at or "")),
+        sample_id,
+        group_id or "",
+        _small(attempt, 1),
+        _small(retry, 0),
+        _verdict(match, errors),
+        sum(scores) / len(scores) if scores else None,
+        number(found.get("prob_correct")) if prob is None else prob,
+        head(as_text(found.get("picked")), SHORT),
+        head(as_text(found.get("expected")), SHORT),
+        head(asked if isinstance(asked, str) and asked else question, LONG),
+        head(reply, LONG),
+        prompt_chars,
+        reply_chars,
+        samplings,
+        head(error, LONG),
+        _fields(events),
+        utf8(str(events[0].created_at or "")),
     )
 
 
@@ -114,36 +130,29 @@ def _small(text: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
 
 
-def _confidence(match: Match) -> float | None:
-    picked = number(match.get("prob_picked"))
-    return number(match.prob_correct) if picked is None else picked
-
-
-def _score(match: Match) -> float | None:
+def _score(match: dict[str, Any]) -> float | None:
     score = number(match.get("score"))
-    return number(match.correct) if score is None else score
+    return number(match.get("correct")) if score is None else score
 
 
-def _verdict(match: Match | None, errors: int) -> Verdict:
-    if match is None:
-        return verdict(None, errors=errors)
-    data = match.data if isinstance(match.data, dict) else {}
-    return verdict({**data, "score": _score(match)}, errors=errors)
+def _verdict(match: dict[str, Any] | None, errors: int) -> Verdict:
+    if match is not None and "score" in match:  # which may be no number
+        match = {**match, "score": _score(match)}
+    return verdict(match, errors=errors)
 
 
-def _fields(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
-    """Yield what was recorded next to the usual fields and is short enough to name a group."""
-    left = MAX_FIELDS
+def _fields(events: Sequence[Event]) -> str:
+    """What was recorded next to the usual fields and is short enough to name a group, as JSON."""
+    found: dict[str, str] = {}
     for event in events:
-        sources: list[dict[str, Any] | None] = [event.extra]
+        sources: list[Any] = [event.extra] if event.extra else []
         if isinstance(event, (Match, Metrics, RawSample)) and isinstance(event.data, dict):
-            sources.append(event.data)
-            sources.append(event.data.get("metadata"))
+            sources += [event.data, event.data.get("metadata")]
         for source in sources:
-            for name, value in (source if isinstance(source, dict) else {}).items():
-                if _is_short(value) and name not in _NO_FIELDS and left > 0:
-                    left -= 1
-                    yield utf8(str(name)), utf8(str(value))
+            for name, value in source.items() if isinstance(source, dict) else ():
+                if name not in _NO_FIELDS and _is_short(value) and len(found) < MAX_FIELDS:
+                    found[utf8(str(name))] = utf8(str(value))
+    return json.dumps(found, ensure_ascii=False) if found else "{}"
 
 
 def _is_short(value: Any) -> bool:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import operator
 import os
 import sqlite3
 import threading
@@ -28,25 +27,22 @@ from nanoeval_recorder.reading.events import Event, FinalReport, RecordedFile, R
 from nanoeval_recorder.reading.reader import parse_event
 
 from nanoeval_monitor import _index_sql as sql
-from nanoeval_monitor._attempt_row import AttemptRow, attempt_row, search_text
+from nanoeval_monitor._attempt_row import attempt_row, search_text
 from nanoeval_monitor._record_lines import FINGERPRINT, Place, RecordLine, RecordLines, Spans
 
-BATCH_LINES = 1000
+BATCH_LINES = 5000
 BATCH_BYTES = 8 << 20
 SEARCH_BATCH = 4000
 SLICE_SECONDS = 0.5
 
 Key = tuple[str, str]
 
-_COLUMNS_OF = operator.attrgetter(*AttemptRow.__slots__)
-
-
 @dataclasses.dataclass(slots=True)
 class _Pending:
     """The events of one attempt in one batch, and where they are."""
 
-    events: list[Event] = dataclasses.field(default_factory=list)
-    spans: Spans = dataclasses.field(default_factory=Spans)
+    events: list[Event]
+    spans: Spans
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,27 +59,31 @@ class _Batch:
     files: dict[str, Spans] = dataclasses.field(default_factory=dict)
 
     def take(self, line: RecordLine) -> None:
-        self.size += len(line.content)
-        self.end = Place(line.place.part, line.place.offset + len(line.content))
-        self.tail = line.content
+        part, offset, content = line
+        length = len(content)
+        self.size += length
+        self.end = Place(part, offset + length)
+        self.tail = content
         try:
-            event = parse_event(line.content)
+            event = parse_event(content)
         except ValueError:
-            self.bad += bool(line.content.strip())
+            self.bad += bool(content.strip())
             return
         if isinstance(event, RunStarted):
-            if line.place.part == 0:
+            if part == 0:
                 self.metadata["spec"] = json.dumps(event.spec)
         elif isinstance(event, FinalReport):
             self.metadata["final_report"] = json.dumps(event.data)
         elif isinstance(event, RecordedFile):
             if event.sha256 is not None:
-                self.files.setdefault(event.sha256, Spans()).add(line.place, len(line.content))
+                self.files.setdefault(event.sha256, Spans()).add(part, offset, length)
         elif event.sample_id is not None:
             key = utf8(event.sample_id), utf8(event.group_id or "")
-            found = self.pending.setdefault(key, _Pending())
+            found = self.pending.get(key)
+            if found is None:
+                found = self.pending[key] = _Pending([], Spans())
             found.events.append(event)
-            found.spans.add(line.place, len(line.content))
+            found.spans.add(part, offset, length)
 
 
 def _read_batch(lines: Iterator[RecordLine], start: Place) -> _Batch | None:
@@ -139,6 +139,8 @@ class RecordIndex:
                 while True:
                     batch = _read_batch(lines, place)
                     if batch is None:
+                        for statement in sql.SORTED.split(";"):
+                            connection.execute(statement)
                         _put(connection, {"caught_up_at": self.lines.size()})
                         return True
                     if not self._write(connection, batch) or time.monotonic() >= deadline:
@@ -230,7 +232,8 @@ class RecordIndex:
             known = _metadata(connection)
             if _place(known) != batch.start:
                 return False
-            attempts = self._store(connection, batch.pending, int(known.get("searchable", 0)))
+            searchable = int(known.get("searchable", 0))
+            attempts = self._store(connection, batch.pending, searchable)
             files = [(sha256, spans.pack()) for sha256, spans in batch.files.items()]
             connection.executemany(sql.PUT_FILE, files)
             _put(
@@ -251,7 +254,7 @@ class RecordIndex:
         self, connection: sqlite3.Connection, pending: dict[Key, _Pending], searchable: int
     ) -> int:
         """Write the attempts of a batch; those that were there already get their new events."""
-        (last,) = connection.execute(sql.LAST_ATTEMPT).fetchone()
+        (before,) = connection.execute(sql.LAST_ATTEMPT).fetchone()
         known = connection.execute(sql.KNOWN_ATTEMPTS, (json.dumps(list(pending)),)).fetchall()
         earlier = self.lines.events([spans for _, _, _, spans, _ in known])
         ids: dict[Key, int] = {}
@@ -261,24 +264,29 @@ class RecordIndex:
         ):
             one = pending[sample_id, group_id]
             one.events = events + one.events
-            one.spans = Spans(packed).joined(one.spans)
+            one.spans = Spans.unpack(packed).joined(one.spans)
             ids[sample_id, group_id] = attempt_id
             if score is not None:
                 scores.append((sample_id, -1, -score))
             if attempt_id <= searchable:
-                before = search_text(sample_id, events)
-                connection.execute(sql.DROP_SEARCH, (attempt_id, before))
-                after = search_text(sample_id, one.events)
-                connection.execute(sql.ADD_SEARCH, (attempt_id, after))
-        rows = []
-        for (sample_id, group_id), one in pending.items():
-            row = attempt_row(sample_id, group_id, one.events)
-            attempt_id = ids.get((sample_id, group_id), last + 1)
-            last = max(last, attempt_id)
+                old = search_text(sample_id, events)
+                connection.execute(sql.DROP_SEARCH, (attempt_id, old))
+                connection.execute(sql.ADD_SEARCH, (attempt_id, search_text(sample_id, one.events)))
+        rows, texts, last = [], [], before
+        for key, one in pending.items():
+            row = attempt_row(*key, one.events)
+            attempt_id = ids.get(key, 0)
+            if not attempt_id:
+                attempt_id = last = last + 1
+                if searchable == before > 0:  # it is asked for, and was up to here
+                    texts.append((attempt_id, search_text(key[0], one.events)))
             if row.score is not None:
-                scores.append((sample_id, 1, row.score))
-            rows.append((*_COLUMNS_OF(row), attempt_id, one.spans.pack()))
+                scores.append((row.sample_id, 1, row.score))
+            rows.append((*row, attempt_id, one.spans.pack()))
         connection.executemany(sql.PUT_ATTEMPT, rows)
+        if texts:
+            connection.executemany(sql.ADD_SEARCH, texts)
+            _put(connection, {"searchable": last})
         _count_scores(connection, scores)
         return int(last)
 

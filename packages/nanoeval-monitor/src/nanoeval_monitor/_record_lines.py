@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -24,33 +23,40 @@ class Place(NamedTuple):
     offset: int
 
 
-@dataclasses.dataclass(slots=True)
-class RecordLine:
-    """A whole line: where it is, and its bytes."""
+class RecordLine(NamedTuple):
+    """A whole line: its bytes, and where in which part of the record they are."""
 
-    place: Place
+    part: int
+    offset: int
     content: bytes
 
 
 class Spans:
     """Where the lines of one attempt are: neighbors are one span."""
 
-    def __init__(self, packed: bytes = b"") -> None:
-        self._spans = [list(span) for span in _SPAN.iter_unpack(packed)]
+    def __init__(self) -> None:
+        self._spans: list[list[int]] = []
 
-    def add(self, place: Place, length: int) -> None:
-        last = self._spans[-1] if self._spans else None
-        follows = last and last[0] == place.part and last[1] + last[2] == place.offset
-        if last and follows and last[2] + length < 1 << 32:
-            last[2] += length
-        else:
-            self._spans.append([place.part, place.offset, length])
+    @classmethod
+    def unpack(cls, packed: bytes) -> Spans:
+        found = cls()
+        found._spans = [list(span) for span in _SPAN.iter_unpack(packed)]
+        return found
+
+    def add(self, part: int, offset: int, length: int) -> None:
+        if self._spans:
+            last = self._spans[-1]
+            follows = last[0] == part and last[1] + last[2] == offset
+            if follows and last[2] + length < 1 << 32:
+                last[2] += length
+                return
+        self._spans.append([part, offset, length])
 
     def joined(self, later: Spans) -> Spans:
         """Return these spans and then those of `later`."""
-        found = Spans(self.pack())
-        for part, offset, length in later:
-            found.add(Place(part, offset), length)
+        found = Spans.unpack(self.pack())
+        for span in later:
+            found.add(*span)
         return found
 
     def pack(self) -> bytes:
@@ -84,7 +90,7 @@ class RecordLines:
                 for content in stream:
                     if not content.endswith(b"\n") and not _is_whole(content):
                         break
-                    yield RecordLine(Place(number, offset), content)
+                    yield RecordLine(number, offset, content)
                     offset += len(content)
 
     def before(self, place: Place) -> bytes:
@@ -103,7 +109,7 @@ class RecordLines:
         wanted = sorted(
             (part, offset, length, index)
             for index, packed in enumerate(spans)
-            for part, offset, length in Spans(packed)
+            for part, offset, length in Spans.unpack(packed)
         )
         found: list[list[Event]] = [[] for _ in spans]
         stream: BinaryIO | None = None

@@ -11,6 +11,8 @@ from nanoeval_core.json_values import utf8
 
 def as_text(value: Any) -> str:
     """Return `value` as people read it: a text as it is, a chat as its messages, else as JSON."""
+    if isinstance(value, str):
+        return value
     try:
         return _as_text(value)
     except RecursionError:
@@ -54,7 +56,7 @@ def is_reference(value: Any) -> bool:
 
 def head(text: str, length: int) -> str:
     """Return the first `length` characters of `text` in one line."""
-    return utf8(" ".join(text[: 2 * length].split())[:length])
+    return utf8(" ".join(text[: 2 * length].split())[:length]) if text else ""
 
 
 def number(value: Any) -> float | None:
