@@ -148,6 +148,19 @@ def test_two_monitors_may_read_the_same_record(write_record: WriteRecord) -> Non
     assert [event["type"] for event in events] == ["sampling", "match"]
 
 
+def test_what_is_read_after_a_search_is_searchable_at_once(write_record: WriteRecord) -> None:
+    path = write_record(n=20)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:12]))
+    index = indexed(path)
+    assert index.update_search(60.0)
+    path.write_bytes(whole)
+    index.update_all()
+    assert index.progress()["searchable"] == index.progress()["attempts"] == 20
+    assert len(find_samples(index, SampleQuery(text="number 19"))["rows"]) == 1
+
+
 def test_a_record_that_was_cut_and_rewritten_is_read_again(write_record: WriteRecord) -> None:
     path = write_record(n=20)
     index = indexed(path)

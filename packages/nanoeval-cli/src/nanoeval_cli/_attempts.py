@@ -8,7 +8,7 @@ from pathlib import Path
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.words import Verdict, verdict
 from nanoeval_recorder.reading.sample import RecordedSample, samples
-from nanoeval_recorder.reading.scores import attempt_scores
+from nanoeval_recorder.reading.scores import question_scores
 from nanoeval_runner.stored_scores import stored_scores
 
 from nanoeval_cli._catalogue import RunInfo
@@ -40,9 +40,6 @@ def verdict_of(sample: RecordedSample) -> Verdict:
     return verdict(data, errors=len(sample.errors))
 
 
-_RIGHT, _WRONG = (1.0,), (0.0,)
-
-
 def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[str, Scores]:
     """Return question id → the scores of a run's attempts, by its matches or by its results.
 
@@ -54,7 +51,7 @@ def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[st
     Raises:
         ConfigError: neither says what the attempts scored.
     """
-    found = _matches(run.record, like or {}) if run.record is not None else {}
+    found = question_scores(run.record, like) if run.record is not None else {}
     if not found and run.state_file is not None and run.row is not None:
         found = stored_scores(run.state_file.path, run.row)
     if not found:
@@ -63,16 +60,4 @@ def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[st
             "is gone or holds results that do not say what they score. Call "
             "get_recorder().record_match in evaluate, or return a bool or something with `correct`"
         )
-    return found
-
-
-def _matches(record: Path, like: Mapping[str, Scores]) -> dict[str, Scores]:
-    known = dict(zip(like, like, strict=True))
-    found: dict[str, Scores] = {}
-    for one in attempt_scores(record):
-        if one.score is not None:
-            question = known.get(one.sample_id, one.sample_id)
-            before = found.get(question)
-            only = _RIGHT if one.score == 1 else _WRONG if one.score == 0 else (one.score,)
-            found[question] = only if before is None else before + only
     return found

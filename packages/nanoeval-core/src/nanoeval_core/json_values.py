@@ -56,10 +56,11 @@ def json_text(value: Any) -> str:
 
 def utf8(text: str) -> str:
     r"""Return `text` with lone surrogates written out as `\udXXX`: UTF-8 has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-8", "backslashreplace").decode()
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ from nanoeval_monitor._run_list import RunList
 from nanoeval_monitor._server import Monitor, create_app
 
 PORT = 8640
+GC_THRESHOLD = 50_000
+"""Allocations between young collections: reading a record makes many objects, and no cycles."""
 
 
 @chz.chz
@@ -72,6 +75,7 @@ def monitor(args: MonitorArgs) -> None:
     Raises:
         ConfigError: the address cannot be listened at.
     """
+    gc.set_threshold(GC_THRESHOLD)
     listening = _listen(args.host, args.port)
     token = args.token or os.environ.get("NANOEVAL_MONITOR_TOKEN") or new_token()
     folders = args.records.split(os.pathsep) if args.records else [str(records_folder())]

@@ -44,7 +44,8 @@ CREATE TABLE file (sha256 TEXT PRIMARY KEY, spans BLOB NOT NULL) WITHOUT ROWID;
 # a quarter of the time that a million attempts take. Until then, filters and orders scan.
 SORTED = """
 CREATE INDEX IF NOT EXISTS attempt_verdict ON attempt (verdict, id);
-CREATE INDEX IF NOT EXISTS attempt_reply_chars ON attempt (reply_chars, id, verdict, score, samplings);
+CREATE INDEX IF NOT EXISTS attempt_reply_chars
+    ON attempt (reply_chars, id, verdict, score, samplings);
 CREATE INDEX IF NOT EXISTS attempt_prob ON attempt (prob, id, verdict, sample_id);
 CREATE INDEX IF NOT EXISTS attempt_score ON attempt (score, id, verdict, sample_id)
 """

@@ -37,6 +37,7 @@ SLICE_SECONDS = 0.5
 
 Key = tuple[str, str]
 
+
 @dataclasses.dataclass(slots=True)
 class _Pending:
     """The events of one attempt in one batch, and where they are."""

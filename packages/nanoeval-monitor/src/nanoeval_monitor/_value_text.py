@@ -24,15 +24,26 @@ def _as_text(value: Any) -> str:
         return value
     if value is None or is_reference(value):
         return ""
-    if isinstance(value, list):
-        if value and all(is_message(one) or is_reference(one) for one in value):
-            said = [one for one in value if is_message(one)]
-            return "\n\n".join(f"{one['role']}: {_as_text(one.get('content'))}" for one in said)
-        if value and all(isinstance(one, dict) and "type" in one for one in value):
+    if isinstance(value, list) and value:
+        chat = _chat_text(value)
+        if chat is not None:
+            return chat
+        if all(isinstance(one, dict) and "type" in one for one in value):
             return "\n".join(str(one.get("text") or f"[{one['type']}]") for one in value)
         if len(value) == 1:
             return _as_text(value[0])
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _chat_text(messages: list[Any]) -> str | None:
+    """The messages of a chat, one after the other; None where one of them is no message."""
+    said = []
+    for one in messages:
+        if is_message(one):
+            said.append(f"{one['role']}: {_as_text(one.get('content'))}")
+        elif not is_reference(one):
+            return None
+    return "\n\n".join(said)
 
 
 def question_of(prompt: Any) -> str:

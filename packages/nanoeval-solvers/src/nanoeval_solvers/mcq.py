@@ -366,7 +366,7 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
         return answer
 
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
-        """Record `answer` as a match: the question, its choices as shown, and why there is no pick."""
+        """Record `answer` as a match, with the choices as shown, and why there is no pick."""
         question = task.question
         extra: dict[str, Any] = {}
         if answer.problem is not None:

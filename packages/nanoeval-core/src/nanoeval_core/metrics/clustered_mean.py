@@ -237,12 +237,13 @@ def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
 
 def mean_of(question: Any, values: Sequence[float]) -> float:
     """The mean score of one question, as `question_means` has it."""
-    if not len(values):
+    number = len(values)
+    if not number:
         raise ValueError(f"question {question!r} has no scores: leave it out, or count it missing")
-    total = math.fsum(values)
+    total = math.fsum(values) if number > 1 else float(values[0])
     if not math.isfinite(total):
         raise ValueError(f"question {question!r} has a score that is not finite: {list(values)!r}")
-    return total / len(values)
+    return total / number
 
 
 __all__ = [

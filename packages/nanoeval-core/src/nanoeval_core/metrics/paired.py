@@ -104,7 +104,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON values; what is None is left out."""
-        entries = dataclasses.asdict(self)
+        entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         entries |= {
             "a": self.a.as_dict("mean"),
             "b": self.b.as_dict("mean"),
@@ -137,17 +137,22 @@ def compare(
     """
     two_sided_z(confidence)
     left_out = _check_questions(run_a, run_b, common_only=common_only)
-    scores_a = _scores_of(run_a, run_b)
-    scores_b = _scores_of(run_b, run_a)
+    scores_a = _scores_of(run_a, run_b, has_all=not left_out)
+    scores_b = _scores_of(run_b, run_a, has_all=not left_out)
     a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
     b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
     changes, differences = [], array("d")
     for question, left in scores_a.items():
-        mean_a, mean_b = mean_of(question, left), mean_of(question, scores_b[question])
+        right = scores_b[question]
+        if left == right:
+            differences.append(0.0)
+            continue
+        mean_a, mean_b = mean_of(question, left), mean_of(question, right)
         differences.append(mean_b - mean_a)
         if mean_a != mean_b:
             changes.append(Change(question, mean_a, mean_b))
-    values = {score for run in (scores_a, scores_b) for one in run.values() for score in one}
+    distinct = {*scores_a.values(), *scores_b.values()}
+    values = {score for one in distinct for score in one}
     single = a.num_scores == b.num_scores == a.n and values <= {0.0, 1.0}
     counted = _wins_and_losses(changes, a.n)
     return Comparison(
@@ -286,6 +291,8 @@ def _score_interval(
 
 def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
     """How many questions only one run has, when that is allowed."""
+    if run_a.keys() == run_b.keys() and run_a:
+        return 0
     only_a = [question for question in run_a if question not in run_b]
     only_b = [question for question in run_b if question not in run_a]
     if len(only_a) == len(run_a) or not run_b:
@@ -308,20 +315,25 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
     return len(only_a) + len(only_b)
 
 
-def _scores_of(run: Scores, other: Scores) -> Mapping[Any, Sequence[float]]:
-    """The scores of the questions that both runs have; no copy where they are tuples already."""
+def _scores_of(run: Scores, other: Scores, *, has_all: bool) -> Mapping[Any, tuple[float, ...]]:
+    """The scores of the questions that both runs have; no copy where they are tuples already.
+
+    Args:
+        run: whose scores.
+        other: the other run.
+        has_all: whether that has all questions of `run`.
+    """
     tuples = cast("Mapping[Any, tuple[float, ...]]", run)
     if (
-        len(run) <= len(other)
+        has_all
         and all(type(scores) is tuple for scores in tuples.values())
         and {type(score) for scores in tuples.values() for score in scores} <= {float}
-        and all(question in other for question in run)
     ):
         return tuples
     return {question: _scores(run, question) for question in run if question in other}
 
 
-def _scores(run: Scores, question: Any) -> Sequence[float]:
+def _scores(run: Scores, question: Any) -> tuple[float, ...]:
     scores = run[question]
     several = scores if isinstance(scores, Sized) else [scores]
     if isinstance(several, str) or not all(isinstance(score, SupportsFloat) for score in several):
@@ -329,7 +341,7 @@ def _scores(run: Scores, question: Any) -> Sequence[float]:
             f"question {question!r} has the scores {scores!r}: give a number or numbers, or leave "
             "the question out"
         )
-    return [float(score) for score in several]
+    return tuple(map(float, several))
 
 
 def _size_of_change(change: Change) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,13 @@ from nanoeval_recorder.reading.events import RunStarted
 from nanoeval_recorder.reading.reader import first_event, read_record, record_files, record_parts
 from nanoeval_recorder.reading.sample import samples_of
 
-__all__ = ["AttemptScore", "GroupScore", "accuracy_by", "attempt_scores"]
+__all__ = ["AttemptScore", "GroupScore", "accuracy_by", "attempt_scores", "question_scores"]
 
-_ENDS = b'type":"match"', b'type":"error"'  # of `type` and of `record_type`, as we write them
+_TYPE = b'type":"'  # the end of `type` and of `record_type`, as we write them
+_ENDS = b'type":"match"', b'type":"error"'
+_SKIPPED = (b'sampling"', b'metrics"', b'sample_completed"', b'extra"', b'raw_sample"', b'file"')
+_KINDS = ("match", "error")
+_RIGHT, _WRONG = (1.0,), (0.0,)
 
 
 class AttemptScore(NamedTuple):
@@ -72,10 +77,39 @@ def attempt_scores(path: str | Path) -> Iterator[AttemptScore]:
         RecorderError: the file is no record, or a line of it is no JSON.
     """
     for file in record_files(path):
-        first = first_event(file)
-        # What others write may be spaced differently, and its attempts interleave.
-        ours = isinstance(first, RunStarted) and first.run_set_id is not None
-        yield from _scan(file) if ours else _of_samples(file)
+        yield from map(_score, _scan(file)) if _is_ours(file) else _of_samples(file)
+
+
+def question_scores(
+    path: str | Path, like: Mapping[str, tuple[float, ...]] | None = None
+) -> dict[str, tuple[float, ...]]:
+    """Return question id → what its attempts scored, for questions with a match that has a score.
+
+    Args:
+        path: a record, or a folder of records.
+        like: another record's scores, whose ids are shared where they are equal: a million
+            questions take their space once.
+
+    Raises:
+        RecorderError: as `attempt_scores` raises it.
+    """
+    known = dict(zip(like, like, strict=True)) if like else {}
+    found: dict[str, tuple[float, ...]] = {}
+    for file in record_files(path):
+        scored = map(_sample_and_score, _scan(file)) if _is_ours(file) else _pairs(file)
+        for sample_id, score in scored:
+            if score is not None:
+                question = known.get(sample_id, sample_id)
+                before = found.get(question)
+                only = _RIGHT if score == 1 else _WRONG if score == 0 else (score,)
+                found[question] = only if before is None else before + only
+    return found
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether we wrote a record. What others write may be spaced differently, or interleave."""
+    first = first_event(file)
+    return isinstance(first, RunStarted) and first.run_set_id is not None
 
 
 def accuracy_by(path: str | Path, by: str) -> dict[Any, GroupScore]:
@@ -102,52 +136,79 @@ def is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, (str, bool, int, float))
 
 
-def _scan(file: Path) -> Iterator[AttemptScore]:
-    match, error = _ENDS
+_Scanned = tuple[tuple[Any, Any], _ScoredFields | None]
+"""An attempt's ids, and its last match."""
+
+
+def _scan(file: Path) -> Iterator[_Scanned]:
     ids: tuple[Any, Any] | None = None
     last: _ScoredFields | None = None
     for part in record_parts(file):
-        with open_record(part) as lines:
-            for number, line in enumerate(lines, 1):
-                if match not in line and error not in line:
-                    continue
-                try:
-                    event = _decode(line)
-                except (msgspec.MsgspecError, RecursionError) as problem:
-                    if not line.endswith(b"\n"):
-                        break  # its writer has not ended it yet, or never will
-                    if not isinstance(problem, msgspec.ValidationError):
-                        raise RecorderError(f"{part}:{number} is no JSON: {problem}") from problem
-                    continue  # an event of another type, whose data is no object
-                kind = event.type or event.record_type
-                if kind not in ("match", "error") or event.sample_id is None:
-                    continue
-                if (event.sample_id, event.group_id) != ids:
-                    if ids is not None:
-                        yield _score(ids, last)
-                    ids, last = (event.sample_id, event.group_id), None
-                if kind == "match":
-                    last = event if event.data is None else event.data
+        for event in _ends(part):
+            if (event.sample_id, event.group_id) != ids:
+                if ids is not None:
+                    yield ids, last
+                ids, last = (event.sample_id, event.group_id), None
+            if (event.type or event.record_type) == "match":
+                last = event if event.data is None else event.data
     if ids is not None:
-        yield _score(ids, last)
+        yield ids, last
 
 
-def _score(ids: tuple[Any, Any], match: _ScoredFields | None) -> AttemptScore:
-    sample_id, group_id = str(ids[0]), str(ids[1] or "")
+def _ends(part: Path) -> Iterator[_ScoredLine]:
+    """The matches and errors of attempts in one file."""
+    match, error = _ENDS
+    skip = len(_TYPE)
+    with open_record(part) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.startswith(_SKIPPED, line.find(_TYPE) + skip):
+                continue  # where the type comes first, the rest need not be looked through
+            if match not in line and error not in line:
+                continue
+            try:
+                event = _decode(line)
+            except (msgspec.MsgspecError, RecursionError) as problem:
+                if not line.endswith(b"\n"):
+                    break  # its writer has not ended it yet, or never will
+                if not isinstance(problem, msgspec.ValidationError):
+                    raise RecorderError(f"{part}:{number} is no JSON: {problem}") from problem
+                continue  # an event of another type, whose data is no object
+            if event.sample_id is not None and (event.type or event.record_type) in _KINDS:
+                yield event
+
+
+def _sample_and_score(scanned: _Scanned) -> tuple[str, float | None]:
+    (sample_id, _), match = scanned
+    return str(sample_id), None if match is None else score_of(match.score, match.correct)
+
+
+def _pairs(file: Path) -> Iterator[tuple[str, float | None]]:
+    return ((one.sample_id, one.score) for one in _of_samples(file))
+
+
+def _score(scanned: _Scanned) -> AttemptScore:
+    ids, match = scanned
+    sample_id, (attempt, retry) = str(ids[0]), _numbers_in(str(ids[1] or ""))
+    if match is None:
+        return AttemptScore(sample_id, attempt, retry, None, True, {})
+    metadata = match.metadata if isinstance(match.metadata, dict) else {}
+    score = score_of(match.score, match.correct)
+    return AttemptScore(sample_id, attempt, retry, score, False, metadata)
+
+
+@functools.lru_cache(maxsize=1000)  # nearly all attempts have one of a few
+def _numbers_in(group_id: str) -> tuple[int, int]:
+    """Which attempt and which retry a `group_id` names."""
     attempt, _, retry = group_id.partition(".")
-    numbers = (
+    return (
         int(attempt) if attempt.isdecimal() else 1,
         int(retry) if retry.isdecimal() else 0,
     )
-    if match is None:
-        return AttemptScore(sample_id, *numbers, None, True, {})
-    metadata = match.metadata if isinstance(match.metadata, dict) else {}
-    return AttemptScore(sample_id, *numbers, score_of(match.score, match.correct), False, metadata)
 
 
 def score_of(score: Any, correct: Any) -> float | None:
     """Return what a match scored: its `score` where that is a number, else 1.0 or 0.0."""
-    if isinstance(score, (int, float)) and not isinstance(score, bool):
+    if score is not None and isinstance(score, (int, float)) and not isinstance(score, bool):
         return float(score)
     return float(correct) if isinstance(correct, bool) else None
 
