@@ -83,6 +83,7 @@ def evallib_lines(
             yield {**common, "type": "sampling", "data": {"prompt": prompt, "sampled": [reply]}}
             match = {"correct": right, "expected": "A", "picked": "A" if right else "B"}
             match |= {"prob_correct": dice.random(), "subject": ("physics", "biology")[index % 2]}
+            match["choices"] = {"A": "the right one", "B": "the other"}
             yield {**common, "type": "match", "data": match}
     if finished:
         report = {"accuracy": correct / max(1, n * attempts), "n": n}

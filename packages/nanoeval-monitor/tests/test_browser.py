@@ -207,6 +207,10 @@ def test_samples_are_filtered_searched_and_opened(
     expect(page.locator(".detail h2")).to_have_text("q123")
     expect(page.locator(".attempt")).to_have_count(2)
     expect(page.locator(".bubble").first).to_contain_text("Question number 123?")
+    choices = page.locator(".attempt").first.locator(".choices li")
+    expect(choices.nth(0)).to_contain_text("the right one")
+    expect(choices.nth(0)).to_contain_text("expected")
+    expect(choices.locator("text=picked")).to_have_count(1)
     assert "q=number+123" in page.url
     again = open_page(page.url)
     expect(again.locator(".detail h2")).to_have_text("q123")

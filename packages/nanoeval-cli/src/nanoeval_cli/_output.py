@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from typing import Any
 from nanoeval_runner.formats import encodable
 from nanoeval_runner.text_table import format_table, text_width
 
+CHUNKS_A_WRITE = 10_000
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -39,8 +41,12 @@ def bold(text: str) -> str:
 
 
 def write_json(value: Any) -> None:
-    """Print JSON that every reader takes: what is not finite is null."""
-    write(json.dumps(_finite(value), indent=2, default=str, ensure_ascii=False, allow_nan=False))
+    """Print JSON that every reader takes, a part at a time: what is not finite is null."""
+    encoder = json.JSONEncoder(indent=2, default=str, ensure_ascii=False, allow_nan=False)
+    chunks = encoder.iterencode(_finite(value))
+    while part := "".join(itertools.islice(chunks, CHUNKS_A_WRITE)):
+        sys.stdout.write(encodable(part, sys.stdout.encoding))
+    sys.stdout.write("\n")
 
 
 def _finite(value: Any) -> Any:

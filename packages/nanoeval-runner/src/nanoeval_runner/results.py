@@ -32,6 +32,7 @@ ERROR_WIDTH = 160
 _METRICS_SHOWN = 8
 _COUNTED = ("unparsable", "refused", "grader_error", "timed_out")
 _PROBLEMS = {"context_length": "over the context length", "timed_out": "timed out"}
+_REFUSALS = ("content policy", "over the context length")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,10 @@ def problems(summary: Mapping[str, Any]) -> dict[str, int]:
     for name, number in found.items():
         if isinstance(number, int) and number > 0:
             named[_PROBLEMS.get(name, name.replace("_", " "))] = number
+    for why in _REFUSALS:
+        if named.get(why) == named.get("refused", 0):  # all of them, which need not be told twice
+            named[f"refused ({why})"] = named.pop(why)
+            del named["refused"]
     return named
 
 

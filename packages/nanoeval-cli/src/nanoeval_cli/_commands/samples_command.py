@@ -167,14 +167,21 @@ def _calls(calls: Any) -> str:
 def _marked(choices: dict[str, Any], picked: Any, expected: Any) -> Iterator[str]:
     """The choices by letter, the picked and the right ones marked."""
     marks = {"picked": picked, "expected": expected}
+    letters = {name: one if isinstance(one, list) else [one] for name, one in marks.items()}
     for letter, text in choices.items():
-        notes = [n for n, one in marks.items() if letter in (one if isinstance(one, list) else [one])]
+        notes = [name for name, these in letters.items() if letter in these]
         yield f"{letter}. {_text(text)}" + (f"  ({', '.join(notes)})" if notes else "")
 
 
 def _text(value: Any) -> str:
     if value is None:
         return "nothing"
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(p, dict) and "type" in p for p in value)
+    ):
+        return "\n".join(str(part.get("text") or f"[{part['type']}]") for part in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -81,7 +81,7 @@ function head(box, found) {
     ["tokens", found.tokens ? short(found.tokens) : null],
     ["cost", found.cost ? cost(found.cost) : null],
     ["by", found.created_by],
-    ["run", h("code", {}, written(found.run_id))],
+    ["run", copyable(found.run_id)],
     ["run set", found.has_state ? h("a", { href: `#/live/${encodeURIComponent(found.run_set_id)}` }, written(found.run_set_id)) : found.run_set_id],
   ];
   replace(box,
@@ -140,10 +140,12 @@ function result(found, attempts) {
     rows.length > MOST_METRICS ? h("p.muted", {}, `and ${number(rows.length - MOST_METRICS)} more in the whole summary`) : null);
 }
 
-// By field: the groups of the record's attempts, and those that only the summary has.
+// By field, those of the eval's own summary first: the groups of the record's attempts, and those that
+// only the summary has.
 function groupsOf(found) {
-  const groups = { ...found.groups };
-  for (const one of found.metrics.filter((row) => row.field && !found.groups[row.field])) {
+  const own = found.metrics.filter((row) => row.field);
+  const groups = { ...Object.fromEntries(own.map((row) => [row.field, found.groups[row.field]])), ...found.groups };
+  for (const one of own.filter((row) => !found.groups[row.field])) {
     groups[one.field] = [...(groups[one.field] || []), { value: one.value_of_field, mean: one.value, low: one.low, high: one.high, n: one.n }];
   }
   return groups;

@@ -2,8 +2,8 @@
 
 import { h, replace, written } from "./dom.js";
 import { data, fileUrl } from "./data.js";
-import { bytes, number } from "./format.js";
-import { choicesIn, newMessages } from "./messages.js";
+import { bytes, counted, number } from "./format.js";
+import { newMessages } from "./messages.js";
 import { verdictTag } from "./parts.js";
 
 export async function transcript({ box, key, sample, close, step }) {
@@ -28,7 +28,7 @@ export async function transcript({ box, key, sample, close, step }) {
     replace(box,
       h("div.detail-head", {},
         h("h2", {}, written(found.sample_id)),
-        several ? h("span.muted", {}, found.total > found.attempts.length ? `${found.attempts.length} of ${found.total} attempts` : `${found.total} attempts`) : null,
+        several ? h("span.muted", {}, attemptsOf(found)) : null,
         h("span.spacer"),
         h("button.quiet", { type: "button", onclick: () => step(-1), "aria-label": "Previous sample" }, "↑"),
         h("button.quiet", { type: "button", onclick: () => step(1), "aria-label": "Next sample" }, "↓"),
@@ -36,6 +36,12 @@ export async function transcript({ box, key, sample, close, step }) {
       h("div.attempts", { class: several ? "several" : "" }, found.attempts.map((one) => attempt(one, several, shown))));
   };
   show();
+}
+
+function attemptsOf({ attempts, total }) {
+  if (total > attempts.length) return `${attempts.length} of ${total} attempts`;
+  const retries = attempts.filter((one) => one.retry).length;
+  return [counted(total - retries, "attempt"), retries ? `${retries} ${retries === 1 ? "retry" : "retries"}` : ""].filter(Boolean).join(", ");
 }
 
 function attempt(one, several, shown) {
@@ -49,7 +55,7 @@ function attempt(one, several, shown) {
   const body = one.events.map((event) => {
     if (event.type !== "sampling") return EVENTS[event.type]?.(event, shown) || other(event, shown);
     const turn = turns.length > 1 ? `Turn ${turns.indexOf(event) + 1} of ${turns.length}` : "";
-    const drawn = sampling(event, before, turn, one, shown);
+    const drawn = sampling(event, before, turn, shown);
     before = event.data;
     return drawn;
   });
@@ -59,22 +65,22 @@ function attempt(one, several, shown) {
     body);
 }
 
-function sampling(event, before, turn, one, shown) {
+function sampling(event, before, turn, shown) {
   const { prompt, sampled, tool_calls, ...rest } = event.data && typeof event.data === "object" ? event.data : { prompt: event.data };
   const replies = Array.isArray(sampled) ? sampled : sampled === undefined ? [] : [sampled];
   const { earlier, fresh } = newMessages(prompt, before);
   return h("div.event.sampling", {},
     turn ? h("h3.turn", {}, turn) : null,
-    earlier.length ? h("details.earlier", {}, h("summary", {}, `${earlier.length} earlier ${earlier.length === 1 ? "message" : "messages"}`), messages(earlier, one, shown)) : null,
-    messages(fresh, one, shown),
+    earlier.length ? h("details.earlier", {}, h("summary", {}, `${earlier.length} earlier ${earlier.length === 1 ? "message" : "messages"}`), messages(earlier, shown)) : null,
+    messages(fresh, shown),
     replies.map((reply, index) => bubble("assistant", reply, shown, "reply", index ? null : tool_calls)),
     details(rest, "more of the sampling", shown));
 }
 
 const EVENTS = {
   match: (event, shown) => {
-    const { correct, expected, picked, prob_correct, ...rest } = event.data && typeof event.data === "object" ? event.data : {};
-    return Object.keys(rest).length ? h("div.event", {}, details(rest, "more of the match", shown)) : h("span");
+    const { correct, expected, picked, prob_correct, question, choices, ...rest } = event.data && typeof event.data === "object" ? event.data : {};
+    return h("div.event", {}, choicesOf(choices, picked, expected), details(rest, "more of the match", shown));
   },
   error: (event, shown) => h("div.event.error", { role: "note" }, h("b", {}, written(event.data?.type || "error")), " ", text(event.data?.message ?? event.data, shown), details(without(event.data, ["type", "message", "msg"]), "more", shown)),
   metrics: (event, shown) => h("div.event", {}, details(event.data, event.data?.completed ? "completed" : "metrics", shown)),
@@ -88,16 +94,16 @@ function other(event, shown) {
   return h("div.event", {}, h("span.role", {}, written(event.type)), text(event.data, shown));
 }
 
-function messages(prompt, one, shown) {
+function messages(prompt, shown) {
   const chat = Array.isArray(prompt) && prompt.every((message) => message && typeof message.role === "string");
-  if (!chat) return bubble("prompt", prompt, shown, "", null, one);
-  return prompt.map((message) => bubble([message.role, message.name, message.tool_call_id].filter(Boolean).join(" · "), message.content, shown, "", message.tool_calls, message.role === "user" ? one : null));
+  if (!chat) return bubble("prompt", prompt, shown);
+  return prompt.map((message) => bubble([message.role, message.name, message.tool_call_id].filter(Boolean).join(" · "), message.content, shown, "", message.tool_calls));
 }
 
-function bubble(role, content, shown, className = "", calls = null, one = null) {
+function bubble(role, content, shown, className = "", calls = null) {
   const hasText = content !== null && content !== undefined && content !== "";
   return h("div", { class: "bubble " + className, "data-role": role }, h("span.role", {}, written(role)),
-    hasText || !calls ? (one && question(content, one)) || text(content, shown) : null,
+    hasText || !calls ? text(content, shown) : null,
     (Array.isArray(calls) ? calls : []).map((call) => toolCall(call, shown)));
 }
 
@@ -113,17 +119,14 @@ function toolCall(call, shown) {
   return h("div.call", {}, h("span.role", {}, "calls ", written(asked.name || "a tool", "b"), call?.id ? [" · ", written(call.id)] : null), pairs.map(([name, value]) => h("div.argument", {}, name ? h("span.role", {}, written(name)) : null, text(value, shown))));
 }
 
-// A question with its choices as a list, where the text has them: the picked and the right one marked.
-function question(content, one) {
-  const found = typeof content === "string" ? choicesIn(content) : null;
-  if (!found) return null;
-  const holds = (list, letter) => list.split(/[^A-Za-z]+/).includes(letter);
-  return h("div.question", {}, written(found.before, "pre"),
-    h("ol.choices", {}, found.choices.map(({ letter, label, text: choice }) => {
-      const [picked, right] = [holds(one.picked, letter), holds(one.expected, letter)];
-      return h("li", { class: [picked ? "picked" : "", right ? "expected" : ""].join(" ") }, h("span.letter", {}, label), written(choice), picked || right ? h("span.mark-note", {}, [picked ? "picked" : "", right ? "expected" : ""].filter(Boolean).join(", ")) : null);
-    })),
-    found.after.trim() ? written(found.after, "pre") : null);
+// The choices that were shown, by letter: the picked and the right one marked.
+function choicesOf(choices, picked, expected) {
+  if (!choices || typeof choices !== "object") return null;
+  const holds = (value, letter) => (Array.isArray(value) ? value : [value]).includes(letter);
+  return h("ol.choices", { "aria-label": "Choices" }, Object.entries(choices).map(([letter, choice]) => {
+    const marks = [holds(picked, letter) ? "picked" : "", holds(expected, letter) ? "expected" : ""].filter(Boolean);
+    return h("li", { class: marks.join(" ") }, h("span.letter", {}, written(letter)), written(typeof choice === "string" ? choice : JSON.stringify(choice)), marks.length ? h("span.mark-note", {}, marks.join(", ")) : null);
+  }));
 }
 
 const KEPT = /^sha256:[0-9a-f]{64}$/;
