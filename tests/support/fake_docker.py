@@ -30,6 +30,7 @@ class FakeDocker:
     Attributes:
         requests: method and path of each request.
         answers: (pattern of method and path, status, message) used once each, first match first.
+        broken: a pattern of requests whose connections end without an answer.
         images: name → what inspecting it shows.
         containers: name → its labels, configuration and state.
     """
@@ -40,6 +41,7 @@ class FakeDocker:
         self.url = f"unix://{self._folder.name}/docker.sock"
         self.requests: list[str] = []
         self.answers: list[tuple[str, int, str]] = []
+        self.broken = ""
         self.images: dict[str, dict[str, Any]] = {"image:1": {"Id": "sha256:1"}}
         self.containers: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {}
@@ -92,6 +94,8 @@ class FakeDocker:
                 url = urllib.parse.urlsplit(target)
                 path = re.sub(r"^/v1\.\d+", "", url.path)
                 self.requests.append(f"{method} {path}")
+                if self.broken and re.fullmatch(self.broken, f"{method} {path}"):
+                    return
                 started = re.fullmatch(r"/exec/(\w+)/start", path)
                 status, answer = self._answer(
                     method, path, dict(urllib.parse.parse_qsl(url.query)), body

@@ -23,10 +23,11 @@ from nanoeval.solvers.computer_tasks.code_execution_interface import (
     RuntimeConfig,
 )
 from nanoeval.solvers.computer_tasks.grading import check_solutions, fresh_machine
-from nanoeval.solvers.computer_tasks.limits import LimitsHelper
+from nanoeval.solvers.computer_tasks.limits import LimitsHelper, TotalTime
 from nanoeval.solvers.computer_tasks.local import LocalRuntime
 from nanoeval.solvers.computer_tasks.machine import MachineLost
 from nanoeval.solvers.computer_tasks.mock_agent import MockAgentSolver
+from nanoeval.solvers.computer_tasks.pausable_timer import NamedTimeoutError, PausableTimer
 from nanoeval.solvers.computer_tasks.solver import PythonCodingEval
 from nanoeval.solvers.computer_tasks.steps import AgentResult, FinalResult, Step
 from nanoeval.solvers.computer_tasks.task import ComputerTask, Grade
@@ -285,6 +286,54 @@ def test_a_grader_that_fails_is_no_score(kind: type[ComputerTask]) -> None:
     assert all("grading task" in str(error) for error in errors)
     assert len(errors) == 2
     assert issubclass(GraderError, RolloutSystemError)
+
+
+@chz.chz
+class ShortTotal(LimitsHelper):
+    """Its total is too short for the grader: one that a `LimitsHelper` takes has ten seconds."""
+
+    def total_time(self) -> TotalTime:
+        return TotalTime(0.5)
+
+
+def test_a_rollout_has_a_limit_as_a_whole() -> None:
+    runtime = FakeRuntime(computer=FakeComputer())
+    solver = MockAgentSolver(runtime=runtime, limits=ShortTotal(), scripts={"*": [bash("true")]})
+    report, events = run_agent(solver, answer(SlowGrader))
+    assert report["missing_tasks"] == ["q"]
+    (error,) = [event.data["message"] for event in events if event.type == "error"]
+    assert error.startswith("the rollout took longer than total_sample_timeout=0.5 seconds")
+
+
+def test_all_that_is_counted_is_one_limit() -> None:
+    async def go() -> None:
+        total = TotalTime(0.2)
+        async with total.counted():
+            await asyncio.sleep(0.15)
+        await asyncio.sleep(0.2)  # whoever reads the steps
+        with pytest.raises(NamedTimeoutError, match="max_time"):
+            async with total.counted(), PausableTimer("max_time", 0.0):
+                await asyncio.sleep(1)
+        with pytest.raises(RolloutSystemError, match=r"total_sample_timeout=0\.2"):
+            async with total.counted():
+                await asyncio.Event().wait()
+
+    asyncio.run(go())
+
+
+def test_the_clock_stops_during_a_wait_for_a_rate_limit() -> None:
+    busy = Scripted(status=429, text="busy", headers={"retry-after-ms": "1500"})
+    replies = [busy, Scripted(tool_calls=(("submit", {"answer": "42"}),))]
+    with ModelServer(replies=replies) as server:
+        model = APIModel(model="m", base_url=server.url)
+        limits = LimitsHelper(max_time_seconds=1)
+        runtime = FakeRuntime(computer=FakeComputer())
+        solver = ToolAgentSolver(runtime=runtime, model=model, limits=limits)
+        _, events = run_agent(solver)
+    result = result_of(events)
+    assert result["ended"] == "submitted"
+    assert result["seconds"] < 1
+    assert len(server.requests) == 2
 
 
 def test_a_machine_that_does_not_start_is_a_system_error() -> None:

@@ -239,7 +239,7 @@ def test_a_kernel_runs_in_a_container_without_a_network(engine: Engine) -> None:
     folders = {sys.prefix, sys.base_prefix, *(path for path in sys.path if "site-packages" in path)}
     folders |= {folder for folder in ("/lib", "/lib64", "/usr/lib") if Path(folder).is_dir()}
     mounts = [VolumeMount(host_path=path, container_path=path) for path in sorted(folders)]
-    task = {"docker_image": engine.image, "cwd": "/tmp", "volume_mounts": mounts}
+    task: Any = {"docker_image": engine.image, "cwd": "/tmp", "volume_mounts": mounts}
 
     async def go() -> None:
         config = ComputerConfiguration(jupyter_setup=[sys.executable], **task)

@@ -7,14 +7,18 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nanoeval import RolloutSystemError
 from nanoeval.errors import ConfigError
-from nanoeval.solvers.computer_tasks.code_execution_interface import ComputerConfiguration
+from nanoeval.solvers.computer_tasks.code_execution_interface import (
+    ComputerConfiguration,
+    ContainerResources,
+    VolumeMount,
+)
 from nanoeval.solvers.computer_tasks.containers import ContainerMachine, ContainerRuntime
 from nanoeval.solvers.computer_tasks.machine import MachineLost
 from nanoeval.solvers.computer_tasks.maintenance import clean_containers, describe_engine
@@ -138,6 +142,95 @@ def test_a_machine_that_ran_out_of_memory_says_so(docker: FakeDocker, tmp_path: 
         asyncio.run(go())
 
 
+SICK = """
+services:
+  main: {image: "image:1", depends_on: {sick: {condition: service_healthy}}}
+  sick: {image: "image:1", command: sleep 600,
+         healthcheck: {test: "false", interval: 10ms, retries: 2}}
+"""
+
+
+async def act(computer: ContainerMachine) -> None:
+    await computer.send_shell_command("echo an agent was here")
+
+
+async def look(computer: ContainerMachine) -> None:
+    await computer.send_shell_command("echo", idempotent=True)
+
+
+def end(docker: FakeDocker, name: str) -> None:
+    docker.end(name)
+
+
+def remove(docker: FakeDocker, name: str) -> None:
+    docker.end(name)
+    del docker.containers[name]
+
+
+def break_off(docker: FakeDocker, name: str) -> None:
+    docker.broken = r"POST .*/exec"
+
+
+# What happens, whether the agent has acted before, and whose fault it is. Docs have the same table.
+FAULTS: dict[str, tuple[Callable[[FakeDocker, str], None], bool, type[Exception], str]] = {
+    "ends before": (end, False, RolloutSystemError, "failed before it was used"),
+    "ends after": (end, True, MachineLost, "its first process has ended with code 137"),
+    "removed before": (remove, False, RolloutSystemError, "was removed from outside"),
+    "removed after": (remove, True, RolloutSystemError, "was removed from outside"),
+    "engine gone before": (break_off, False, RolloutSystemError, "the container engine failed"),
+    "engine gone after": (break_off, True, RolloutSystemError, "the container engine failed"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whose_fault_it_is(docker: FakeDocker, tmp_path: Path, fault: str) -> None:
+    happen, has_acted, error, why = FAULTS[fault]
+
+    async def go() -> None:
+        async with started(tmp_path) as computer:
+            await (act(computer) if has_acted else asyncio.sleep(0))
+            await computer.close()  # the next command needs a new shell
+            happen(docker, computer.name)
+            await look(computer)
+
+    with pytest.raises(error, match=why):
+        asyncio.run(go())
+
+
+def test_a_service_that_is_sick_is_a_system_error(docker: FakeDocker, tmp_path: Path) -> None:
+    async def go() -> None:
+        async with started(tmp_path, docker_image=None, docker_compose_yaml=SICK):
+            pass
+
+    with pytest.raises(RolloutSystemError, match="service sick is not healthy after 2 checks"):
+        asyncio.run(go())
+
+
+def test_what_a_task_asks_for_is_what_the_engine_is_asked_for(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
+    mount = VolumeMount(host_path="/data", container_path="/mnt")
+    asked = {
+        "num_gpus": 2,
+        "mem_limit": "1g",
+        "shm_size": "64m",
+        "limits": ContainerResources(cpu=1.5),
+        "volume_mounts": [mount],
+    }
+
+    async def go() -> dict[str, Any]:
+        async with started(tmp_path, **asked) as computer:
+            return docker.containers[computer.name]["Config"]["HostConfig"]  # type: ignore[no-any-return]
+
+    config = asyncio.run(go())
+    assert config["DeviceRequests"] == [{"Count": 2, "Capabilities": [["gpu"]]}]
+    assert (config["Memory"], config["MemorySwap"], config["ShmSize"]) == (2**30, 2**30, 2**26)
+    assert (config["NanoCpus"], config["PidsLimit"]) == (1_500_000_000, 1024)
+    assert config["Binds"] == ["/data:/mnt:ro"]
+    assert config["Init"] is True
+    assert config["NetworkMode"] == "none"
+
+
 def test_nothing_that_is_not_idempotent_is_sent_twice(docker: FakeDocker, tmp_path: Path) -> None:
     async def go() -> None:
         async with started(tmp_path) as computer:
@@ -247,7 +340,11 @@ def test_a_name_is_labelled_and_removed_late(docker: FakeDocker, tmp_path: Path)
 
 HANG = """
 import asyncio
-from nanoeval.solvers.computer_tasks.code_execution_interface import ComputerConfiguration
+from nanoeval.solvers.computer_tasks.code_execution_interface import (
+    ComputerConfiguration,
+    ContainerResources,
+    VolumeMount,
+)
 from nanoeval.solvers.computer_tasks.containers import ContainerRuntime
 
 runtime = ContainerRuntime(max_starting=5)

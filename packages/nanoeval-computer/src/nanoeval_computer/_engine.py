@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PullPolicy = Literal["missing", "never", "always"]
 
+UNREACHABLE = 900
+"""The status of aiodocker's errors where the engine gave no answer."""
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 

@@ -71,12 +71,13 @@ class ToolAgentSolver(ComputerRuntimeSolver):
             yield
 
     async def run(self, task: ComputerTask) -> AsyncGenerator[Step | FinalResult, None]:
+        total = self.limits.total_time()
         async with contextlib.AsyncExitStack() as stack:
             try:
                 seconds = self.limits.validate_connection_limit
-                computer = await stack.enter_async_context(
-                    run_with_startup_timeout(self.runtime, task, seconds)
-                )
+                starting = run_with_startup_timeout(self.runtime, task, seconds)
+                async with total.counted():
+                    computer = await stack.enter_async_context(starting)
             except (ConfigError, RolloutSystemError):
                 raise
             except Exception as error:
@@ -101,7 +102,7 @@ class ToolAgentSolver(ComputerRuntimeSolver):
                 # A timer for each turn: between turns whoever reads the steps has the word.
                 timer = PausableTimer(MAX_TIME, self.limits.max_time_seconds - used["max_time"])
                 try:
-                    async with timer:
+                    async with total.counted(), timer:
                         reply = await self.ask(task, dialogue.messages, tools)
                         usage = reply.first_usage or reply.usage
                         used["max_tokens"] += usage.total_tokens
@@ -125,8 +126,10 @@ class ToolAgentSolver(ComputerRuntimeSolver):
                     new_messages=dialogue.messages[before:],
                 )
                 yield Step(convo=turn, grade=None, elapsed=timedelta(seconds=timer.elapsed))
+            async with total.counted():
+                grade = await self.grade(task, computer)
             yield AgentResult(
-                grade=await self.grade(task, computer),
+                grade=grade,
                 ended=ended,
                 limit=limits.get(ended),
                 used=used.get(ended),

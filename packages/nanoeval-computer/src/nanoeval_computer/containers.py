@@ -22,6 +22,7 @@ from nanoeval_core.run_context import get_run_context
 
 from nanoeval_computer._compose import MAIN, Service, read_compose
 from nanoeval_computer._engine import (
+    UNREACHABLE,
     ExecProcess,
     PullPolicy,
     connect,
@@ -74,11 +75,11 @@ class ContainerMachine(Machine):
         except aiodocker.DockerError as error:
             if why := await self._why_over():
                 raise self._lost(why) from error
-            raise OSError(str(error)) from error  # it runs: another try may go well
+            # It runs: another try may go well.
+            unreachable = error.status == UNREACHABLE
+            raise (ConnectionError if unreachable else OSError)(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise RolloutSystemError(
-                f"the container engine failed at starting a process in {self.name}: {error}"
-            ) from error
+            raise ConnectionError(str(error)) from error
 
     async def _kill(self, cookie: str) -> bool:
         try:

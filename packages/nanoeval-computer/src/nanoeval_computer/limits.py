@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 
 import chz
+from nanoeval_core import RolloutSystemError
 
-from nanoeval_computer.pausable_timer import PausableTimer
+from nanoeval_computer.pausable_timer import NamedTimeoutError, PausableTimer
 
 __all__ = [
     "ActionLimitExceededError",
     "LimitsHelper",
     "SystemErrorDetected",
+    "TotalTime",
     "current_timer",
 ]
 
 MAX_TIME = "max_time"
+TOTAL_SAMPLE = "total_sample"
 
 current_timer: ContextVar[PausableTimer | None] = ContextVar("current_timer", default=None)
 """The timer of the innermost limit in force."""
@@ -32,6 +35,38 @@ class SystemErrorDetected(Exception):
 
     name: str
     text: str
+
+
+class TotalTime:
+    """The time of a rollout as a whole, machine and grading included.
+
+    Only what runs within `counted` counts, and waits at an endpoint do not.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.used = 0.0
+
+    @contextlib.asynccontextmanager
+    async def counted(self) -> AsyncIterator[None]:
+        """Count the time of the body.
+
+        Raises:
+            RolloutSystemError: together with what came before it took too long.
+        """
+        timer = PausableTimer(TOTAL_SAMPLE, max(0.0, self.seconds - self.used))
+        try:
+            async with timer:
+                yield
+        except NamedTimeoutError as error:
+            if error.timeout_type != TOTAL_SAMPLE:
+                raise
+            raise RolloutSystemError(
+                f"the rollout took longer than total_sample_timeout={self.seconds:g} seconds, "
+                "machine and grading included"
+            ) from error
+        finally:
+            self.used += timer.elapsed
 
 
 @chz.chz
@@ -72,6 +107,10 @@ class LimitsHelper:
                 "must be at most total_sample_timeout - 10 = "
                 f"{self.total_sample_timeout - 10}"
             )
+
+    def total_time(self) -> TotalTime:
+        """Return what counts the time of one rollout against `total_sample_timeout`."""
+        return TotalTime(self.total_sample_timeout)
 
     @contextlib.asynccontextmanager
     async def enforce_timeout(

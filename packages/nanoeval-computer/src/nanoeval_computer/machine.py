@@ -129,7 +129,12 @@ class Machine(ComputerInterface):
 
     @abstractmethod
     async def _spawn(self, argv: Sequence[str]) -> Process:
-        """Start a process in the machine, its stdin open, its two outputs read as one."""
+        """Start a process in the machine, its stdin open, its two outputs read as one.
+
+        Raises:
+            OSError: it did not start, and another try may go well; a ConnectionError where what
+                runs the machine gave no answer.
+        """
 
     @abstractmethod
     async def _kill(self, cookie: str) -> bool:
@@ -193,10 +198,13 @@ class Machine(ComputerInterface):
         keep: bool = False,
     ) -> tuple[Ended, bool]:
         """Run `cmd` in an idle shell, else in a new one. Returns its end, and if it timed out."""
-        said = ""
+        said, unreachable = "", None
         for _ in range(_OPENINGS):
             try:
                 shell = self._idle.pop() if self._idle else await self._open_shell()
+            except ConnectionError as error:
+                unreachable = error
+                continue
             except OSError as error:
                 said = str(error)
                 continue
@@ -234,6 +242,8 @@ class Machine(ComputerInterface):
             said = heard.text()
             if why := await self._why_over():
                 raise self._lost(why)
+        if unreachable is not None:
+            raise self._unreachable(unreachable)
         raise self._lost(f"no shell can be started in it: {said.strip() or 'it says nothing'}")
 
     def inward(self, text: str) -> str:
@@ -277,6 +287,11 @@ class Machine(ComputerInterface):
             return MachineLost(f"machine {self.name} is lost: {why}")
         return RolloutSystemError(f"machine {self.name} failed before it was used: {why}")
 
+    def _unreachable(self, error: ConnectionError) -> RolloutSystemError:
+        return RolloutSystemError(
+            f"the container engine failed at starting a process in {self.name}: {error}"
+        )
+
     async def upload(self, file: bytes, destination: str) -> None:
         """Write `file` to `destination`; folders on the way are made.
 
@@ -307,7 +322,7 @@ class Machine(ComputerInterface):
     async def _send(self, size: int, destination: str, next_chunk: Callable[[], bytes]) -> None:
         write = f"head -c {size} > {{path}} && [ $(wc -c < {{path}}) -eq {size} ]"
         command = self.inward(_writing(destination, write))
-        process = await self._spawn(["bash", "-c", command])
+        process = await self.open_process(["bash", "-c", command])
         try:
             sent = 0
             with contextlib.suppress(ConnectionError, RuntimeError):  # its exit code says why
@@ -381,7 +396,10 @@ class Machine(ComputerInterface):
     async def open_process(self, argv: Sequence[str]) -> Process:
         """Start a process in the machine, to be spoken to; the caller closes it."""
         self._may_have_left = True
-        return await self._spawn(argv)
+        try:
+            return await self._spawn(argv)
+        except ConnectionError as error:
+            raise self._unreachable(error) from error
 
     def note_use(self) -> None:
         """Take note that the agent acts: what happens to the machine may be its doing now."""
