@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -67,6 +68,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if retried is not None:
             datetime.date.fromisoformat(retried.since)
             item.add_marker(pytest.mark.flaky(reruns=1, reason=retried.reason))
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have runs write below a folder of the test's own: `state`, `records`, `backups`, `home`."""
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
+    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    return tmp_path
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -28,12 +28,9 @@ MODES = [
 
 
 @pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
+def restored_config(folders: Path) -> Iterator[None]:
     former = get_library_config()
-    yield tmp_path
+    yield
     set_library_config(former)
 
 

@@ -29,15 +29,10 @@ from tests.support.gates import MODES, POOL, Gate, GatedEval, spec
 from tests.support.processes import gated_run, query
 from tests.support.script import ROOT, environment
 
-pytestmark = pytest.mark.timeout(180)  # each starts several processes
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    return tmp_path
+pytestmark = [
+    pytest.mark.usefixtures("folders"),
+    pytest.mark.timeout(180),  # each starts several processes
+]
 
 
 @contextlib.contextmanager

@@ -22,15 +22,9 @@ from nanoeval_runner import run_eval_in_database
 
 from tests.support.script import ROOT, run_python
 
+pytestmark = pytest.mark.usefixtures("folders")
+
 SET = "kept"
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    return tmp_path
 
 
 @chz.chz

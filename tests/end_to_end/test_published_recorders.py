@@ -35,15 +35,10 @@ ROOT = Path(__file__).parent.parent.parent
 BASE = ["timestamp", "record_type", "sample_id", "group_id"]
 POOLS: list[dict[str, Any]] = [{}, {"experimental_use_multiprocessing": True, "num_processes": 2}]
 in_process_and_pooled = pytest.mark.parametrize("pool", POOLS, ids=["in_process", "pooled"])
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    return tmp_path
+pytestmark = [
+    pytest.mark.usefixtures("folders"),
+    pytest.mark.timeout(120),
+]
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

@@ -46,21 +46,16 @@ class KeyedEval(RecordedEval):
     note: str = ""
 
 
-pytestmark = pytest.mark.timeout(180)  # pools of processes, on a busy machine
+pytestmark = [
+    pytest.mark.usefixtures("folders"),
+    pytest.mark.timeout(180),  # pools of processes, on a busy machine
+]
 ROOT = Path(__file__).parent.parent.parent
 MAIN = "from tests.support.recorded_eval import main; main()"
 CONFIGS = {"evallib": evallib_recorder, "json": json_recorder}
 both = pytest.mark.parametrize("name", sorted(CONFIGS))
 POOLS: list[dict[str, Any]] = [{}, {"experimental_use_multiprocessing": True, "num_processes": 2}]
 in_process_and_pooled = pytest.mark.parametrize("pool", POOLS, ids=["in_process", "pooled"])
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    return tmp_path
 
 
 def only_record(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import chz
@@ -27,6 +26,8 @@ from nanoeval_runner.formats import (
     format_seconds,
 )
 from nanoeval_runner.text_table import format_table
+
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 class Seen:
@@ -82,13 +83,6 @@ class WithRunningSummary(Watched):
                 return super().summary()
 
         return Running(score=lambda task, result: float(result))
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
 
 
 def start(watched: type[Watched], seen: Seen, args: dict[str, Any], **fields: Any) -> Any:

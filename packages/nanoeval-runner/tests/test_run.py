@@ -31,15 +31,9 @@ from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import state_dir
 from nanoeval_runner.state_files import StateReader, state_paths
 
+pytestmark = pytest.mark.usefixtures("folders")
+
 RESUME = "nanoeval resume "
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    return tmp_path
 
 
 @chz.chz

@@ -26,13 +26,7 @@ from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.state_files import backups, remove_backup, set_concurrency
 
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("NANOEVAL_BACKUP_DIR", str(tmp_path / "backups"))
-    monkeypatch.setenv("NANOEVAL_LOG_DIR", str(tmp_path / "records"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 def opened(run_set_id: str = "set") -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nanoeval_solvers._replies.parsing import parse_choices
+from nanoeval_solvers._replies.parsing import read_choices
 
 CHOICES = ("Mitochondria", "A large ribosome", "The Golgi apparatus", "42 kJ/mol")
 A, B, C, D = range(4)
@@ -206,7 +206,7 @@ ONE_ANSWER = [
 
 @pytest.mark.parametrize(("reply", "expected"), ONE_ANSWER, ids=[repr(r) for r, _ in ONE_ANSWER])
 def test_one_answer(reply: str | None, expected: int | None) -> None:
-    picked = parse_choices(reply, CHOICES)
+    picked = read_choices(reply, CHOICES).picked
     assert picked == (None if expected is None else frozenset({expected}))
 
 
@@ -278,7 +278,7 @@ IN_MANY_WORDS = [
 
 @pytest.mark.parametrize(("reply", "expected"), IN_MANY_WORDS, ids=lambda value: repr(value)[:40])
 def test_replies_of_many_kinds(reply: str, expected: str | None) -> None:
-    picked = parse_choices(reply, CITIES)
+    picked = read_choices(reply, CITIES).picked
     assert picked == (None if expected is None else frozenset({"ABCD".index(expected)}))
 
 
@@ -297,7 +297,7 @@ def test_replies_of_many_kinds(reply: str, expected: str | None) -> None:
     ],
 )
 def test_sets_of_many_kinds(reply: str, expected: str | None) -> None:
-    picked = parse_choices(reply, CITIES, multiple=True)
+    picked = read_choices(reply, CITIES, multiple=True).picked
     assert picked == (None if expected is None else frozenset(map("ABCD".index, expected)))
 
 
@@ -346,39 +346,39 @@ SEVERAL_ANSWERS = [
     ("reply", "expected"), SEVERAL_ANSWERS, ids=[repr(r) for r, _ in SEVERAL_ANSWERS]
 )
 def test_several_answers(reply: str, expected: set[int] | None) -> None:
-    assert parse_choices(reply, CHOICES, multiple=True) == expected
+    assert read_choices(reply, CHOICES, multiple=True).picked == expected
 
 
 def test_more_choices_than_letters() -> None:
     choices = [f"choice number {n}" for n in range(30)]
-    assert parse_choices("Answer: AC", choices) == {28}
-    assert parse_choices("Answer: AC, B", choices, multiple=True) == {28, 1}
-    assert parse_choices("Answer: Z", choices) == {25}
+    assert read_choices("Answer: AC", choices).picked == {28}
+    assert read_choices("Answer: AC, B", choices, multiple=True).picked == {28, 1}
+    assert read_choices("Answer: Z", choices).picked == {25}
 
 
 def test_a_pronoun_is_no_choice() -> None:
     choices = [f"choice number {n}" for n in range(10)]
-    assert parse_choices("I have no idea", choices) is None
-    assert parse_choices("The answer is I", choices) == {8}
+    assert read_choices("I have no idea", choices).picked is None
+    assert read_choices("The answer is I", choices).picked == {8}
 
 
 def test_equal_texts_are_not_told_apart() -> None:
-    assert parse_choices("same", ["same", "same", "other"]) is None
-    assert parse_choices("B", ["same", "same", "other"]) == {1}
+    assert read_choices("same", ["same", "same", "other"]).picked is None
+    assert read_choices("B", ["same", "same", "other"]).picked == {1}
 
 
 def test_the_text_of_a_choice_goes_before_what_it_looks_like() -> None:
     vitamins = ["vitamin A", "vitamin C", "D", "B-12"]
-    assert parse_choices("Answer: B-12", vitamins) == {3}
-    assert parse_choices("Answer: D", vitamins) == {3}  # the label, as asked for
+    assert read_choices("Answer: B-12", vitamins).picked == {3}
+    assert read_choices("Answer: D", vitamins).picked == {3}  # the label, as asked for
     blood = ["O", "A", "B", "AB"]
-    assert parse_choices("Answer: B", blood) == {1}
-    assert parse_choices("Answer: O", blood) == {0}
-    assert parse_choices("Answer: AB", blood) == {3}
+    assert read_choices("Answer: B", blood).picked == {1}
+    assert read_choices("Answer: O", blood).picked == {0}
+    assert read_choices("Answer: AB", blood).picked == {3}
 
 
 @pytest.mark.parametrize("sentence", ["The answer is B. ", "Option B: foo bar. ", "\\boxed{B "])
 def test_a_model_that_repeats_itself_without_end_holds_nothing_up(sentence: str) -> None:
     # Minutes, if the time grew with the square of the length: beyond the guard of every test.
     reply = sentence * (100_000 // len(sentence))
-    assert parse_choices(reply, CITIES) in (None, frozenset({1}))
+    assert read_choices(reply, CITIES).picked in (None, frozenset({1}))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nanoeval_solvers._replies.parsing import parse_choices, read_choices
+from nanoeval_solvers._replies.parsing import read_choices
 from nanoeval_solvers._replies.rules import RULES
 from nanoeval_solvers.graders import ContainsMatch, ExactMatch, Grader, NumericMatch, verdict_of
 from nanoeval_solvers.short_answer_api import answer_in
@@ -36,7 +36,7 @@ def read(case: dict[str, Any]) -> str:
         answer = answer_in(case["reply"])
         return "unparsable" if answer is None else answer.strip("$.* ")
     choices = case.get("choices") or CITIES
-    picked = parse_choices(case["reply"], choices, multiple=case["kind"] == "mcq-multi")
+    picked = read_choices(case["reply"], choices, multiple=case["kind"] == "mcq-multi").picked
     if picked is None:
         return "unparsable"
     return "".join(chr(ord("A") + index) for index in sorted(picked)) or "none"
@@ -96,14 +96,14 @@ def test_a_thought_changes_nothing(
     reply = stated.format(letter)
     before = f"{marks[0]}{thought}\nAnswer: {other}{marks[1]}\n"
     assert read_choices(before + reply, CITIES) == read_choices(reply, CITIES)
-    assert parse_choices(marks[0] + thought + reply, CITIES) is None  # never closed
+    assert read_choices(marks[0] + thought + reply, CITIES).picked is None  # never closed
 
 
 @settings(deadline=None)
 @given(st.permutations(range(4)), st.sampled_from(STATED), st.integers(0, 3))
 def test_permuting_the_choices_permutes_the_pick(order: list[int], stated: str, right: int) -> None:
     reply = stated.format(CITIES[right])
-    picked = parse_choices(reply, [CITIES[old] for old in order])
+    picked = read_choices(reply, [CITIES[old] for old in order]).picked
     assert picked == {order.index(right)}
 
 
@@ -111,8 +111,8 @@ def test_permuting_the_choices_permutes_the_pick(order: list[int], stated: str, 
 @given(st.sampled_from(STATED), PICK, st.sampled_from(["\n\n", "\n", " "]))
 def test_what_is_retracted_is_no_answer(stated: str, letter: str, between: str) -> None:
     reply = stated.format(letter)
-    assert parse_choices(reply, CITIES) is not None
-    assert parse_choices(f"{reply}{between}I retract this. I don't know.", CITIES) is None
+    assert read_choices(reply, CITIES).picked is not None
+    assert read_choices(f"{reply}{between}I retract this. I don't know.", CITIES).picked is None
 
 
 @settings(deadline=None, max_examples=300)
@@ -122,13 +122,13 @@ def test_a_reply_without_a_letter_is_never_read(reply: str) -> None:
 
     if not any(character.isalpha() for character in normalize("NFKC", reply)):
         marked = any("🅐" <= character <= "🆉" for character in reply)  # symbols that show letters
-        assert marked or parse_choices(reply, CITIES) is None
+        assert marked or read_choices(reply, CITIES).picked is None
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(max_size=300), st.booleans())
 def test_any_text_is_a_reply(reply: str, multiple: bool) -> None:
-    picked = parse_choices(reply, CITIES, multiple=multiple)
+    picked = read_choices(reply, CITIES, multiple=multiple).picked
     assert picked is None or picked <= {0, 1, 2, 3}
     answer_in(reply)
     verdict_of(reply)
@@ -142,13 +142,13 @@ UNITS += ["why?\nA) ", "Lyon? ", "A: no. ", "so Paris is Lyon. ", "the second op
 def test_long_replies_take_time_in_proportion(unit: str) -> None:
     # Minutes, if the time grew with the square of the length: beyond the guard of every test.
     reply = unit * (200_000 // len(unit))
-    parse_choices(f"{reply}\n", CITIES)
+    read_choices(f"{reply}\n", CITIES).picked
     answer_in(reply)
 
 
 @pytest.mark.parametrize("reply", ["\ud83d", "Answer: B \udc00", "B\ud800"])
 def test_half_a_surrogate_pair_is_a_reply(reply: str) -> None:
-    assert parse_choices(reply, CITIES) in (None, {1})
+    assert read_choices(reply, CITIES).picked in (None, {1})
 
 
 def test_a_pick_says_what_it_was_read_from() -> None:

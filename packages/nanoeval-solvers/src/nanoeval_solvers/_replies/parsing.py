@@ -152,13 +152,6 @@ def read_choices(
     return UNREAD if said is None else _reading(said)
 
 
-def parse_choices(
-    reply: str | None, choices: Sequence[str], *, multiple: bool = False
-) -> frozenset[int] | None:
-    """The choices that `reply` answers with, or None when that is not clear: see `read_choices`."""
-    return read_choices(reply, choices, multiple=multiple).picked
-
-
 def _reading(said: _Statement) -> Reading:
     return UNREAD if said.picked is None else Reading(said.picked, said.read_by)
 
