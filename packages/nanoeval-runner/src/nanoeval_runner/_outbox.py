@@ -8,7 +8,7 @@ import contextvars
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import anyio.to_thread
 from nanoeval_core.executors import IN_PROCESS
@@ -67,17 +67,34 @@ class RecordWriter:
         self.direct = False
         self.failure: BaseException | None = None
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Enter the recorder, raising what that raises; lose nothing to what leaving it raises."""
+    @contextlib.asynccontextmanager
+    async def opened(self, position: str | None, *, in_driver: bool) -> AsyncIterator[None]:
+        """Enter the recorder, raising what that raises; lose nothing to what leaving it raises.
+
+        Args:
+            position: where an earlier run stopped; what is logged since is written first.
+            in_driver: the eval's tasks run in this process.
+        """
         self._recorder.__enter__()
         ending: BaseException | None = None
         try:
+            if position is not None:
+                with self.guarded():
+                    await anyio.to_thread.run_sync(self._recorder.rewind, position)
+                while await self._write_some():
+                    pass
+            self.direct = (
+                in_driver
+                and self.failure is None
+                and getattr(self._recorder, "writes_at_once", False)
+            )
             yield
         except BaseException as error:
             ending = error
             raise
         finally:
+            if self._writing is not None:  # what is left is written when the run is resumed
+                self._writing.cancel()
             try:
                 self._recorder.__exit__(type(ending) if ending else None, ending, None)
             except Exception:
@@ -121,28 +138,16 @@ class RecordWriter:
             self.direct = False
         return position
 
-    def settle(self, *, committed: bool) -> None:
-        """Take back what `write` wrote unless its transaction was committed."""
-        before, self._before = self._before, None
-        if before is not None and not committed:
-            try:
-                self._recorder.rewind(before)
-            except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
-                self.direct = False
-                self.fail(error)
+    def take_back(self) -> None:
+        """Take back what the last `write` wrote: its transaction was not committed."""
+        assert self._before is not None  # noqa: S101  it wrote
+        try:
+            self._recorder.rewind(self._before)
+        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+            self.direct = False
+            self.fail(error)
 
     # --- from the log
-
-    async def start(self, position: str | None, *, in_driver: bool) -> None:
-        """Go back to `position`, where an earlier run stopped, and write what is logged since."""
-        if position is not None:
-            with self.guarded():
-                await anyio.to_thread.run_sync(self._recorder.rewind, position)
-            while await self._write_some():
-                pass
-        self.direct = (
-            in_driver and self.failure is None and getattr(self._recorder, "writes_at_once", False)
-        )
 
     def poke(self) -> None:
         """Note that events may have been logged: write them, one look after the other."""
@@ -156,11 +161,6 @@ class RecordWriter:
             self.poke()
             assert self._writing is not None  # noqa: S101  poke() started it
             await asyncio.wait([self._writing])
-
-    def cancel(self) -> None:
-        """Write no more: what is left is written when the run is resumed."""
-        if self._writing is not None:
-            self._writing.cancel()
 
     async def _write_logged(self) -> None:
         while self._more:
@@ -198,6 +198,7 @@ class Outbox:
         runs: the evals being run now, by id.
         records: their records' writers.
         changed: set, and replaced, whenever something was committed.
+        written: the records that the transaction going on has written to.
     """
 
     def __init__(self, store: Store) -> None:
@@ -205,6 +206,7 @@ class Outbox:
         self.records: dict[int, RecordWriter] = {}
         self.changed = asyncio.Event()
         self._store = store
+        self.written: list[RecordWriter] = []
         self._seq = 0
         self._collecting = asyncio.Lock()
 
@@ -232,14 +234,10 @@ class Outbox:
         for eval_id, chunks in events.items():
             record = self.records.get(eval_id)
             position = record.write(chunks) if record is not None else None
-            if position is not None:
+            if record is not None and position is not None:
+                self.written.append(record)
                 positions[eval_id] = position
         return positions
-
-    def settle(self, *, committed: bool) -> None:
-        """Note that the transaction of the last `write` is over."""
-        for record in self.records.values():
-            record.settle(committed=committed)
 
     def deliver(self, completions: Sequence[Completion], leases: Sequence[Lease]) -> None:
         """Add up what was committed: completions, and leases taken in the same transaction."""
@@ -323,19 +321,20 @@ class DriverSource:
         self._outbox = outbox
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        outbox = self._outbox
+        outbox.written.clear()
         try:
-            reply = await self._store.exchange(request, self._outbox.write)
+            reply = await self._store.exchange(request, outbox.write)
         except Exception:
-            self._outbox.settle(committed=False)
+            for record in outbox.written:
+                record.take_back()
             raise
-        self._outbox.settle(committed=True)
         completions = request.completions
         if reply.rejected:
             completions = [c for c in completions if c.task_id not in reply.rejected]
-        self._outbox.deliver(completions, reply.leases)
-        runs = self._outbox.runs
-        if not runs.keys() >= reply.running.keys():  # of an earlier run that nobody resumes
-            ours = {i: limit for i, limit in reply.running.items() if i in runs}
+        outbox.deliver(completions, reply.leases)
+        if not outbox.runs.keys() >= reply.running.keys():  # an earlier run that nobody resumes
+            ours = {i: limit for i, limit in reply.running.items() if i in outbox.runs}
             reply = dataclasses.replace(reply, running=ours)
         return reply
 
@@ -351,9 +350,6 @@ class DriverSource:
         run = self._outbox.runs.get(eval_id)
         if run is not None:
             run.fail(error)
-
-    def opened(self, eval_id: int) -> None:
-        """`ExecutorLoop.leave` waits for it."""
 
     def left(self, eval_id: int) -> None:
         """`ExecutorLoop.leave` waits for it."""

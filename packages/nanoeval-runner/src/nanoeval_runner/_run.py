@@ -24,7 +24,7 @@ import chz
 from nanoeval_core import pickling
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
 from nanoeval_core.eval import check_complete, check_tasks
-from nanoeval_core.executors import IN_PROCESS
+from nanoeval_core.executors import IN_PROCESS, MULTIPROCESS
 from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
 from nanoeval_core.recorder import dummy_recorder
@@ -52,7 +52,7 @@ from nanoeval_runner._progress import Progress
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval, NewTask
 from nanoeval_runner._queue.states import EvalState
-from nanoeval_runner._run_set import RunSet, check_executor, joined, to_its_end
+from nanoeval_runner._run_set import RunSet, engine_config, joined, to_its_end
 from nanoeval_runner.budget import current_budget
 from nanoeval_runner.stored_eval import (
     describe_arguments,
@@ -137,23 +137,25 @@ async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None)
     Args:
         stored: the row to go on with, where `resume` runs it.
     """
-    with run_set.driving():
-        try:
-            return await _run_driven(run_set, spec, stored)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if run_set.signals.number is None or run_set.is_killed or task is None:
-                raise
-            # Cancelled by the signal, while there was nothing to let finish.
-            task.uncancel()
-            started = run_set.outbox.runs or run_set.resumed or run_set.created
-            message = (
-                f"interrupted. {run_set.resume_hint()}"
-                if started
-                else "interrupted before any task ran"
-            )
-            say(message)
-            raise Interrupted(message) from None
+    task = asyncio.current_task()
+    run_set.drivers[task] = None  # signals reach it, from before it has a run
+    try:
+        return await _run_driven(run_set, spec, stored)
+    except asyncio.CancelledError:
+        if run_set.signals.number is None or run_set.is_killed or task is None:
+            raise
+        # Cancelled by the signal, while there was nothing to let finish.
+        task.uncancel()
+        started = run_set.outbox.runs or run_set.resumed or run_set.created
+        message = (
+            f"interrupted. {run_set.resume_hint()}"
+            if started
+            else "interrupted before any task ran"
+        )
+        say(message)
+        raise Interrupted(message) from None
+    finally:
+        del run_set.drivers[task]
 
 
 async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -> dict[str, Any]:
@@ -163,7 +165,8 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
     check_text(name, "the eval's name (get_name)")
     check_text(spec.runner.model_name or "", "runner.model_name")
     check_complete(spec.eval)
-    check_executor(spec.runner)
+    if spec.runner.executor_name not in (IN_PROCESS, MULTIPROCESS):
+        engine_config(spec.runner)  # told now if it is not installed
     start_monitor = find_monitor() if spec.runner.use_monitor else None
     by_value = spec.runner.executor_name != IN_PROCESS and not main_is_importable()
     tasks = None
@@ -286,7 +289,8 @@ async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder
         eval_id = plan.row.id
         await run_set.store.call(transactions.reopen_eval, eval_id, new)
     run = EvalRun(plan.copy, eval_id, encoder, plan.row, current_budget.get())
-    run_set.drive(run)
+    run_set.drivers[asyncio.current_task()] = run
+    run_set.grace = max(run_set.grace, runner.shutdown_grace)
     return run
 
 
@@ -303,9 +307,8 @@ async def _execute(
     record = run_set.outbox.records[run.eval_id] = RecordWriter(
         run_set.store, run.eval_id, recorder
     )
-    with record.opened():
-        position = plan.row.record_position if plan.row is not None else None
-        await record.start(position, in_driver=run.pool == IN_PROCESS)
+    position = plan.row.record_position if plan.row is not None else None
+    async with record.opened(position, in_driver=run.pool == IN_PROCESS):
         progress = Progress(run, run_set, recorder, plan.run_id, plan.model)
         try:
             await _notify(plan, run, "started", run_set.resume_hint())
@@ -317,7 +320,9 @@ async def _execute(
                     await _notify(plan, run, "failed", "", _traceback(error))
             raise
         finally:
-            run_set.forget(run)
+            run_set.outbox.runs.pop(run.eval_id, None)
+            run_set.outbox.records.pop(run.eval_id, None)
+            run_set.taken.discard(run.eval_id)
             progress.close()
 
 
@@ -390,7 +395,6 @@ async def _evaluate_all(
             await to_its_end(run_set.give_back(run), on_cancel=lambda: run_set.hurry(0.0))
         raise
     finally:
-        record.cancel()
         showing.cancel()
         await asyncio.wait([showing])
     if not run.errors:

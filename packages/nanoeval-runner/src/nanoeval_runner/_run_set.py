@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
@@ -30,13 +30,13 @@ from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._executors.loop import ExecutorLoop, abandon
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
 from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
-from nanoeval_runner._executors.watchdog import BEAT_SECONDS, HeartbeatConnection, Watchdog
-from nanoeval_runner._housekeeping import keep_house, watch_executors
+from nanoeval_runner._executors.watchdog import BEAT_SECONDS, Watchdog, own_connection
 from nanoeval_runner._inspection import describe, start_aiomonitor
 from nanoeval_runner._interrupts import Signals, say
 from nanoeval_runner._monitors import MonitorOfRun
 from nanoeval_runner._outbox import DriverSource, Outbox
 from nanoeval_runner._queue import backup, transactions
+from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.event_segments import remove_recorded
 from nanoeval_runner._queue.paths import remove_files_of, shared_dir, state_file
 from nanoeval_runner._queue.rows import ExecutorRow
@@ -52,6 +52,7 @@ RELEASE_SECONDS = 6.0
 HURRIED_SECONDS = 3.0
 """How long executors may take to stop after a signal, at least."""
 
+HOUSEKEEPING_SECONDS = 0.5
 INSPECTED = 10
 
 
@@ -62,6 +63,9 @@ class RunSet:
         store: the state file, opened.
         outbox: where committed batches go.
         resumed: whether the file existed before.
+        has_segments: whether executors elsewhere may have recorded events outside of the file.
+        drivers: the tasks that drive an eval, each with its run once it has one; signals reach
+            them.
         taken: the ids of evals that a call of `run` is working on.
         created: the ids of evals that were new to this run set.
         registering: held while a run looks for an eval to go on with.
@@ -73,11 +77,14 @@ class RunSet:
 
     def __init__(self, run_set_id: str | None, owner: RunSets, signals: Signals) -> None:
         self.owner = owner
+        self.key = run_set_id
         self.run_set_id = run_set_id or uuid()
         self.path = state_file(self.run_set_id)
         self.store = Store(self.path)
         self.outbox = Outbox(self.store)
         self.resumed = False
+        self.has_segments = False
+        self.drivers: dict[asyncio.Task[Any] | None, EvalRun | None] = {}
         self.taken: set[int] = set()
         self.created: set[int] = set()
         self.registering = asyncio.Lock()
@@ -94,8 +101,6 @@ class RunSet:
         self.is_killed = False
         self.grace = 0.0
         self._context = contextvars.copy_context()  # signals arrive in others
-        self._drivers: dict[asyncio.Task[Any], EvalRun | None] = {}
-        self._is_new = run_set_id is None
         self._log = RunLog(self.run_set_id)
         self._opening = asyncio.Lock()
         self._is_open = False
@@ -118,13 +123,13 @@ class RunSet:
             if self._is_open:
                 return
             self._threads.update(threading.enumerate())
-            self.resumed = await self.store.open_run_set(is_new=self._is_new)
+            self.resumed = await self.store.open_run_set(is_new=self.key is None)
+            self.has_segments = self.resumed
             if self.resumed:
                 await self.outbox.start()
             self._log.open()
             self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")
             abandon(self._serving)  # `close` ends it, not `asyncio.run`
-            self._serving.add_done_callback(self._serving_ended)
             self._is_open = True
             await self._ready.wait()
 
@@ -132,7 +137,8 @@ class RunSet:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._helpers.append(group.create_task(keep_house(self), name="housekeeping"))
+                house = group.create_task(self._keep_house(), name="housekeeping")
+                self._helpers.append(house)
                 if self.resumed:
                     # Reads the whole file: while tasks run, not before.
                     group.create_task(self.store.check_pages(), name="check pages")
@@ -146,18 +152,65 @@ class RunSet:
                     await pool.stop(0.0 if self.is_killed else within)
                 for helper in self._helpers:
                     helper.cancel()
-        finally:
-            self.kill_executors()
-            self._group = None
-
-    def _serving_ended(self, serving: asyncio.Task[None]) -> None:
-        self._ready.set()
-        failure = None if serving.cancelled() else serving.exception()
-        while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
-            failure = failure.exceptions[0]
-        if failure is not None:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as failure:  # noqa: BLE001  every run raises it
+            while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+                failure = failure.exceptions[0]
             self.failure = failure
             self.fail(failure)
+        finally:
+            self._ready.set()
+            for pool in self.pools.values():
+                pool.kill()
+            self._group = None
+
+    async def _keep_house(self) -> None:
+        """Notice limits that other processes changed, keep the time, write backups."""
+        limits: object = None
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            rows = await self.store.call(transactions.list_evals)
+            total = await self.store.call(transactions.get_metadata, "global_limit")
+            now = [row.concurrency for row in rows], total
+            if limits is not None and now != limits:
+                self.wake()
+            limits = now
+            for row in rows:
+                if row.id in self.outbox.runs:
+                    self.outbox.runs[row.id].limit = row.concurrency
+            times = [(run.elapsed, run.eval_id) for run in self.outbox.runs.values()]
+            await self.store.call(transactions.set_elapsed, times)
+            if self.pools:
+                self.executors = await self.store.call(transactions.list_executors)
+                self.committed_elsewhere.set()
+            if self.backup is not None and self.backup.is_due:
+                await self.backup.write(segments=self.has_segments)
+
+    async def _watch_executors(self) -> None:
+        """Take out executors that went silent, the one that was first each time.
+
+        It may have stopped while it held the write lock, and then holds up every writer, the
+        driver among them: so this reads with a connection of its own, and kills before it writes.
+        """
+
+        async def end_silent(executor_id: int) -> None:
+            log.warning("executor %s went silent: its tasks go to others", executor_id)
+            await self.store.call(transactions.end_executor, executor_id, died=True)
+            self.wake()
+
+        with contextlib.closing(connect(self.path, read_only=True)) as connection:
+            while True:
+                await asyncio.sleep(HOUSEKEEPING_SECONDS)
+                # Here and not on a thread: a reader of a WAL file waits for nobody, and a thread
+                # could still be using the connection when this task is cancelled and closes it.
+                silent = transactions.silent_executors(connection)
+                local = self.local
+                others = [i for i in silent if local is None or i != local.executor_id]
+                if others:
+                    for pool in self.pools.values():
+                        pool.fence(others[0])
+                    self.group.create_task(end_silent(others[0]), name="end silent executor")
 
     async def _collect(self) -> None:
         while True:
@@ -187,34 +240,10 @@ class RunSet:
                     await self.store.__aexit__(None, None, None)
                     await self._log.finish()
         finally:
-            self.kill_executors()
             self.store.abandon()
             name_threads_that_hold_the_process(self._threads)
 
-    @property
-    def has_segments(self) -> bool:
-        """Whether executors elsewhere may have recorded events outside of the state file."""
-        return bool(self.pools) or self.resumed
-
     # --- evals
-
-    @contextlib.contextmanager
-    def driving(self) -> Iterator[None]:
-        """Have signals reach the task that drives an eval, from before it has one."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  coroutines run in tasks
-        self._drivers[task] = None
-        try:
-            yield
-        finally:
-            del self._drivers[task]
-
-    def drive(self, run: EvalRun) -> None:
-        """Note which eval the calling task drives."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  coroutines run in tasks
-        self._drivers[task] = run
-        self.grace = max(self.grace, run.spec.runner.shutdown_grace)
 
     async def start(self, run: EvalRun) -> None:
         """Run the tasks of an eval that is in the state file."""
@@ -225,42 +254,36 @@ class RunSet:
         if runner.should_backup and self.backup is None:
             self.backup = backup.Backup(self.path, runner.backup_interval)
         if run.pool == IN_PROCESS:
-            await self._start_local()
+            async with self._opening:
+                if self.local is None:
+                    host = os.getpid(), socket.gethostname()
+                    self.local = ExecutorLoop(
+                        executor_id=await self.store.call(
+                            transactions.add_executor, "main", IN_PROCESS, *host
+                        ),
+                        pool=IN_PROCESS,
+                        source=DriverSource(self.store, self.outbox),
+                        run_context=RunContext(
+                            run_set_id=self.run_set_id,
+                            shared_dir=shared_dir(self.path),
+                            executor="main",
+                        ),
+                    )
+                    self.group.create_task(self._run_local(self.local), name="executor main")
         else:
-            assert self._group is not None  # noqa: S101  open() came first
-            pool = self.pools.get(run.pool)
+            self.has_segments = True
             if not self.pools:
-                for helper in (self._collect(), watch_executors(self, self._group)):
-                    self._helpers.append(self._group.create_task(helper))
+                for helper in (self._collect(), self._watch_executors()):
+                    self._helpers.append(self.group.create_task(helper))
+            pool = self.pools.get(run.pool)
             if pool is None:
                 pool = self.pools[run.pool] = make_pool(runner, self)
             await pool.grow(runner.num_processes)
         await self.store.call(transactions.start_eval, run.eval_id)
         self.wake()
 
-    async def _start_local(self) -> None:
-        async with self._opening:
-            if self.local is not None:
-                return
-            executor_id = await self.store.call(
-                transactions.add_executor, "main", IN_PROCESS, os.getpid(), socket.gethostname()
-            )
-            self.local = ExecutorLoop(
-                executor_id=executor_id,
-                pool=IN_PROCESS,
-                source=DriverSource(self.store, self.outbox),
-                run_context=RunContext(
-                    run_set_id=self.run_set_id, shared_dir=shared_dir(self.path), executor="main"
-                ),
-            )
-            assert self._group is not None  # noqa: S101  open() came first
-            self._group.create_task(self._run_local(self.local), name="executor main")
-
     async def _run_local(self, executor: ExecutorLoop) -> None:
-        with (
-            contextlib.closing(HeartbeatConnection(self.path)) as heartbeats,
-            Watchdog(executor, heartbeats.beat),
-        ):
+        with own_connection(self.path) as beat, Watchdog(executor, beat):
             await executor.run()
         await self.store.call(transactions.end_executor, executor.executor_id, died=False)
 
@@ -321,12 +344,6 @@ class RunSet:
         await self.release(run)
         await self.leave_context(run)
 
-    def forget(self, run: EvalRun) -> None:
-        """Nothing more is asked for this run."""
-        self.outbox.runs.pop(run.eval_id, None)
-        self.outbox.records.pop(run.eval_id, None)
-        self.taken.discard(run.eval_id)
-
     # --- interruption
 
     @property
@@ -337,10 +354,10 @@ class RunSet:
     def interrupt(self) -> None:
         """Let tasks in flight finish and start no others; cancel runs that have none."""
         self.hurry(self.grace)
-        for task, run in list(self._drivers.items()):
+        for task, run in list(self.drivers.items()):
             if run is not None and run.is_running:
                 run.stop(self.signals.name)
-            else:
+            elif task is not None:
                 task.cancel(self.signals.name)
 
     def hurry(self, grace: float) -> None:
@@ -350,15 +367,11 @@ class RunSet:
         if self.local is not None:
             self.local.hurry(grace)
 
-    def kill_executors(self) -> None:
-        """Kill executors in processes of their own, now; safe in a signal handler."""
+    def stop_at_once(self) -> None:
+        """Kill executors elsewhere, and wait for nothing from here on; safe in a signal handler."""
+        self.is_killed = True
         for pool in self.pools.values():
             pool.kill()
-
-    def stop_at_once(self) -> None:
-        """Wait for nothing from here on; safe in a signal handler."""
-        self.is_killed = True
-        self.kill_executors()
 
     def inspect(self) -> None:
         """Print where everything is: executors, commands to look at them, slowest attempts."""
@@ -380,13 +393,12 @@ class RunSet:
         return f"To resume: {command}" if command else ""
 
 
-def check_executor(runner: RunnerArgs) -> None:
-    """Raise `ConfigError` unless what `runner` names is installed."""
-    if runner.executor_name != IN_PROCESS and not runner.uses_multiprocessing:
-        _engine_config(runner)
+def engine_config(runner: RunnerArgs) -> ExecutorConfig:
+    """Return the config of the engine that `runner` names.
 
-
-def _engine_config(runner: RunnerArgs) -> ExecutorConfig:
+    Raises:
+        ConfigError: it is not installed.
+    """
     if isinstance(runner.executor, ExecutorConfig):
         return runner.executor
     config = find_executor(runner.executor_name)()
@@ -409,37 +421,23 @@ def make_pool(runner: RunnerArgs, run_set: RunSet) -> Pool:
     # Deferred: runs without an engine do not need it.
     from nanoeval_runner._executors.remote_pool import RemotePool  # noqa: PLC0415
 
-    return RemotePool(_engine_config(runner), *shared)
+    return RemotePool(engine_config(runner), *shared)
 
 
 class RunSets:
-    """What the runs of one event loop share: run sets, the display, the signals that end them."""
+    """What the runs of one event loop share: run sets, the display, the signals that end them.
+
+    Attributes:
+        by_id: the run sets that are open; for runs that name none there is one under None.
+        closing: is set once the run set of that id has closed its state file.
+    """
 
     def __init__(self) -> None:
         self.board: Board | None = None
         self.by_id: dict[str | None, RunSet] = {}
         self.signals: Signals | None = None
         self.holds = 0
-        self._closing: dict[str, asyncio.Event] = {}
-
-    def join(self, run_set_id: str | None) -> RunSet:
-        """Return the run set of that id, or the one for runs that name none."""
-        run_set = self.by_id.get(run_set_id)
-        if run_set is None:
-            if self.signals is None:
-                self.signals = Signals()
-            run_set = self.by_id[run_set_id] = RunSet(run_set_id, self, self.signals)
-            self.signals.run_sets.append(run_set)
-        run_set.members += 1
-        return run_set
-
-    async def open(self, run_set: RunSet) -> None:
-        """Open what `join` returned, once the one before it has closed the same state file."""
-        closing = self._closing.get(run_set.run_set_id)
-        if closing is not None:
-            await closing.wait()
-        run_set.signals.install()
-        await run_set.open()
+        self.closing: dict[str, asyncio.Event] = {}
 
     async def leave(self, run_set: RunSet) -> None:
         """Close the run set with the last to leave, unless it is held. Then pass on the signal."""
@@ -452,15 +450,15 @@ class RunSets:
             run_set.signals.pass_on()
 
     async def _close(self, run_set: RunSet) -> None:
-        for key in [k for k, each in self.by_id.items() if each is run_set]:
-            del self.by_id[key]
-        closed = self._closing[run_set.run_set_id] = asyncio.Event()
+        if self.by_id.get(run_set.key) is run_set:
+            del self.by_id[run_set.key]
+        closed = self.closing[run_set.run_set_id] = asyncio.Event()
         try:
             await run_set.close()
         finally:
             closed.set()
-            if self._closing.get(run_set.run_set_id) is closed:
-                del self._closing[run_set.run_set_id]
+            if self.closing.get(run_set.run_set_id) is closed:
+                del self.closing[run_set.run_set_id]
             run_set.signals.run_sets.remove(run_set)
             if not run_set.signals.run_sets:
                 run_set.signals.restore()
@@ -509,9 +507,18 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
     what the signal would have done is done.
     """
     owner = run_sets()
-    run_set = owner.join(run_set_id)
+    run_set = owner.by_id.get(run_set_id)
+    if run_set is None:
+        if owner.signals is None:
+            owner.signals = Signals()
+        run_set = owner.by_id[run_set_id] = RunSet(run_set_id, owner, owner.signals)
+        owner.signals.run_sets.append(run_set)
+    run_set.members += 1
     try:
-        await owner.open(run_set)
+        if run_set.run_set_id in owner.closing:  # the one before it, of the same state file
+            await owner.closing[run_set.run_set_id].wait()
+        run_set.signals.install()
+        await run_set.open()
         yield run_set
     finally:
         await to_its_end(owner.leave(run_set), on_cancel=lambda: run_set.hurry(0.0))

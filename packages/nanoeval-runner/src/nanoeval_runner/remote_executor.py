@@ -223,9 +223,6 @@ class MessageSource:
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         await self.ask(messages.Left(eval_id, self._name, dump_failure(error)))
 
-    def opened(self, eval_id: int) -> None:
-        """The driver knows it from the request to load it."""
-
     def left(self, eval_id: int) -> None:
         message = messages.Left(eval_id, self._name)
         telling = asyncio.get_running_loop().run_in_executor(

@@ -22,7 +22,7 @@ from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.source import LoadedEval
-from nanoeval_runner._executors.watchdog import HeartbeatConnection, Watchdog
+from nanoeval_runner._executors.watchdog import Watchdog, own_connection
 from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._inspection import start_aiomonitor
 from nanoeval_runner._interrupts import run_to_its_end
@@ -170,6 +170,7 @@ class StateFileSource:
         return None
 
     async def load(self, eval_id: int) -> LoadedEval:
+        self._tell(OPENED, eval_id)
         # A pool that resumes: the main module of this process is not the script of the eval.
         restore_origin((await self._store.call(transactions.get_eval, eval_id)).origin)
         spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
@@ -186,9 +187,6 @@ class StateFileSource:
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         await self._store.fail_eval(eval_id, dump_failure(error))
         self._tell(COMMITTED)
-
-    def opened(self, eval_id: int) -> None:
-        self._tell(OPENED, eval_id)
 
     def left(self, eval_id: int) -> None:
         self._tell(LEFT, eval_id)
@@ -225,10 +223,7 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
             await store.call(
                 transactions.heartbeat, Heartbeat(executor_id=args.executor_id, in_flight=0)
             )
-            with (
-                contextlib.closing(HeartbeatConnection(args.path)) as heartbeats,
-                Watchdog(executor, heartbeats.beat),
-            ):
+            with own_connection(args.path) as beat, Watchdog(executor, beat):
                 await executor.run()
             if not executor.fenced:
                 await store.call(transactions.end_executor, args.executor_id, died=False)

@@ -31,7 +31,7 @@ from nanoeval_runner._executors.attempts import (
 from nanoeval_runner._executors.source import TaskSource
 from nanoeval_runner._executors.threads import use_threads
 from nanoeval_runner._failures import annotate
-from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
+from nanoeval_runner._queue.rows import Completion, ExchangeRequest, Lease
 from nanoeval_runner._queue.states import CLAIM_SECONDS, next_chunk
 
 log = logging.getLogger("nanoeval.runner")
@@ -138,36 +138,28 @@ class ExecutorLoop:
     async def run(self) -> None:
         """Run until stopped (or fenced) and all attempts are over; then leave every context."""
         try:
-            while not self._is_over():
+            while not self.fenced and (not self._stopping or self.in_flight or self._finished):
                 await self._wait()
                 await self._exchange()
-        finally:
-            await self._end()
-
-    async def _end(self) -> None:
-        """Let go of everything, also when the loop was cancelled or its executor declared dead."""
-        self._stopping = True
-        runners = set()
-        for open_eval in self.evals.values():
-            self._release(open_eval)
-            for attempt in open_eval.attempts.values():
-                if attempt.runner is not None:
-                    runners.add(attempt.runner)
-        if runners:
-            await asyncio.wait(runners, timeout=CANCEL_SECONDS)
-        for open_eval in self.evals.values():
-            self._close(open_eval)
-        await self._left(set(self._hosts.values()))
-        if begun := begun_in(self.run_context):
-            for task in begun:
-                abandon(task)
-            _ending.add(ending := self._loop.create_task(end_with_event_loop(begun)))
-            ending.add_done_callback(_ending.discard)
+        finally:  # also when it was cancelled, or declared dead
+            self.stop()
+            runners = set()
+            for open_eval in self.evals.values():
+                for attempt in open_eval.attempts.values():
+                    if attempt.runner is not None:
+                        runners.add(attempt.runner)
+            if runners:
+                await asyncio.wait(runners, timeout=CANCEL_SECONDS)
+            for open_eval in self.evals.values():
+                self._close(open_eval, at_once=True)
+            await self._left(set(self._hosts.values()))
+            if begun := begun_in(self.run_context):
+                for task in begun:
+                    abandon(task)
+                _ending.add(ending := self._loop.create_task(end_with_event_loop(begun)))
+                ending.add_done_callback(_ending.discard)
 
     # --- waiting
-
-    def _is_over(self) -> bool:
-        return self.fenced or (self._stopping and not self.in_flight and not self._finished)
 
     async def _wait(self) -> None:
         """Wait until there is something to commit or to claim."""
@@ -221,9 +213,6 @@ class ExecutorLoop:
         self._last_exchange = time.monotonic()
         if completions:
             self.last_progress = self._last_exchange
-        self._apply(reply, want)
-
-    def _apply(self, reply: ExchangeReply, want: int) -> None:
         if reply.fenced:
             self.fenced = True
             for open_eval in self.evals.values():
@@ -233,8 +222,9 @@ class ExecutorLoop:
         for eval_id in reply.running:
             if eval_id not in self._hosts and not self._stopping:
                 self._open(eval_id)
-        for eval_id in [e for e in self.evals if e not in reply.running]:
-            self._end_eval(self.evals[eval_id])
+        for open_eval in list(self.evals.values()):
+            if open_eval.eval_id not in reply.running:
+                self._close(open_eval)
         if reply.leases:
             # A claim that was filled, or nearly, says that there is more.
             self._more = self._more or 2 * len(reply.leases) >= want
@@ -245,12 +235,11 @@ class ExecutorLoop:
     # --- evals
 
     def _open(self, eval_id: int) -> None:
-        self._source.opened(eval_id)
-        host = asyncio.get_running_loop().create_task(
-            self._host(eval_id), name=f"eval {eval_id}", context=self._source.context(eval_id)
-        )
+        context, name = self._source.context(eval_id), f"eval {eval_id}"
+        host = self._loop.create_task(self._host(eval_id), name=name, context=context)
         self._hosts[eval_id] = host
-        host.add_done_callback(lambda host: self._source.left(eval_id))
+        if not self._source.in_driver:  # where `leave` waits for it
+            host.add_done_callback(lambda _: self._source.left(eval_id))
 
     async def _host(self, eval_id: int) -> None:
         """Load an eval, hold its context open, and report what goes wrong with either."""
@@ -272,14 +261,11 @@ class ExecutorLoop:
             await self._source.fail_eval(eval_id, annotate(error, place))
             self.wake()
 
-    def _end_eval(self, open_eval: OpenEval) -> None:
-        """Give the attempts of an eval that is over back, then leave its context."""
-        if open_eval.attempts:
+    def _close(self, open_eval: OpenEval, *, at_once: bool = False) -> None:
+        """Leave an eval's context, after its attempts were given back and are over."""
+        if open_eval.attempts and not at_once:
             self._release(open_eval)
-        else:
-            self._close(open_eval)
-
-    def _close(self, open_eval: OpenEval) -> None:
+            return
         if open_eval.doing == "entering":
             open_eval.doing = "leaving"
             self._hosts[open_eval.eval_id].cancel()
@@ -288,7 +274,7 @@ class ExecutorLoop:
     async def leave(self, eval_id: int) -> None:
         """Leave an eval's context, its attempts being over."""
         if eval_id in self.evals:
-            self._end_eval(self.evals[eval_id])
+            self._close(self.evals[eval_id])
         if eval_id in self._hosts:
             await self._left({self._hosts[eval_id]})
 
@@ -309,10 +295,10 @@ class ExecutorLoop:
                 host.cancel()
             _, hosts = await asyncio.wait(hosts, timeout=CANCEL_SECONDS)
             log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")
-        for eval_id in [i for i, host in self._hosts.items() if host in hosts]:
-            abandon(self._hosts.pop(eval_id))
-            self.evals.pop(eval_id, None)
-            self._source.left(eval_id)
+            for eval_id in [i for i, host in self._hosts.items() if host in hosts]:
+                abandon(self._hosts.pop(eval_id))
+                self.evals.pop(eval_id, None)
+                self._source.left(eval_id)
 
     def _release(self, open_eval: OpenEval) -> None:
         for attempt in list(open_eval.attempts.values()):

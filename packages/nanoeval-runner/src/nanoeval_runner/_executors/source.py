@@ -47,14 +47,11 @@ class TaskSource(Protocol):
         """Give the context variables to run an eval in; None for the executor's own."""
 
     async def load(self, eval_id: int) -> LoadedEval:
-        """Give an eval that the last reply said is running."""
+        """Give an eval that the last reply said is running; its context is entered next."""
         ...
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         """End the eval: its context raised `error`, or it could not be loaded."""
 
-    def opened(self, eval_id: int) -> None:
-        """Note that this executor begins to open the eval's context."""
-
     def left(self, eval_id: int) -> None:
-        """Note that this executor has left the eval's context, or never entered it."""
+        """Note that this executor has left an eval that `load` gave, or could not give."""

@@ -7,6 +7,7 @@ It is a thread because it must go on when the event loop does not: an eval that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,18 +165,18 @@ class Watchdog:
         )
 
 
-class HeartbeatConnection:
-    """The watchdog thread's own connection, opened at its first beat."""
+@contextlib.contextmanager
+def own_connection(path: Path) -> Iterator[Callable[[Heartbeat], bool]]:
+    """Give what publishes heartbeats: by a connection of its thread's own, once there is one."""
+    opened: list[sqlite3.Connection] = []
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+    def beat(heartbeat: Heartbeat) -> bool:
+        if not opened:
+            opened.append(connect(path))
+        return transactions.heartbeat(opened[0], heartbeat)
 
-    def beat(self, beat: Heartbeat) -> bool:
-        if self._connection is None:
-            self._connection = connect(self._path)
-        return transactions.heartbeat(self._connection, beat)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+    try:
+        yield beat
+    finally:
+        for connection in opened:
+            connection.close()
