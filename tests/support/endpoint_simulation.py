@@ -28,15 +28,15 @@ class Bucket:
         return True
 
 
-class SlidingSecond:
-    """Serves `rate` calls in any second."""
+class Sliding:
+    """Serves `rate` calls in any second, or in any `seconds`."""
 
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
+    def __init__(self, rate: float, seconds: float = 1.0) -> None:
+        self.rate, self.seconds = rate, seconds
         self.recent: deque[float] = deque()
 
     def admit(self, now: float, in_flight: int) -> bool:
-        while self.recent and self.recent[0] <= now - 1:
+        while self.recent and self.recent[0] <= now - self.seconds:
             self.recent.popleft()
         if len(self.recent) >= self.rate:
             return False
@@ -44,15 +44,15 @@ class SlidingSecond:
         return True
 
 
-class FixedSecond:
-    """Serves `rate` calls in each second of the clock."""
+class Fixed:
+    """Serves `rate` calls in each second of the clock, or in each `seconds`."""
 
-    def __init__(self, rate: float) -> None:
-        self.rate, self.second, self.count = rate, -1, 0
+    def __init__(self, rate: float, seconds: float = 1.0) -> None:
+        self.rate, self.seconds, self.turn, self.count = rate, seconds, -1, 0
 
     def admit(self, now: float, in_flight: int) -> bool:
-        if int(now) != self.second:
-            self.second, self.count = int(now), 0
+        if int(now / self.seconds) != self.turn:
+            self.turn, self.count = int(now / self.seconds), 0
         self.count += 1
         return self.count <= self.rate
 
@@ -67,7 +67,7 @@ class AtOnce:
         return in_flight < self.rate
 
 
-Limit = Bucket | SlidingSecond | FixedSecond | AtOnce
+Limit = Bucket | Sliding | Fixed | AtOnce
 TICK = 0.02
 BACK = 0.003  # seconds that a refusal takes
 
@@ -83,11 +83,12 @@ class Simulation:
         latency: Callable[[random.Random], float] = lambda dice: 0.5,
         changes: dict[float, float] | None = None,
         retry_after: float | None = None,
+        seed: int = 1,
     ) -> None:
         self.limit, self.concurrency, self.latency = limit, concurrency, latency
         self.changes = sorted((changes or {}).items())
         self.retry_after = retry_after
-        self.dice = random.Random(1)
+        self.dice = random.Random(seed)
         self.adaptive = AdaptiveLimit()
         self.adaptive.begin(1000.0)
         self.outcomes: list[tuple[float, bool]] = []

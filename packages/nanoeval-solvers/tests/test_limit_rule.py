@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 from nanoeval_solvers._api.limit_rule import (
@@ -16,10 +17,10 @@ from nanoeval_solvers._api.limit_rule import (
 from tests.support.endpoint_simulation import (
     AtOnce,
     Bucket,
-    FixedSecond,
+    Fixed,
     Limit,
     Simulation,
-    SlidingSecond,
+    Sliding,
 )
 
 
@@ -37,9 +38,9 @@ def varied(dice: random.Random) -> float:
         (Bucket(100, depth=10), steady, 100),
         (Bucket(100, depth=100), steady, 100),
         (Bucket(100, depth=10), varied, 100),
-        (SlidingSecond(100), steady, 100),
-        (SlidingSecond(100), varied, 100),
-        (FixedSecond(100), steady, 100),
+        (Sliding(100), steady, 100),
+        (Sliding(100), varied, 100),
+        (Fixed(100), steady, 100),
         (Bucket(700, depth=70), steady, 700),
         (AtOnce(50), steady, 100),
         # With latencies that vary this much, nobody can keep 50 places filled without refusals.
@@ -55,7 +56,39 @@ def test_a_limit_is_found_and_kept_to(limit: Limit, latency: object, capacity: f
     assert simulation.refused_share(0, 60) < 0.03
 
 
-@pytest.mark.parametrize("kind", [SlidingSecond, lambda rate: Bucket(rate, rate / 10)])
+def uneven(dice: random.Random) -> float:
+    return dice.uniform(0.2, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("limit", "capacity", "refused"),
+    [
+        (lambda: Bucket(1, depth=10), 1, 0.06),
+        (lambda: Bucket(5, depth=5), 5, 0.04),
+        (lambda: Bucket(10, depth=1), 10, 0.02),
+        (lambda: Bucket(10, depth=10), 10, 0.02),
+        (lambda: Sliding(5), 5, 0.03),
+        (lambda: Sliding(10), 10, 0.02),
+        (lambda: Fixed(10), 10, 0.04),
+        (lambda: Sliding(60, 60.0), 1, 0.2),
+        (lambda: Fixed(60, 60.0), 1, 0.2),
+        (lambda: Sliding(600, 60.0), 10, 0.06),
+        (lambda: AtOnce(10), 20, 0.02),
+    ],
+)
+def test_small_limits_are_used_up(
+    limit: Callable[[], Limit], capacity: float, refused: float
+) -> None:
+    """With calls that take 0.2 to 0.8 s, from the first call on."""
+    simulations = [Simulation(limit(), latency=uneven, seed=seed) for seed in range(3)]
+    for simulation in simulations:
+        simulation.run(180)
+    served = sum(one.served_per_second(0, 180) for one in simulations) / 3
+    assert served >= 0.92 * capacity
+    assert sum(one.refused_share(90, 180) for one in simulations) / 3 < refused
+
+
+@pytest.mark.parametrize("kind", [Sliding, lambda rate: Bucket(rate, rate / 10)])
 @pytest.mark.parametrize("retry_after", [None, 1.0])
 def test_a_limit_that_changes_is_followed(kind: object, retry_after: float | None) -> None:
     simulation = Simulation(

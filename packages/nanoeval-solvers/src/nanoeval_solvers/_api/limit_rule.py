@@ -1,16 +1,19 @@
-"""How much an endpoint may be asked: CUBIC with pacing. Pure: the clock is passed in.
+"""How much an endpoint may be asked: CUBIC (RFC 9438). Pure: the clock is passed in.
 
-The *window*, the calls in flight, is adapted as TCP adapts its own:
+An endpoint limits calls per second or calls at once, and says neither. Until its first refusal
+calls start ever faster, and the window, the calls in flight, opens by two for each call that is
+served (slow start, RFC 3465) until latency has doubled (the idea of HyStart++, RFC 9406). Then
+there is a *limit*:
 
-- Slow start: the window opens by two for each call that is served (RFC 3465), until latency has
-  doubled (the idea of HyStart++, RFC 9406).
-- A refusal (429, 503, 529, a timeout) cuts the window, once per round trip: refusals of calls that
-  were sent before a cut say nothing new.
-- Then it grows by the cubic function of RFC 9438: steeply back to where it was refused, flat
-  around there, then ever faster. A limit that stays is found closely, one that moves quickly.
-- Calls start at the rate at which the window turns over (window / latency), as a paced TCP sends:
-  a limit of calls per second is met evenly. Where an endpoint takes less than one call per round
-  trip, the window is below 1 and only the pace counts.
+- It is one of calls per second at first, and becomes one of calls at once when refusals keep coming
+  at the peaks of calls in flight: what is refused below a peak is not refused for being too many.
+- A refusal cuts it a little, once per round trip: refusals of calls that were sent before a cut say
+  nothing new. It is cut to what was let in lately, at most to half.
+- Then it grows by the cubic function: steeply back to where it was refused, flat around there, then
+  ever faster. A limit that stays is found closely, one that moves quickly.
+- When nothing is let in any more (the budget of a minute is used up), the limit is halved from call
+  to call, as TCP does when a timer runs out. When calls are let in again, it becomes what was let
+  in on average, the silence included.
 
 Only a limit that holds calls up grows: an idle one says nothing about the endpoint.
 """
@@ -22,12 +25,11 @@ from typing import NamedTuple
 
 import msgspec
 
-# The rule's five constants. Simulated endpoints (tests/support/endpoint_simulation.py) with limits
-# per second and at once are served at 0.9 of their capacity or more, with under 2 % refused.
-FIRST_WINDOW = 512.0  # most endpoints take it; pacing meets the limits of others gently
+# The rule's five constants, found on simulated endpoints (tests/support/endpoint_simulation.py).
+FIRST_WINDOW = 512.0  # most endpoints take it; the pace meets the limits of others gently
 FIRST_PACE = 1000.0  # calls per second at the start; doubles every 0.3 s while nothing is refused
-CUT = 0.88  # of the window that a refusal leaves: each costs one call, so little is cut
-GROWTH = 0.035  # RFC 9438's C, for a window of 1: back after 1.5 s, doubled 3 s later
+CUT = 0.96  # of the limit that a refusal leaves: each costs one call, so little is cut
+GROWTH = 0.02  # RFC 9438's C, for a limit of 1: back after 1.3 s, doubled 3.7 s later
 USUAL_RATE = 100.0  # calls per second below which the cubic's clock runs slower: a probe costs
 # one refused call whatever the rate, so slow endpoints are probed more rarely
 
@@ -35,6 +37,9 @@ USUAL_RATE = 100.0  # calls per second below which the cubic's clock runs slower
 SMALLEST_RATE = 0.2  # calls per second: even a dead endpoint is asked now and then
 LONGEST_PAUSE = 60.0  # seconds: no header may stop everyone for longer at a time
 FORGOTTEN = 600.0  # seconds after which a limit that was found says nothing
+BETWEEN_CUTS = 0.1  # seconds, at least
+
+_BACK = math.cbrt((1 - CUT) / GROWTH)  # RFC 9438's K: seconds until a cut limit is back
 
 
 class Limits(NamedTuple):
@@ -54,48 +59,74 @@ class Limits(NamedTuple):
 class AdaptiveLimit(msgspec.Struct):
     """The limit of one endpoint. Times are those of `time.monotonic`; 0 is never."""
 
-    window: float = FIRST_WINDOW
-    refused_window: float = 0.0  # the window at the last cut, around which the cubic is flat
+    window: float = FIRST_WINDOW  # of slow start
+    limit: float = 0.0  # calls per second, or calls at once; 0 until the first refusal
+    at_once: bool = False  # what `limit` is
+    crowding: float = -0.5  # evidence for a limit at once, from -1 to 1
+    search: float = 0.0  # doublings a second after the first refusal, which says little
+    plateau: float = 0.0  # the limit at the last cut, around which the cubic is flat
     since_cut: float = 0.0  # seconds that the limit held calls up since the last cut
-    cuts: int = 0
     cut_at: float = 0.0
+    let_in_at_cut: int = 0
+    silent_since: float = 0.0  # since this cut nothing was let in
+    silent: bool = False  # and that for long enough to be sure
+    patience: float = 1.0  # by which the cubic's clock runs slower after a long silence
+    measured_from: tuple[float, int] = (0.0, 0)  # the end of the last silence, and `successes` then
+    # As it is now, of all processes; rates and means are those of the last sixteen calls or so.
+    let_in: int = 0
+    let_in_rate: float = 0.0
+    in_flight: float = 0.0
+    peak: float = 0.0
+    full: bool = False  # whether the window is what holds calls up
+    latency: float = 0.0
+    least_latency: float = 0.0
+    tokens_per_call: float = 0.0
+    successes: int = 0
+    refusals: int = 0
+    refused_in_a_row: int = 0
     started_at: float = 0.0
     updated_at: float = 0.0
     served_at: float = 0.0
     paused_until: float = 0.0
-    latency: float = 0.0
-    least_latency: float = 0.0
-    tokens_per_call: float = 0.0
     told_rate: float = 0.0  # what the endpoint's headers allow, until `told_until`
     told_until: float = 0.0
-    successes: int = 0
-    refusals: int = 0
-    refused_in_a_row: int = 0
-    full: bool = False  # whether the window is what holds calls up
 
     def begin(self, now: float, *, most: float = math.inf) -> None:
         """Start over unless this was used within the last ten minutes of the same clock."""
         if not (self.updated_at and now - FORGOTTEN < self.updated_at <= now + 1.0):
-            fresh = AdaptiveLimit(window=min(FIRST_WINDOW, most), started_at=now, updated_at=now)
+            fresh = AdaptiveLimit(
+                window=min(FIRST_WINDOW, most),
+                started_at=now,
+                updated_at=now,
+                measured_from=(now, 0),
+            )
             for name in self.__struct_fields__:
                 setattr(self, name, getattr(fresh, name))
 
     @property
     def is_known(self) -> bool:
         """Whether the endpoint ever refused, so that there is a limit to speak of."""
-        return self.refused_window > 0
+        return self.limit > 0
+
+    @property
+    def rate(self) -> float:
+        """The limit as calls per second."""
+        return self.limit / max(self.latency, 0.01) if self.at_once else self.limit
 
     def limits(self, now: float, *, most: float = math.inf) -> Limits:
         """What is allowed now, with at most `most` calls in flight."""
-        window = min(self.window, most)
-        if self.is_known:
-            rate = max(SMALLEST_RATE, window / max(self.latency, 0.01))
+        window = self.window
+        if self.at_once:
+            # The pace only prevents bursts.
+            window, rate = max(1.0, round(self.limit)), 2 * self.rate
+        elif self.is_known:
+            rate = self.rate
         else:
             since = now - self.started_at
             rate = FIRST_PACE * 2.0 ** (since / 0.3) if since < 5.0 else math.inf
         if now < self.told_until:
             rate = min(rate, self.told_rate)
-        return Limits(float(math.ceil(window)), rate, self.paused_until)
+        return Limits(float(int(min(window, most))), rate, self.paused_until)
 
     def succeeded(
         self,
@@ -107,26 +138,25 @@ class AdaptiveLimit(msgspec.Struct):
         most: float = math.inf,
     ) -> None:
         """`count` calls were served, in `latency` seconds and with `tokens` on average."""
-        if not self.successes and latency > self.latency > 0:
-            # The pace was right for the latency that was guessed: keep it.
-            self.window = min(most, self.window * latency / self.latency)
-            self.refused_window *= latency / self.latency
         self.successes += count
         self.refused_in_a_row = 0
         self.served_at = now
-        # The mean of all at first, later of about the last eight windows: pace must not waver.
-        weight = max(count / self.successes, 1 - math.exp(-count / max(8 * self.window, 8.0)))
+        # The mean of all at first, later of about the last eight windows.
+        weight = max(count / self.successes, 1 - math.exp(-count / max(8 * self.in_flight, 8.0)))
         self.latency += (latency - self.latency) * weight
         self.tokens_per_call += (tokens - self.tokens_per_call) * weight
         if not self.least_latency or self.latency < self.least_latency:
             self.least_latency = self.latency
-        if self.full and not self.is_known and self.latency < 2 * self.least_latency:
+        quick = self.is_known or self.latency < 2 * self.least_latency
+        if self.full and quick and not self.at_once:
             self.window = min(most, self.window + 2.0 * count)
+        if self.silent and now - latency > self.silent_since:
+            self._end_silence(now)
 
     def refused(
         self, now: float, *, sent_at: float, in_flight: int, retry_after: float | None = None
     ) -> bool:
-        """A call sent at `sent_at` was refused; return whether that cut the window.
+        """A call sent at `sent_at` was refused; return whether that cut the limit.
 
         Args:
             in_flight: calls in flight, over all processes.
@@ -135,49 +165,103 @@ class AdaptiveLimit(msgspec.Struct):
         """
         self.refusals += 1
         self.refused_in_a_row += 1
-        silence = now - max(self.served_at, self.started_at)
-        usual = self.latency if self.successes else 0.0
-        nothing_served = self.refused_in_a_row >= 3 and silence > max(0.5, 2 * usual)
+        since_served = now - max(self.served_at, self.started_at)
+        nothing_served = self.refused_in_a_row >= 3 and since_served > max(0.5, 2 * self.latency)
         if retry_after and nothing_served and now >= self.paused_until:
             self.paused_until = now + min(retry_after, LONGEST_PAUSE)
-        if sent_at <= self.cut_at or now - self.cut_at < 0.1:
+        if sent_at <= self.cut_at or now - self.cut_at < BETWEEN_CUTS:
             return False
-        if not self.successes:
-            self.latency = max(1.0, now - self.started_at)  # a guess, until one is served
-        elif self.successes < 2 * in_flight:
-            # Those served so far are the quick ones; Little's law counts the others as well.
-            little = in_flight * (now - self.started_at) / self.successes
-            self.latency = max(self.latency, little)
-        used = self.window if self.is_known else min(self.window, in_flight + 1.0)
-        # RFC 9438, 4.7: refused below the last plateau, the limit is falling.
-        falling = used < self.refused_window
-        self.refused_window = used * (1 + CUT) / 2 if falling else used
-        self.window = max(SMALLEST_RATE * max(self.latency, 0.01), used * CUT)
-        self.cuts += 1
-        self.since_cut = 0.0
-        self.cut_at = self.updated_at = now
+        self._observe(now, in_flight)
+        if not self.is_known:
+            # A second's worth: how long calls take is not known yet.
+            self.limit = self.plateau = max(1.0, self.let_in) / max(1.0, now - self.started_at)
+            self.search = 1.0
+        elif self.let_in > self.let_in_at_cut:
+            self.silent_since, self.silent, self.patience = 0.0, False, 1.0
+            if self.search:
+                self.search = self.search / 2 if self.search > 0.25 else 0.0
+                self.let_in_rate = self.limit  # what it was at the end
+                self._cut(self.limit)
+            else:
+                self._weigh(in_flight)
+                self._cut(in_flight if self.at_once else self.let_in_rate)
+        else:
+            self.silent_since = self.silent_since or self.cut_at
+            self.silent = now - self.silent_since > max(0.5, self.latency, 2 / self.rate)
+            self._cut(0.0 if self.silent else self.let_in_rate)
+        self.cut_at, self.let_in_at_cut = now, self.let_in
         return True
 
     def advance(self, now: float, *, in_flight: int, waiting: int, most: float = math.inf) -> None:
-        """Let the window grow for the time that passed, where it is what holds calls up."""
-        elapsed = max(0.0, now - self.updated_at)
-        self.updated_at = now
-        self.full = in_flight >= 0.9 * min(self.window, most) - 1
-        if not self.is_known or not (waiting or self.full) or now < self.paused_until:
+        """Let the limit grow for the time that passed, where it is what holds calls up."""
+        elapsed = self._observe(now, in_flight)
+        window = self.limits(now, most=most).window
+        self.full = in_flight >= max(1.0, 0.95 * window - 1)
+        holds_up = self.full if self.at_once else waiting and not self.full
+        if not self.is_known or not holds_up or now < self.paused_until:
             return
-        rate = self.window / max(self.latency, 0.01)
-        clock = min(1.0, (rate / USUAL_RATE) ** 0.75)
-        if (
-            self.cuts == 1 and self.successes
-        ):  # the burst at the start may have met less than the limit
-            clock = max(clock, min(1.0, 0.5 / max(self.latency, 0.01)))
-        self.since_cut += elapsed * clock
-        back = math.cbrt((1 - CUT) / GROWTH)  # RFC 9438's K
-        grown = self.refused_window * (1 + GROWTH * (self.since_cut - back) ** 3)
-        self.window = min(most, max(self.window, grown))
+        if self.search:
+            self.limit *= 2.0 ** (elapsed * self.search)
+            return
+        self.since_cut += elapsed * min(1.0, (self.rate / USUAL_RATE) ** 0.6) / self.patience
+        grown = self.plateau * (1 + GROWTH * (self.since_cut - _BACK) ** 3)
+        self.limit = max(self.limit, min(grown, most) if self.at_once else grown)
 
     def told(self, now: float, *, limit: float, remaining: float, reset: float) -> None:
         """What an endpoint said of its own limit: nothing remains of `limit` for `reset` s."""
         if remaining <= 0 and limit > 0 and reset > 0:
             self.told_rate = max(SMALLEST_RATE, limit / reset)
             self.told_until = now + min(reset, LONGEST_PAUSE)
+
+    def _observe(self, now: float, in_flight: int) -> float:
+        """Keep account of what is in flight and was let in; return the seconds since the last."""
+        elapsed = max(0.0, now - self.updated_at)
+        if elapsed:
+            memory = min(max(2.0, 16 / self.rate if self.is_known else 0.0), now - self.started_at)
+            weight = min(1.0, elapsed / max(1.0, memory))
+            let_in = self.successes + in_flight
+            self.let_in_rate += (max(0, let_in - self.let_in) / elapsed - self.let_in_rate) * weight
+            self.in_flight += (in_flight - self.in_flight) * weight
+            self.peak *= math.exp(-elapsed / max(1.0, 20 * self.latency))
+            self.let_in = let_in
+            self.updated_at = now
+        self.peak = max(self.peak, in_flight)
+        return elapsed
+
+    def _weigh(self, in_flight: int) -> None:
+        """Take a refusal as evidence for what is limited: calls per second, or calls at once."""
+        if in_flight < 0.95 * self.peak - 0.5:
+            evidence = -1.0  # more were let in a moment ago
+        elif self.at_once:
+            evidence = 1.0
+        else:
+            # By how many standard deviations (as if by chance, Poisson's) it was crowded.
+            usual = max(self.in_flight, self.limit * self.latency)
+            evidence = max(-1.0, min(1.0, (in_flight - usual) / math.sqrt(max(1.0, usual))))
+        self.crowding += (evidence - self.crowding) / 8
+        if not self.at_once and self.crowding > 0.15 and self.successes and in_flight:
+            self.at_once, self.crowding = True, 1.0
+            self.limit = self.plateau = float(in_flight)
+        elif self.at_once and self.crowding < 0:
+            self._limit_rate(self.let_in_rate)
+
+    def _limit_rate(self, rate: float) -> None:
+        self.at_once, self.crowding = False, -0.5
+        self.limit = self.plateau = max(SMALLEST_RATE, rate)
+
+    def _cut(self, let_in: float) -> None:
+        cut = max(self.limit / 2, min(self.limit * CUT, let_in))
+        used = min(self.limit, cut / CUT)
+        # RFC 9438, 4.7: refused below the last plateau, the limit is falling.
+        self.plateau = used * (1 + CUT) / 2 if used < self.plateau else used
+        self.limit = max(SMALLEST_RATE, cut)
+        self.since_cut = 0.0
+
+    def _end_silence(self, now: float) -> None:
+        since, before = self.measured_from
+        measured = (self.successes - before) / max(1.0, now - since)
+        if self.at_once or measured > self.limit:
+            self._limit_rate(measured)
+        self.since_cut, self.patience = _BACK, max(1.0, (now - self.silent_since) / 5)
+        self.search, self.silent, self.silent_since = 0.0, False, 0.0
+        self.measured_from = (now, self.successes)
