@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import dataclasses
+import itertools
 import logging
+import operator
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
@@ -37,6 +40,8 @@ READ_BATCHES = 64
 
 SLOW_WRITE = 0.1
 """Seconds: a record that takes longer to write to is no longer written while results wait."""
+
+_eval_id = operator.attrgetter("eval_id")
 
 COMMITS_A_WRITE = 64
 """How many commits' events are read at a time: what bounds the memory of a slow recorder."""
@@ -241,11 +246,11 @@ class Outbox:
 
     def deliver(self, completions: Sequence[Completion], leases: Sequence[Lease]) -> None:
         """Add up what was committed: completions, and leases taken in the same transaction."""
-        for lease in leases:
-            self.runs[lease.eval_id].in_flight += 1
+        for eval_id, leased in collections.Counter(map(_eval_id, leases)).items():
+            self.runs[eval_id].in_flight += leased
         by_eval: dict[int, list[Completion]] = {}
-        for completion in completions:
-            by_eval.setdefault(completion.eval_id, []).append(completion)
+        for eval_id, alike in itertools.groupby(completions, _eval_id):
+            by_eval.setdefault(eval_id, []).extend(alike)
         for eval_id, group in by_eval.items():
             run = self.runs.get(eval_id)
             if run is None:
@@ -260,12 +265,12 @@ class Outbox:
                 if c.usage is not None:
                     run.usage += c.usage
                     spent = True
-                if c.outcome == "fatal":
-                    assert c.error is not None  # noqa: S101  what ended it
-                    run.fail(c.error)
-                elif c.outcome in FINAL:
+                if c.outcome in FINAL:
                     assert c.live is not None  # noqa: S101  this process ran it
                     fresh.append(c.live)
+                elif c.outcome == "fatal":
+                    assert c.error is not None  # noqa: S101  what ended it
+                    run.fail(c.error)
                 elif c.outcome == "retried":
                     run.retries += 1
             run.add(fresh)

@@ -26,6 +26,7 @@ from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage, current_usage_meter
+from pydantic import BaseModel
 
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._failures import annotate, dump_failure, presentable, text_of
@@ -44,7 +45,13 @@ _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 """Types of fields that copies may share, and of results that need no check."""
 
 
-_set = object.__setattr__
+_set_fields_set, _set_extra, _set_private = (
+    BaseModel.__dict__[f"__pydantic_{name}__"].__set__
+    for name in ("fields_set", "extra", "private")
+)
+"""What sets a model's attributes beside its fields: `__setattr__` looks them up each time."""
+
+_dumps, _PROTOCOL = pickle.dumps, pickle.HIGHEST_PROTOCOL
 
 
 class Cut(enum.Enum):
@@ -191,7 +198,9 @@ class Attempt:
     def new_recorder(self) -> AttemptRecorder:
         """Return what the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            return self.open_eval.new_recorder(self.queued.question_id, self.group_id)
+            queued = self.queued
+            group_id = _group_id(queued.attempt_id, self.lease.retry_idx)
+            return self.open_eval.new_recorder(queued.question_id, group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
             return DummyRecorder().encoder().attempt(self.queued.question_id, self.group_id)
@@ -202,38 +211,38 @@ class Attempt:
         self, result: Any, error: BaseException | None, recorder: AttemptRecorder
     ) -> Completion:
         """Return what to commit: whatever came out of `evaluate`, there is something."""
+        open_eval = self.open_eval
         completion = self._judge(result, error)
         completion.usage = self.usage
         try:
             if completion.outcome == "done":
-                if self.open_eval.records_completion:
+                if open_eval.records_completion:
                     recorder.record_sample_completed()
             elif completion.error is not None:
                 told = completion.error if isinstance(completion.error, Exception) else None
                 recorder.record_error(text_of(completion.error), told)
             if completion.outcome != "released":
                 completion.events = recorder.take(completed=completion.outcome == "done")
-                if not self.open_eval.in_driver:
-                    completion.events = self.open_eval.take_events() + completion.events
+                if not open_eval.in_driver:
+                    completion.events = open_eval.take_events() + completion.events
         except Exception as failure:  # noqa: BLE001  reported there; it must not cost the result
-            self.open_eval.recorder_failed(failure)
+            open_eval.recorder_failed(failure)
         return completion
 
     def _judge(self, result: Any, error: BaseException | None) -> Completion:
+        lease = self.lease
         if error is None:
             try:
                 if type(result) in _PLAIN:
-                    value = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
+                    value = _dumps(result, _PROTOCOL)
                 else:
                     value = self._pickled(result)
             except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it
                 return self.fatal(not_picklable)
+            live = (self.queued, result) if self.open_eval.in_driver else None
+            # By position: for every attempt.
             return Completion(
-                self.lease.task_id,
-                self.lease.eval_id,
-                "done",
-                value,
-                live=(self.queued, result) if self.open_eval.in_driver else None,
+                lease.task_id, lease.eval_id, "done", value, b"", 0.0, None, None, live
             )
         if self.cut is Cut.TIMED_OUT:
             return self.timed_out()
@@ -328,16 +337,19 @@ def copy_of(task: Task) -> Task:
     if (
         task.__pydantic_private__ is None
         and not task.__pydantic_extra__
-        and _PLAIN.issuperset(map(type, fields.values()))
         and is_pickled_as_models_are(cls)
     ):
-        # What `model_copy` does, without a search for what could be copied: for every attempt.
-        plain = cls.__new__(cls)
-        _set(plain, "__dict__", fields.copy())
-        _set(plain, "__pydantic_fields_set__", task.__pydantic_fields_set__.copy())
-        _set(plain, "__pydantic_extra__", task.__pydantic_extra__)
-        _set(plain, "__pydantic_private__", None)
-        return plain
+        for value in fields.values():
+            if type(value) not in _PLAIN:
+                break
+        else:
+            # What `model_copy` does, without a search for what could be copied: for every attempt.
+            plain = cls.__new__(cls)
+            plain.__dict__.update(fields)
+            _set_fields_set(plain, task.__pydantic_fields_set__.copy())
+            _set_extra(plain, task.__pydantic_extra__)
+            _set_private(plain, None)
+            return plain
     try:
         copied: Task = pickle.loads(pickle.dumps(task, pickle.HIGHEST_PROTOCOL))
     except Exception:  # noqa: BLE001  a local class, or a lock: copied the slow way

@@ -368,9 +368,11 @@ class ExecutorLoop:
         attempt.runner = None
         del attempt.open_eval.attempts[attempt.lease.task_id]
         self.in_flight -= 1
-        self._suspects.pop(attempt.lease.task_id, None)
+        if self._suspects:
+            self._suspects.pop(attempt.lease.task_id, None)
+        if not self._finished:
+            self._wake.set()
         self._finished.append(completion)
-        self._wake.set()
 
     # --- deadlines
 

@@ -11,6 +11,7 @@ import json
 import operator
 import sqlite3
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -60,6 +61,9 @@ class LeaseSpan(NamedTuple):
     leased_at: float
 
 
+_task_id, _events = operator.attrgetter("task_id"), operator.attrgetter("events")
+
+
 class _LeasesLostError(Exception):
     """Some completions do not hold their lease."""
 
@@ -94,7 +98,7 @@ def exchange(
                 if completions:
                     _complete(connection, request, completions, clocks)
                 reply = _claim(connection, request, rejected, clocks)
-                if completions:
+                if any(map(_events, completions)):
                     _record(connection, completions, before_commit, segments)
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
@@ -120,29 +124,40 @@ def _complete(
         _LeasesLostError: some are held by no span of the executor, or have a result already.
     """
     now, monotonic = clocks
-    by_eval: dict[int, list[Completion]] = {}
+    ended_of: dict[int, int] = {}
+    others: dict[int, list[Completion]] = {}
     held: list[tuple[LeaseSpan, list[int], int]] = []
-    results: list[object] = []  # (task id, state, leased at, value) × n
-    ordered = sorted(completions, key=operator.attrgetter("task_id"))
+    # By state and when they were leased: (task id, value) × n
+    results: dict[tuple[str, float], list[object]] = {}
+    ordered = sorted(completions, key=_task_id)
     position = 0
     while position < len(ordered):
         span = find_lease_span(connection, ordered[position].task_id)
         if span is None or span.executor_id != request.executor_id:
             raise _LeasesLostError
-        start, returned = position, []
-        by_eval.setdefault(span.eval_id, [])
-        while position < len(ordered) and (c := ordered[position]).task_id <= span.last:
-            if c.outcome in RESULT_STATES:
-                results += (c.task_id, c.outcome, span.leased_at, c.value)
+        _, last, _, _, eval_id, _, leased_at = span
+        returned: list[int] = []
+        group = ordered[position : bisect_right(ordered, last, position, key=_task_id)]
+        done = results.setdefault(("done", leased_at), [])
+        for c in group:
+            if c.outcome == "done":
+                done += (c.task_id, c.value)
+                if c.usage is None:
+                    continue
+            elif c.outcome in RESULT_STATES:
+                results.setdefault((c.outcome, leased_at), []).extend((c.task_id, c.value))
             else:
                 returned.append(c.task_id)
-            position += 1
-        by_eval[span.eval_id] += ordered[start:position]
-        held.append((span, returned, position - start))
+            others.setdefault(eval_id, []).append(c)
+        position += len(group)
+        ended_of[eval_id] = ended_of.get(eval_id, 0) + len(group)
+        held.append((span, returned, len(group)))
     try:
-        for size, position in in_chunks(len(results) // 4):
-            chunk = results[4 * position : 4 * (position + size)]
-            connection.execute(sql.INSERT_RESULTS[size], (request.executor_id, now, *chunk))
+        for (state, leased_at), rows in results.items():
+            common = state, request.executor_id, leased_at, now
+            for size, position in in_chunks(len(rows) // 2):
+                chunk = rows[2 * position : 2 * (position + size)]
+                connection.execute(sql.INSERT_RESULTS[size], (*common, *chunk))
     except sqlite3.IntegrityError as error:  # one of them has a result already
         raise _LeasesLostError from error
     for span, returned, ended in held:
@@ -152,21 +167,38 @@ def _complete(
             connection.execute(sql.SET_UNFINISHED, (span.unfinished - ended, span.first))
         else:
             connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-    for eval_id, group in by_eval.items():
-        _count(connection, eval_id, group, monotonic)
-        if request.with_payload:  # another process commits them: the driver has yet to read them
-            final = [c.task_id for c in group if c.outcome in FINAL]
-            if final:
-                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
+    for eval_id, ended in ended_of.items():
+        _count(connection, eval_id, ended, others.get(eval_id, ()), monotonic)
+    if request.with_payload:
+        _log_results(connection, ordered)
+
+
+def _log_results(connection: sqlite3.Connection, completions: Sequence[Completion]) -> None:
+    """Note which results another process has committed, for the driver to read."""
+    final: dict[int, list[int]] = {}
+    for c in completions:
+        if c.outcome in FINAL:
+            final.setdefault(c.eval_id, []).append(c.task_id)
+    for eval_id, ids in final.items():
+        connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(ids)))
 
 
 def _count(
-    connection: sqlite3.Connection, eval_id: int, group: Sequence[Completion], monotonic: float
+    connection: sqlite3.Connection,
+    eval_id: int,
+    ended: int,
+    others: Sequence[Completion],
+    monotonic: float,
 ) -> None:
-    """Add up what became of an eval's leases; queue retries, and fail the eval if it must."""
-    number = {"done": 0, "failed": 0, "retried": 0, "fatal": 0, "released": 0}
+    """Add up what became of an eval's leases; queue retries, and fail the eval if it must.
+
+    Args:
+        ended: how many leases are completed.
+        others: those of them that are more than a result: errors, what was spent.
+    """
+    number = {"done": ended - len(others), "failed": 0, "retried": 0, "fatal": 0, "released": 0}
     usage: Usage | None = None
-    for c in group:
+    for c in others:
         number[c.outcome] += 1
         if c.usage is not None:
             usage = usage or Usage()
@@ -178,10 +210,10 @@ def _count(
             connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
     counts = {
         "id": eval_id,
-        "leased": len(group),
+        "leased": ended,
         "done": number["done"],
         "failed": number["failed"],
-        "queued": len(group) - number["done"] - number["failed"],
+        "queued": ended - number["done"] - number["failed"],
         "retries": number["retried"],
     }
     connection.execute(sql.COUNT_COMPLETED, counts)
@@ -294,7 +326,7 @@ def _claim(
                 (due,) = connection.execute(sql.NEXT_DUE, (eval_id, clocks[1])).fetchone()
                 if due is not None and (next_due is None or due - clocks[1] < next_due):
                     next_due = due - clocks[1]
-        leases.sort(key=operator.attrgetter("task_id"))
+        leases.sort(key=_task_id)
     return ExchangeReply(leases, running, peers, rejected, next_due)
 
 

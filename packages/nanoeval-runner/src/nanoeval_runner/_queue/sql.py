@@ -343,11 +343,10 @@ DATA_OF_SPAN = f"SELECT id, retry_idx, {_PAYLOAD} FROM task_data WHERE id BETWEE
 
 INSERT_RESULTS = {
     n: "INSERT INTO result (task_id, state, executor_id, leased_at, finished_at, value) "
-    "SELECT column1, column2, ?, column3, ?, column4 "
-    f"FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * n)})"
+    f"SELECT column1, ?, ?, ?, ?, column2 FROM (VALUES {', '.join(['(?, ?)'] * n)})"
     for n in CHUNKS
 }
-"""By how many it stores: the executor, the time, and (task id, state, leased at, value) × n."""
+"""By how many it stores: state, executor, leased and finished at, and (task id, value) × n."""
 FINISHED_IN_SPAN = "SELECT task_id FROM result WHERE task_id BETWEEN ? AND ?"
 _FINAL = """
 FROM result CROSS JOIN task_data AS data ON data.id = result.task_id

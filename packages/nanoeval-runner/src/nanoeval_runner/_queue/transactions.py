@@ -363,7 +363,7 @@ def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     error = RolloutSystemError(f"{span.losses} executors in a row died while they ran this task")
     value = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
     for task_id in ids:
-        row = (span.executor_id, time.time(), task_id, "failed", span.leased_at, value)
+        row = ("failed", span.executor_id, span.leased_at, time.time(), task_id, value)
         connection.execute(sql.INSERT_RESULTS[1], row)
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     counts = {"leased": len(ids), "done": 0, "failed": len(ids), "queued": 0, "retries": 0}
