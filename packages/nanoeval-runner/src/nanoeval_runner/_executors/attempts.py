@@ -26,7 +26,6 @@ from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext, current_run_context
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage, current_usage_meter
-from pydantic import BaseModel
 
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._failures import annotate, dump_failure, presentable, text_of
