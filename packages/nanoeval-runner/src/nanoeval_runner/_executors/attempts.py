@@ -45,8 +45,7 @@ _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 _set_fields_set, _set_extra, _set_private = (
-    BaseModel.__dict__[f"__pydantic_{name}__"].__set__
-    for name in ("fields_set", "extra", "private")
+    getattr(Task, f"__pydantic_{name}__").__set__ for name in ("fields_set", "extra", "private")
 )
 """What sets a model's attributes beside its fields: `__setattr__` looks them up each time."""
 
