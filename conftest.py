@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -51,7 +52,11 @@ MISSING = " is not here: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C reach tests: what a shell starts in the background ignores it, children too."""
+    """Let Ctrl-C reach tests, and keep what is cached out of a person's home."""
+    cache = tempfile.TemporaryDirectory(prefix="nanoeval-tests-cache-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["NANOEVAL_CACHE_DIR"] = cache.name
+    # What a shell starts in the background ignores Ctrl-C, children too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -7,12 +7,14 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import chz
 import pytest
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.recorder import dummy_recorder
-from nanoeval_solvers.mcq import Answer, MCQTask, Question
+from nanoeval_solvers.mcq import Answer, MCQEval, MCQTask, Question
 from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
 from nanoeval_solvers.testing import ModelServer, Scripted
 
@@ -108,6 +110,22 @@ def test_a_reply_that_was_cut_off_says_so(model_server: ModelServer) -> None:
     model_server.reply = Scripted(text="Let me think about", finish_reason="length")
     answer = Attempt(solver_of(model_server)).answer
     assert (answer.picked, answer.problem, answer.truncated) == (None, "unparsable", True)
+
+
+def test_reasoning_without_an_answer_is_counted(
+    model_server: ModelServer, run_eval: Callable[..., dict[str, Any]]
+) -> None:
+    class Two(MCQEval):
+        def get_name(self) -> str:
+            return "two"
+
+        async def get_questions(self) -> list[Question]:
+            return [QUESTION.model_copy(update={"id": name}) for name in "ab"]
+
+    thought = Scripted(text="", reasoning="B, I think.", finish_reason="length")
+    model_server.reply = lambda request: thought if len(model_server.requests) == 1 else "Answer: A"
+    summary = run_eval(chz.chz(Two)(solver=solver_of(model_server)))
+    assert (summary["num_only_reasoning"], summary["num_unparsable"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

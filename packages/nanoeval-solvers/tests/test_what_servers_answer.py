@@ -357,8 +357,10 @@ REJECTIONS: dict[str, bytes] = {
 }
 
 
-def several(server: RawServer, replies: list[bytes], **fields: Any) -> list[Any]:
-    """What each of several calls gave, one after the other."""
+def several(
+    server: RawServer, replies: list[bytes], *, prompt: str | None = None, **fields: Any
+) -> list[Any]:
+    """What each of several calls gave, one after the other: of other prompts, or all of `prompt`."""
     server.replies.extend(replies)
     model = APIModel(**{"model": "m", "base_url": server.url, "max_retries": 0, **fields})
     outcomes: list[Any] = []
@@ -367,12 +369,16 @@ def several(server: RawServer, replies: list[bytes], **fields: Any) -> list[Any]
         async with model:
             for n in range(len(replies)):
                 try:
-                    outcomes.append((await model.ask(MESSAGES, sample=f"{n}")).text)
+                    messages = [{"role": "user", "content": prompt or f"A or B? ({n})"}]
+                    outcomes.append((await model.ask(messages, sample=f"{n}")).text)
                 except (ConfigError, RolloutSystemError) as error:
                     outcomes.append(type(error))
 
     Attempt(work())
     return outcomes
+
+
+NOTHING_THERE = ("a redirect", "404")
 
 
 @pytest.mark.parametrize("rejection", REJECTIONS.values(), ids=REJECTIONS)
@@ -385,9 +391,25 @@ def test_one_rejected_request_is_not_the_end_where_others_are_served(
     assert not RequestRejectedError.retryable
 
 
-@pytest.mark.parametrize("rejection", REJECTIONS.values(), ids=REJECTIONS)
-def test_where_none_is_served_the_run_ends(server: RawServer, rejection: bytes) -> None:
-    assert several(server, [rejection]) == [ConfigError]
+@pytest.mark.parametrize("name", NOTHING_THERE)
+def test_where_nothing_is_at_the_address_the_run_ends(server: RawServer, name: str) -> None:
+    assert several(server, [REJECTIONS[name]]) == [ConfigError]
+
+
+@pytest.mark.parametrize("name", [name for name in REJECTIONS if name not in NOTHING_THERE])
+def test_where_none_is_served_the_run_ends(server: RawServer, name: str) -> None:
+    ended = [RequestRejectedError] * 7 + [ConfigError] * 3
+    assert several(server, [REJECTIONS[name]] * 10) == ended
+    assert len(server.requests) == 8
+
+
+@pytest.mark.parametrize("name", [name for name in REJECTIONS if name not in NOTHING_THERE])
+def test_one_rejected_prompt_never_ends_a_run(server: RawServer, name: str) -> None:
+    """Even if it is the first one, nothing else is in flight, and it is asked many times."""
+    good = http(200, chat())
+    bad = [REJECTIONS[name]] * 12
+    assert several(server, bad, prompt="odd", seed=1) == [RequestRejectedError] * 12
+    assert several(server, [bad[0], good, good]) == [RequestRejectedError, ANSWER, ANSWER]
 
 
 def test_one_401_is_not_the_end_where_others_are_served(server: RawServer) -> None:
@@ -419,6 +441,30 @@ def test_fail_on_error_may_be_a_share(server: RawServer) -> None:
     outcomes = several(server, [bad, *[good] * 97, bad, bad], fail_on_error=0.03)
     assert outcomes[0] is outcomes[98] is RequestRejectedError
     assert outcomes[99] is ConfigError
+
+
+def test_fail_on_error_counts_over_all_clients_of_a_run(server: RawServer, tmp_path: Any) -> None:
+    """As executors do, clients with a file of limits in common count together."""
+    server.reply = REJECTIONS["400"]
+
+    async def work() -> list[str]:
+        context = RunContext(run_set_id="r", shared_dir=tmp_path, executor="main")
+        current_run_context.set(context)
+        outcomes = []
+        # Another timeout is another client of the same endpoint and model.
+        models = [
+            APIModel(model="m", base_url=server.url, fail_on_error=4, timeout=seconds)
+            for seconds in (60.0, 61.0)
+        ]
+        async with models[0], models[1]:
+            for n in range(4):
+                try:
+                    await models[n % 2].ask(MESSAGES, sample=f"{n}")
+                except (ConfigError, RolloutSystemError) as error:
+                    outcomes.append(type(error).__name__)
+        return outcomes
+
+    assert Attempt(work()).result == ["RequestRejectedError"] * 3 + ["ConfigError"]
 
 
 def test_calls_in_flight_decide_whether_a_first_rejection_ends_the_run(

@@ -126,12 +126,14 @@ def _problems(results: Results) -> dict[str, Any]:
     problems = Counter(answer.problem for _, answer in results)
     read_by = Counter(answer.read_by for _, answer in results if answer.read_by is not None)
     followed_up = sum(answer.followed_up for _, answer in results)
+    only_reasoning = sum(answer.only_reasoning for _, answer in results)
     return {
         "num_unparsable": problems["unparsable"],
         "num_empty": problems["empty"],
         "num_context_length": problems["context_length"],
         "num_content_policy": problems["content_policy"],
         "num_truncated": sum(answer.truncated for _, answer in results),
+        **({"num_only_reasoning": only_reasoning} if only_reasoning else {}),
         **({"num_followed_up": followed_up} if followed_up else {}),
         **({"read_by": dict(read_by.most_common())} if read_by else {}),
     }

@@ -210,6 +210,7 @@ class Answer(BaseModel):
         prob_picked: the probability that it gave to `picked`: its confidence, if it knows.
         num_unparsable_samples: how many of the samples behind the answer named no choice.
         truncated: the reply was cut off by the limit of tokens.
+        only_reasoning: the reply was reasoning and no answer.
         followed_up: the model was asked once more, as its first reply named no choice.
     """
 
@@ -223,6 +224,7 @@ class Answer(BaseModel):
     prob_picked: float | None = None
     num_unparsable_samples: int = 0
     truncated: bool = False
+    only_reasoning: bool = False
     followed_up: bool = False
 
     @model_validator(mode="after")
@@ -382,6 +384,8 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
             extra["num_unparsable_samples"] = answer.num_unparsable_samples
         if answer.truncated:
             extra["truncated"] = True
+        if answer.only_reasoning:
+            extra["only_reasoning"] = True
         if answer.followed_up:
             extra["followed_up"] = True
         if answer.prob_picked is not None:

@@ -131,6 +131,7 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver[Answer]):
             read.picked,
             read_by=None if read.picked is None else read.read_by,
             truncated=reply.truncated,
+            only_reasoning=reply.only_reasoning,
             followed_up=followed_up,
             metadata={"correct_format": read.picked is not None},
         )

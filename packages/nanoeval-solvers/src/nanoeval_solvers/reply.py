@@ -89,6 +89,11 @@ class Reply:
         """Whether the limit of tokens cut the reply off."""
         return (self.finish_reason or "").lower() in _CUT_OFF
 
+    @property
+    def only_reasoning(self) -> bool:
+        """Whether the model thought and then neither said anything nor called a tool."""
+        return bool(self.reasoning) and not self.text.strip() and not self.tool_calls
+
 
 _CUT_OFF = frozenset(
     {

@@ -82,6 +82,7 @@ class Answer(BaseModel):
         verdict: the grader's, where one was asked.
         read_by: what the answer was read from, where it was read from a reply.
         truncated: the reply was cut off by the limit of tokens.
+        only_reasoning: the reply was reasoning and no answer.
         followed_up: the model was asked once more, as its first reply held no answer.
     """
 
@@ -92,6 +93,7 @@ class Answer(BaseModel):
     verdict: Verdict | None = None
     read_by: str | None = None
     truncated: bool = False
+    only_reasoning: bool = False
     followed_up: bool = False
 
     @model_validator(mode="before")
@@ -228,6 +230,8 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
             extra["read_by"] = answer.read_by
         if answer.truncated:
             extra["truncated"] = True
+        if answer.only_reasoning:
+            extra["only_reasoning"] = True
         if answer.followed_up:
             extra["followed_up"] = True
         metadata = {**question.metadata, **answer.metadata}

@@ -122,6 +122,7 @@ class OpenAIAPIShortAnswerSolver(APIModel, ShortAnswerSolver):
             problem="unparsable" if read.text is None else None,
             read_by=read.read_by,
             truncated=reply.truncated,
+            only_reasoning=reply.only_reasoning,
             followed_up=followed_up,
         )
 

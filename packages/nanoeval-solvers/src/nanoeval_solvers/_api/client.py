@@ -53,7 +53,7 @@ log = logging.getLogger("nanoeval.api")
 _AT_ONCE = frozenset({Kind.EMPTY, Kind.STREAM_ONLY, Kind.UNAUTHORIZED})
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
-_ENOUGH_REJECTED = 16  # calls, with none served, for no others to start
+_ENOUGH_REJECTED = 8  # prompts, with none served, to say that it is not for what is in them
 _SHARE_JUDGED_FROM = 100  # calls: `fail_on_error` as a share says nothing about fewer
 
 
@@ -66,10 +66,10 @@ class _Route:
         unauthorized: calls refused with credentials that are the current ones, in a row.
         starting: calls that wait for their first turn.
         asking: calls that were sent and have no outcome yet, pauses between retries included.
-        rejected: requests that it always refuses.
         undecided: rejected calls that wait, while nothing was served, for others to show whether
             these requests are rejected or all.
         rejection: what the last of them was told.
+        rejected_prompts: the prompts of those, by their hashes.
         closed: why no call will ever work.
         failing: calls that failed since the last that was served.
     """
@@ -88,9 +88,10 @@ class _Route:
         self.served = False
         self.unauthorized = 0
         self.starting = self.asking = 0
-        self.rejected = self.undecided = 0
+        self.undecided = 0
         self.decided = asyncio.Event()
         self.rejection: Failure | None = None
+        self.rejected_prompts: set[bytes] = set()
         self.closed: Failure | None = None
         self.failing = 0
         self.replies = self.thoughts_only = 0
@@ -105,12 +106,18 @@ class _Route:
     @property
     def held(self) -> bool:
         """Whether enough was rejected for those in flight to decide, and no others start."""
-        return self.undecided >= _ENOUGH_REJECTED and self.closed is None
+        return bool(self.undecided) and self.enough_rejected and self.closed is None
+
+    @property
+    def enough_rejected(self) -> bool:
+        """Whether the endpoint, if it served nothing, will serve nothing."""
+        said_of_all = self.rejection is not None and self.rejection.whatever_is_asked
+        return said_of_all or len(self.rejected_prompts) >= _ENOUGH_REJECTED
 
     def decide(self) -> None:
-        """Let the undecided go on, now that one was served or that none can be."""
+        """Let the undecided go on, now that one was served or that none in flight can be."""
         self.undecided = 0
-        if not (self.served or self.limiter.successes):
+        if self.enough_rejected and not (self.served or self.limiter.successes):
             self.closed = self.closed or self.rejection
         self.decided.set()
         self.decided = asyncio.Event()
@@ -272,7 +279,8 @@ class Client:
                     if max(model.retry_seconds, LONGEST_DELAY) < asked <= LONGEST_WAIT:
                         started += delay  # a pause that the endpoint asks for by name is no retry
                     else:
-                        await self._give_up(model, route, outcome, retries, started, delay)
+                        prompt = request.get("messages") or request.get("input")
+                        await self._give_up(model, route, outcome, retries, started, delay, prompt)
                 retries += 1
                 _record_retry(model, outcome, retries, delay)
                 with pause_clocks.get()():
@@ -301,7 +309,7 @@ class Client:
             raise
 
     def _decide_if_last(self, route: _Route) -> None:
-        """End the run when calls were rejected and none is left that may yet be served."""
+        """Decide when calls were rejected and none is left that may yet be served."""
         left = route.asking or (route.starting and not route.held)
         if route.undecided and not left:
             route.decide()
@@ -352,7 +360,7 @@ class Client:
     def _conclude(self, model: ModelFields, route: _Route, reply: Reply, retries: int) -> None:
         """Count and report what a reply took."""
         route.replies += 1
-        if reply.reasoning and not reply.text.strip() and not reply.tool_calls:
+        if reply.only_reasoning:
             route.thoughts_only += 1
             if route.thoughts_only == 10 and route.thoughts_only * 2 > route.replies:
                 log.warning(
@@ -375,6 +383,7 @@ class Client:
         retries: int,
         started: float,
         delay: float,
+        prompt: object,
     ) -> None:
         """Raise what a failure means for the task or the run, unless it is to be tried again."""
         never_answered = not (route.answered or route.limiter.successes or route.limiter.refusals)
@@ -384,7 +393,7 @@ class Client:
         ):
             route.closed = failure
         elif rejected and route.closed is None:
-            await self._judge(model, route, failure)
+            await self._judge(model, route, failure, prompt)
         if route.closed is not None:
             raise self._fatal(model, route.closed) from await self._sdk_error(model, route.closed)
         if rejected:
@@ -404,20 +413,22 @@ class Client:
                 f"with {status}{failure.words}"
             ) from cause
 
-    async def _judge(self, model: ModelFields, route: _Route, failure: Failure) -> None:
+    async def _judge(
+        self, model: ModelFields, route: _Route, failure: Failure, prompt: object
+    ) -> None:
         """Set `route.closed` when a rejected request ends the run."""
-        route.rejected += 1
+        rejected = route.limiter.rejected()
         if model.fail_on_error is not None:
-            ended = route.rejected + route.replies
-            share = route.rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
-            counted = route.rejected if model.fail_on_error >= 1 else share
-            if counted >= model.fail_on_error:
+            ended = rejected + route.limiter.successes
+            share = rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
+            if (rejected if model.fail_on_error >= 1 else share) >= model.fail_on_error:
                 route.closed = failure
             return
         if route.served or route.limiter.successes:
             return
         route.undecided += 1
         route.rejection = failure
+        route.rejected_prompts.add(hashlib.sha256(wire.encode(prompt)).digest())
         route.asking -= 1
         try:
             decided = route.decided

@@ -36,6 +36,7 @@ class Failure:
         retry_after: seconds that the endpoint asks to wait.
         timed_out: there was no reply in time.
         unreachable: there was no connection.
+        whatever_is_asked: it was rejected for the address or the key, not for what is in it.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Failure:
     retry_after: float | None = None
     timed_out: bool = False
     unreachable: bool = False
+    whatever_is_asked: bool = False
 
 
 _CONTEXT_CODES = frozenset(
@@ -62,11 +64,12 @@ _CONTEXT_WORDS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LIMIT = r"[`'\"]?max_(?:completion_|output_|new_)?tokens[`'\"]?"
-# The argument itself is beyond what the model can write: wrong for every prompt.
+# An argument that is wrong for every prompt: beyond what the model can write, or not known.
 _ARGUMENT_WORDS = re.compile(
     rf"{_LIMIT}\D{{0,60}}(?:is too large|too large:|must be (?:at most|less than|between|in)|"
     rf"should be (?:in|between|less)|is greater than|exceeds the (?:maximum|limit))|"
-    rf"range of {_LIMIT}|invalid {_LIMIT}|{_LIMIT}: \d+ > \d+",
+    rf"range of {_LIMIT}|invalid {_LIMIT}|{_LIMIT}: \d+ > \d+|"
+    r"(?:unknown|unrecognized|unsupported|unexpected) (?:request )?(?:parameter|argument|field)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LARGE_FOR_PROMPT = re.compile(
@@ -100,6 +103,7 @@ _TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNOREC
 # Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
 _OVERLOADED = frozenset({420, 423, 424, 429, 498, 499, 503, 529})
 _TRANSIENT = frozenset({408, 409, 425})
+_NOTHING_THERE = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
 # What errors within a reply of status 200 are, by their type or code.
 _STATUS_OF = {
     "rate_limit": 429,
@@ -125,11 +129,14 @@ def failure_of(
     """
     words, codes = said(body)
     words = words or f"HTTP status {status}"
+    # A firewall's page is about the request, an API's own 403 about the key.
+    forbidden = status == 403 and body.lstrip()[:1] == b"{"
     return Failure(
         kind=_kind(status, codes, words),
         words=words,
         status=status,
         retry_after=retry_after(headers, status=status, now=now) or _delay_in(body),
+        whatever_is_asked=forbidden or status in _NOTHING_THERE,
     )
 
 

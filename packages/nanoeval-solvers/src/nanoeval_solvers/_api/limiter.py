@@ -59,6 +59,7 @@ class Shared(msgspec.Struct):
     """What the file holds."""
 
     limit: AdaptiveLimit = msgspec.field(default_factory=AdaptiveLimit)
+    rejected: int = 0
     members: dict[str, Member] = msgspec.field(default_factory=dict)
 
     def attend(
@@ -178,7 +179,7 @@ class Limiter:
 
     Attributes:
         in_flight: calls of this process.
-        successes, refusals: of all processes of the run.
+        successes, refusals, rejections: of all processes of the run.
 
     Args:
         file: the shared numbers.
@@ -208,11 +209,12 @@ class Limiter:
         self._gauges: MutableMapping[str, float | str] = {} if gauges is None else gauges
         self._clock = clock
         self.in_flight = 0
-        self.successes = self.refusals = 0
+        self.successes = self.refusals = self.rejections = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         # What happened since the shared numbers were last seen.
         self._served, self._latency, self._tokens = 0, 0.0, 0.0
         self._refused: list[tuple[float, float | None]] = []
+        self._rejected = 0
         self._told: tuple[float, float, float] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
@@ -222,7 +224,10 @@ class Limiter:
         self._share = Share(window=0)  # until the first sync
         self._rate = 0.0
         with file.exclusive(wait=True) as shared:
-            limit = AdaptiveLimit() if shared is None else shared.limit
+            shared = Shared() if shared is None else shared
+            if not shared.members:
+                shared.rejected = 0  # of a run that is over
+            limit = shared.limit
             limit.begin(now, most=most)
             self._limits: Limits = limit.limits(now, most=most)
 
@@ -285,6 +290,12 @@ class Limiter:
         """The call that is about to leave was refused for want of capacity."""
         self._refused.append((sent_at, retry_after))
         self._sync(self._clock())
+
+    def rejected(self) -> int:
+        """The endpoint rejected a request for what is in it; return how many, of all processes."""
+        self._rejected += 1
+        self._sync(self._clock())
+        return self.rejections + self._rejected
 
     def told(self, *, limit: float, remaining: float, reset: float) -> None:
         """The endpoint said of its own limit how much remains."""
@@ -367,6 +378,8 @@ class Limiter:
                 size, remaining, reset = self._told
                 limit.told(now, limit=size, remaining=remaining, reset=reset)
                 self._told = None
+            shared.rejected += self._rejected
+            self.rejections, self._rejected = shared.rejected, 0
             waiting = len(self._waiting)
             limit.advance(
                 now, in_flight=in_flight, waiting=max(self._share.waiting, waiting), most=most
