@@ -360,7 +360,7 @@ REJECTIONS: dict[str, bytes] = {
 def several(
     server: RawServer, replies: list[bytes], *, prompt: str | None = None, **fields: Any
 ) -> list[Any]:
-    """What each of several calls gave, one after the other: of other prompts, or all of `prompt`."""
+    """What each of several calls gave, one after the other, each with a prompt of its own."""
     server.replies.extend(replies)
     model = APIModel(**{"model": "m", "base_url": server.url, "max_retries": 0, **fields})
     outcomes: list[Any] = []

@@ -224,7 +224,7 @@ class Limiter:
         self._share = Share(window=0)  # until the first sync
         self._rate = 0.0
         with file.exclusive(wait=True) as shared:
-            shared = Shared() if shared is None else shared
+            assert shared is not None  # noqa: S101  as it waits
             if not shared.members:
                 shared.rejected = 0  # of a run that is over
             limit = shared.limit
