@@ -17,7 +17,7 @@ Scores = tuple[float, ...]
 
 
 def counted(path: Path) -> Iterator[RecordedSample]:
-    """The attempts that have a match, or whose last retry failed, as they are read.
+    """Yield the attempts that have a match, or whose last retry failed, as they are read.
 
     Those that failed come last: only at the end is it known that no retry follows.
     """

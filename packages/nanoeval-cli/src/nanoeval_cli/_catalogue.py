@@ -92,7 +92,7 @@ class RunInfo:
         return sorted({one.host for one in self.executors})
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, for `--json`."""
+        """Return JSON values, for `--json`."""
         found = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -150,7 +150,7 @@ def runs_newest_first(
 
 
 def _state_files() -> Iterator[tuple[float, Path]]:
-    """The state files, each with a time before which its runs were created."""
+    """Yield the state files, each with a time before which its runs were created."""
     entries = {entry.name: entry for entry in os.scandir(state_dir())}
     for name, entry in entries.items():
         if name.endswith(SUFFIX):
@@ -160,7 +160,7 @@ def _state_files() -> Iterator[tuple[float, Path]]:
 
 
 def _record_files() -> Iterator[tuple[float, Path]]:
-    """What may be a record, each with a time before which its run was created."""
+    """Yield what may be a record, each with a time before which its run was created."""
     waiting = [str(records_folder())]
     while waiting:
         try:
@@ -177,7 +177,7 @@ def _record_files() -> Iterator[tuple[float, Path]]:
 
 
 def _may_name(path: Path, text: str) -> bool:
-    """Whether the first line of a record may hold `text`, which is in lower case."""
+    """Return whether the first line of a record may hold `text`, which is in lower case."""
     plain = text.isascii() and text.isprintable() and not set('"\\/') & set(text)
     if not text or not plain or path.suffix in (".zst", ".gz") or text in path.name.lower():
         return True
@@ -193,13 +193,13 @@ def _may_name(path: Path, text: str) -> bool:
 
 
 def _is_later_part(name: str, names: set[str]) -> bool:
-    """Whether a file goes on with a rotated record: `x.0001.jsonl` with `x.jsonl`."""
+    """Return whether a file goes on with a rotated record: `x.0001.jsonl` with `x.jsonl`."""
     stem, number, suffix = [*name.split(".", 2), "", ""][:3]
     return number.isdecimal() and len(number) >= 4 and f"{stem}.{suffix}" in names
 
 
 def _time_in(name: str) -> float | None:
-    """The end of the second in which a run began, by the run id that its record is named for."""
+    """Return the end of the second in which a run began, by the run id in its record's name."""
     if not (name[:12].isascii() and name[:12].isdecimal()):
         return None
     year, *rest = (int(name[at : at + 2]) for at in range(0, 12, 2))
@@ -216,7 +216,7 @@ Found = tuple[str, float, Callable[[], RunInfo]]
 def _in_state_file(
     path: Path, problems: list[StateError], named: Mapping[str, Path] | None = None
 ) -> list[Found]:
-    """The runs in a state file; `named` are records by the run ids that they are named for."""
+    """Return the runs in a state file; `named` are records by the run ids in their names."""
     try:
         file = read_state_file(path)
     except StateError as error:
@@ -286,7 +286,7 @@ def _model(outline: Outline | None) -> str:
 
 
 def _part_of(outline: Outline | None) -> str:
-    """The set that a run says it belongs to: a sweep, or the run whose replies it scores."""
+    """Return the set that a run says it belongs to: a sweep, or the run whose replies it scores."""
     config = outline.started.spec.get("run_config") if outline is not None else None
     runner = config.get("runner") if isinstance(config, dict) else None
     arguments = runner.get("args") if isinstance(runner, dict) else None
@@ -327,7 +327,7 @@ def _timestamp(text: str | None) -> float | None:
 
 
 def find_run(name: str | None) -> RunInfo:
-    """The run that a person means: by run id or its beginning, run set, record, eval or model.
+    """Return the run that a person means by an id or its beginning, run set, record, eval or model.
 
     None, like `last`, is the newest; of a run set, an eval or a model the newest run counts.
 
@@ -354,7 +354,7 @@ def find_run(name: str | None) -> RunInfo:
 
 
 def _by_reading(name: str) -> list[RunInfo]:
-    """The newest run of the eval or model `name`, or those whose ids begin like that."""
+    """Return the newest run of the eval or model `name`, or those whose ids begin like that."""
     begins = []
     for run in runs_newest_first(naming=name):
         if name in (run.run_id, run.run_set_id, run.eval, run.model):
@@ -365,7 +365,7 @@ def _by_reading(name: str) -> list[RunInfo]:
 
 
 def _by_file_name(name: str) -> list[RunInfo]:
-    """The runs that files are named for: the run set `name`, else run ids that begin like that."""
+    """Return the runs that files are named for: run set `name`, or ids that begin like that."""
     with contextlib.suppress(ConfigError):
         check_run_set_id(name)
         path = state_file(name)
@@ -379,7 +379,7 @@ def _by_file_name(name: str) -> list[RunInfo]:
 
 
 def _with_state(outline: Outline) -> RunInfo:
-    """A run with what its state file says of it, where that is still there."""
+    """Return a run with what its state file says of it, where that is still there."""
     run = _of_record(outline)
     path = state_file(run.run_set_id) if run.run_set_id else None
     if path is not None and path.exists():
@@ -410,7 +410,7 @@ def _run_at(path: Path) -> RunInfo:
 
 
 def record_path(run: RunInfo) -> Path:
-    """Where the record of `run` is.
+    """Return where the record of `run` is.
 
     Raises:
         ConfigError: it has none any more, or never had.

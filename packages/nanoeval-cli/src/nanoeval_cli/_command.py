@@ -167,7 +167,7 @@ def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def _option_words(
     option: click.Option, word: str, equals: str, value: str, left: deque[str]
 ) -> list[str]:
-    """An option as click reads it."""
+    """Return an option as click reads it."""
     name = max(option.opts, key=len)
     if not option.is_flag:
         if equals:
@@ -214,7 +214,7 @@ def positive(text: str | int) -> int:
 def complete_run(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The ids of the newest runs and run sets that begin like this."""
+    """Return the ids of the newest runs and run sets that begin like this."""
     from nanoeval_cli._catalogue import all_runs  # noqa: PLC0415  when completing only
 
     runs = all_runs(newest=50)[0]

@@ -179,7 +179,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def _told(error: click.UsageError) -> str:
-    """What click found wrong, and where the options are listed."""
+    """Return what click found wrong, and where the options are listed."""
     text = error.message
     if isinstance(error, click.MissingParameter) and error.param is not None:
         is_option = error.param.param_type_name == "option"

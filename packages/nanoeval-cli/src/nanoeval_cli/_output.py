@@ -31,7 +31,7 @@ def note(text: str) -> None:
 
 
 def has_style() -> bool:
-    """Whether stdout shows bold text."""
+    """Return whether stdout shows bold text."""
     dumb = os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
     return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
@@ -60,7 +60,7 @@ def _finite(value: Any) -> Any:
 
 
 def terminal_width() -> int | None:
-    """How many columns stdout has; None where it is no terminal."""
+    """Return how many columns stdout has; None where it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -97,7 +97,7 @@ def write_table(
 
 
 def describe(summary: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """A summary as indented lines, numbers rounded for reading."""
+    """Yield a summary as indented lines, numbers rounded for reading."""
     width = max((len(str(name)) for name in summary), default=0)
     for name, value in summary.items():
         if isinstance(value, Mapping):
@@ -117,7 +117,7 @@ def _plain(value: Any) -> str:
 
 
 def short_path(path: object) -> str:
-    """A path with the home folder as `~`."""
+    """Return a path with the home folder as `~`."""
     home, text = os.path.expanduser("~"), str(path)
     return "~" + text.removeprefix(home) if home != "/" and text.startswith(home + "/") else text
 

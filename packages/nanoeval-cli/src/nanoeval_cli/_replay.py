@@ -31,7 +31,7 @@ _REFUSALS = {"context_length": "context_length_exceeded", "content_policy": "con
 
 
 def recorded_replies(path: Path) -> Recorded:
-    """Prompt → the replies to it, in the order of the record.
+    """Return the replies to each prompt, in the order of the record.
 
     Raises:
         ConfigError: nothing was recorded that could be replayed.
@@ -48,7 +48,7 @@ def recorded_replies(path: Path) -> Recorded:
 
 
 def _scripted(text: str, sampling: Any) -> Scripted:
-    """A recorded reply, with no tokens to count again."""
+    """Return a recorded reply, with no tokens to count again."""
     reason = str(sampling.get("finish_reason") or "stop")
     if reason in _REFUSALS:
         return Scripted(status=400, text=text, code=_REFUSALS[reason])
@@ -74,7 +74,7 @@ def _scripted(text: str, sampling: Any) -> Scripted:
 
 
 def prompt_key(prompt: Any) -> str:
-    """A prompt as text, the same for the forms in which the APIs and records have it."""
+    """Return a prompt as text, the same for the forms in which the APIs and records have it."""
     if not isinstance(prompt, Sequence) or isinstance(prompt, str):
         return str(prompt)
     return json.dumps([_turn(message) for message in prompt if isinstance(message, Mapping)])
@@ -161,7 +161,7 @@ def with_recorded_models(eval: T, path: Path) -> T:
 
 
 def chat_key(prompt: Any) -> str:
-    """A prompt as text, without what the model and tools said."""
+    """Return a prompt as text, without what the model and tools said."""
     if not isinstance(prompt, Sequence) or isinstance(prompt, str):
         return str(prompt)
     turns = [_turn(message)[:2] for message in prompt if isinstance(message, Mapping)]

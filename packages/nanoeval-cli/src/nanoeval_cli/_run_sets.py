@@ -10,7 +10,7 @@ from nanoeval_runner.state_files import state_dir, state_file, state_paths
 
 
 def find_state_file(run_set_id: str | None) -> Path:
-    """The state file of `run_set_id`, or the newest there is.
+    """Return the state file of `run_set_id`, or the newest there is.
 
     Raises:
         StateError: no such state file; names those that are there.

@@ -55,7 +55,7 @@ class Cell:
 
 
 def split_values(text: str) -> list[str]:
-    r"""The values of `a,b,c`. Commas within brackets or quotes, and `\,`, do not separate."""
+    r"""Return the values of `a,b,c`. Commas in brackets or quotes, and `\,`, do not separate."""
     parts, depth, quote, escaped = [""], 0, "", False
     for char in text:
         if escaped:
@@ -121,7 +121,7 @@ def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:
 
 
 def _taken_by(eval_class: EvalClass, given: Mapping[str, str]) -> set[str]:
-    """Those of the arguments `given` that the eval has, whatever their values are."""
+    """Return those of the arguments `given` that the eval has, whatever their values are."""
     first = {name: split_values(value)[0] for name, value in given.items()}
     known = arguments_of(eval_class, first)
     return {
@@ -144,13 +144,13 @@ def _cell(eval_class: EvalClass, chosen: Mapping[str, str], varying: Sequence[st
 
 
 def _label(name: str, value: str, varying: Sequence[str]) -> str:
-    """A choice in a few words: a model's name says enough where only models vary."""
+    """Return a choice in a few words: a model's name says enough where only models vary."""
     last = name.rpartition(".")[2]
     return value if len(varying) == 1 and last == "model" else f"{last}={value}"
 
 
 def _key(spec: EvalSpec, runner: Sequence[str]) -> str:
-    """What determines a cell's result, and the varied arguments of the runner."""
+    """Return what determines a cell's result, and the varied arguments of the runner."""
     what = "\n".join([describe_arguments(spec.eval), str(spec.runner.n_tasks), *runner])
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
@@ -177,12 +177,12 @@ class Ledger:
                 ) from error
 
     def summary_of(self, key: str) -> dict[str, Any] | None:
-        """The summary of a finished cell."""
+        """Return the summary of a finished cell."""
         known = self._cells.get(key, {})
         return known.get("summary") if known.get("state") == "done" else None
 
     def run_set_of(self, key: str) -> str | None:
-        """The run set in which an unfinished cell was begun."""
+        """Return the run set in which an unfinished cell was begun."""
         known = self._cells.get(key, {})
         return known.get("run_set_id") if known.get("state") != "done" else None
 
@@ -240,7 +240,7 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
 
 
 def spent_by(cells: Sequence[Cell], ledger: Ledger) -> Usage:
-    """What those of `cells` have spent that are finished."""
+    """Return what those of `cells` have spent that are finished."""
     total = Usage()
     for cell in cells:
         known = (ledger.summary_of(cell.key) or {}).get("usage") or {}
@@ -250,7 +250,7 @@ def spent_by(cells: Sequence[Cell], ledger: Ledger) -> Usage:
 
 
 def _was_begun(cell: Cell, run_set_id: str) -> bool:
-    """Whether the state of that run set, or its backup, holds this cell."""
+    """Return whether the state of that run set, or its backup, holds this cell."""
     path = state_file(run_set_id)
     places = [path, *(backup for backup in backups() if backup.name == path.name)]
     found = next((place for place in places if place.exists()), None)

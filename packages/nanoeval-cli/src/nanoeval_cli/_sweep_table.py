@@ -30,7 +30,7 @@ class SweepTable:
         }
 
     def rows(self, emphasise: Callable[[str], str], *, intervals: bool = False) -> list[list[str]]:
-        """The cells as texts, each row's best emphasized, then rows of tokens and cost."""
+        """Return the cells as texts, each row's best emphasized, then rows of tokens and cost."""
         rows = [
             [name, *(self._text(name, label, emphasise, intervals) for label in self._labels)]
             for name in self._evals
@@ -44,7 +44,7 @@ class SweepTable:
         return rows
 
     def text(self, emphasise: Callable[[str], str], width: int | None = None) -> list[str]:
-        """The lines of the table for a terminal of so many columns; None for any number."""
+        """Return the lines of the table for a terminal of so many columns; None for any number."""
         header = ["eval", *(label or "score" for label in self._labels)]
         rows = self.rows(emphasise)
         lines = format_table(header, rows, right=frozenset(header[1:]))
@@ -64,7 +64,7 @@ class SweepTable:
         return "\n".join(lines) + "\n\nScores with their standard errors and 95 % intervals.\n"
 
     def write_csv(self, path: Path) -> None:
-        """One line per cell, with everything that is known of it."""
+        """Write one line per cell, with everything that is known of it."""
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(CSV_COLUMNS)

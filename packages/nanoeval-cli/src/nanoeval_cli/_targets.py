@@ -39,7 +39,7 @@ SHIPPED_MACHINES = tuple(
 
 
 def find_eval_class(target: str) -> EvalClass:
-    """The eval class that `target` names; its module may hold just one, and then needs no name.
+    """Return the eval class that `target` names; where its module holds just one, the module does.
 
     Raises:
         ConfigError: no such class; names those that there are.
@@ -68,7 +68,7 @@ def find_eval_class(target: str) -> EvalClass:
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """Module or file, and class, of `module:Class`, `file.py:Class` or `file.py::Class`."""
+    """Return module or file, and class, of `module:Class`, `file.py:Class` or `file.py::Class`."""
     module_name, _, class_name = target.partition(":")
     file, dot, name = module_name.rpartition(".py.")
     if dot and name.isidentifier():
@@ -90,7 +90,7 @@ def _check_class(eval_class: EvalClass, target: str) -> None:
 
 
 def load_module(name: str) -> ModuleType:
-    """The module `name`, or the file, as Python would find it from the current folder.
+    """Return the module `name`, or the file, as Python would find it from the current folder.
 
     Raises:
         ConfigError: it is not there, or does not import.
@@ -125,7 +125,7 @@ def load_module(name: str) -> ModuleType:
 
 
 def _folder_and_module(path: Path) -> tuple[str, str]:
-    """The folder to import a file from, and its name there: with the packages that hold it."""
+    """Return the folder to import a file from, and its name there with its packages."""
     folder, names = path.parent, [path.stem]
     while (folder / "__init__.py").exists():
         names.insert(0, folder.name)
@@ -141,7 +141,7 @@ def _near_module(name: str) -> str:
 
 
 def _eval_classes(module: ModuleType) -> dict[str, EvalClass]:
-    """The evals that `module` itself defines and that can be built."""
+    """Return the evals that `module` itself defines and that can be built."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -161,7 +161,7 @@ def _what(value: object) -> str:
 
 
 def is_script(target: str) -> bool:
-    """Whether `target` is to be run as a program: it names no class and has a main part."""
+    """Return whether `target` is to be run as a program: it names no class and has a main part."""
     if ":" in target:
         return False
     if target.endswith(".py"):
@@ -215,7 +215,7 @@ def make_spec(eval_class: EvalClass, given: Mapping[str, str]) -> EvalSpec:
 
 
 def spec_of(eval_class: EvalClass) -> Callable[..., EvalSpec]:
-    """A function whose arguments are those of `nanoeval run` for an eval."""
+    """Return a function whose arguments are those of `nanoeval run` for an eval."""
 
     def spec(eval: Any, runner: RunnerArgs) -> EvalSpec:
         if runner.gc_threshold is None:  # the process is the command's own
@@ -228,7 +228,7 @@ def spec_of(eval_class: EvalClass) -> Callable[..., EvalSpec]:
 
 
 def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, str]:
-    """`given`, with the solver that asks an API where a model but no solver is named."""
+    """Return `given`, with the solver that asks an API where a model but no solver is named."""
     found = {name.removeprefix("eval."): value for name, value in given.items()}
     fields = chz.chz_fields(eval_class) if chz.is_chz(eval_class) else {}
     if found or "solver" in fields:
@@ -259,12 +259,12 @@ def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, st
 
 
 def arguments_of(eval_class: EvalClass, given: Mapping[str, str]) -> Arguments:
-    """The arguments that an eval has once those in `given` are known."""
+    """Return the arguments that an eval has once those in `given` are known."""
     return Arguments(spec_of(eval_class), with_solver(eval_class, given), "eval")
 
 
 def field_names(target: str) -> set[str]:
-    """The names of an eval's own fields; none where `target` is no eval."""
+    """Return the names of an eval's own fields; none where `target` is no eval."""
     try:
         eval_class = find_eval_class(target)
     except ConfigError:  # told when it is to be run
@@ -273,7 +273,7 @@ def field_names(target: str) -> set[str]:
 
 
 def complete_target(incomplete: str) -> list[CompletionItem]:
-    """The files, and the evals in a file, that a target may go on with. Nothing is imported."""
+    """Return the files, and the evals in a file, that a target may go on with; import nothing."""
     file, colon, name = incomplete.partition(":")
     if colon and file.endswith(".py") and Path(file).is_file():
         return [CompletionItem(f"{file}:{one}") for one in evals_in(file) if one.startswith(name)]
@@ -294,7 +294,7 @@ def complete_target(incomplete: str) -> list[CompletionItem]:
 
 
 def evals_in(file: str) -> list[str]:
-    """The classes of a file whose bases look like an eval. Nothing is imported."""
+    """Return the classes of a file whose bases look like an eval; import nothing."""
     try:
         body = ast.parse(Path(file).read_text("utf-8")).body
     except (SyntaxError, OSError, UnicodeDecodeError):
@@ -309,7 +309,7 @@ def evals_in(file: str) -> list[str]:
 def complete_argument(
     target: str, given: Mapping[str, str], incomplete: str
 ) -> list[CompletionItem]:
-    """The arguments of an eval that begin like this, or the classes that one may name."""
+    """Return the arguments of an eval that begin like this, or the classes that one may name."""
     arguments = arguments_of(find_eval_class(target), given)
     names = {arguments.short(path): one for path, one in arguments.known.items()}
     name, equals, _ = incomplete.partition("=")

@@ -250,7 +250,7 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
 
 
 def _is_conversation(convo: Any) -> bool:
-    """Whether `convo` is a model with messages, as those that solvers of labs keep."""
+    """Return whether `convo` is a model with messages, as those that solvers of labs keep."""
     return isinstance(convo, BaseModel) and isinstance(getattr(convo, "messages", None), list)
 
 

@@ -53,11 +53,11 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
     """
 
     def get_name(self) -> str:
-        """The eval's name, as records show it."""
+        """Return the eval's name, as records show it."""
         raise NotImplementedError(f"{type(self).__name__} does not define get_name")
 
     async def get_tasks(self) -> Sequence[TTask]:
-        """All tasks, each `(question_id, attempt_id)` once."""
+        """Return all tasks, each `(question_id, attempt_id)` once."""
         raise NotImplementedError(f"{type(self).__name__} does not define get_tasks")
 
     async def evaluate(self, task: TTask) -> TResult:
@@ -92,7 +92,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         )
 
     def process_invalid(self, task: TTask) -> TResult:
-        """The result to count for `task` when every attempt at it ended in a system error."""
+        """Return the result to count for `task` when all its attempts ended in system errors."""
         raise NotImplementedError(
             f"{type(self).__name__} does not override process_invalid: system errors have no "
             "result to count as"
@@ -108,7 +108,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         """
 
     def running_summary(self) -> RunningSummary | None:
-        """A summary that is kept up to date result by result, or None to do without.
+        """Return a summary that is kept up to date result by result, or None to do without.
 
         Override it when a run may have so many results that summing all of them up every
         `summary_interval` would be slow. The runner then adds each result once, system errors
@@ -152,7 +152,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
 
 
 def overrides(eval: Eval[Any, Any], method: str) -> bool:
-    """Whether the class of `eval` overrides `method` of `Eval`."""
+    """Return whether the class of `eval` overrides `method` of `Eval`."""
     return getattr(type(eval), method) is not getattr(Eval, method)
 
 

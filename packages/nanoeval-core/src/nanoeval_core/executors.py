@@ -29,10 +29,10 @@ class ExecutorHost(Protocol):
     def run_set_id(self) -> str: ...
 
     async def handle(self, message: bytes) -> bytes:
-        """The reply to a message of an executor. Some replies are given only after a while."""
+        """Return the reply to a message of an executor, for some messages only after a while."""
 
     async def lost(self, executor: str, reason: str) -> bool:
-        """The executor of that name is gone: its tasks go to others, now.
+        """Give the tasks of the executor of that name to others, now: it is gone.
 
         Returns:
             whether to start another in its place, under a new name.
@@ -42,7 +42,7 @@ class ExecutorHost(Protocol):
         """Run `coroutine` until the run ends, which waits for it; what it raises ends the run."""
 
     def fail(self, error: BaseException) -> None:
-        """The engine cannot go on; `run` raises `error`."""
+        """Note that the engine cannot go on; `run` raises `error`."""
 
 
 class ExecutorEngine(Protocol):
@@ -52,7 +52,7 @@ class ExecutorEngine(Protocol):
         """Have at least `size` executors, or as many as is sensible. Called for each eval."""
 
     async def stop(self) -> None:
-        """All executors were told to stop and given time: end those that are left, and leave."""
+        """End the executors that are left, all having been told to stop, and leave."""
 
     def kill(self) -> None:
         """End every executor, now. May be called from a signal handler, and more than once."""
@@ -69,7 +69,7 @@ class ExecutorConfig(ABC):
 
     @abstractmethod
     def engine(self, host: ExecutorHost) -> ExecutorEngine:
-        """The engine, not started yet. Called once per run set.
+        """Return the engine, not started yet. Called once per run set.
 
         Raises:
             ConfigError: it cannot work here.

@@ -12,7 +12,7 @@ from nanoeval_core.library_config import get_library_config, root_dir
 
 
 def database_dir() -> Path:
-    """The folder `nanoeval` in the temp folder, made if need be.
+    """Return the folder `nanoeval` in the temp folder, made if need be.
 
     State files are there too where there is no `/dev/shm` and `LibraryConfig.state_dir` and
     `NANOEVAL_STATE_DIR` name no other folder.
@@ -21,18 +21,18 @@ def database_dir() -> Path:
 
 
 def stacktrace_root_dir() -> Path:
-    """Its folder `stack_traces`, made if need be."""
+    """Return its folder `stack_traces`, made if need be."""
     return _made(root_dir() / "stack_traces")
 
 
 @lru_cache(1)
 def writable_root_dir() -> str:
-    """`LibraryConfig.writable_root_dir()`, asked once per process."""
+    """Return `LibraryConfig.writable_root_dir()`, asked once per process."""
     return get_library_config().writable_root_dir()
 
 
 def get_package_root() -> Path:
-    """The folder that holds this source, in a checkout where that is called `nanoeval`.
+    """Return the folder that holds this source, in a checkout where that is called `nanoeval`.
 
     Raises:
         ValueError: it is called otherwise: nanoeval is installed elsewhere.

@@ -120,7 +120,7 @@ class LibraryConfig:
         yield
 
     def get_default_recorder(self) -> RecorderConfig:
-        """The recorder of runs that name none: evallib's format.
+        """Return the recorder of runs that name none: evallib's format.
 
         Raises:
             RecorderError: the package that provides it is not installed.
@@ -128,16 +128,16 @@ class LibraryConfig:
         return self.default_recorder()
 
     def default_recorder(self) -> RecorderConfig:
-        """The second spelling of `get_default_recorder`."""
+        """Return the second spelling of `get_default_recorder`."""
         config: RecorderConfig = find_recorder("evallib")()
         return config
 
     def get_dummy_recorder(self, log: bool) -> RecorderConfig:
-        """What `nanoeval.recorder.dummy_recorder(log)` gives: a recorder that keeps nothing."""
+        """Return the recorder of `nanoeval.recorder.dummy_recorder(log)`, which keeps nothing."""
         return DummyRecorderConfig(log=log)
 
     def get_slack_tqdm(self, username: str | None) -> Any | None:
-        """A progress bar class like tqdm to show next to the terminal's, or None.
+        """Return a progress bar class like tqdm to show next to the terminal's, or None.
 
         Asked with `enable_slackbot` only. The runner makes one per run with `total=`, `desc=` and
         `dynamic_ncols=True`, enters it, and calls `update(k)`.
@@ -148,21 +148,21 @@ class LibraryConfig:
         return None
 
     def writable_root_dir(self) -> str:
-        """A folder for what outlives a process: where overridden, copies of state files go there.
+        """Return a folder for what outlives a process; overridden, copies of state files go there.
 
         It may be a URL that fsspec takes.
         """
         return str(root_dir())
 
     def state_dir(self) -> Path | None:
-        """Where state files live, or None for `/dev/shm/nanoeval` (else the temp folder)."""
+        """Return where state files live, or None for `/dev/shm/nanoeval` (else the temp folder)."""
         configured = os.environ.get("NANOEVAL_STATE_DIR")
         return Path(configured) if configured else None
 
     def compute_default_metrics(
         self, samples_df: Any, answer_group_correctness_df: Any
     ) -> dict[str, Any]:
-        """What `nanoeval.metrics.standard.compute_default_metrics` returns, or a team's own.
+        """Return what `nanoeval.metrics.standard.compute_default_metrics` returns, or a team's own.
 
         Args:
             samples_df: columns `instance`, `attempt`, `answer_group_id`, and any others.
@@ -198,7 +198,7 @@ def _leave_shown_fields(logger: Any, name: str, entry: Any) -> Any:
 
 @lru_cache(1)
 def root_dir() -> Path:
-    """The folder `nanoeval` in the temp folder."""
+    """Return the folder `nanoeval` in the temp folder."""
     return Path(tempfile.gettempdir()) / "nanoeval"
 
 

@@ -99,7 +99,7 @@ def _not_picklable(
 
 
 def _culprit(value: Any, error: Exception, renew_locks: bool) -> tuple[list[str], Exception]:
-    """The path to the innermost field of `value` that cannot be pickled, and why it cannot."""
+    """Return the path to the innermost field of `value` that cannot be pickled, and why."""
     for name, part in _parts(value):
         try:
             pickle.dumps(part, pickle.HIGHEST_PROTOCOL)

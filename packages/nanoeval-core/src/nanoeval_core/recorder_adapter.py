@@ -138,7 +138,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
         return str(self._written) if self._written else ""
 
     def rewind(self, position: str) -> None:
-        """Only count on from there: what a third party has received stays with it."""
+        """Count on from there: what a third party has received stays with it."""
         self._written = int(position) if position.isdecimal() else 0
 
     @property

@@ -98,11 +98,11 @@ class RecorderProtocol(Protocol):
     ) -> bool | None: ...
 
     def current_sample_id(self) -> str | None:
-        """The `question_id` of the attempt that is being recorded, None outside of attempts."""
+        """Return the `question_id` of the attempt being recorded, None outside of attempts."""
         ...
 
     def current_group_id(self) -> str | None:
-        """The attempt and retry that are being recorded, as `attempt.retry`, or None."""
+        """Return the attempt and retry that are being recorded, as `attempt.retry`, or None."""
         ...
 
     def as_default_recorder(
@@ -142,7 +142,7 @@ class RecorderProtocol(Protocol):
     def record_final_report(self, final_report: Any) -> None: ...
 
     def evalboard_url(self, view: View) -> str | None:
-        """Where a person can look at this run, or None."""
+        """Return where a person can look at this run, or None."""
         ...
 
 

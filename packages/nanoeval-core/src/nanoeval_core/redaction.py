@@ -49,7 +49,7 @@ _SECRET_OPTION = re.compile(rf"(?i)(\s--?(?:[a-z0-9_.-]*[_.-])?(?:{_WORDS})\s+)(
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field called `name` holds a secret: `api_key` does, `max_tokens` does not.
+    """Return whether a field called `name` holds a secret: `api_key` does, `max_tokens` does not.
 
     Nor does `api_key_env`, which names a variable of the environment.
     """

@@ -215,7 +215,7 @@ class EvalSpec:
             )
 
     async def model_name(self) -> str:
-        """The model, as `RunnerArgs.model_name` has it, else `nanoeval`, with a warning."""
+        """Return the model, as `RunnerArgs.model_name` has it, else `nanoeval`, with a warning."""
         if self.runner.model_name is None:
             log.warning("runner.model_name is not set; the model is called 'nanoeval'")
             return "nanoeval"

@@ -80,7 +80,7 @@ def repeat_tasks(tasks: Sequence[TTask], attempts: int) -> list[TTask]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` is a text, a number, or made of such, so that it can surely be pickled."""
+    """Return whether `value` is a text, a number, or made of such: it can surely be pickled."""
     kind = type(value)
     if kind is list or kind is tuple:
         return all(type(part) in _PLAIN for part in value)

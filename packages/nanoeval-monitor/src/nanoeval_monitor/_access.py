@@ -42,7 +42,7 @@ def new_token() -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens at `host`."""
+    """Return whether only this machine can reach a server that listens at `host`."""
     if host == "localhost":
         return True
     try:
@@ -59,7 +59,7 @@ class Access:
     token: str
 
     def refusal(self, method: str, headers: Headers, query: str) -> str | None:
-        """Why a request is refused, or None."""
+        """Return why a request is refused, or None."""
         if is_loopback(self.host) and not _names_this_machine(headers.get("host", "")):
             return "this monitor answers requests for localhost only"
         if method not in READING:

@@ -142,7 +142,7 @@ def _verdict(match: dict[str, Any] | None, errors: int) -> Verdict:
 
 
 def _fields(events: Sequence[Event]) -> str:
-    """What was recorded next to the usual fields and is short enough to name a group, as JSON."""
+    """Return what was recorded besides the usual fields and can name a group, as JSON."""
     found: dict[str, str] = {}
     for event in events:
         sources: list[Any] = [event.extra] if event.extra else []

@@ -61,7 +61,7 @@ class MonitorArgs:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`monitor` with arguments from the command line.
+    """Run `monitor` with arguments from the command line.
 
     Raises:
         ConfigError: an argument is wrong, or the address cannot be listened at.
@@ -98,7 +98,7 @@ def monitor(args: MonitorArgs) -> None:
 
 
 def url_of(host: str, port: int, token: str) -> str:
-    """The URL to open. The token stands in the part after `#` where the server can do without."""
+    """Return the URL to open; the token is in the part after `#` where the server needs none."""
     shown = f"[{host}]" if ":" in host else host
     if host in ("0.0.0.0", "::"):
         shown = socket.gethostname()

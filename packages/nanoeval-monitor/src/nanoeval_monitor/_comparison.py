@@ -19,7 +19,7 @@ FLIPS = 300
 
 
 def compare_runs(indices: Mapping[str, RecordIndex]) -> dict[str, Any]:
-    """The first run, as the baseline, against each of the others, on the questions both have.
+    """Compare the first run, as the baseline, with each of the others, on questions both have.
 
     Raises:
         ConfigError: fewer than 2 or more than `MAX_RUNS` runs, or no questions in common.

@@ -48,6 +48,6 @@ class FailureKinds:
         kind.task = f"{failed.question_id}.{failed.attempt_id}{retry}"
 
     def as_rows(self) -> Sequence[dict[str, Any]]:
-        """All kinds, the most frequent first."""
+        """Return all kinds, the most frequent first."""
         ordered = sorted(self._kinds.values(), key=lambda kind: -kind.count)
         return [dataclasses.asdict(kind) for kind in ordered]

@@ -170,7 +170,7 @@ BY_TEXT = "id IN (SELECT rowid FROM search WHERE search MATCH ?)"
 
 
 def page(conditions: list[str], order: str, *, descending: bool) -> str:
-    """One page of rows; its last two parameters are the limit and the offset."""
+    """Return one page of rows; its last two parameters are the limit and the offset."""
     direction = " DESC" if descending else ""
     columns = ", ".join(f"{column}{direction}" for column in ORDERS[order].split(", "))
     # Which rows, out of an index that covers it; only then the rows themselves, which are wide.

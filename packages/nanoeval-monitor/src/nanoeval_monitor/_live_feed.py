@@ -87,7 +87,7 @@ class LiveFeed:
     # --- what was read
 
     def views(self) -> list[dict[str, Any]]:
-        """All run sets that have evals, those that are going first, then the newest."""
+        """Return all run sets that have evals, those that are going first, then the newest."""
         found = [self._named(one.view) for one in self._shown()]
         going = ("queued", "running")
         return sorted(found, key=lambda view: (view["state"] not in going, -_created(view)))
@@ -135,7 +135,7 @@ class LiveFeed:
         return [one for one in known if one.view and one.view["evals"]]
 
     def _named(self, view: dict[str, Any]) -> dict[str, Any]:
-        """`view` with the key of each eval's record in the table of runs."""
+        """Return `view` with the key of each eval's record in the table of runs."""
         evals = [{**row, "key": row["run_id"] if row["record"] else None} for row in view["evals"]]
         return {**view, "evals": evals}
 

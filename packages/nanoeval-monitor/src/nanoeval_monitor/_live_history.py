@@ -59,7 +59,7 @@ class History:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The value that `share` of `values` do not exceed; None without any."""
+    """Return the value that `share` of `values` do not exceed; None without any."""
     if not values:
         return None
     ordered = sorted(values)

@@ -90,7 +90,7 @@ class LiveRunSet:
         return self.view
 
     def histories(self) -> dict[str, list[list[Any]]]:
-        """By eval id, all points so far: what a page that was just opened starts with."""
+        """Return all points so far, by eval id: what a page that was just opened starts with."""
         return {
             str(eval_id): [point.as_list() for point in history.points]
             for eval_id, history in self._histories.items()
@@ -149,7 +149,7 @@ class LiveRunSet:
         }
 
     def _score(self, row: EvalRow) -> tuple[dict[str, Any], bool]:
-        """The running score from the eval's record, and whether there is one that can be read."""
+        """Return the running score from the eval's record, and whether there is one to read."""
         record = record_of(row)
         if record is None or not record.exists():
             return {}, False
@@ -163,7 +163,7 @@ class LiveRunSet:
 
 
 def _state(states: list[RunState], *, is_running: bool) -> RunState:
-    """What a run set is: going while one of its evals is, else the worst of them."""
+    """Return what a run set is: going while one of its evals is, else the worst of them."""
     order: tuple[RunState, ...] = ("running", "queued", "died", "failed", "stopped")
     if not states:
         return run_state("queued", is_running=is_running)
@@ -191,7 +191,7 @@ def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, An
 
 
 def _commands(row: ExecutorRow, *, local: bool) -> list[str]:
-    """What to type to look into an executor, on its host."""
+    """Return what to type to look into an executor, on its host."""
     away = "" if local else f"ssh {row.host} "
     gauges = parsed(row.gauges) or {}
     port = gauges.get("aiomonitor_port") if isinstance(gauges, dict) else None
@@ -204,7 +204,7 @@ def _commands(row: ExecutorRow, *, local: bool) -> list[str]:
 
 
 def _stuck(executors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tasks that have been running longest, over all executors."""
+    """Return the tasks that have been running longest, over all executors."""
     found = [
         {**task, "executor": executor["name"], "pid": executor["pid"]}
         for executor in executors

@@ -76,7 +76,7 @@ def _lower_priority(pid: int) -> None:
 
 
 def _first_url(process: subprocess.Popen[str]) -> str | None:
-    """The URL that it prints once it answers; None if it ends, or says nothing for too long."""
+    """Return the URL that it prints once it answers; None if it ends or is silent too long."""
     assert process.stdout is not None  # noqa: S101  it is a pipe
     giving_up = threading.Timer(START_SECONDS, process.kill)
     giving_up.start()

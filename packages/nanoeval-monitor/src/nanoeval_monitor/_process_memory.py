@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Resident bytes of process `pid`; None where the system does not say, or it is gone."""
+    """Return resident bytes of process `pid`; None where the system does not say, or it is gone."""
     try:
         if sys.platform == "linux":
             pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])

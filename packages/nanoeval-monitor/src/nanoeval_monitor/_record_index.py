@@ -88,7 +88,7 @@ class _Batch:
 
 
 def _read_batch(lines: Iterator[RecordLine], start: Place) -> _Batch | None:
-    """The next lines, or None at the end of the record. `start` is where the last ones ended."""
+    """Return the next lines, from `start`, where the last ones ended; None at the record's end."""
     batch = _Batch(start, start)
     for count, line in enumerate(lines, 1):
         batch.take(line)
@@ -168,7 +168,7 @@ class RecordIndex:
             return True
 
     def progress(self) -> dict[str, Any]:
-        """How much of the record is in the index: `bytes_read` of `bytes`, and whether all is."""
+        """Return how much of the record is in the index: `bytes_read` of `bytes`, and if all is."""
         size = self.lines.size()
         known = self._read_metadata()
         read = known.get("bytes_read", 0)
@@ -182,12 +182,12 @@ class RecordIndex:
         }
 
     def started(self) -> dict[str, Any]:
-        """The record's first line: what was run. Empty until it was read."""
+        """Return the record's first line: what was run. Empty until it was read."""
         found = json.loads(str(self._read_metadata().get("spec") or "{}"))
         return found if isinstance(found, dict) else {}
 
     def final_report(self) -> Any:
-        """The record's last line; None while the run has not finished."""
+        """Return the record's last line; None while the run has not finished."""
         report = self._read_metadata().get("final_report")
         return None if report is None else json.loads(str(report))
 
@@ -206,7 +206,7 @@ class RecordIndex:
         return event
 
     def details(self) -> tuple[int, dict[str, Any]]:
-        """How many attempts there are, and what `put_details` kept."""
+        """Return how many attempts there are, and what `put_details` kept."""
         known = self._read_metadata()
         kept: dict[str, Any] = json.loads(str(known.get("details") or "{}"))
         return int(known.get("attempts", 0)), kept
@@ -221,7 +221,7 @@ class RecordIndex:
             return _metadata(connection)
 
     def _is_of_this_record(self) -> bool:
-        """Whether what was read last is still there: the record was neither cut nor replaced."""
+        """Return whether what was read last is there: the record was neither cut nor replaced."""
         known = self._read_metadata()
         return "offset" not in known or self.lines.before(_place(known)) == known["fingerprint"]
 
@@ -340,7 +340,7 @@ def _put(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
 
 
 def _place(metadata: dict[str, Any]) -> Place:
-    """Up to where the record is in the index."""
+    """Return up to where the record is in the index."""
     return Place(int(metadata.get("part", 0)), int(metadata.get("offset", 0)))
 
 
@@ -394,7 +394,7 @@ def _has_full_text() -> bool:
 
 
 def index_stamp(record: Path) -> int:
-    """Changes when the index of a record does; 0 without one."""
+    """Return a number that changes when the index of a record does; 0 without one."""
     path = _index_path(record)
     return path.stat().st_mtime_ns if path.exists() else 0
 

@@ -77,11 +77,11 @@ class RecordLines:
         self.file = file
 
     def size(self) -> int:
-        """Bytes on disk, over all parts."""
+        """Return bytes on disk, over all parts."""
         return sum(part.stat().st_size for part in record_parts(self.file))
 
     def after(self, place: Place) -> Generator[RecordLine, None, None]:
-        """The whole lines after `place`. A half-written last line is left for later."""
+        """Yield the whole lines after `place`. A half-written last line is left for later."""
         parts = record_parts(self.file)
         for number in range(place.part, len(parts)):
             offset = place.offset if number == place.part else 0
@@ -94,7 +94,7 @@ class RecordLines:
                     offset += len(content)
 
     def before(self, place: Place) -> bytes:
-        """The last bytes before `place`: they tell whether the record was cut and rewritten."""
+        """Return the last bytes before `place`: they tell if the record was cut and rewritten."""
         start = max(0, place.offset - FINGERPRINT)
         parts = record_parts(self.file)
         if place.part >= len(parts):
@@ -104,7 +104,7 @@ class RecordLines:
             return stream.read(place.offset - start)
 
     def events(self, spans: Sequence[bytes]) -> list[list[Event]]:
-        """The events of several attempts, each by its packed spans."""
+        """Return the events of several attempts, each by its packed spans."""
         parts = record_parts(self.file)
         wanted = sorted(
             (part, offset, length, index)
@@ -147,7 +147,7 @@ def _skip_to(stream: BinaryIO, offset: int, position: int = 0) -> None:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a last line without its newline is whole: half a JSON object never is."""
+    """Return whether a last line without its newline is whole: half a JSON object never is."""
     try:
         parse_event(line)
     except ValueError:

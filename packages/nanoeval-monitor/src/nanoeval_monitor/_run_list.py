@@ -207,7 +207,7 @@ class RunList:
         return entry
 
     def _new_key(self, run_id: str) -> str:
-        """The run's id, with a number where copies of a record have the same."""
+        """Return the run's id, with a number where copies of a record have the same."""
         key = stem = _SAFE.sub("-", run_id)[:80] or "run"
         copy = 1
         while key in self._taken:
@@ -251,7 +251,7 @@ def changed_at(file: Path) -> int:
 
 
 def _candidates(folder: Path) -> dict[Path, list[Path]]:
-    """What may be a record in `folder`, by its name: its parts by the first of them.
+    """Return what may be a record in `folder`, by its name: its parts by the first of them.
 
     One walk for all: asking for the parts of each would walk the folder once for every record.
     """
@@ -268,12 +268,12 @@ def _candidates(folder: Path) -> dict[Path, list[Path]]:
 
 
 def _in_order(first: Path, files: list[Path]) -> list[Path]:
-    """`files` with the first part first: by name, `x.0001.jsonl` comes before `x.jsonl`."""
+    """Return `files` with the first part first: by name, `x.0001.jsonl` comes before `x.jsonl`."""
     return [first, *(file for file in files if file != first)]
 
 
 def _outline(file: Path) -> Outline | None:
-    """What a record says of its run; a file of events whose first line is lost is one too."""
+    """Return what a record says of its run; events whose first line is lost are one too."""
     outline = outline_of(file)
     if outline is not None:
         return outline
@@ -338,7 +338,7 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _with_state(known: RunEntry | None, file: StateFile, row: EvalRow) -> RunEntry:
-    """What a state file says of a run, which is more and later than what its record says."""
+    """Return what a state file says of a run, which is more and later than what its record says."""
     state = run_state(row.state, is_running=file.is_running)
     seconds = row.elapsed
     if state == "running" and not seconds:

@@ -33,7 +33,7 @@ NO_DETAILS: dict[str, Any] = {
 
 
 def score_of(index: RecordIndex) -> dict[str, Any]:
-    """The mean score with its interval, from the counts that the index keeps."""
+    """Return the mean score with its interval, from the counts that the index keeps."""
     with index.reading() as connection:
         return _estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
 
@@ -42,7 +42,7 @@ Peeked = tuple[float | None, float | None, float | None, int | None]
 
 
 def peek(record: Path) -> Peeked | None:
-    """Score, interval and questions of a record whose index is there already; else None."""
+    """Return score, interval and questions of a record that is indexed already; else None."""
     try:
         with current_index(record) as connection:
             if connection is None:
@@ -54,7 +54,7 @@ def peek(record: Path) -> Peeked | None:
 
 
 def summary_of(index: RecordIndex) -> dict[str, Any]:
-    """Everything the page of a run shows but its samples.
+    """Return everything the page of a run shows but its samples.
 
     What takes long to compute comes out of the index when the run is big (see `add_details`):
     `details_of` says of how many attempts it is.
@@ -102,7 +102,7 @@ def _metric(summary: dict[str, Any], name: str, label: str) -> dict[str, Any]:
 
 
 def needs_details(index: RecordIndex) -> bool:
-    """Whether a big record has grown so much that its details say little of it."""
+    """Return whether a big record has grown so much that its details say little of it."""
     attempts, details = index.details()
     known = details.get("details_of", 0)
     grown = attempts > known if index.final_report() is not None else attempts > 1.2 * known
@@ -149,7 +149,7 @@ def _error(kind: str, number: int, attempt_id: int, example: str) -> dict[str, A
 
 
 def _grouping(fields: list[tuple[str, int, int]]) -> list[str]:
-    """The fields whose values group attempts: several values, each with several attempts."""
+    """Return the fields whose values group attempts: several values, each with several attempts."""
     return [
         name
         for name, values, attempts in fields
@@ -166,7 +166,7 @@ def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any
 
 
 def field_path(name: str) -> str:
-    """Where `name` is in the JSON of an attempt's fields."""
+    """Return where `name` is in the JSON of an attempt's fields."""
     return f'$."{name}"'
 
 
@@ -182,7 +182,7 @@ def _calibration(connection: sqlite3.Connection) -> dict[str, Any] | None:
 
 
 def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Score by length of the reply, in bins of equal ratio."""
+    """Return the score by length of the reply, in bins of equal ratio."""
     rows: list[tuple[int, float]] = connection.execute(sql.LENGTHS).fetchall()
     if not rows:
         return []
@@ -206,7 +206,7 @@ def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 
 
 def row_dict(columns: list[str], row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row of the index as the page gets it."""
+    """Return a row of the index as the page gets it."""
     found = dict(zip(columns, row, strict=False))
     if isinstance(found.get("fields"), str):
         found["fields"] = json.loads(found["fields"])

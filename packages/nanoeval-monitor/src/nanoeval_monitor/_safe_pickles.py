@@ -33,7 +33,7 @@ class _Stand:
         return made
 
     def __setstate__(self, state: Any) -> None:
-        """Nothing else of an error is shown."""
+        """Ignore the state: nothing else of an error is shown."""
 
     def append(self, item: Any) -> None: ...
 
@@ -48,7 +48,7 @@ class _NameOnly(pickle.Unpickler):
 
 
 def read_failure(value: bytes | None) -> StoredFailure:
-    """What `nanoeval_runner._failures.dump_failure` wrote, or what can be said of it."""
+    """Return what `nanoeval_runner._failures.dump_failure` wrote, or what can be said of it."""
     if not value:
         return StoredFailure("unknown error", "", "")
     try:

@@ -78,7 +78,7 @@ class SampleQuery:
 
 
 def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
-    """A page of rows, `total` of them in all, and whether all of the record was looked at."""
+    """Return a page of rows, the `total` in all, and whether all of the record was looked at."""
     match = full_text(query.text)
     progress = index.progress()
     conditions, parameters = _conditions(query, match)
@@ -121,7 +121,7 @@ def _conditions(query: SampleQuery, match: str) -> tuple[list[str], list[Any]]:
 
 
 def transcript(index: RecordIndex, sample_id: str, *, whole: bool = False) -> dict[str, Any]:
-    """All attempts at one question, each with all its events.
+    """Return all attempts at one question, each with all its events.
 
     Raises:
         KeyError: the record has no such question (yet).
@@ -158,7 +158,7 @@ def _event(event: Event, limit: int | None) -> dict[str, Any]:
 
 
 def _cut(value: Any, limit: int | None) -> Any:
-    """`value` with long texts cut to `limit` characters, each saying how long it was."""
+    """Return `value` with long texts cut to `limit` characters, each saying how long it was."""
     if isinstance(value, str):
         if limit is None or len(value) <= limit or value.startswith("data:image/"):
             return value

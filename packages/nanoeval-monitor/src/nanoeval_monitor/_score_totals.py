@@ -18,7 +18,7 @@ class ScoreTally(NamedTuple):
 
 
 def estimate(tallies: Sequence[ScoreTally]) -> MeanEstimate:
-    """What `nanoeval_core.metrics.clustered_mean.clustered_mean` says of these questions."""
+    """Return what `nanoeval_core.metrics.clustered_mean.clustered_mean` says of these questions."""
     n = sum(tally.questions for tally in tallies)
     if not n:
         return no_estimate()

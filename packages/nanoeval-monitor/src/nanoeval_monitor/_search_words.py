@@ -16,7 +16,7 @@ _WORD = re.compile(rf"\w+|[{_SYMBOLS}]")
 
 
 def as_words(text: str) -> str:
-    """`text` for the index, with each character that is a word by itself set apart."""
+    """Return `text` for the index, with each character that is a word by itself set apart."""
     return text if text.isascii() else _ALONE.sub(_apart, text)
 
 
@@ -26,7 +26,7 @@ def _apart(found: re.Match[str]) -> str:
 
 
 def full_text(text: str) -> str:
-    """`text` as an FTS5 query: all of its words, the last one as a beginning."""
+    """Return `text` as an FTS5 query: all of its words, the last one as a beginning."""
     words = _WORD.findall(text)
     if not words:
         return ""

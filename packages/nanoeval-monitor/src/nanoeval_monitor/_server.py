@@ -49,7 +49,7 @@ class Monitor:
 
 
 def create_app(monitor: Monitor) -> ASGIApp:
-    """The ASGI application. Its lifespan runs the live feed and reads records on."""
+    """Return the ASGI application. Its lifespan runs the live feed and reads records on."""
     handlers = _Handlers(monitor)
 
     @contextlib.asynccontextmanager

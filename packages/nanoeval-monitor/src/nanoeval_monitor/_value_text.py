@@ -36,7 +36,7 @@ def _as_text(value: Any) -> str:
 
 
 def _chat_text(messages: list[Any]) -> str | None:
-    """The messages of a chat, one after the other; None where one of them is no message."""
+    """Return the messages of a chat, one after the other; None where one of them is no message."""
     said = []
     for one in messages:
         if is_message(one):

@@ -55,7 +55,7 @@ class ExecutorActor:
 
 
 def _log_file() -> str:
-    """Where this process's standard error goes, '' where that cannot be told."""
+    """Return where this process's standard error goes, '' where that cannot be told."""
     try:
         return os.readlink("/proc/self/fd/2")
     except OSError:

@@ -100,7 +100,7 @@ def _refusal(address: str, error: Exception) -> ConfigError:
 
 
 def _local_options(config: RayOptions, size: int | None) -> dict[str, Any]:
-    """A cluster of this machine, for this run: reachable from this machine alone."""
+    """Return a cluster of this machine, for this run: reachable from this machine alone."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     options: dict[str, Any] = {
         "include_dashboard": False,
@@ -114,7 +114,7 @@ def _local_options(config: RayOptions, size: int | None) -> dict[str, Any]:
 
 
 def capacity(demand: dict[str, float]) -> int:
-    """How many executors that each need `demand` the cluster's nodes can hold together."""
+    """Return how many executors that each need `demand` the cluster's nodes can hold together."""
     room = 0
     for node in ray.nodes():
         if not node["Alive"]:

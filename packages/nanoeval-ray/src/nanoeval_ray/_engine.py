@@ -189,7 +189,7 @@ class RayEngine:
 
 
 def _describe(error: RayError, member: _Member) -> str:
-    """What happened to an actor, in a line, and where its output is."""
+    """Return what happened to an actor, in a line, and where its output is."""
     text = " ".join(str(error).split())
     head, _, cause = text.partition("The actor is dead because ")
     said = (cause or head)[:300]

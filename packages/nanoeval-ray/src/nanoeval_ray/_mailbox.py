@@ -26,7 +26,7 @@ class Mailbox:
         self._thread = threading.local()
 
     def call(self, message: bytes) -> bytes:
-        """The driver's reply to `message`, once it is there. Each calling thread gets a lane."""
+        """Return the driver's reply to `message` once it is there; each thread gets a lane."""
         lane: _Mailing | None = getattr(self._thread, "lane", None)
         if lane is None:
             lane = self._thread.lane = self._unclaimed.pop()
@@ -47,6 +47,6 @@ class Mailbox:
         return self._lanes[lane].out.get()
 
     def close(self) -> None:
-        """There will be no more messages."""
+        """End the conversation: there will be no more messages."""
         for lane in self._lanes:
             lane.out.put(None)

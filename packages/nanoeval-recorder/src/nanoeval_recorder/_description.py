@@ -32,7 +32,7 @@ UNKNOWN_MODEL = "unknown"
 
 
 async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -> dict[str, Any]:
-    """Everything about a run that its record begins with, JSON-like and without secrets."""
+    """Return everything about a run that its record begins with, JSON-like and without secrets."""
     git = await asyncio.to_thread(recent_git_state, type(spec.eval))
     name = run_spec.eval_name or spec.eval.get_name()
     parts = [*name.split("."), "", ""]
@@ -80,7 +80,7 @@ def class_path(value: object) -> str:
 
 
 def model_of(spec: EvalSpec) -> str:
-    """The model's name: `runner.model_name`, else the first `model` among the eval's arguments."""
+    """Return the model's name: `runner.model_name`, else the first `model` among the arguments."""
     if spec.runner.model_name:
         return spec.runner.model_name
     arguments = chz.beta_to_blueprint_values(spec.eval)
@@ -110,7 +110,7 @@ def _git_state_at(folder: Path, moment: int) -> dict[str, Any] | None:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """`commit` and `dirty` of the repository that holds `folder` (or the current folder).
+    """Return `commit` and `dirty` of the repository that holds `folder` (or the current folder).
 
     None when neither is in a repository or git is not there. Files that git does not track count
     as changes: an eval's code may be among them.
@@ -138,7 +138,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 @functools.cache
 def installed_packages() -> dict[str, str]:
-    """Versions by distribution, of all that can be imported.
+    """Return versions by distribution, of all that can be imported.
 
     Read from the names of the metadata folders: opening each one's metadata costs a second on
     a big installation.

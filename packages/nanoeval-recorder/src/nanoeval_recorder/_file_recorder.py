@@ -390,7 +390,7 @@ def _encode_if_shallow(value: Any) -> bytes:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether some Pythons could not read `value` back."""
+    """Return whether some Pythons could not read `value` back."""
     level = [value]
     for _ in range(MAX_FAST_DEPTH):
         level = [

@@ -45,7 +45,7 @@ class ChatConverter:
         return [self._message(message) for message in prompt]
 
     def reply(self, sampling: Sampling) -> ChatMessageAssistant:
-        """What the model said: text, reasoning and tool calls."""
+        """Return what the model said: text, reasoning and tool calls."""
         said = text_of(sampling.sampled[0]) if sampling.sampled else ""
         return _assistant(said, sampling.get("reasoning"), sampling.get("tool_calls"))
 
@@ -110,7 +110,7 @@ def _assistant(content: str | list[Content], reasoning: Any, calls: Any) -> Chat
 
 
 def tool_call(call: Mapping[str, Any]) -> ToolCall:
-    """A call as chat completions have it, or with `name` and `arguments` at its top."""
+    """Return a call as chat completions have it, or with `name` and `arguments` at its top."""
     function = call.get("function")
     inner = function if isinstance(function, Mapping) else call
     arguments, problem = inner.get("arguments"), call.get("problem") or call.get("parse_error")

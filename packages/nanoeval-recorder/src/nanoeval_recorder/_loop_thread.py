@@ -19,7 +19,7 @@ class LoopThread:
         self._loop = loop
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What `coroutine` returns or raises, run on the loop in the caller's context."""
+        """Return what `coroutine` returns or raises, run on the loop in the caller's context."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     @contextlib.contextmanager
@@ -54,7 +54,7 @@ class LoopThread:
 
 @contextlib.contextmanager
 def loop_thread(name: str) -> Iterator[LoopThread]:
-    """A running loop, stopped and closed when the block ends."""
+    """Give a running loop, stopped and closed when the block ends."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name=name)
     thread.start()

@@ -205,14 +205,14 @@ class FilteredRecorderConfig(RecorderConfig):
 
 
 def drop_samplings(recorder: RecorderConfig) -> FilteredRecorderConfig:
-    """`recorder` without samplings: matches, errors and reports only."""
+    """Return `recorder` without samplings: matches, errors and reports only."""
     return FilteredRecorderConfig(recorder=recorder)
 
 
 def keep_one_in(
     n: int, recorder: RecorderConfig, *, types: Iterable[str] = ("sampling",)
 ) -> FilteredRecorderConfig:
-    """`recorder` with the events of `types` for one question in `n` only, and all others.
+    """Return `recorder` with the events of `types` for one question in `n` only, and all others.
 
     Which questions depends on their ids alone, so that two runs keep the same ones.
     """

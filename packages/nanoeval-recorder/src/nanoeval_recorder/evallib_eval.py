@@ -63,7 +63,7 @@ _sample: ContextVar[EvallibSample | None] = ContextVar("nanoeval_evallib_sample"
 
 
 def current_sample() -> EvallibSample:
-    """What evallib gives the attempt that is running: its completion functions and seed.
+    """Return what evallib gives the attempt that is running: its completion functions and seed.
 
     Raises:
         ConfigError: the caller does not run under `oaieval`.
@@ -78,7 +78,7 @@ def current_sample() -> EvallibSample:
 
 
 async def complete(prompt: str | Sequence[Mapping[str, Any]], **params: Any) -> list[str]:
-    """What the first completion function replies to a text or chat, without blocking others.
+    """Return what the first completion function replies to a text or chat, without blocking others.
 
     Args:
         prompt: a text, or the messages of a chat.
@@ -172,7 +172,7 @@ async def _list_tasks(eval: Eval[Any, Any]) -> Sequence[Task]:
 
 
 def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> Eval[Any, Any]:
-    """The nanoeval whose class `path` names, with `arguments`; given `seed` if it has the field.
+    """Return the nanoeval whose class `path` names, with `arguments`, and `seed` if it has one.
 
     Raises:
         ConfigError: there is no such class, or it does not take these arguments.
@@ -206,7 +206,7 @@ def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> 
 
 
 def _json_like(value: Any) -> Any:
-    """`value` as it will be read back: evallib's encoder knows less than ours."""
+    """Return `value` as it will be read back: evallib's encoder knows less than ours."""
     return msgspec.json.decode(encode(value))
 
 
@@ -226,7 +226,7 @@ def replay(events: bytes, recorder: Any, task: Task) -> None:
 
 
 def _summable(usage: Mapping[str, Any]) -> dict[str, float]:
-    """`usage` as `oaieval` can add it up over samples: the same keys in each, numbers only."""
+    """Return `usage` as `oaieval` can add it up over samples: the same keys, numbers only."""
     keys = {"prompt_tokens", "completion_tokens", "total_tokens"}
     wanted = keys if keys & set(usage) else set(usage)
     counts = {key: usage.get(key) for key in wanted}

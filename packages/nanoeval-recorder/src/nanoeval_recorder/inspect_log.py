@@ -84,7 +84,7 @@ def _beside(record: Path) -> Path:
 
 
 def inspect_log(of_run: Report) -> EvalLog:
-    """The log of Inspect for a run's report, with its samples read from the record."""
+    """Return the log of Inspect for a run's report, with its samples read from the record."""
     attempts = list(_last_retries(samples(of_run.path)))
     model = _model(of_run)
     chats = ChatConverter(
@@ -276,7 +276,7 @@ def _choices(match: Match | None) -> list[str] | None:
 def _events(
     events: Iterable[Event], model: str, chats: ChatConverter
 ) -> Iterator[ModelEvent | ToolEvent | InfoEvent | InspectError]:
-    """Calls of the model, the tools called between them, and what else was recorded."""
+    """Yield calls of the model, the tools called between them, and what else was recorded."""
     calls: dict[str, Any] = {}
     for event in events:
         at: dict[str, Any] = {"timestamp": event.created_at} if event.created_at else {}

@@ -145,7 +145,7 @@ class MLflowRecorder(BaseRecorder):
 
 
 def _numbers(report: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in a report, by their path; a list's by their place."""
+    """Yield the numbers in a report, by their path; a list's by their place."""
     if isinstance(report, dict):
         for name, value in report.items():
             yield from _numbers(value, f"{path}.{name}" if path else str(name))
@@ -157,7 +157,7 @@ def _numbers(report: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _name(name: str) -> str:
-    """`name` in the letters that MLflow allows."""
+    """Return `name` in the letters that MLflow allows."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-./ ") else "_" for c in name)[:250]
 
 

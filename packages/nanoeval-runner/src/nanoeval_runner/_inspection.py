@@ -49,7 +49,7 @@ async def start_aiomonitor(context: RunContext) -> None:
 
 
 def free_ports(n: int) -> list[int]:
-    """`n` different TCP ports that are free on loopback now."""
+    """Return `n` different TCP ports that are free on loopback now."""
     sockets = [socket.socket() for _ in range(n)]
     try:
         for s in sockets:
@@ -61,7 +61,7 @@ def free_ports(n: int) -> list[int]:
 
 
 def describe(executors: list[ExecutorRow], slowest: list[Attempt]) -> str:
-    """Lines for a person: executors with commands to copy, then what runs longest here."""
+    """Return lines for a person: executors with commands to copy, then what runs longest here."""
     lines = ["executors:"]
     for row in executors:
         if row.state != "running":

@@ -136,7 +136,7 @@ class Signals:
         raise asyncio.CancelledError(f"{self.name}: the run was interrupted") from None
 
     def pass_on(self) -> None:
-        """All run sets are closed: do now what the signal would have done when it came."""
+        """Do now, all run sets being closed, what the signal would have done when it came."""
         if not self._passed_on.is_set():
             self._loop.call_soon(self._pass_on, None)
 
@@ -248,7 +248,7 @@ def _end_process(exit_code: int) -> NoReturn:
 
 
 def is_interactive() -> bool:
-    """Whether a person types into this process: a notebook, an interactive session."""
+    """Return whether a person types into this process: a notebook, an interactive session."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)

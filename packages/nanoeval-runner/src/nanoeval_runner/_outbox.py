@@ -357,4 +357,4 @@ class DriverSource:
             run.fail(error)
 
     def left(self, eval_id: int) -> None:
-        """`ExecutorLoop.leave` waits for it."""
+        """Do nothing: `ExecutorLoop.leave` waits for it."""

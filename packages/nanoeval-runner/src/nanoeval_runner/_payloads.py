@@ -66,7 +66,7 @@ def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list
 
 @functools.cache
 def is_pickled_as_models_are(cls: type[Task]) -> bool:
-    """Whether a class leaves it to pydantic how it is pickled and copied."""
+    """Return whether a class leaves it to pydantic how it is pickled and copied."""
     return (
         cls.__getstate__ is Task.__getstate__
         and cls.__setstate__ is Task.__setstate__
@@ -111,7 +111,7 @@ def check_text(text: str, what: str) -> None:
 
 
 def load_result(value: bytes) -> Any:
-    """A result as `evaluate` returned it, or the system error that stands for one."""
+    """Return a result as `evaluate` returned it, or the system error that stands for one."""
     result = pickle.loads(value)
     if type(result) is tuple and len(result) == 2 and isinstance(result[0], RolloutSystemError):
         return load_failure(value)

@@ -293,7 +293,7 @@ class RunSet:
         return self._group
 
     def fail(self, error: BaseException) -> None:
-        """The executors cannot go on, for any eval."""
+        """End every eval with `error`: the executors cannot go on."""
         for run in self.outbox.runs.values():
             run.fail(error)
 
@@ -388,7 +388,7 @@ class RunSet:
         say(describe(await self.store.call(transactions.list_executors), slowest))
 
     def resume_hint(self) -> str:
-        """The command that goes on with this run set."""
+        """Return the command that goes on with this run set."""
         command = self._context.run(resume_command, self.run_set_id)
         return f"To resume: {command}" if command else ""
 
@@ -494,7 +494,7 @@ def run_sets() -> RunSets:
 
 
 def nobody_interrupted(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether runs go on there, and no signal has come: they answer the first one."""
+    """Return whether runs go on there, and no signal has come: they answer the first one."""
     owner = _of_loop.get(loop)
     return owner is not None and owner.signals is not None and owner.signals.number is None
 

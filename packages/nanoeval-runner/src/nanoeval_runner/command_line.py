@@ -87,7 +87,7 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
 
 
 def _eval_parameter(target: Callable[..., Any]) -> str:
-    """The one parameter that takes an eval: its fields go by their own names too."""
+    """Return the one parameter that takes an eval: its fields go by their own names too."""
     hints = typing.get_type_hints(target) if inspect.isfunction(target) else {}
     found = [
         name
@@ -337,7 +337,7 @@ class Arguments:
         return text + (f"\nDid you mean {self.short(near[0])!r}?" if near else "")
 
     def _classes_having(self, name: str) -> str:
-        """Where `solver.model` does not exist: which classes of solver have it."""
+        """Return where `solver.model` does not exist: which classes of solver have it."""
         parent, _, last = name.rpartition(".")
         argument = self.known.get(parent)
         if argument is None:
@@ -384,7 +384,7 @@ class Arguments:
 
 
 def _parameters(target: Any) -> dict[str, tuple[Any, str | None, str, MetaFactory | None]]:
-    """Name → (type, default as text, doc, what reads its value) of a class or function."""
+    """Return type, default as text, doc and reader of each argument of a class or function."""
     target = target.func if isinstance(target, functools.partial) else target
     origin = typing.get_origin(target) or target
     if chz.is_chz(origin):
@@ -423,7 +423,7 @@ def _default(parameter: inspect.Parameter) -> str | None:
 
 
 def _factory(read: MetaFactory | None, given: str | None) -> Callable[..., Any] | None:
-    """The class or function whose arguments follow, if the argument holds such an object."""
+    """Return the class or function whose arguments follow, if the argument holds such an object."""
     if read is None:
         return None
     if given is None:
@@ -440,21 +440,21 @@ def _factory(read: MetaFactory | None, given: str | None) -> Callable[..., Any] 
 
 
 def _wildcard(name: str) -> re.Pattern[str]:
-    """What `...name` and `a...name` match."""
+    """Return what `...name` and `a...name` match."""
     head, *tail = (re.escape(part) for part in name.split("..."))
     start = rf"{head}\." if head else ""
     return re.compile(start + r"(?:.*\.)?" + r"\.(?:.*\.)?".join(tail))
 
 
 def type_text(kind: Any) -> str:
-    """A type as people write it: without the modules that hold its classes."""
+    """Return a type as people write it: without the modules that hold its classes."""
     if inspect.isclass(kind) and not typing.get_args(kind):
         return kind.__name__
     return re.sub(r"(?:[\w-]+\.)+(?=\w)", "", inspect.formatannotation(kind))
 
 
 def concrete_subclasses(base: Any) -> list[type[Any]]:
-    """The loaded chz classes below `base` that can be built, at any depth, each once."""
+    """Return the loaded chz classes below `base` that can be built, at any depth, each once."""
     waiting = [typing.get_origin(one) or one for one in (base, *typing.get_args(base))]
     found: dict[type[Any], None] = {}
     while waiting:

@@ -19,7 +19,7 @@ _ASCII = str.maketrans({"±": "+/-", "·": "-", "…": "...", "━": "#", "─":
 
 
 def format_seconds(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3:05`, `2:03:05`, `3 d 04 h`."""
+    """Return `0.4 s`, `12 s`, `3:05`, `2:03:05`, `3 d 04 h`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -35,7 +35,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_rate(per_second: float) -> str:
-    """`1,204/s`, `3.1/s`, `14/min`, `2.5/h`."""
+    """Return `1,204/s`, `3.1/s`, `14/min`, `2.5/h`."""
     if per_second >= 99.5:
         return f"{per_second:,.0f}/s"
     if per_second >= 0.995:
@@ -46,7 +46,7 @@ def format_rate(per_second: float) -> str:
 
 
 def format_count(number: int) -> str:
-    """Exact up to five digits, then with a unit: `41,020`, `1.24M`."""
+    """Return a number exact up to five digits, then with a unit: `41,020`, `1.24M`."""
     if number < 100_000:
         return f"{number:,}"
     for unit, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)):
@@ -56,7 +56,7 @@ def format_count(number: int) -> str:
 
 
 def format_score(mean: float, stderr: float | None = None) -> str:
-    """`0.612 ± 0.014`, with as many digits as the error leaves worth showing."""
+    """Return `0.612 ± 0.014`, with as many digits as the error leaves worth showing."""
     if stderr is None:
         return f"{mean:.3g}" if abs(mean) >= 10 else f"{mean:.3f}"
     digits = 3 if stderr < 10 else 0
@@ -64,7 +64,7 @@ def format_score(mean: float, stderr: float | None = None) -> str:
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """`text` as a stream with this encoding can write it."""
+    """Return `text` as a stream with this encoding can write it."""
     try:
         text.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):

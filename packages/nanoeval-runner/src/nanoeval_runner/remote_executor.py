@@ -118,7 +118,7 @@ class _Driver:
 
 @contextlib.contextmanager
 def shared_folder(run_set_id: str) -> Iterator[Path]:
-    """The folder that this host's executors of a run set share; the last to leave removes it."""
+    """Give the folder that a run set's executors on this host share; the last removes it."""
     path = state_file(run_set_id)
     folder = shared_dir(path)
     handle = os.open(folder, os.O_RDONLY)
@@ -237,7 +237,7 @@ class MessageSource:
 
 
 def relocated(origin: str) -> str:
-    """`origin` with the script where this process has it: in its own working folder, if not there.
+    """Return `origin` with the script where this process has it: there, or in its working folder.
 
     A cluster may have copied the driver's folder to another place.
     """

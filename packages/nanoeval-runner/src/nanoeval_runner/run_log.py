@@ -31,7 +31,7 @@ SUFFIX = ".log"
 
 
 def log_file(run_set_id: str) -> Path:
-    """Where the log of a run set is, if anything was logged."""
+    """Return where the log of a run set is, if anything was logged."""
     return user_folder("state") / "logs" / f"{run_set_id}{SUFFIX}"
 
 
@@ -64,7 +64,7 @@ class RunLog(logging.handlers.QueueHandler):
         super().emit(record)
 
     def _is_alone(self, name: str) -> bool:
-        """Whether a record of the logger `name` reaches run logs only, this one first."""
+        """Return whether a record of the logger `name` reaches run logs only, this one first."""
         root = logging.getLogger()
         logger: logging.Logger | None = logging.getLogger(name)
         handlers: list[logging.Handler] = []
@@ -132,7 +132,7 @@ class _LogFile(logging.Handler):
             os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
 
     def _line(self, record: logging.LogRecord) -> str:
-        """The record as JSON, whatever is in it: this thread writes those of everybody."""
+        """Return the record as JSON, whatever is in it: this thread writes those of everybody."""
         try:
             return self.format(record)
         except Exception as error:  # noqa: BLE001  said in the line

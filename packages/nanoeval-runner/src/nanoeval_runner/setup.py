@@ -74,7 +74,7 @@ class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
 
 
 def _log_more_than_is_shown() -> None:
-    """What nanoeval does goes to the run's log file; the console shows what it did before."""
+    """Log what nanoeval does to the run's log file; the console shows what it did before."""
     root, ours = logging.getLogger(), logging.getLogger("nanoeval")
     for handler in root.handlers:
         if handler.level == logging.NOTSET:
@@ -154,7 +154,7 @@ def _exit(code: int, message: str) -> NoReturn:
 
 
 def describe(error: BaseException) -> str:
-    """What a person needs of an error: its text, its notes, and how to see more."""
+    """Return what a person needs of an error: its text, its notes, and how to see more."""
     if isinstance(error, BaseExceptionGroup):
         if _are_all(error, BudgetExceeded):
             return "\n".join(f"error: {leaf}" for leaf in leaves_of(error))
@@ -170,14 +170,14 @@ def describe(error: BaseException) -> str:
 
 
 def _are_all(error: BaseException, kind: type[NanoevalError]) -> bool:
-    """Whether `error` is a group of nothing but errors of this kind."""
+    """Return whether `error` is a group of nothing but errors of this kind."""
     return isinstance(error, BaseExceptionGroup) and all(
         isinstance(leaf, kind) for leaf in leaves_of(error)
     )
 
 
 def _describe_leaves(leaves: list[BaseException]) -> str:
-    """Each kind of exception once: hundreds of tasks in flight may all fail alike."""
+    """Return each kind of exception once: hundreds of tasks in flight may all fail alike."""
     alike: dict[tuple[str, str], list[BaseException]] = {}
     for leaf in leaves:
         alike.setdefault((type(leaf).__name__, _innermost(leaf)), []).append(leaf)
@@ -198,7 +198,7 @@ def _describe_leaf(error: BaseException) -> str:
 
 
 def _text_of(error: BaseException) -> str:
-    """An exception's text; pydantic's without its links and its echo of the input."""
+    """Return an exception's text; pydantic's without its links and its echo of the input."""
     if type(error).__name__ != "ValidationError":
         return str(error)
     lines = [line for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
@@ -206,7 +206,7 @@ def _text_of(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """Where it was raised: in an executor process, its note says so."""
+    """Return where it was raised: in an executor process, its note says so."""
     remote = "".join(note for note in getattr(error, "__notes__", []) if "traceback" in note)
     places = re.findall(r'File "([^"]+)", line (\d+)', remote)
     places = places or [
@@ -218,7 +218,7 @@ def _innermost(error: BaseException) -> str:
 
 
 def _is_library(file: str) -> bool:
-    """Whether a frame is in code that a person who writes an eval did not write."""
+    """Return whether a frame is in code that a person who writes an eval did not write."""
     return any(part in file for part in ("site-packages", "nanoeval_", "/nanoeval/bin/"))
 
 
@@ -227,7 +227,7 @@ def _hint() -> str:
 
 
 def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    """The exceptions in a group that are not groups themselves, in order."""
+    """Return the exceptions in a group that are not groups themselves, in order."""
     leaves: list[BaseException] = []
     for error in group.exceptions:
         leaves += leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]

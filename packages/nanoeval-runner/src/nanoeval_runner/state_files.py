@@ -85,7 +85,7 @@ class StateFile:
         return self.path.stem
 
     def state_of(self, row: EvalRow) -> str:
-        """The eval's state in the file, or `died` when it is unfinished and nobody runs it."""
+        """Return the eval's state, or `died` when it is unfinished and nobody runs it."""
         unfinished = row.state in ("queued", "running")
         return "died" if unfinished and not self.is_running else row.state
 
@@ -197,7 +197,7 @@ def set_concurrency(path: Path, eval_id: int | None, limit: int | None) -> None:
 
 
 def state_files() -> Iterator[StateFile | StateError]:
-    """Every state file, newest first; the error instead of one that cannot be read."""
+    """Yield every state file, newest first; the error instead of one that cannot be read."""
     for path in state_paths():
         try:
             yield read_state_file(path)
@@ -208,7 +208,7 @@ def state_files() -> Iterator[StateFile | StateError]:
 
 
 def is_being_run(path: Path) -> bool:
-    """Whether a process holds the lock of the state file at `path`."""
+    """Return whether a process holds the lock of the state file at `path`."""
     lock = path.with_suffix(".lock")
     if not lock.exists():
         return False
@@ -232,7 +232,7 @@ def remove_state(path: Path) -> None:
 
 
 def backups() -> list[Path]:
-    """The backups in a local folder, newest first; none when they go to a URL."""
+    """Return the backups in a local folder, newest first; none when they go to a URL."""
     location = backup_location()
     if "://" in location:
         return []
@@ -265,7 +265,7 @@ def remove_backup(path: Path) -> None:
 
 
 def record_of(row: EvalRow) -> Path | None:
-    """Where the eval's record is, as far as its recorder said so in its position."""
+    """Return where the eval's record is, as far as its recorder said so in its position."""
     try:
         position = json.loads(row.record_position)
     except ValueError:

@@ -51,7 +51,7 @@ def describe_arguments(eval: Eval[Any, Any]) -> str:
 
 
 def model_in(described: str) -> str | None:
-    """The model that is measured: the eval's own `model` or `model_name`, or its solver's."""
+    """Return the model that is measured: the eval's `model` or `model_name`, or its solver's."""
     found: list[tuple[int, str]] = []
     for path, value in json.loads(described).items():
         *parents, name = path.split(".")
@@ -63,7 +63,7 @@ def model_in(described: str) -> str | None:
 
 
 def changes(before: str, now: str) -> list[str]:
-    """What differs between two descriptions, a line each."""
+    """Return what differs between two descriptions, a line each."""
     old, new = json.loads(before), json.loads(now)
     return [
         f"{path or 'class'}: was {old.get(path, 'absent')}, is {new.get(path, 'absent')}"
@@ -76,7 +76,7 @@ def changes(before: str, now: str) -> list[str]:
 
 
 def describe_origin() -> str:
-    """The main module, folder and import path of this process, as a JSON text."""
+    """Return the main module, folder and import path of this process, as a JSON text."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     file = getattr(main, "__file__", None)
@@ -91,7 +91,7 @@ def describe_origin() -> str:
 
 
 def main_is_importable() -> bool:
-    """Whether another process can import what this one's main module defines.
+    """Return whether another process can import what this one's main module defines.
 
     Not so in notebooks and interactive sessions, whose classes must travel by value.
     """

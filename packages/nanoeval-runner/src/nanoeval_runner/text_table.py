@@ -16,7 +16,7 @@ _STYLE = re.compile("\x1b" + r"\[[0-9;]*m")
 
 
 def text_width(text: str) -> int:
-    """The columns that a terminal gives to `text`, which may have styles in it."""
+    """Return the columns that a terminal gives to `text`, which may have styles in it."""
     if "\x1b" in text:
         text = _STYLE.sub("", text)
     if text.isascii():
@@ -30,7 +30,7 @@ def text_width(text: str) -> int:
 def format_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()
 ) -> list[str]:
-    """Lines of aligned columns. Columns that are empty in every row are left out.
+    """Return lines of aligned columns. Columns that are empty in every row are left out.
 
     Args:
         header: the columns' names.
@@ -59,7 +59,7 @@ def fitted_table(
     right: frozenset[str] = frozenset(),
     width: int | None = None,
 ) -> list[str]:
-    """As `format_table`; where that is wider than `width` columns, each row is a list of its own.
+    """Return lines as `format_table` does, or a list a row where those are wider than `width`.
 
     Args:
         header: the columns' names.

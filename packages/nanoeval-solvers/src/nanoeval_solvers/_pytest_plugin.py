@@ -21,7 +21,7 @@ RunEval = Callable[..., dict[str, Any]]
 def model_server(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ModelServer]:
-    """A `nanoeval.solvers.testing.ModelServer`, started; it says "Answer: A" unless told."""
+    """Yield a `nanoeval.solvers.testing.ModelServer`, started; it says "Answer: A" unless told."""
     monkeypatch.setenv("NANOEVAL_CACHE_DIR", str(tmp_path_factory.mktemp("nanoeval-cache")))
     from nanoeval_solvers.testing import ModelServer  # noqa: PLC0415  for tests that ask for it
 
@@ -31,7 +31,7 @@ def model_server(
 
 @pytest.fixture
 def run_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunEval:
-    """Runs an eval and gives its summary: `run_eval(my_eval, n_tasks=3)`.
+    """Return what runs an eval and gives its summary: `run_eval(my_eval, n_tasks=3)`.
 
     Keyword arguments are those of `RunnerArgs`; nothing is recorded or backed up unless they say
     so, and state and records go to the test's own folder. In an async test, call it with

@@ -20,7 +20,7 @@ Results = Sequence[tuple[Any, Any]]
 
 
 def summarize_choices(results: Results, *, by: Sequence[str] = ()) -> dict[str, Any]:
-    """The standard metrics over picked sets, and why answers are missing.
+    """Return the standard metrics over picked sets, and why answers are missing.
 
     `read_by` counts what the picks were read from. With solvers that report them, also
     `prob_correct` (the mean probability of the correct answer), `brier` and `ece` (of the
@@ -59,7 +59,7 @@ def summarize_choices(results: Results, *, by: Sequence[str] = ()) -> dict[str, 
 def _by(
     results: Results, by: Sequence[str], summarize: Callable[[Results], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The same summary for each value of the keys `by` of the questions' metadata."""
+    """Return the same summary for each value of the keys `by` of the questions' metadata."""
     if not by or not results:
         return {}
     for key in by:
@@ -74,7 +74,7 @@ def _by(
 
 
 def _calibration(results: Results) -> dict[str, Any]:
-    """Whether answers are right as often as the solver is sure of them; nothing when it never said.
+    """Return whether answers are right as often as the solver is sure; nothing if it never said.
 
     By the probability of the picked answer: that of the correct one is high exactly where the
     answer is right, however well the solver knows what it knows.
@@ -91,7 +91,7 @@ def _calibration(results: Results) -> dict[str, Any]:
 
 
 def summarize_answers(results: Results, *, by: Sequence[str] = ()) -> dict[str, Any]:
-    """The standard metrics over graded answers, and why answers are missing.
+    """Return the standard metrics over graded answers, and why answers are missing.
 
     Equal texts (whatever their case and spacing) are one answer for `cons@k`, unless the
     grader contradicts itself about them. With a model grader, also `grader_exact_agreement`: how

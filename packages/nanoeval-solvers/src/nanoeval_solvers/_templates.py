@@ -44,12 +44,12 @@ def check_template(template: str, fields: Iterable[str], *, name: str) -> None:
 
 
 def lettered(choices: Sequence[str], letters: Sequence[str]) -> str:
-    """The choices as a prompt shows them, one a line."""
+    """Return the choices as a prompt shows them, one a line."""
     return "\n".join(f"{letter}) {choice}" for letter, choice in zip(letters, choices, strict=True))
 
 
 def chat(*, system: str | None, user: str, images: Sequence[str] = ()) -> list[Message]:
-    """The messages of a chat that asks `user`, showing `images`."""
+    """Return the messages of a chat that asks `user`, showing `images`."""
     messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     if not images:
         messages.append({"role": "user", "content": user})
@@ -62,7 +62,7 @@ def chat(*, system: str | None, user: str, images: Sequence[str] = ()) -> list[M
 
 
 def image_url(image: str) -> str:
-    """`image` as a URL that an endpoint can read: files become `data:` URLs.
+    """Return `image` as a URL that an endpoint can read: files become `data:` URLs.
 
     Raises:
         ConfigError: it names no file, or one that is no image.
@@ -83,7 +83,7 @@ def image_url(image: str) -> str:
 
 
 def base64_url(content: str) -> str:
-    """An image in base64 as a `data:` URL; its first bytes say what kind it is."""
+    """Return an image in base64 as a `data:` URL; its first bytes say what kind it is."""
     if content.startswith("data:"):
         return content
     kinds = {"/9j/": "jpeg", "R0lG": "gif", "UklG": "webp", "Qk": "bmp"}

@@ -37,7 +37,7 @@ class APIModel(ModelFields, HasAsyncContextManager):
         tools: Sequence[Tool] = (),
         tool_choice: ToolChoice | None = None,
     ) -> dict[str, Any]:
-        """The body of a request."""
+        """Return the body of a request."""
         from nanoeval_solvers._api import wire  # noqa: PLC0415  on the path of calls only
 
         sent = {
@@ -140,7 +140,7 @@ def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **mor
 
 
 def _with_kept_images(message: Message) -> Message:
-    """A message for the record: images are kept once, as files, and named by their hash.
+    """Return a message for the record: images are kept once, as files, and named by their hash.
 
     Others are given as they are: the recorder sees by identity what it has already recorded.
     """

@@ -45,7 +45,7 @@ class ConsensusSolver(MCQSolver[Answer]):
 
 
 def consensus_of(answers: list[Answer], question: Question, *, seed: str) -> Answer:
-    """The majority of `answers`; `seed` decides which of several is shown as picked."""
+    """Return the majority of `answers`; `seed` decides which of several is shown as picked."""
     winners = majority(answer.indices for answer in answers)
     unparsable = sum(answer.problem in ("unparsable", "empty") for answer in answers)
     if not winners:

@@ -41,7 +41,7 @@ class FromRows:
     def from_rows(
         cls, rows: Iterable[Row], fields: FieldsOf | None = None, *, source: str = "rows"
     ) -> list[Self]:
-        """The objects that `rows` describe, in their order; see the module for `fields`.
+        """Return the objects that `rows` describe, in their order; see the module for `fields`.
 
         A task without a `question_id` is named by the number of its row, from 0.
 
@@ -59,7 +59,7 @@ class FromRows:
         delimiter: str = ",",
         source: str | None = None,
     ) -> list[Self]:
-        """The objects of a CSV file with a header, at a path or URL.
+        """Return the objects of a CSV file with a header, at a path or URL.
 
         All its values are texts, without the blanks around them. A field that an object must have
         may not come from an empty cell.
@@ -80,12 +80,12 @@ class FromRows:
 
     @classmethod
     def from_jsonl(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
-        """The objects of a file with a JSON object a line."""
+        """Return the objects of a file with a JSON object a line."""
         return cls.from_rows(_json_lines(path), fields, source=str(path))
 
     @classmethod
     def from_parquet(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
-        """The objects of a Parquet file."""
+        """Return the objects of a Parquet file."""
         try:
             from pyarrow import parquet  # noqa: PLC0415  heavy, and needed for such files only
         except ImportError as error:
@@ -106,7 +106,7 @@ class FromRows:
         split: str = "test",
         **options: Any,
     ) -> list[Self]:
-        """The objects of a dataset of the Hugging Face hub, or of a folder with one.
+        """Return the objects of a dataset of the Hugging Face hub, or of a folder with one.
 
         Args:
             path: the dataset, such as `cais/mmlu`, or a folder.
@@ -190,7 +190,7 @@ def _made(
 
 
 def _value(row: Row, given: Any, where: str, *, needed: bool = False) -> Any:
-    """What `given` says of a row; `needed` values are no empty text."""
+    """Return what `given` says of a row; `needed` values are no empty text."""
     if isinstance(given, str):
         if given not in row:
             raise ConfigError(

@@ -55,7 +55,7 @@ class Grader(HasAsyncContextManager, ABC):
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        """Whether `answer` to `question` agrees with any of `references`.
+        """Return whether `answer` to `question` agrees with any of `references`.
 
         Args:
             sample: which answer this is, such as `question.attempt`.
@@ -66,7 +66,7 @@ class Grader(HasAsyncContextManager, ABC):
 
 
 def normalized(text: str) -> str:
-    """`text` without differences of case, width, spacing, quotes, dashes and final punctuation."""
+    """Return `text` without differences of case, width, spacing, quotes, dashes, last signs."""
     text = characters(text).casefold().strip()
     text = text.strip("*_`$\"' \t\n").rstrip(".!").rstrip("*_`$\"' ")
     return " ".join(text.split())
@@ -86,7 +86,7 @@ class ExactMatch(Grader):
         return Verdict(self.matches(answer, references))
 
     def matches(self, answer: str, references: Sequence[str]) -> bool:
-        """Whether `answer` is one of `references`."""
+        """Return whether `answer` is one of `references`."""
         if not self.normalise:
             return answer in references
         return normalized(answer) in {normalized(one) for one in references}
@@ -108,7 +108,7 @@ class ContainsMatch(Grader):
 
 
 def _contains(text: str, wanted: str) -> bool:
-    """Whether `wanted` is in `text` as whole words and numbers: 5 is not in 3.5, nor 42 in -42.
+    """Return whether `wanted` is in `text` as whole words and numbers: 5 is not in 3.5.
 
     In scripts without spaces between words, a word is where its characters are.
     """
@@ -227,7 +227,7 @@ _VERDICT = re.compile(r"\s*\W*verdict\W*\s*(correct|incorrect)\W*\s*", re.IGNORE
 
 
 def verdict_of(reply: str) -> bool | None:
-    """What the last line of a grader's reply says; None when that is neither verdict.
+    """Return what the last line of a grader's reply says; None when that is neither verdict.
 
     Thoughts are not read; a code fence or a closing tag around the line makes no difference.
     """

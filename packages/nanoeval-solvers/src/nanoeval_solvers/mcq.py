@@ -144,7 +144,7 @@ class Question(FromRows, BaseModel):
         return (*(() if self.image is None else (base64_url(self.image),)), *self.images)
 
     def is_right(self, picked: Iterable[int] | None) -> bool:
-        """Whether the picked choices are the right answer; None is not."""
+        """Return whether the picked choices are the right answer; None is not."""
         if picked is None:
             return False
         picked = frozenset(picked)
@@ -153,7 +153,7 @@ class Question(FromRows, BaseModel):
         return len(picked) == 1 and picked <= self.correct_indices
 
     def answer(self, picked: Iterable[int] | None, **fields: Any) -> Answer:
-        """The answer that picks `picked`: an index, or a set where several may be picked."""
+        """Return the answer that picks `picked`: an index, or a set where several may be picked."""
         indices = None if picked is None else frozenset(picked)
         if indices is not None and not self.allow_multiple_choices and len(indices) != 1:
             raise ValueError(f"one choice is to be picked, got {sorted(indices)}")
@@ -163,7 +163,7 @@ class Question(FromRows, BaseModel):
         return Answer(correct=self.is_right(indices), picked=shown, **fields)
 
     def show_picked(self, indices: Iterable[int] | int | None) -> str | list[str] | None:
-        """`indices` as letters: one, or a list of them where several may be picked."""
+        """Return `indices` as letters: one, or a list of them where several may be picked."""
         if indices is None:
             return None
         given = (indices,) if isinstance(indices, int) else sorted(indices)
@@ -171,7 +171,7 @@ class Question(FromRows, BaseModel):
         return letters[0] if len(letters) == 1 and not self.allow_multiple_choices else letters
 
     def permuted(self, order: Sequence[int]) -> Question:
-        """The same question with its choices in the order of `order`, old indices by new."""
+        """Return the same question with its choices in the order of `order`, old indices by new."""
         return self.model_copy(
             update={
                 "answers": [self.answers[old] for old in order],
@@ -182,7 +182,7 @@ class Question(FromRows, BaseModel):
         )
 
     def shuffled(self, seed: int | str) -> Question:
-        """The same question with its choices in an order that depends on `seed` alone."""
+        """Return the same question with its choices in an order that depends on `seed` alone."""
         order = list(range(len(self.answers)))
         random.Random(seed).shuffle(order)
         return self.permuted(order)
@@ -249,7 +249,7 @@ class Answer(BaseModel):
         return outcome_of_answer(self.problem, self.correct)
 
     def score(self, question: Question) -> float:
-        """From 0 (wrong) to 1 (right): fractional only when answers are tied."""
+        """Return 0 (wrong) to 1 (right): a fraction only when answers are tied."""
         if self.tied:
             return sum(question.is_right(one) for one in self.tied) / len(self.tied)
         return float(self.correct)
@@ -259,7 +259,7 @@ TAnswer = TypeVar("TAnswer", bound=Answer)
 
 
 def outcome_of_answer(problem: Problem | None, correct: bool) -> Outcome:
-    """What an answer with that `problem` counts as. A refusal by the endpoint is a result."""
+    """Return what an answer with that `problem` counts as; an endpoint's refusal is a result."""
     from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415  not needed to define evals
 
     if problem is not None:
@@ -321,11 +321,11 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
             )
 
     async def get_questions(self) -> Sequence[Question]:
-        """The questions, in any order, each with the `id` that records should show."""
+        """Return the questions, in any order, each with the `id` that records should show."""
         return await self._get_tasks()
 
     async def _get_tasks(self) -> list[Question]:
-        """The questions, where they are to be numbered: see the module."""
+        """Return the questions, where they are to be numbered: see the module."""
         raise ConfigError(
             f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
             "returns the questions"
@@ -527,7 +527,7 @@ async def mock_attempt(mock: Any, task: Task) -> random.Random:
 
 
 def majority(answers: Iterable[frozenset[int] | None]) -> list[frozenset[int]]:
-    """The most frequent answers, several when they tie; None is not an answer and has no vote."""
+    """Return the most frequent answers, several when they tie; None has no vote."""
     votes = Counter(answer for answer in answers if answer is not None)
     most = max(votes.values(), default=0)
     return sorted((answer for answer, n in votes.items() if n == most), key=sorted)

@@ -87,7 +87,7 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver[Answer]):
         check_rule(self.extraction, f"{where}.extraction")
 
     def messages(self, question: Question) -> list[Message]:
-        """The chat that asks `question`."""
+        """Return the chat that asks `question`."""
         asked = self._asked(question)
         shots: list[Message] = []
         for shot in self.few_shot:
@@ -155,7 +155,7 @@ class OpenAIAPIMCQSolver(APIModel, MCQSolver[Answer]):
         return reply
 
     def _read(self, reply: Reply, question: Question, *, structured: bool | None = None) -> Reading:
-        """The choices that a reply names, by the rule that was asked for."""
+        """Return the choices that a reply names, by the rule that was asked for."""
         if self.structured if structured is None else structured:
             return Reading(_structured_choices(reply.text, question), "structured")
         own = type(self)._extract_picked_letters.__func__  # type: ignore[attr-defined]
@@ -217,7 +217,7 @@ MCQAPISolver = OpenAIAPIMCQSolver
 
 
 def _schema(question: Question) -> dict[str, Any]:
-    """Asks for JSON with the reasoning first: what is written first cannot rest on the rest."""
+    """Return what asks for JSON with the reasoning first: it cannot rest on what comes after it."""
     answer: dict[str, Any] = {"type": "string", "enum": list(question.letters)}
     if question.allow_multiple_choices:
         answer = {"type": "array", "items": answer}
@@ -232,7 +232,7 @@ def _schema(question: Question) -> dict[str, Any]:
 
 
 def _structured_choices(reply: str, question: Question) -> frozenset[int] | None:
-    """The choices of a reply that follows the schema; None for any that does not."""
+    """Return the choices of a reply that follows the schema; None for any that does not."""
     try:
         content = json.loads(reply)
     except (ValueError, RecursionError):

@@ -56,7 +56,7 @@ class ChoiceProbabilities:
 def choice_probabilities(
     token: TokenLogprobs, letters: Sequence[str]
 ) -> ChoiceProbabilities | None:
-    """The probabilities of `letters` as `token`, or None when none of them is among its top.
+    """Return the probabilities of `letters` as `token`, or None when none of them is among its top.
 
     All tokens that are the letter count for it: with or without a leading space, in brackets or in
     bold, in lower case or full width. The letters that are not among the top tokens count as 0;
@@ -83,7 +83,7 @@ def choice_probabilities(
 
 
 def _letter(token: str) -> str:
-    """The letter that a token is, in any tokenizer's spelling of spaces."""
+    """Return the letter that a token is, in any tokenizer's spelling of spaces."""
     text = unicodedata.normalize(
         "NFKC", token.replace("▁", " ").replace("Ġ", " ").replace("Ċ", " ")
     )
@@ -137,7 +137,7 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
             )
 
     def messages(self, question: Question) -> list[Message]:
-        """The chat that asks `question`."""
+        """Return the chat that asks `question`."""
         fields = {
             "question": question.question,
             "choices": lettered(question.answers, question.letters),
@@ -232,7 +232,7 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
 def answer_of(
     chances: Sequence[float], question: Question, *, error: float, max_error: float
 ) -> Answer:
-    """The answer when choice `i` has probability `chances[i]`, give or take `error`."""
+    """Return the answer when choice `i` has probability `chances[i]`, give or take `error`."""
     best = max(chances)
     picks = [frozenset({i}) for i, p in enumerate(chances) if p >= best - 1e-12]
     return question.answer(

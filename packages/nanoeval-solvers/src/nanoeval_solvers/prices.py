@@ -30,7 +30,7 @@ class Price(NamedTuple):
     reasoning: float
 
     def cost(self, usage: Usage) -> float:
-        """What `usage` costs: prompt tokens include the cached ones, completion tokens the
+        """Return what `usage` costs: prompt tokens include the cached ones, completion tokens the
         reasoning ones."""
         return (
             (usage.prompt_tokens - usage.cached_tokens) * self.prompt
@@ -41,7 +41,7 @@ class Price(NamedTuple):
 
 
 def price_of(model: str, table: PriceTable | str) -> Price:
-    """The price of `model` in a table, or in the JSON or TOML file that holds one.
+    """Return the price of `model` in a table, or in the JSON or TOML file that holds one.
 
     Raises:
         ConfigError: the file cannot be read, or the table has no usable entry for the model.

@@ -116,7 +116,7 @@ class APISampleSolver(APIModel, SampleSolver):
         return SampleReply(reply.text)
 
     def _as_sent(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """`params` as this model takes them; what the solver's own fields say goes first."""
+        """Return `params` as this model takes them; what the solver's own fields say goes first."""
         wanted = {name: value for name, value in params.items() if getattr(self, name) is None}
         if self.reasoning_effort is not None:  # takes no temperature, and thinks beyond any limit
             return {}
@@ -243,7 +243,7 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
         return answers
 
     def _choice_prompts(self, questions: Sequence[Mapping[str, Any]]) -> list[Prompt]:
-        """Choices shuffled as evallib shuffles them, by `seed` and the sample's id."""
+        """Return choices shuffled as evallib shuffles them, by `seed` and the sample's id."""
         instructions = self.entry.args.get("instructions") or ""
         prompts: list[Prompt] = []
         for index, question in enumerate(questions):

@@ -164,11 +164,11 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
             )
 
     async def get_questions(self) -> Sequence[Question]:
-        """The questions, in any order, each with the `id` that records should show."""
+        """Return the questions, in any order, each with the `id` that records should show."""
         return await self._get_tasks()
 
     async def _get_tasks(self) -> list[Question]:
-        """The questions, where they are to be numbered: see the module."""
+        """Return the questions, where they are to be numbered: see the module."""
         raise ConfigError(
             f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
             "returns the questions"

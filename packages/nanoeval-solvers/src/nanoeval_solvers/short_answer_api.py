@@ -80,7 +80,7 @@ class OpenAIAPIShortAnswerSolver(APIModel, ShortAnswerSolver):
         check_rule(self.extraction, f"{where}.extraction")
 
     def messages(self, question: Question) -> list[Message]:
-        """The chat that asks `question`."""
+        """Return the chat that asks `question`."""
         asked = self._asked(question)
         shots: list[Message] = []
         for shot in self.few_shot:

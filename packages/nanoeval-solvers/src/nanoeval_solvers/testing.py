@@ -292,7 +292,7 @@ def _body(request: Request, scripted: Scripted) -> bytes:
 
 
 def _chunks(whole: dict[str, Any]) -> list[dict[str, Any]]:
-    """A reply of chat completions as a stream: text by text, arguments in two pieces."""
+    """Return a reply of chat completions as a stream: text by text, arguments in two pieces."""
     (choice,) = whole["choices"]
     message = choice["message"]
     deltas: list[dict[str, Any]] = [{"role": "assistant"}]
@@ -359,7 +359,7 @@ _numbers = itertools.count(1)
 
 
 def _calls(scripted: Scripted) -> list[dict[str, Any]]:
-    """Name, arguments as text, and id of each call."""
+    """Return name, arguments as text, and id of each call."""
     calls = []
     for one in scripted.tool_calls:
         call = dict(one) if isinstance(one, Mapping) else {"name": one[0], "arguments": one[1]}
@@ -441,7 +441,7 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
 
 
 def chat_fault(body: Mapping[str, Any]) -> str | None:
-    """What the strictest endpoints would refuse in a request of chat completions or responses."""
+    """Return what the strictest endpoints would refuse in a request of either API."""
     messages = _chat_of(body)
     names = {
         tool.get("function", tool).get("name") for tool in body.get("tools", ()) if tool is not None
@@ -489,7 +489,7 @@ def _call_fault(call: Mapping[str, Any], ids: set[str], names: set[Any]) -> str 
 
 
 def _chat_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The chat of a request as chat completions have it."""
+    """Return the chat of a request as chat completions have it."""
     items = body.get("messages") or body.get("input") or []
     if isinstance(items, str):
         return [{"role": "user", "content": items}]

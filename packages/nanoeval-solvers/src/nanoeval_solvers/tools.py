@@ -302,7 +302,7 @@ class Dialogue:
         return results
 
     def _with_own_ids(self, reply: Reply) -> tuple[Message, list[ToolCall]]:
-        """The message and the calls, with ids that no earlier call of the dialogue has."""
+        """Return the message and the calls, with ids that no earlier call of the dialogue has."""
         new: dict[str, str] = {}
         for call in reply.tool_calls:
             own, count = call.id, 1
@@ -363,7 +363,7 @@ class Dialogue:
 
 
 def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
-    """The tools by their names.
+    """Return the tools by their names.
 
     Raises:
         ConfigError: two have the same name.
@@ -379,7 +379,7 @@ def tools_by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
 
 
 def shortened(text: str, limit: int = RESULT_LIMIT) -> str:
-    """Head and tail of `text`, in at most `limit` bytes of UTF-8, saying how long it was."""
+    """Return head and tail of `text`, in at most `limit` bytes of UTF-8, saying how long it was."""
     if len(text) * 4 <= limit:
         return text
     data = text.encode("utf-8", "replace")
@@ -409,7 +409,7 @@ _ARG = re.compile(r"^ {2,}\*{0,2}(\w+)(?:\s*\([^)]*\))?:\s*(.*(?:\n {6,}\S.*)*)"
 
 
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """What a docstring in Google's style says, and what it says of each parameter."""
+    """Return what a docstring in Google's style says, and what it says of each parameter."""
     args = _ARGS.search(text)
     section = _SECTION.search(text)
     about = text[: section.start()] if section else text
@@ -452,7 +452,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without the titles that pydantic makes of names: they cost tokens."""
+    """Return a schema without the titles that pydantic makes of names: they cost tokens."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, list):

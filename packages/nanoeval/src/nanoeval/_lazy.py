@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def submodules(package: str) -> Callable[[str], ModuleType]:
-    """The `__getattr__` of a package: `package.name` is its submodule `name`."""
+    """Return the `__getattr__` of a package: `package.name` is its submodule `name`."""
 
     def load(name: str) -> ModuleType:
         if name.startswith("_") or find_spec(f"{package}.{name}") is None:

@@ -86,7 +86,7 @@ def show_comparison(a: RunInfo, b: RunInfo, scores_a: Scores, scores_b: Scores) 
 
 
 def names_of(runs: Sequence[RunInfo]) -> list[str]:
-    """What to call runs: by their models where these tell them apart, else by more than that."""
+    """Return what to call runs: their models where these tell them apart, else more than that."""
     for names in (
         [run.model for run in runs],
         [run.eval for run in runs],
@@ -126,7 +126,7 @@ def _show(
 
 
 def _p_value(found: Comparison) -> str:
-    """The p-value that agrees with the interval, and what it is of."""
+    """Return the p-value that agrees with the interval, and what it is of."""
     if found.p_value is None:
         return ""
     test = "McNemar test" if found.exact_test == "McNemar" else "paired"

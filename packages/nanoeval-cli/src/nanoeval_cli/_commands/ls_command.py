@@ -89,7 +89,7 @@ def _row(run: RunInfo) -> list[str]:
 
 
 def _hosts(hosts: Sequence[str]) -> str:
-    """Where its executors ran, unless that was here alone."""
+    """Return where its executors ran, unless that was here alone."""
     if list(hosts) == [socket.gethostname()]:
         return ""
     more = len(hosts) - HOSTS_NAMED

@@ -59,7 +59,7 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
 def _spec(
     old: RunInfo, record: Path, target: str | None, given: dict[str, str], base_url: str
 ) -> EvalSpec:
-    """The recorded eval with its recorded arguments, except what was given, asking `base_url`."""
+    """Return the recorded eval with its recorded arguments, save those given, asking `base_url`."""
     outline = outline_of(record)
     config = outline.started.spec.get("run_config", {}) if outline is not None else {}
     recorded = config.get("eval_spec") or {}

@@ -57,7 +57,7 @@ def command(
 
 
 def _run_set_of(name: str) -> str:
-    """The run set that `name` is, or that the run `name` is of."""
+    """Return the run set that `name` is, or that the run `name` is of."""
     if name == "last":
         unfinished = (run for run in runs_newest_first() if run.state in UNFINISHED)
         found = next(unfinished, None)

@@ -64,7 +64,7 @@ class EvalCommand(Command):
 def _complete_word(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The evals that a word may become; behind an eval, its arguments."""
+    """Return the evals that a word may become; behind an eval, its arguments."""
     evals = ctx.params.get("evals") or [ctx.params.get("eval")]
     if evals[0] is None:
         return complete_target(incomplete)
@@ -77,7 +77,7 @@ def eval_argument(name: str, **options: Any) -> Callable[[Function], Function]:
 
 
 def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
-    """Every argument of an eval, then the options of the command."""
+    """Return every argument of an eval, then the options of the command."""
     eval_class = find_eval_class(target)
     given = with_solver(eval_class, fields)
     formatter = ctx.make_formatter()
@@ -88,7 +88,7 @@ def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
 
 
 def own_fields(targets: Sequence[str]) -> set[str]:
-    """The names that the evals among `targets` have as fields of their own."""
+    """Return the names that the evals among `targets` have as fields of their own."""
     return {name for target in targets for name in field_names(target)}
 
 
@@ -173,7 +173,7 @@ def command(  # noqa: PLR0913  one parameter an option
 
 
 def with_budget(spec: EvalSpec, tokens: int | None, cost: float | None) -> EvalSpec:
-    """`spec` with the budgets that were asked for."""
+    """Return `spec` with the budgets that were asked for."""
     found = {"budget_tokens": tokens, "budget_cost": cost}
     given = {name: value for name, value in found.items() if value is not None}
     return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec

@@ -124,7 +124,7 @@ def _shown(sample: RecordedSample) -> Iterator[str]:
 
 
 def _result(result: Event) -> tuple[str, str]:
-    """How a rollout ended, and what the grader said."""
+    """Return how a rollout ended, and what the grader said."""
     title = f"result, {result.get('ended')}" if result.get("ended") else "result"
     if result.get("limit") is not None:
         title += f" ({result.get('used'):g} of {result.get('limit'):g})"
@@ -132,7 +132,7 @@ def _result(result: Event) -> tuple[str, str]:
 
 
 def _prompt(prompt: Any, before: Any) -> tuple[str, str]:
-    """A title, and a prompt as text: a chat's messages each with its role.
+    """Return a title, and a prompt as text: a chat's messages each with its role.
 
     Of a chat that goes on where the one `before` ended, only what is new is shown.
     """
@@ -153,7 +153,7 @@ def _message(message: dict[str, Any]) -> str:
 
 
 def _calls(calls: Any) -> str:
-    """Calls of tools, as a chat or a record has them, one a line."""
+    """Return calls of tools, as a chat or a record has them, one a line."""
     lines = []
     for call in calls or ():
         asked = call.get("function") or call
@@ -165,7 +165,7 @@ def _calls(calls: Any) -> str:
 
 
 def _marked(choices: dict[str, Any], picked: Any, expected: Any) -> Iterator[str]:
-    """The choices by letter, the picked and the right ones marked."""
+    """Yield the choices by letter, the picked and the right ones marked."""
     marks = {"picked": picked, "expected": expected}
     letters = {name: one if isinstance(one, list) else [one] for name, one in marks.items()}
     for letter, text in choices.items():
@@ -194,13 +194,13 @@ def _block(title: str, text: str) -> Iterator[str]:
 
 
 def _wrapped(line: str, width: int | None) -> list[str]:
-    """A line in parts no wider than a terminal; as it is without a terminal."""
+    """Return a line in parts no wider than a terminal; as it is without a terminal."""
     if width is None or len(line) <= width:
         return [line]
     return textwrap.wrap(line, max(20, width), replace_whitespace=False, drop_whitespace=False)
 
 
 def clean(text: str) -> str:
-    """`text` without what a terminal would obey: escape sequences, carriage returns."""
+    """Return `text` without what a terminal would obey: escape sequences, carriage returns."""
     kept = (c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
     return "".join(kept)

@@ -95,7 +95,7 @@ def _show_run(run: RunInfo) -> None:
 
 
 def _errors(run: RunInfo) -> Counter[str]:
-    """How often each error was recorded, by its first line."""
+    """Return how often each error was recorded, by its first line."""
     found: Counter[str] = Counter()
     if run.record is not None and run.record.exists():
         for event in read(run.record):

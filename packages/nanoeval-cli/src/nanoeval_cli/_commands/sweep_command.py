@@ -114,7 +114,7 @@ def _name(cells: Sequence[Cell]) -> str:
 
 
 def _overview(name: str, cells: Sequence[Cell], ledger: Ledger) -> str:
-    """What will be run, in a line."""
+    """Return what will be run, in a line."""
     evals = len({cell.eval for cell in cells})
     choices = len({cell.label for cell in cells})
     done = sum(ledger.summary_of(cell.key) is not None for cell in cells)

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def find_command(name: str) -> Command:
-    """The command that the installed monitor has under `name`.
+    """Return the command that the installed monitor has under `name`.
 
     Raises:
         ConfigError: no monitor is installed.

@@ -27,7 +27,7 @@ async def sqlite(run_set_id: str) -> None:
 
 
 async def main(run_set_id: str | None = None, query: str | None = None) -> None:
-    """A read-only SQL prompt on a run set (the newest by default), or one query.
+    """Open a read-only SQL prompt on a run set (the newest by default), or run one query.
 
     The tables that matter are `eval`, `task`, `executor` and `metadata`.
     """
@@ -53,7 +53,7 @@ async def main(run_set_id: str | None = None, query: str | None = None) -> None:
 
 
 def _statements() -> Iterator[str]:
-    """What is typed, a whole statement at a time."""
+    """Yield what is typed, a whole statement at a time."""
     typed = ""
     while True:
         try:

@@ -56,13 +56,13 @@ class BinaryTotals:
         self.num_scores += 1
 
     def scores(self) -> Iterator[tuple[Hashable, float]]:
-        """Every attempt's question and score."""
+        """Yield every attempt's question and score."""
         for question_id, (attempts, correct) in self._questions.items():
             for index in range(attempts):
                 yield question_id, float(index < correct)
 
     def attempts(self) -> dict[int, int]:
-        """Questions by attempts."""
+        """Return questions by attempts."""
         attempts: dict[int, int] = {}
         for (n, _), number in self.tallies.items():
             attempts[n] = attempts.get(n, 0) + number

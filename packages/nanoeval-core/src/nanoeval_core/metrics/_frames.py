@@ -9,7 +9,7 @@ from typing import Any
 def read_columns(
     frame: Any, *, name: str, required: Sequence[str], optional: Sequence[str] = ()
 ) -> dict[str, list[Any]]:
-    """Columns of `frame` as lists of plain Python values, missing values as None.
+    """Return columns of `frame` as lists of plain Python values, missing values as None.
 
     Args:
         frame: a pandas or polars DataFrame or LazyFrame (or anything with `columns` and

@@ -71,7 +71,7 @@ class ScoreTotals:
         self.bounded = self.bounded and 0.0 <= score <= 1.0
 
     def attempts(self) -> dict[int, int]:
-        """Questions by attempts."""
+        """Return questions by attempts."""
         return Counter(question.attempts for question in self._questions.values())
 
     def sizes(self) -> list[ClusterSize]:

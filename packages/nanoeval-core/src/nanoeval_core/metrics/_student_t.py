@@ -11,7 +11,7 @@ _MANY = 1e4  # degrees of freedom beyond which the asymptotic series beats the i
 
 
 def normal_quantile(probability: float) -> float:
-    """The standard normal quantile, `probability` strictly between 0 and 1."""
+    """Return the standard normal quantile, `probability` strictly between 0 and 1."""
     return _NORMAL.inv_cdf(probability)
 
 
@@ -20,7 +20,7 @@ def normal_cdf(z: float) -> float:
 
 
 def two_sided_z(confidence: float) -> float:
-    """The normal quantile of a two-sided interval: 1.96 for `confidence` 0.95.
+    """Return the normal quantile of a two-sided interval: 1.96 for `confidence` 0.95.
 
     Raises:
         ValueError: `confidence` is not strictly between 0 and 1.
@@ -31,7 +31,7 @@ def two_sided_z(confidence: float) -> float:
 
 
 def t_sf(t: float, df: float) -> float:
-    """P(T > t) for Student's t with `df` > 0 degrees of freedom, which need not be whole."""
+    """Return P(T > t) for Student's t with `df` > 0 degrees of freedom, which need not be whole."""
     if math.isinf(t):
         return 0.0 if t > 0 else 1.0
     if df > _MANY:
@@ -42,7 +42,7 @@ def t_sf(t: float, df: float) -> float:
 
 @lru_cache(maxsize=512)
 def t_quantile(probability: float, df: float) -> float:
-    """The quantile of Student's t with `df` > 0 degrees of freedom, which need not be whole.
+    """Return the quantile of Student's t with `df` > 0 degrees of freedom, which need not be whole.
 
     Found by Newton's method from the normal quantile, kept inside a bracket by bisection.
 
@@ -79,7 +79,7 @@ def t_quantile(probability: float, df: float) -> float:
 
 
 def _t_from_normal(z: float, df: float) -> float:
-    """The t quantile for the normal quantile `z`, to O(df⁻⁴) (Abramowitz & Stegun 26.7.5)."""
+    """Return the t quantile of the normal quantile `z` to O(df⁻⁴) (Abramowitz & Stegun 26.7.5)."""
     first = (z**3 + z) / 4.0
     second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
     third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0
@@ -87,7 +87,7 @@ def _t_from_normal(z: float, df: float) -> float:
 
 
 def _normal_deviate(t: float, df: float) -> float:
-    """The normal deviate as far out as `t` is: the exact relation's leading term (Hill 1970)."""
+    """Return the normal deviate as far out as `t`: the relation's leading term (Hill 1970)."""
     b = 48.0 * (df - 0.5) ** 2
     w = math.copysign(math.sqrt((df - 0.5) * math.log1p(t * t / df)), t)
     return (
@@ -104,7 +104,7 @@ def _t_density(t: float, df: float) -> float:
 
 
 def regularized_incomplete_beta(a: float, b: float, x: float) -> float:
-    """I_x(a, b) by its continued fraction (DLMF 8.17.22), for `a`, `b` > 0 and 0 ≤ `x` ≤ 1."""
+    """Compute I_x(a, b) by continued fraction (DLMF 8.17.22), for `a`, `b` > 0 and 0 ≤ `x` ≤ 1."""
     if x <= 0.0:
         return 0.0
     if x >= 1.0:
@@ -123,7 +123,7 @@ def regularized_incomplete_beta(a: float, b: float, x: float) -> float:
 
 
 def _beta_fraction(a: float, b: float, x: float) -> float:
-    """1 / (1 + d1 / (1 + d2 / …)), evaluated forwards (modified Lentz)."""
+    """Evaluate 1 / (1 + d1 / (1 + d2 / …)) forwards (modified Lentz)."""
     tiny = 1e-300
     value, numerator, denominator = 1.0, 1.0, 0.0
     for index in range(1, 10_000):

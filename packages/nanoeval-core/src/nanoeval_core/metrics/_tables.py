@@ -36,7 +36,7 @@ def metrics_of_tables(
 def read_grouped(
     samples_df: Any, answer_group_correctness_df: Any, by: Sequence[str] = ()
 ) -> tuple[list[Row], Correctness]:
-    """The rows of both tables, checked against each other."""
+    """Return the rows of both tables, checked against each other."""
     rows = _read_rows(samples_df, "answer_group_id", by)
     _refuse_system_errors(rows)
     correctness = _read_correctness(answer_group_correctness_df)
@@ -46,7 +46,7 @@ def read_grouped(
 
 
 def read_correctness(correctness_df: Any, by: Sequence[str] = ()) -> list[Row]:
-    """The rows of a table with `is_correct`, checked."""
+    """Return the rows of a table with `is_correct`, checked."""
     rows = _read_rows(correctness_df, "is_correct", by)
     _refuse_system_errors(rows)
     return rows
@@ -74,7 +74,7 @@ def _summarize(rows: Sequence[Row], correctness: Correctness | None) -> dict[str
 
 
 def _with_own_attempts(samples: Sequence[Sample]) -> list[Sample]:
-    """Several rows may name the same attempt, and each is one: number those after the first."""
+    """Number the rows after the first that name the same attempt: each is an attempt."""
     seen: dict[tuple[Hashable, Hashable], int] = {}
     own: list[Sample] = []
     for sample in samples:

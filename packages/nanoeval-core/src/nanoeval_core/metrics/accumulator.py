@@ -101,7 +101,7 @@ class Accumulator:
         return self._totals.mean if self._totals.n else None
 
     def estimate(self) -> MeanEstimate:
-        """What `nanoeval.metrics.clustered_mean.clustered_mean` says of these scores."""
+        """Return what `nanoeval.metrics.clustered_mean.clustered_mean` says of these scores."""
         totals = self._totals
         if not totals.n:
             return no_estimate(self.confidence)
@@ -115,11 +115,11 @@ class Accumulator:
         )
 
     def variance_split(self) -> VarianceSplit | None:
-        """What `nanoeval.metrics.variance_split.variance_split` says of these scores."""
+        """Return what `nanoeval.metrics.variance_split.variance_split` says of these scores."""
         return self._totals.variance_split()
 
     def metrics(self) -> dict[str, Any]:
-        """What is known about the attempts that have a score.
+        """Return what is known about the attempts that have a score.
 
         `n` (questions), `num_attempts`, `attempts_per_question` (fewest and most), `accuracy` with
         `_stderr`, `_ci95` and `_n`; `pass@k` and `pass^k` (see `at_k_metrics`) when scores are all
@@ -155,7 +155,7 @@ class Accumulator:
         return {**metrics, "counts": self.counts.as_dict(), "unavailable": unavailable}
 
     def summary(self) -> dict[str, Any]:
-        """`metrics()`, `num_tasks`, `is_valid` and `system_errors`.
+        """Return `metrics()`, `num_tasks`, `is_valid` and `system_errors`.
 
         These are what `nanoeval.metrics.standard.handle_system_errors_and_compute_metrics` adds.
         """

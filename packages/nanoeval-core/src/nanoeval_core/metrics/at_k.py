@@ -12,7 +12,7 @@ from nanoeval_core.metrics.pass_at_k import pass_at_k, pass_hat_k
 
 
 def supported_ks(fewest_attempts: int) -> list[int]:
-    """1, 2, 4, … below `fewest_attempts`, and that itself: a metric@k needs k attempts of each."""
+    """Return 1, 2, 4, … below `fewest_attempts`, and that: a metric@k needs k attempts of each."""
     powers = (1 << bit for bit in range(fewest_attempts.bit_length()))
     return sorted({fewest_attempts, *powers})
 
@@ -20,7 +20,7 @@ def supported_ks(fewest_attempts: int) -> list[int]:
 def at_k_metrics(
     tallies: Mapping[tuple[int, int], int], *, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """`pass@k` from k = 1 and `pass^k` from k = 2, each with `_stderr`, `_ci95` and `_n`.
+    """Return `pass@k` from k = 1 and `pass^k` from k = 2, each with `_stderr`, `_ci95` and `_n`.
 
     Args:
         tallies: how many (independent) questions have so many (attempts, correct attempts); at
@@ -40,7 +40,7 @@ def at_k_metrics(
 def _mean_of_values(
     values: Sequence[tuple[float, int]], plain: bool, confidence: float
 ) -> MeanEstimate:
-    """The estimate of the mean of per-question values, each with how often it occurs."""
+    """Return the estimate of the mean of per-question values, each with how often it occurs."""
     n = sum(number for _, number in values)
     mean = math.fsum(value * number for value, number in values) / n
     bound = float(mean >= 0.5)

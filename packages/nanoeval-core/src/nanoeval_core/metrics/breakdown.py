@@ -13,7 +13,7 @@ S = TypeVar("S")
 def breakdown(
     results: Sequence[tuple[T, S]], field: str, summarize: Callable[[list[tuple[T, S]]], Any]
 ) -> dict[str, Any]:
-    """`summarize` the results of each value of a field of their tasks.
+    """Return `summarize` the results of each value of a field of their tasks.
 
         breakdown(results, "question.subject", summarize)
 

@@ -50,7 +50,7 @@ class Calibration:
     missing: int
 
     def as_dict(self) -> dict[str, Any]:
-        """`brier` with `_stderr`, `_ci95` and `_n`; `ece`, `ece_bins`, and counts."""
+        """Return `brier` with `_stderr`, `_ci95` and `_n`; `ece`, `ece_bins`, and counts."""
         return {
             **self.brier.as_dict("brier"),
             "ece": self.ece,

@@ -42,7 +42,7 @@ class Spread(NamedTuple):
 
 
 def spread_of_mean(sizes: Sequence[ClusterSize], n: int) -> Spread:
-    """The variance of the mean of `n` question means in at least 2 clusters.
+    """Return the variance of the mean of `n` question means in at least 2 clusters.
 
     Liang & Zeger (1986) with the correction G/(G-1); Bell & McCaffrey (2002) for a regression on
     a constant, where their matrices have closed forms: with w = size/n, CR2 divides a cluster's
@@ -64,7 +64,7 @@ def spread_of_mean(sizes: Sequence[ClusterSize], n: int) -> Spread:
 def group_by_cluster(
     means: Mapping[Any, float], clusters: Mapping[Any, Hashable] | None
 ) -> list[list[float]]:
-    """The question means of each cluster; None for `clusters` makes each question its own.
+    """Return the question means of each cluster; None for `clusters` makes each question its own.
 
     Raises:
         ValueError: `clusters` lacks a question.
@@ -82,7 +82,7 @@ def group_by_cluster(
 def cluster_sizes(
     means: Mapping[Any, float] | Sequence[float], clusters: Mapping[Any, Hashable] | None
 ) -> list[ClusterSize]:
-    """The clusters of questions with these means; None for `clusters` makes each its own.
+    """Return the clusters of questions with these means; None for `clusters` makes each its own.
 
     Where each is its own, the means alone are enough: a million of them take 8 MB.
 

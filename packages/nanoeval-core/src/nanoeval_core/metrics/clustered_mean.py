@@ -66,7 +66,7 @@ class MeanEstimate:
     why: str = ""
 
     def as_dict(self, name: str) -> dict[str, Any]:
-        """The estimate as summary entries, without those that are None.
+        """Return the estimate as summary entries, without those that are None.
 
         `{name}`, `{name}_stderr`, `{name}_ci95` (a list of two; the number is the confidence)
         and `{name}_n`.
@@ -88,7 +88,7 @@ def clustered_mean(
     clusters: Mapping[Any, Hashable] | None = None,
     confidence: float = 0.95,
 ) -> MeanEstimate:
-    """The mean of per-question means of `scores`, its standard error and interval.
+    """Return the mean of per-question means of `scores`, its standard error and interval.
 
     The standard error is the cluster-robust one with the G/(G-1) correction (Liang & Zeger 1986;
     for evals: Miller 2024, arXiv:2411.00640). The interval is Wilson's for single yes/no attempts
@@ -128,7 +128,7 @@ def clustered_mean(
 
 
 def no_estimate(confidence: float = 0.95) -> MeanEstimate:
-    """What there is to say about no questions."""
+    """Return what there is to say about no questions."""
     return MeanEstimate(
         mean=None,
         stderr=None,
@@ -152,7 +152,7 @@ def estimate_mean(
     plain: bool,
     confidence: float = 0.95,
 ) -> MeanEstimate:
-    """The estimate from sufficient statistics, for callers that keep those up to date themselves.
+    """Return the estimate from sufficient statistics, for callers that keep those up to date.
 
     Args:
         mean: of the per-question means.
@@ -205,7 +205,7 @@ def _interval(
 def independent_outcomes(
     mean: float, spread: Spread, sizes: Sequence[ClusterSize]
 ) -> tuple[float, float]:
-    """How many independent yes/no outcomes questions with scores in [0, 1] count for.
+    """Return how many independent yes/no outcomes questions with scores in [0, 1] count for.
 
     Returns:
         that number, and the degrees of freedom of the variance it was made of: infinite where
@@ -227,7 +227,7 @@ def independent_outcomes(
 
 
 def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
-    """The mean score of each question.
+    """Return the mean score of each question.
 
     Raises:
         ValueError: a question has no scores, or one that is not finite.
@@ -236,7 +236,7 @@ def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
 
 
 def mean_of(question: Any, values: Sequence[float]) -> float:
-    """The mean score of one question, as `question_means` has it."""
+    """Return the mean score of one question, as `question_means` has it."""
     number = len(values)
     if not number:
         raise ValueError(f"question {question!r} has no scores: leave it out, or count it missing")

@@ -40,7 +40,7 @@ def consensus_at_k(
     *,
     seed: int = 0,
 ) -> Consensus:
-    """cons@k of one question.
+    """Return cons@k of one question.
 
     Args:
         answers: the answer group of each attempt; None for a reply that names none.
@@ -89,7 +89,7 @@ def _consensus(
 
 
 def _rivals(counts: Sequence[int], abstentions: int, places: int, votes: int) -> dict[int, int]:
-    """In how many ways the rivals of a winner take the places that it leaves, by rivals tied.
+    """Return how many ways rivals have to take the places a winner leaves, by rivals tied.
 
     Args:
         counts: attempts of each rival group.

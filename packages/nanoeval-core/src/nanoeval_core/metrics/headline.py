@@ -36,7 +36,7 @@ class Headline(NamedTuple):
 
 
 def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | None:
-    """The metric called `name`, or the one that says most: accuracy, a score, the first number.
+    """Return the metric called `name`, or the one that says most: accuracy, score, first number.
 
     Returns:
         None when the summary has no such number, or none at all.
@@ -96,7 +96,7 @@ def score_names(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _at_k(key: str) -> tuple[str, int]:
-    """`("pass@", 3)` of `pass@3`; an empty text and 0 of what is no such metric."""
+    """Return `("pass@", 3)` of `pass@3`; an empty text and 0 of what is no such metric."""
     for kind in ("pass@", "pass^", "cons@"):
         if key.startswith(kind):
             k = key.removeprefix(kind)

@@ -17,7 +17,7 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """The score interval of a proportion (Wilson 1927), for independent yes/no outcomes.
+    """Return the score interval of a proportion (Wilson 1927), for independent yes/no outcomes.
 
     Args:
         successes: how many of the `n` outcomes were yes; 0 ≤ `successes` ≤ `n`.
@@ -36,7 +36,7 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
 def effective_wilson_interval(
     mean: float, effective_n: float, *, df: float, confidence: float = 0.95
 ) -> Interval:
-    """Wilson's interval for the mean of scores in [0, 1] that are not independent yes/no outcomes.
+    """Return Wilson's interval for the mean of scores in [0, 1] that are no independent outcomes.
 
     The sample counts for as many independent outcomes as would give a proportion of `mean` the
     variance that the mean has, and t stands in for the normal since that variance is estimated
@@ -53,7 +53,7 @@ def effective_wilson_interval(
 
 
 def t_interval(mean: float, stderr: float, *, df: float, confidence: float = 0.95) -> Interval:
-    """`mean` ± t·`stderr`, for scores without known bounds."""
+    """Return `mean` ± t·`stderr`, for scores without known bounds."""
     margin = t_quantile(0.5 + confidence / 2.0, df) * stderr
     return Interval(mean - margin, mean + margin, "t")
 

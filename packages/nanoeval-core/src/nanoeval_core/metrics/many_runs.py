@@ -40,7 +40,7 @@ class RunTable(NamedTuple):
     rows: list[Row]
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """The pairs as flat dicts of JSON values, for a table of any kind."""
+        """Return the pairs as flat dicts of JSON values, for a table of any kind."""
         return [
             {
                 "a": row.a,

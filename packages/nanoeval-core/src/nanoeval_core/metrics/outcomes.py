@@ -64,12 +64,12 @@ class Counts:
             self.incorrect += number
 
     def as_dict(self) -> dict[str, int]:
-        """All counts, zeros included: asked and answered, then the fields."""
+        """Return all counts, zeros included: asked and answered, then the fields."""
         return {"asked": self.asked, "answered": self.answered, **dataclasses.asdict(self)}
 
 
 def count_outcomes(numbers: Mapping[Outcome, int]) -> Counts:
-    """The counts, given how many attempts ended in each outcome."""
+    """Return the counts, given how many attempts ended in each outcome."""
     counts = Counts()
     for outcome, number in numbers.items():
         counts.add(outcome, number)
@@ -77,7 +77,7 @@ def count_outcomes(numbers: Mapping[Outcome, int]) -> Counts:
 
 
 def outcome_of(result: Any) -> Outcome | None:
-    """What a task's result says became of the attempt, or None when it does not say.
+    """Return what a task's result says became of the attempt, or None when it does not say.
 
     Knows system errors; bools; and results (objects or mappings) with an `outcome`, or with a
     bool `is_correct` or `correct`.
@@ -109,7 +109,7 @@ def outcome_of_error(error: RolloutSystemError) -> Outcome:
 def describe_system_errors(
     errors: Sequence[tuple[Hashable, RolloutSystemError | str]], instances_left: Set[Hashable]
 ) -> dict[str, Any]:
-    """How many system errors there are, of which types, and which questions they took.
+    """Return how many system errors there are, of which types, and which questions they took.
 
     Args:
         errors: question id and error (or the name of its type), one per lost attempt.
@@ -130,7 +130,7 @@ def describe_system_errors(
 def total_counts(
     counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSystemError]
 ) -> dict[str, Any]:
-    """The counts of all attempts.
+    """Return the counts of all attempts.
 
     Args:
         counted: the `counts` of a summary of the `valid` ones, or None. When they are not ours

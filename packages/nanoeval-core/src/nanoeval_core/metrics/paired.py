@@ -103,7 +103,7 @@ class Comparison:
     why: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON values; what is None is left out."""
+        """Return all of it as JSON values; what is None is left out."""
         entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         entries |= {
             "a": self.a.as_dict("mean"),
@@ -175,7 +175,7 @@ def compare(
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """The exact two-sided p-value of wins and losses being equally likely; ties say nothing.
+    """Return the exact two-sided p-value of wins and losses being equally likely; ties say nothing.
 
     On the discordant pairs of yes/no outcomes this is McNemar's exact test.
     """
@@ -190,7 +190,7 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def _wins_and_losses(changes: Sequence[Change], n: int) -> dict[str, Any]:
-    """What became of `n` questions, of which `changes` differ."""
+    """Return what became of `n` questions, of which `changes` differ."""
     improved = [change for change in changes if change.mean_b > change.mean_a]
     worsened = [change for change in changes if change.mean_b < change.mean_a]
     return {
@@ -211,7 +211,7 @@ def _difference(
     least_p: float,
     confidence: float,
 ) -> dict[str, Any]:
-    """The difference with its error, interval and p-value.
+    """Return the difference with its error, interval and p-value.
 
     Args:
         differences: of each question's means; by question where there are clusters.
@@ -269,7 +269,7 @@ def _score_interval(
     clusters: Mapping[Any, Hashable] | None,
     confidence: float,
 ) -> _Scored | None:
-    """The score interval of nearly unanimous flips; None where clusters differ enough without it.
+    """Return the score interval of nearly unanimous flips; None where clusters differ enough.
 
     Differences of scores in [0, 1], moved into [0, 1], are scores of a run in which nearly all is
     right (or wrong): few clusters show how they vary, and Wilson's interval at the number of
@@ -290,7 +290,7 @@ def _score_interval(
 
 
 def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
-    """How many questions only one run has, when that is allowed."""
+    """Return how many questions only one run has, when that is allowed."""
     if run_a.keys() == run_b.keys() and run_a:
         return 0
     only_a = [question for question in run_a if question not in run_b]
@@ -316,7 +316,7 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
 
 
 def _scores_of(run: Scores, other: Scores, *, has_all: bool) -> Mapping[Any, tuple[float, ...]]:
-    """The scores of the questions that both runs have; no copy where they are tuples already.
+    """Return the scores of questions that both runs have; no copy where they are tuples already.
 
     Args:
         run: whose scores.

@@ -10,7 +10,7 @@ import math
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """The chance that at least one of `k` attempts is correct, given `c` correct of `n`.
+    """Return the chance that at least one of `k` attempts is correct, given `c` correct of `n`.
 
     1 - C(n-c, k)/C(n, k): Chen et al. 2021, arXiv:2107.03374, equation 1.
 
@@ -24,7 +24,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def pass_hat_k(n: int, c: int, k: int) -> float:
-    """The chance that all of `k` attempts are correct, given `c` correct of `n`: pass^k.
+    """Return the chance that all of `k` attempts are correct, given `c` correct of `n`: pass^k.
 
     C(c, k)/C(n, k): Yao et al. 2024, arXiv:2406.12045.
 
@@ -38,7 +38,7 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
 
 
 def _log_share_without(n: int, c: int, k: int) -> float:
-    """log of C(n-c, k)/C(n, k), for n-c ≥ k; the shorter of two equal products."""
+    """Return log of C(n-c, k)/C(n, k), for n-c ≥ k; the shorter of two equal products."""
     smaller, larger = min(c, k), max(c, k)
     return math.fsum(math.log1p(-larger / (n - i)) for i in range(smaller))
 

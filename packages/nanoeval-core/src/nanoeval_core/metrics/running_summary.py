@@ -81,7 +81,7 @@ class RunningAccuracy:
         return self.totals.mean
 
     def summary(self) -> dict[str, Any]:
-        """What `Accumulator.summary` says of the results so far."""
+        """Return what `Accumulator.summary` says of the results so far."""
         return self.totals.summary()
 
 

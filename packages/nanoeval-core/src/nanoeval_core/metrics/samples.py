@@ -41,7 +41,7 @@ class Sample:
 def summarize_samples(
     samples: Sequence[Sample], *, answer_groups: bool = False, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """Standard metrics of attempts that are correct or not, without any DataFrame.
+    """Return standard metrics of attempts that are correct or not, without any DataFrame.
 
     What `nanoeval.metrics.accumulator.Accumulator.metrics` returns, and:
 

@@ -48,7 +48,7 @@ from nanoeval_core.task import Task, TResult, TTask
 def compute_default_metrics(
     samples_df: Any, answer_group_correctness_df: Any, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Accuracy, pass@k, pass^k and cons@k of attempts whose answers fall into groups.
+    """Return accuracy, pass@k, pass^k and cons@k of attempts whose answers fall into groups.
 
     Args:
         samples_df: columns `instance`, `attempt`, `answer_group_id`; see the module.
@@ -74,7 +74,7 @@ def compute_default_metrics(
 def compute_default_metrics_on_correctness_without_answer_groups(
     correctness_df: Any, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Accuracy, pass@k and pass^k of attempts known only to be correct or not.
+    """Return accuracy, pass@k and pass^k of attempts known only to be correct or not.
 
     Args:
         correctness_df: columns `instance`, `attempt`, `is_correct`; see the module. Not changed.
@@ -102,7 +102,7 @@ def compute_default_metrics_on_correctness_without_answer_groups(
 
 
 def default_metrics(samples: Sequence[Sample], *, answer_groups: bool = False) -> dict[str, Any]:
-    """The default metrics of attempts at hand: a team's own, or `summarize_samples`.
+    """Return the default metrics of attempts at hand: a team's own, or `summarize_samples`.
 
     Args:
         samples: in any order.
@@ -156,7 +156,7 @@ def summarize_results(
     score: Callable[[TTask, TResult], float] | None = None,
     by: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The default metrics of an eval's results: what its `get_summary` can return as it is.
+    """Return the default metrics of an eval's results: what its `get_summary` can return as it is.
 
         async def get_summary(self, results: list[tuple[Sum, bool]]) -> dict[str, Any]:
             return summarize_results(results, by=["subject"])
@@ -206,7 +206,7 @@ async def handle_system_errors_and_compute_metrics(
     results: Sequence[tuple[TTask, TResult | RolloutSystemError]],
     process_invalid: Callable[[TTask], TResult],
 ) -> dict[str, Any]:
-    """The metrics of the results that are no system errors, and what to know about the others.
+    """Return the metrics of results that are no system errors, and what to know of the others.
 
     Args:
         metrics_fn: an eval's `get_summary`, or the like.
@@ -264,7 +264,7 @@ async def handle_system_errors_and_compute_metrics(
 def compute_metrics_with_system_errors(
     samples_df: Any, answer_group_correctness_df: Any = None, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The default metrics of a table of attempts of which some ended in a system error.
+    """Return the default metrics of a table of attempts of which some ended in a system error.
 
     Rows with a `system_error` are left out of the top-level metrics; their `answer_group_id` or
     `is_correct` is not looked at.

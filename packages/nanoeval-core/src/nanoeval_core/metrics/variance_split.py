@@ -34,7 +34,7 @@ class VarianceSplit:
     n: int
 
     def stderr(self, *, n: int | None = None, attempts: float | None = None) -> float:
-        """The standard error with `n` independent questions of `attempts` attempts each."""
+        """Return the standard error with `n` independent questions of `attempts` attempts each."""
         n, attempts = n or self.n, attempts or self.attempts
         return math.sqrt((self.between + self.within / attempts) / n)
 
@@ -48,7 +48,7 @@ class VarianceSplit:
 
 
 def variance_split(scores: Mapping[Any, Sequence[float]]) -> VarianceSplit | None:
-    """The variance of `scores` within and between questions.
+    """Return the variance of `scores` within and between questions.
 
     The one-way random effects estimator: `within` is the mean of the questions' sample variances
     and `between` the variance of their means less what attempts contribute to it. With ragged
@@ -72,7 +72,7 @@ def variance_split(scores: Mapping[Any, Sequence[float]]) -> VarianceSplit | Non
 def split_from_moments(
     variance_of_means: float, within: float, inverse_attempts: float, n: int
 ) -> VarianceSplit:
-    """The split, given the mean over questions of 1/attempts as `inverse_attempts`."""
+    """Return the split, given the mean over questions of 1/attempts as `inverse_attempts`."""
     return VarianceSplit(
         between=max(0.0, variance_of_means - within * inverse_attempts),
         within=within,
@@ -84,7 +84,7 @@ def split_from_moments(
 def questions_for_difference(
     variance: float, difference: float, *, confidence: float = 0.95, power: float = 0.8
 ) -> int:
-    """How many questions show a true difference of `difference`.
+    """Return how many questions show a true difference of `difference`.
 
     Args:
         variance: of one question's difference between the runs. For two runs compared without
@@ -112,7 +112,7 @@ def questions_for_difference(
 def describe_power(
     estimate: MeanEstimate, split: VarianceSplit | None, *, points: float = 2.0
 ) -> dict[str, Any]:
-    """What would make `estimate` surer, as summary entries; empty without a standard error.
+    """Return what would make `estimate` surer, as summary entries; empty without a standard error.
 
     It is empty too where that is 0: nothing shows how scores vary.
 

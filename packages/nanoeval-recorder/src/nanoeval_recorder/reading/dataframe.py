@@ -40,7 +40,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_dataframe(path: str | Path) -> Any:
-    """The attempts in a record or a folder of records as a table, one row each.
+    """Return the attempts in a record or a folder of records as a table, one row each.
 
     A polars frame where polars is installed, else a pandas one. Columns: those of `COLUMNS`, with
     `prompt` and `sampled` of the last sampling (its first reply), `samplings` their number and
@@ -60,7 +60,7 @@ def to_dataframe(path: str | Path) -> Any:
 
 
 def columns(path: str | Path) -> dict[str, type]:
-    """The columns of the table of a record: `COLUMNS`, then the fields of its metadata."""
+    """Return the columns of the table of a record: `COLUMNS`, then the fields of its metadata."""
     found: dict[str, type] = {}
     for one in attempt_scores(path):
         for name, value in _metadata(one.metadata).items():
@@ -73,7 +73,7 @@ def columns(path: str | Path) -> dict[str, type]:
 
 
 def rows(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The rows of `to_dataframe` one by one, without any library for tables."""
+    """Yield the rows of `to_dataframe` one by one, without any library for tables."""
     for file in record_files(path):
         started: dict[str, Any] = {}
         for sample in samples_of(_note_spec(read_record(file), started)):
@@ -81,7 +81,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def csv_cell(value: Any) -> Any:
-    """`value` as a cell of a table that people open in a spreadsheet: never a formula."""
+    """Return `value` as a cell of a table that people open in a spreadsheet: never a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
@@ -146,7 +146,7 @@ def _metadata_of(match: Match) -> dict[str, Any]:
 
 
 def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata by column: one called like another column gets `metadata_` before its name."""
+    """Return metadata by column; one called like another gets `metadata_` before its name."""
     return {
         f"metadata_{name}" if name in COLUMNS else name: value if is_scalar(value) else _cell(value)
         for name, value in metadata.items()

@@ -56,7 +56,7 @@ class Event(msgspec.Struct, kw_only=True, tag_field="type", forbid_unknown_field
         return str(type(self).__struct_config__.tag)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A field of `data`, or `default` where it has none."""
+        """Return a field of `data`, or `default` where it has none."""
         return self.data.get(name, default) if isinstance(self.data, dict) else default
 
 

@@ -46,7 +46,7 @@ class Outline:
 
 
 def outlines(folder: str | Path) -> list[Outline]:
-    """The records in `folder`, newest first; files that begin like none are left out."""
+    """Return the records in `folder`, newest first; files that begin like none are left out."""
     found = [outline for file in record_files(folder) if (outline := _if_there(file)) is not None]
     return sorted(found, key=lambda outline: -outline.modified_at)
 
@@ -59,7 +59,7 @@ def _if_there(file: Path) -> Outline | None:
 
 
 def outline_of(file: Path) -> Outline | None:
-    """The outline of one record; None when it does not begin as one does.
+    """Return the outline of one record; None when it does not begin as one does.
 
     Raises:
         OSError: it cannot be opened.
@@ -103,7 +103,7 @@ def _last_line(file: Path) -> bytes:
 
 
 def _line_of_report(file: Path) -> bytes:
-    """The final report of a record of the evals package, which may write it before events."""
+    """Return the final report of a record of the evals package, which may precede events."""
     with open_record(file) as lines, contextlib.suppress(DamagedRecord):
         for line in lines:
             if line.startswith(b'{"final_report"'):

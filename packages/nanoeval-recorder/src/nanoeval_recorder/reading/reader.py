@@ -236,7 +236,7 @@ def _from_fields(fields: dict[str, Any], run_id: str | None) -> Event:
 
 
 def _common(fields: dict[str, Any], run_id: str | None) -> dict[str, Any]:
-    """The fields that both formats have, whatever type a file has them of."""
+    """Return the fields that both formats have, whatever type a file has them of."""
     event_id = fields.get("event_id")
     return {
         "run_id": _text(fields.get("run_id", run_id)),

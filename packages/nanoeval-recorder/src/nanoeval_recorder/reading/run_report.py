@@ -70,7 +70,7 @@ class Report(dict[str, Any]):
 
 
 def report(path: str | Path) -> Report:
-    """The report of the run recorded at `path`, a file or a folder with one record.
+    """Return the report of the run recorded at `path`, a file or a folder with one record.
 
     Raises:
         RecorderError: the folder holds several records, or none.
@@ -86,7 +86,7 @@ def report(path: str | Path) -> Report:
 
 
 def reports(path: str | Path) -> list[Report]:
-    """The reports of all runs recorded at `path`, in order of their files' names."""
+    """Return the reports of all runs recorded at `path`, in order of their files' names."""
     return [_report_of(file) for file in record_files(path)]
 
 

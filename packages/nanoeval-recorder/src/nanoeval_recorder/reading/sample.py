@@ -69,7 +69,7 @@ class RecordedSample:
 
 
 def samples(path: str | Path) -> Iterator[RecordedSample]:
-    """The attempts in a record or a folder of records, each with its events.
+    """Yield the attempts in a record or a folder of records, each with its events.
 
     In order of their first events. Records of ours are read with flat memory; those of other
     writers, whose attempts may interleave without bound, are held one file at a time.
@@ -82,7 +82,7 @@ Key = tuple[str | None, str, str | None]
 
 
 def samples_of(events: Iterator[Event]) -> Iterator[RecordedSample]:
-    """The attempts in the events of one record, as `samples` gives them."""
+    """Yield the attempts in the events of one record, as `samples` gives them."""
     window: int | None = None
     # Ordered: the oldest goes in constant time, which a dict's does not.
     current: OrderedDict[Key, RecordedSample] = OrderedDict()

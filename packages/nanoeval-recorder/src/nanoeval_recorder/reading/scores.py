@@ -107,7 +107,7 @@ def question_scores(
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether we wrote a record. What others write may be spaced differently, or interleave."""
+    """Return whether we wrote a record: others may space lines otherwise, or interleave."""
     first = first_event(file)
     return isinstance(first, RunStarted) and first.run_set_id is not None
 
@@ -156,7 +156,7 @@ def _scan(file: Path) -> Iterator[_Scanned]:
 
 
 def _ends(part: Path) -> Iterator[_ScoredLine]:
-    """The matches and errors of attempts in one file."""
+    """Yield the matches and errors of attempts in one file."""
     match, error = _ENDS
     skip = len(_TYPE)
     with open_record(part) as lines:
@@ -198,7 +198,7 @@ def _score(scanned: _Scanned) -> AttemptScore:
 
 @functools.lru_cache(maxsize=1000)  # nearly all attempts have one of a few
 def _numbers_in(group_id: str) -> tuple[int, int]:
-    """Which attempt and which retry a `group_id` names."""
+    """Return which attempt and which retry a `group_id` names."""
     attempt, _, retry = group_id.partition(".")
     return (
         int(attempt) if attempt.isdecimal() else 1,

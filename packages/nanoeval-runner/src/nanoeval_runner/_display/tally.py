@@ -73,7 +73,7 @@ class Tally:
         return self._scores
 
     def summary(self) -> dict[str, Any] | None:
-        """What is known of the score so far: `accuracy`, `accuracy_stderr`; None if nothing is."""
+        """Return what is known of the score: `accuracy`, `accuracy_stderr`; None if nothing is."""
         if self._failed:
             return None
         try:
@@ -89,7 +89,7 @@ class Tally:
         return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
 
     def beside(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """What belongs to a summary's accuracy, where that is the mean of the scores here."""
+        """Return what belongs to a summary's accuracy where that is the mean of these scores."""
         if self._scores is None or self._failed:
             return {}
         estimate = self._scores.estimate()
@@ -103,7 +103,7 @@ class Tally:
 
 
 def error_words(error: BaseException, known: Mapping[str, int]) -> str:
-    """An error in its own words, in a line; by its type alone once there are too many kinds."""
+    """Return an error in its own words, in a line; its type alone once there are many kinds."""
     kind, text = type(error).__name__, " ".join(str(error).split())
     words = f"{kind}: {text[:MOST_WORDS]}" if text else kind
     return words if words in known or len(known) < MOST_KINDS else kind
@@ -116,7 +116,7 @@ def _is_close(value: Any, mean: float) -> bool:
 
 
 def score_of(result: Any) -> float | None:
-    """What a result scores, if it is one of the kinds that say so by themselves."""
+    """Return what a result scores, if it is one of the kinds that say so by themselves."""
     if isinstance(result, bool):
         return float(result)
     for name in ("is_correct", "correct", "score"):

@@ -77,7 +77,7 @@ class Terminal:
         return self._live, self._console
 
     def _make_room(self, console: Console, width: int) -> None:
-        """After the terminal became narrower, remove the rows into which lines were broken."""
+        """Remove the rows into which lines were broken when the terminal became narrower."""
         if width >= self._width or not self._lengths:
             return
         from rich.control import Control  # noqa: PLC0415  already loaded
@@ -94,7 +94,7 @@ class Terminal:
             )
 
     def _redirect_logging(self) -> None:
-        """Handlers hold the stream they were made with; theirs must pass above the display too."""
+        """Have what log handlers write pass above the display: they hold the stream they had."""
         originals = {self._stream, sys.__stderr__}
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream in originals:
@@ -128,7 +128,7 @@ def _console(stream: TextIO) -> Console:
 
 
 def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
-    """The lines for `views`: two each if they fit, else one each, else those that fit."""
+    """Yield the lines for `views`: two each if they fit, else one each, else those that fit."""
     from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
 
     room = max(1, height - 2)

@@ -88,7 +88,7 @@ class View:
         return f"{self.done:,}/{self.total:,}"
 
     def pace(self, now: float | None = None) -> list[str]:
-        """Rate and time left, each where it is known."""
+        """Return rate and time left, each where it is known."""
         if self.state == "summing up":
             return [self.state]
         if self.state != "running":
@@ -102,14 +102,14 @@ class View:
         return found
 
     def running_score(self) -> str:
-        """`accuracy 0.612 ± 0.014`, or empty while nothing is scored."""
+        """Return `accuracy 0.612 ± 0.014`, or empty while nothing is scored."""
         from nanoeval_core.metrics.headline import headline  # noqa: PLC0415  once there is one
 
         found = headline(self.score) if self.score else None
         return f"{found.name} {format_score(found.value, found.stderr)}" if found else ""
 
     def details(self) -> list[str]:
-        """Everything else, each part only where there is something to say."""
+        """Return everything else, each part only where there is something to say."""
         found = [self.running_score()]
         # What an eval's update_progress adds, unless the score says it ("acc" and "accuracy").
         shown = list(self.score or {})
@@ -139,7 +139,7 @@ class View:
         return [part for part in found if part]
 
     def error_text(self) -> str:
-        """`3 errors (TaskTimeoutError 2, RolloutSystemError 1)`, or empty."""
+        """Return `3 errors (TaskTimeoutError 2, RolloutSystemError 1)`, or empty."""
         total = self.errors.total()
         if not total:
             return ""
@@ -150,7 +150,7 @@ class View:
         return f"{total:,} error{'s' * (total > 1)} ({kinds})"
 
     def standstill(self, now: float | None = None) -> str:
-        """Why nothing has moved for `STANDSTILL_SECONDS`, as far as it is known; else empty."""
+        """Return why nothing has moved for `STANDSTILL_SECONDS`, if that is known; else empty."""
         now = time.monotonic() if now is None else now
         if self.state != "running" or self._moved_at is None:
             return ""
@@ -165,7 +165,7 @@ class View:
         return f"nothing finished for {format_seconds(stood)}: {'; '.join(reasons)}" * bool(reasons)
 
     def line(self, now: float | None = None) -> str:
-        """All of it in one line, as a log shows it."""
+        """Return all of it in one line, as a log shows it."""
         percent = f"{int(100 * self.share)} %"  # not 100 before the last one
         parts = [f"{self.counts()} ({percent})", *self.pace(now), *self.details()]
         return f"{self.name}: {', '.join(parts)}"

@@ -73,7 +73,7 @@ class ChildArgs:
 
 
 def wants_logging(config: LibraryConfig) -> bool:
-    """Whether executor processes call the hook: a team's own always, ours where it was used.
+    """Return whether executor processes call the hook: a team's own always, ours where it was used.
 
     It loads structlog, which takes a tenth of the time in which a process starts.
     """

@@ -53,10 +53,10 @@ class RemotePool(Pool):
         self._woken[member.name].set()
 
     def fence(self, executor_id: int) -> None:
-        """It is told so when it comes back."""
+        """Do nothing: it is told so when it comes back."""
 
     def inspect(self) -> None:
-        """Nothing is started on other machines: a monitor listens on loopback only."""
+        """Start nothing on other machines: a monitor listens on loopback only."""
 
     async def end(self) -> None:
         await self._engine.stop()

@@ -85,7 +85,7 @@ class Watchdog:
             self.tick()
 
     def tick(self) -> None:
-        """One heartbeat and one look at the event loop."""
+        """Send one heartbeat, and look once at the event loop."""
         try:
             if not self._beat(self._snapshot):
                 self._event_loop.call_soon_threadsafe(self._executor.wake)
@@ -104,7 +104,7 @@ class Watchdog:
             self._name_block()
 
     def _answer(self) -> None:
-        """On the event loop: it is alive. Take a snapshot, and look for quiet."""
+        """Note, on the event loop, that it is alive; take a snapshot, and look for quiet."""
         self._answered = True
         slowest = self._executor.slowest(PUBLISHED)
         self._snapshot = Heartbeat(

@@ -44,7 +44,7 @@ _turns: weakref.WeakSet[QueueConnection] = weakref.WeakSet()
 
 
 def _close_turns() -> None:
-    """In a process that was just forked: let go of what its parent may have locked.
+    """Let go, in a process that was just forked, of what its parent may have locked.
 
     The two share the lock: a child that lives on when its parent is killed would hold up everybody.
     """

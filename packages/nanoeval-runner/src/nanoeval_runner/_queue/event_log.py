@@ -24,14 +24,14 @@ def log_events(
 
 
 def has_events(connection: sqlite3.Connection, eval_id: int) -> bool:
-    """Whether logged events of an eval wait to be recorded."""
+    """Return whether logged events of an eval wait to be recorded."""
     return connection.execute(sql.READ_EVENT_LOG, (eval_id, 0, 1)).fetchone() is not None
 
 
 def read_events(
     connection: sqlite3.Connection, folder: Path, eval_id: int, after: int, limit: int
 ) -> tuple[int, list[bytes]]:
-    """The events of up to `limit` commits after `after`, and the sequence number of the last.
+    """Return the events of up to `limit` commits after `after`, and the number of the last.
 
     Raises:
         StateError: they are gone from `folder`, where segments are.

@@ -76,12 +76,12 @@ class SegmentWriter:
 
 
 def segment_folder(database: Path) -> Path | None:
-    """Where the segments of a state file are; None where there are to be none."""
+    """Return where the segments of a state file are; None where there are to be none."""
     return shared_dir(database) if on_memory_file_system(database) else None
 
 
 def read_segment(folder: Path, place: str) -> bytes:
-    """The events at `place`.
+    """Return the events at `place`.
 
     Raises:
         StateError: they are gone.

@@ -23,7 +23,7 @@ UPLOADING = ".uploading"
 
 
 def state_dir() -> Path:
-    """The folder of state files, created if need be.
+    """Return the folder of state files, created if need be.
 
     `LibraryConfig.state_dir()` (by default the environment's `NANOEVAL_STATE_DIR`), else
     `/dev/shm/nanoeval`, else `nanoeval` in the temp folder. Where another user owns that shared
@@ -45,7 +45,7 @@ def state_dir() -> Path:
 
 
 def backup_location() -> str:
-    """A folder or an fsspec URL: `NANOEVAL_BACKUP_DIR`, else in the user's state folder."""
+    """Return a folder or an fsspec URL: `NANOEVAL_BACKUP_DIR`, else in the user's state folder."""
     return os.environ.get("NANOEVAL_BACKUP_DIR") or str(
         user_folder("state", setting="NANOEVAL_BACKUP_DIR") / "backups"
     )
@@ -118,13 +118,13 @@ def state_file(run_set_id: str) -> Path:
 
 
 def state_paths(folder: Path | None = None) -> list[Path]:
-    """The state files in `folder`, by default that of this user's runs; newest first."""
+    """Return the state files in `folder`, by default that of this user's runs; newest first."""
     found = (state_dir() if folder is None else folder).glob(f"*{SUFFIX}")
     return sorted((path for path in found if path.is_file()), key=lambda p: -p.stat().st_mtime)
 
 
 def shared_dir(database: Path) -> Path:
-    """The folder next to a state file where solvers of all its executors meet."""
+    """Return the folder next to a state file where solvers of all its executors meet."""
     folder = database.with_suffix(".shared")
     _make_private(folder)
     return folder
@@ -148,5 +148,5 @@ def remove_files_of(path: Path) -> None:
 
 
 def on_memory_file_system(path: Path) -> bool:
-    """Whether `path` is in a tmpfs, where syncing to disk would mean nothing."""
+    """Return whether `path` is in a tmpfs, where syncing to disk would mean nothing."""
     return str(path.resolve()).startswith("/dev/shm/")

@@ -59,7 +59,7 @@ class ExecutorState(StrEnum):
 def retry_delay(
     retry_idx: int, *, max_retries: int, backoff: float, rng: random.Random
 ) -> float | None:
-    """Seconds to wait before attempt `retry_idx + 1`, or None when there is to be none.
+    """Return seconds to wait before attempt `retry_idx + 1`, or None when there is to be none.
 
     Exponential backoff with full jitter: uniform in [0, min(5 s, backoff · 2^retry_idx)].
     """
@@ -166,7 +166,7 @@ CLAIM_SECONDS = 0.01
 
 
 def next_chunk(chunk: int, *, seconds: float, largest: int, target: float = CLAIM_SECONDS) -> int:
-    """How many tasks to claim at once, given that starting the last `chunk` took `seconds`.
+    """Return how many tasks to claim at once, given that starting the last `chunk` took `seconds`.
 
     Tasks that only wait start within microseconds, and large claims are cheapest. Tasks that
     compute start one after the other: claiming few leaves the rest to idle executors.

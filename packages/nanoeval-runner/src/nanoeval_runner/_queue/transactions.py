@@ -55,7 +55,7 @@ def create_schema(connection: sqlite3.Connection, run_set_id: str) -> None:
 
 
 def check_schema(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether there is anything in the file: a run may have died before it wrote the schema.
+    """Return whether there is anything in the file: a run may have died before it wrote the schema.
 
     Raises:
         StateError: what is in it is not ours, or of another version.
@@ -165,7 +165,7 @@ def stop_eval(connection: sqlite3.Connection, eval_id: int) -> None:
 
 
 def start_eval(connection: sqlite3.Connection, eval_id: int) -> None:
-    """All tasks of the eval are in the file, and its driver is ready: executors may claim them."""
+    """Let executors claim the eval's tasks: all are in the file, and its driver is ready."""
     connection.execute(sql.START_EVAL, (eval_id,))
 
 
@@ -229,7 +229,7 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
 
 
 def list_queued(connection: sqlite3.Connection, eval_id: int) -> tuple[list[StoredTask], int]:
-    """The eval's queued tasks with their payloads, and the id of the newest task in the file."""
+    """Return the eval's queued tasks with payloads, and the id of the newest task in the file."""
     with transaction(connection):
         rows = [
             StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, {"eval_id": eval_id})
@@ -246,7 +246,7 @@ def list_final(
     *,
     payload: bool,
 ) -> list[StoredTask]:
-    """Up to `limit` final results of tasks with ids in (span[0], span[1]], by id."""
+    """Return up to `limit` final results of tasks with ids in (span[0], span[1]], by id."""
     statement = sql.LIST_FINAL_WITH_PAYLOAD if payload else sql.LIST_FINAL
     return [
         StoredTask(*row)
@@ -273,7 +273,7 @@ def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[
 def in_turn(
     connection: sqlite3.Connection, calls: Sequence[tuple[Callable[..., Any], Any]]
 ) -> list[Any]:
-    """Each of `calls`, a function of this module and its argument, as a transaction of its own."""
+    """Make each of `calls`, a function of this module and its argument, in its own transaction."""
     return [function(connection, argument) for function, argument in calls]
 
 
@@ -281,7 +281,7 @@ def in_turn(
 
 
 def read_results(connection: sqlite3.Connection, after: int, limit: int) -> list[ResultBatch]:
-    """Up to `limit` batches of final results committed after sequence number `after`."""
+    """Return up to `limit` batches of final results committed after sequence number `after`."""
     batches = []
     log = connection.execute(sql.READ_RESULT_LOG, (after, limit)).fetchall()
     for seq, eval_id, task_ids in log:
@@ -373,7 +373,7 @@ def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
 
 
 def silent_executors(connection: sqlite3.Connection) -> list[int]:
-    """Running executors whose leases have run out."""
+    """Return running executors whose leases have run out."""
     return [row[0] for row in connection.execute(sql.SILENT_EXECUTORS, (time.monotonic(),))]
 
 
@@ -387,7 +387,7 @@ def list_executors(connection: sqlite3.Connection) -> list[ExecutorRow]:
 def durations(
     connection: sqlite3.Connection, row: EvalRow, *, since: float, span: int
 ) -> list[float]:
-    """Seconds that attempts of an eval took which ended after `since`, among the last `span`."""
+    """Return the seconds that attempts took which ended after `since`, among the last `span`."""
     (last,) = connection.execute(sql.FIRST_WAITING, (row.id,)).fetchone()
     if last is None:
         (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
@@ -399,7 +399,7 @@ def durations(
 def failures(
     connection: sqlite3.Connection, after: tuple[float, int], limit: int
 ) -> list[FailedAttempt]:
-    """Up to `limit` attempts that ended in a system error after (`finished_at`, task id)."""
+    """Return up to `limit` attempts that ended in a system error after (`finished_at`, task id)."""
     rows = connection.execute(
         sql.FAILURES_AFTER, {"at": after[0], "task_id": after[1], "limit": limit}
     )

@@ -31,7 +31,7 @@ _AUTHORIZATION = "authorization"
 
 
 def folder() -> Path | None:
-    """Where addresses are kept; None where this user has no such place."""
+    """Return where addresses are kept; None where this user has no such place."""
     named = os.environ.get("NANOEVAL_CACHE_DIR")
     try:
         found = (Path(named) if named else user_folder("cache")) / "addresses"
@@ -44,7 +44,7 @@ def folder() -> Path | None:
 async def kept_address(
     url: str, *, model: str, key: str, prepare: Callable[[], Awaitable[Address]]
 ) -> Address:
-    """What was kept for calls to `url`, or what `prepare` finds, which is kept then."""
+    """Return what was kept for calls to `url`, or what `prepare` finds, which is kept then."""
     place = folder()
     if place is None or os.environ.get("OPENAI_CUSTOM_HEADERS"):  # which may hold secrets
         return await prepare()

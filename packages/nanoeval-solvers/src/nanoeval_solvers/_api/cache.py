@@ -21,7 +21,7 @@ _PUT = "INSERT OR IGNORE INTO reply (key, status, body) VALUES (?, ?, ?)"
 
 
 def key_of(url: str, request: bytes, sample: str) -> bytes:
-    """Names a reply by everything that determines it: where it came from, what was asked, and
+    """Return a name of a reply by all that determines it: where it came from, what was asked, and
     which sample it is."""
     digest = hashlib.sha256()
     for part in (url.encode(), request, sample.encode()):
@@ -42,7 +42,7 @@ class ReplyCache:
         self._database: sqlite3.Connection | None = None
 
     async def get(self, key: bytes) -> tuple[int, bytes] | None:
-        """The status and body stored under `key`."""
+        """Return the status and body stored under `key`."""
         row: tuple[int, bytes] | None = await self._run(
             lambda database: database.execute(_GET, (key,)).fetchone()
         )

@@ -175,7 +175,7 @@ class Client:
                 await sdk.close()
 
     async def ask(self, model: ModelFields, request: dict[str, Any], *, sample: str) -> Reply:
-        """The reply to one request; see `APIModel.ask`."""
+        """Return the reply to one request; see `APIModel.ask`."""
         route = self._routes.get(model.route_id()) or await self._open_route(model)
         if route.cache is None:
             return (await self._send(model, route, request))[0]
@@ -247,7 +247,7 @@ class Client:
     async def _send(
         self, model: ModelFields, route: _Route, request: dict[str, Any]
     ) -> tuple[Reply, HTTPReply]:
-        """A reply that is a result, however many calls it takes."""
+        """Return a reply that is a result, however many calls it takes."""
         body = wire.encode(_streaming(model, request) if route.stream else request)
         started = time.monotonic()
         retries = 0
@@ -292,7 +292,7 @@ class Client:
             self._decide_if_last(route)
 
     async def _first_turn(self, route: _Route) -> float:
-        """When a new call may start: not while earlier ones decide whether any works."""
+        """Return when a new call may start: not while earlier ones decide whether any works."""
         route.starting += 1
         try:
             while True:
@@ -317,7 +317,7 @@ class Client:
     async def _call(
         self, model: ModelFields, route: _Route, body: bytes, sent_at: float
     ) -> tuple[Reply | Failure, HTTPReply]:
-        """One call, after `limiter.enter`."""
+        """Make one call, after `limiter.enter`."""
         limiter = route.limiter
         http = HTTPReply(0, {}, b"")
         try:
@@ -441,7 +441,7 @@ class Client:
         return words.replace(self._key, "[key]") if len(self._key) > 4 else words
 
     async def _sdk_error(self, model: ModelFields, failure: Failure) -> Exception | None:
-        """The SDK's exception for `failure`, to be chained as `__cause__`."""
+        """Return the SDK's exception for `failure`, to be chained as `__cause__`."""
         if failure.status is None or failure.status < 400:
             return None
         body = wire.encode({"error": {"message": failure.words}})
@@ -482,7 +482,7 @@ def _streaming(model: ModelFields, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(model: ModelFields, http: HTTPReply, limit: int | None = None) -> Reply | Failure:
-    """What an HTTP reply is: a reply of the model, a refusal that is a result, or a failure."""
+    """Return what an HTTP reply is: the model's reply, a refusal as a result, or a failure."""
     status, headers, body = http
     if 200 <= status < 300:
         try:
@@ -537,7 +537,7 @@ def _limiter_of(
 
 
 def _connections_possible() -> float:
-    """Connections that this process may open, after raising its limit as far as it goes."""
+    """Return connections that this process may open, after raising its limit as far as it goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -563,7 +563,7 @@ class _Clients:
 
 
 def open_client(model: ModelFields) -> Client:
-    """The client of the endpoint of `model`, shared by all that have it open in this event loop.
+    """Return the client of the endpoint of `model`, shared by all users in this event loop.
 
     `Client.leave` must follow.
 

@@ -121,7 +121,7 @@ _STATUS_OF = {
 def failure_of(
     status: int, headers: Mapping[str, str], body: bytes, *, now: float | None = None
 ) -> Failure:
-    """What an HTTP reply other than success means.
+    """Return what an HTTP reply other than success means.
 
     Args:
         now: seconds since 1970, for a reply that asks to wait until a date and does not say its
@@ -141,13 +141,13 @@ def failure_of(
 
 
 def _delay_in(body: bytes) -> float | None:
-    """Seconds that an error's body asks to wait, as Google's RetryInfo does."""
+    """Return seconds that an error's body asks to wait, as Google's RetryInfo does."""
     found = re.search(rb'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"', body)
     return float(found[1]) if found is not None else None
 
 
 def status_in(body: bytes) -> int:
-    """The status that an error within a reply of status 200 stands for."""
+    """Return the status that an error within a reply of status 200 stands for."""
     _, codes = said(body)
     for code in codes:
         if code.isdigit() and 400 <= int(code) < 600:
@@ -175,7 +175,7 @@ def _kind(status: int, codes: frozenset[str], words: str) -> Kind:
 
 
 def _refusal(status: int, codes: frozenset[str], words: str) -> Kind:
-    """What an endpoint means that refuses a request for what is in it."""
+    """Return what an endpoint means that refuses a request for what is in it."""
     too_large = _TOO_LARGE_FOR_PROMPT.search(words)
     fits = too_large is not None and int(too_large["asked"]) < int(too_large["context"])
     if not fits and _ARGUMENT_WORDS.search(words):
@@ -188,7 +188,7 @@ def _refusal(status: int, codes: frozenset[str], words: str) -> Kind:
 
 
 def said(body: bytes) -> tuple[str, frozenset[str]]:
-    """The message of an error's body, and its codes."""
+    """Return the message of an error's body, and its codes."""
     try:
         content: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -208,7 +208,7 @@ def said(body: bytes) -> tuple[str, frozenset[str]]:
 def retry_after(
     headers: Mapping[str, str], *, status: int = 429, now: float | None = None
 ) -> float | None:
-    """Seconds that the headers ask to wait, never negative; None when they ask for nothing."""
+    """Return the seconds that headers ask to wait, never negative; None when they ask nothing."""
     precise = _number(headers.get("retry-after-ms", ""))
     if precise is not None:
         return max(0.0, precise / 1000)
@@ -227,7 +227,7 @@ def retry_after(
 
 
 def _time_of(date: str) -> float | None:
-    """An HTTP date, in seconds since 1970."""
+    """Return an HTTP date, in seconds since 1970."""
     import datetime  # noqa: PLC0415  on the path of failures only
     import email.utils  # noqa: PLC0415
 
@@ -252,7 +252,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds_of(text: str, *, now: float | None = None) -> float | None:
-    """A duration such as `6m0s`, `120ms` or `1.5`, in seconds.
+    """Return a duration such as `6m0s`, `120ms` or `1.5`, in seconds.
 
     Args:
         now: seconds since 1970: then a number of that size is a time, in seconds or milliseconds.
@@ -269,7 +269,7 @@ def seconds_of(text: str, *, now: float | None = None) -> float | None:
 def rate_headers(
     headers: Mapping[str, str], *, now: float | None = None
 ) -> tuple[float, float, float] | None:
-    """`(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, or of
+    """Return `(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, or of
     `x-ratelimit-*`, when given."""
     end = "-requests" if "x-ratelimit-remaining-requests" in headers else ""
     remaining = headers.get(f"x-ratelimit-remaining{end}")
@@ -294,7 +294,7 @@ LONGEST_WAIT = 86_400.0  # seconds: a day; what asks for more is no number of se
 def delay_before(
     retry: int, failure: Failure, dice: random.Random, *, first: float = FIRST_DELAY
 ) -> float:
-    """Seconds to wait before retry number `retry`, from 1.
+    """Return seconds to wait before retry number `retry`, from 1.
 
     Exponential with full jitter: uniform from 0 to `first`·2^(retry-1), at most `LONGEST_DELAY`.
     What the endpoint asks for is waited as well, so that those who were refused together do not

@@ -114,7 +114,7 @@ class AdaptiveLimit(msgspec.Struct):
         return self.limit / max(self.latency, 0.01) if self.at_once else self.limit
 
     def limits(self, now: float, *, most: float = math.inf) -> Limits:
-        """What is allowed now, with at most `most` calls in flight."""
+        """Return what is allowed now, with at most `most` calls in flight."""
         window = self.window
         if self.at_once:
             # The pace only prevents bursts.
@@ -137,7 +137,7 @@ class AdaptiveLimit(msgspec.Struct):
         tokens: float = 0.0,
         most: float = math.inf,
     ) -> None:
-        """`count` calls were served, in `latency` seconds and with `tokens` on average."""
+        """Note that `count` calls were served, on average in `latency` seconds with `tokens`."""
         self.successes += count
         self.refused_in_a_row = 0
         self.served_at = now
@@ -156,7 +156,7 @@ class AdaptiveLimit(msgspec.Struct):
     def refused(
         self, now: float, *, sent_at: float, in_flight: int, retry_after: float | None = None
     ) -> bool:
-        """A call sent at `sent_at` was refused; return whether that cut the limit.
+        """Note that a call sent at `sent_at` was refused; return whether that cut the limit.
 
         Args:
             in_flight: calls in flight, over all processes.
@@ -208,7 +208,7 @@ class AdaptiveLimit(msgspec.Struct):
         self.limit = max(self.limit, min(grown, most) if self.at_once else grown)
 
     def told(self, now: float, *, limit: float, remaining: float, reset: float) -> None:
-        """What an endpoint said of its own limit: nothing remains of `limit` for `reset` s."""
+        """Note what an endpoint said of its own limit: nothing remains of `limit` for `reset` s."""
         if remaining <= 0 and limit > 0 and reset > 0:
             self.told_rate = max(SMALLEST_RATE, limit / reset)
             self.told_until = now + min(reset, LONGEST_PAUSE)

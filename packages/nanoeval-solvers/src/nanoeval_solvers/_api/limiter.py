@@ -88,7 +88,7 @@ class Shared(msgspec.Struct):
 
 
 def deal(window: float, demand: list[float], mine: int, *, turn: int) -> int:
-    """The whole part of `window` that process number `mine` gets, proportional to its demand.
+    """Return the part of `window` that process number `mine` gets, proportional to its demand.
 
     What is left over by rounding goes round among those that want it, from `turn` on.
     """
@@ -128,7 +128,7 @@ class SharedFile:
 
     @contextlib.contextmanager
     def exclusive(self, *, wait: bool = False) -> Iterator[Shared | None]:
-        """The numbers, written back at the end; None while another process has them.
+        """Give the numbers, written back at the end; None while another process has them.
 
         Waits only when told to: a process stopped within its lock must not stop the others.
         """
@@ -281,13 +281,13 @@ class Limiter:
             self._let_in(now)
 
     def succeeded(self, *, latency: float, tokens: int) -> None:
-        """The call that is about to leave was served."""
+        """Note that the call that is about to leave was served."""
         self._served += 1
         self._latency += latency
         self._tokens += tokens
 
     def refused(self, *, sent_at: float, retry_after: float | None = None) -> None:
-        """The call that is about to leave was refused for want of capacity."""
+        """Note that the call that is about to leave was refused for want of capacity."""
         self._refused.append((sent_at, retry_after))
         self._sync(self._clock())
 
@@ -298,7 +298,7 @@ class Limiter:
         return self.rejections + self._rejected
 
     def told(self, *, limit: float, remaining: float, reset: float) -> None:
-        """The endpoint said of its own limit how much remains."""
+        """Note what the endpoint said of its own limit: how much remains."""
         self._told = (limit, remaining, reset)
 
     def _start(self) -> None:
@@ -326,7 +326,7 @@ class Limiter:
             self._wake(now, self._delay(now))
 
     def _delay(self, now: float) -> float:
-        """Seconds until it makes sense to look again."""
+        """Return seconds until it makes sense to look again."""
         if not self._waiting:
             return 1.0  # a sign of life for the others
         if now < self._limits.paused_until:

@@ -154,7 +154,7 @@ class ModelFields:
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
 
     def api_key(self) -> str:
-        """The key that `api_key_env` names.
+        """Return the key that `api_key_env` names.
 
         Raises:
             ConfigError: the endpoint needs one and it is missing.
@@ -171,7 +171,7 @@ class ModelFields:
         return "none"
 
     def make_client(self, **options: Any) -> openai.AsyncOpenAI:
-        """The SDK's client, which decides how calls are addressed and authenticated.
+        """Return the SDK's client, which decides how calls are addressed and authenticated.
 
         Override it for an endpoint of another kind, such as
         `return openai.AsyncAzureOpenAI(api_version=…, azure_endpoint=…, **options)`, and keep
@@ -197,7 +197,7 @@ class ModelFields:
         return (*ways, *(f"{name}={getattr(self, name, None)!r}" for name in sorted(own)))
 
     def route_id(self) -> tuple[Any, ...]:
-        """What calls must have in common to share a limit and a cache."""
+        """Return what calls must have in common to share a limit and a cache."""
         return (
             self.model,
             self.api,
@@ -210,7 +210,7 @@ class ModelFields:
         )
 
     def cost(self, usage: Usage) -> float:
-        """What `usage` costs, in the unit of `prices`; 0 without."""
+        """Return what `usage` costs, in the unit of `prices`; 0 without."""
         return 0.0 if self._price is None else self._price.cost(usage)
 
 

@@ -49,7 +49,7 @@ class SDK:
         )
 
     async def address(self, path: str, model: str) -> Address:
-        """What it sends to `path` when it calls `model`.
+        """Return what it sends to `path` when it calls `model`.
 
         By the SDK's generic `post`: its resources would load all types of the API, which takes
         longer than everything else.
@@ -62,7 +62,7 @@ class SDK:
             return Address(str(request.url), sent | {"accept-encoding": "gzip, deflate"})
 
     async def error_of(self, status: int, body: bytes) -> openai.OpenAIError:
-        """Its exception for a reply of `status` with `body`; its request holds no key."""
+        """Return its exception for a reply of `status` with `body`; its request holds no key."""
         async with self._one_at_a_time:
             self._reply = HTTPReply(status, {"content-type": "application/json"}, body)
             try:

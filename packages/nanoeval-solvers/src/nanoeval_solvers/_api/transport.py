@@ -173,7 +173,7 @@ class _Proxied:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`, as curl and others read it.
+    """Return the proxy that the environment names for `url`, as curl and others read it.
 
     Raises:
         ConfigError: it is one that we cannot use.
@@ -202,6 +202,6 @@ def proxy_for(url: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """A proxy's URL without its user and password."""
+    """Return a proxy's URL without its user and password."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

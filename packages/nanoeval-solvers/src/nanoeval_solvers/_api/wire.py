@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode(body: Any) -> bytes:
-    """`body` as JSON; a lone surrogate, which no UTF-8 has, is escaped."""
+    """Return `body` as JSON; a lone surrogate, which no UTF-8 has, is escaped."""
     try:
         return _encode(body)
     except UnicodeEncodeError:
@@ -254,7 +254,7 @@ def responses_body(
 
 
 def _input_items(message: Message) -> list[dict[str, Any]]:
-    """A message of a chat, as the responses API has it."""
+    """Return a message of a chat, as the responses API has it."""
     if "output" in message:
         output: list[dict[str, Any]] = message["output"]
         return output
@@ -277,7 +277,7 @@ def _input_items(message: Message) -> list[dict[str, Any]]:
 
 
 def _parts(content: Any) -> Any:
-    """The content of a chat message, as the responses API has it."""
+    """Return the content of a chat message, as the responses API has it."""
     if not isinstance(content, list):
         return content
     return [
@@ -296,7 +296,7 @@ def _without(message: Message, *fields: str) -> Message:
 
 
 def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
-    """The reply in the body of a successful call, whole or streamed.
+    """Return the reply in the body of a successful call, whole or streamed.
 
     Args:
         limit: goes into `Reply.limit`.
@@ -314,7 +314,7 @@ def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
 
 
 def _decode_leniently(api: API, raw: bytes, limit: int | None) -> Reply:
-    """The second reading: each field that can be read, without those that cannot.
+    """Return the second reading: each field that can be read, without those that cannot.
 
     It takes what Python's JSON takes (NaN, bytes that are no UTF-8, a byte order mark) and streams.
     """
@@ -354,7 +354,7 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 def _leniently(kind: type[_Struct], content: Mapping[str, Any]) -> _Struct:
-    """A struct of the fields that can be read; the others have their defaults.
+    """Return a struct of the fields that can be read; the others have their defaults.
 
     Raises:
         MsgspecError: a field that is needed cannot be read.
@@ -372,7 +372,7 @@ def _leniently(kind: type[_Struct], content: Mapping[str, Any]) -> _Struct:
 
 
 def _value(kind: Any, content: Any) -> Any:
-    """`content` as `kind`, or UNSET."""
+    """Return `content` as `kind`, or UNSET."""
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if str in kinds and isinstance(content, int | float):
         return str(content)
@@ -390,7 +390,7 @@ def _value(kind: Any, content: Any) -> Any:
 
 
 def _without_surrogates(value: Any) -> Any:
-    """`value` with each lone surrogate, which no file can hold, replaced."""
+    """Return `value` with each lone surrogate, which no file can hold, replaced."""
     if isinstance(value, str):
         if value.isascii():
             return value
@@ -406,7 +406,7 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _streamed(api: API, text: str) -> Any:
-    """The whole reply that a stream of events makes up."""
+    """Return the whole reply that a stream of events makes up."""
     events: list[dict[str, Any]] = []
     ended = False
     for block in re.split(r"\r?\n\r?\n", text):
@@ -594,7 +594,7 @@ def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Rep
 
 
 def _empty(text: str, others: object, usage: Usage) -> Literal["empty"] | None:
-    """Whether the endpoint said nothing at all, and spent nothing on it."""
+    """Return whether the endpoint said nothing at all, and spent nothing on it."""
     said = text.strip() or others or usage.completion_tokens
     return None if said else "empty"
 
@@ -602,7 +602,7 @@ def _empty(text: str, others: object, usage: Usage) -> Literal["empty"] | None:
 def _output_back(
     output: Sequence[_Item], message: Message, calls: Sequence[ToolCall]
 ) -> list[dict[str, Any]]:
-    """The items of a response, to be sent back: without ids, as nothing is stored there."""
+    """Return the items of a response, to be sent back: without ids, as nothing is stored there."""
     items: list[dict[str, Any]] = [
         {"type": "reasoning", "summary": [], "encrypted_content": item.encrypted_content}
         for item in output
@@ -645,7 +645,7 @@ def _tool_calls(
 
 
 def parse_arguments(written: Any) -> tuple[dict[str, Any] | None, str | None]:
-    """The arguments of a call, or why they cannot be read.
+    """Return the arguments of a call, or why they cannot be read.
 
     Beyond JSON objects: nothing at all means no arguments, an object written as a JSON text is
     that object, line breaks within texts and quotes after the end are overlooked.
@@ -670,7 +670,7 @@ def parse_arguments(written: Any) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def _texts_in(value: Any) -> str:
-    """All texts of a nested list of parts."""
+    """Return all texts of a nested list of parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -693,7 +693,7 @@ def details(usage: Usage, prompt: _Details | None, completion: _Details | None) 
 
 
 def _whole(tokens: float | None) -> int:
-    """A number of tokens: some endpoints say -1 for one that they do not know."""
+    """Return a number of tokens: some endpoints say -1 for one that they do not know."""
     return max(0, int(tokens)) if tokens is not None and math.isfinite(tokens) else 0
 
 

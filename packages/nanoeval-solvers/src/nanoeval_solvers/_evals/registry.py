@@ -44,7 +44,7 @@ class RegisteredEval:
 
 
 def find_eval(name: str, registries: Sequence[str] = ()) -> RegisteredEval:
-    """The entry called `name`, in `registries`, the `evals` package's or `~/.evals`.
+    """Return the entry called `name`, in `registries`, the `evals` package's or `~/.evals`.
 
     Raises:
         ConfigError: nothing is called so, or it is of a form that is not read.
@@ -74,7 +74,7 @@ def _registered(name: str, entry: Mapping[str, Any], registry: Path) -> Register
 
 
 def registry_folders(more: Sequence[str]) -> list[Path]:
-    """The registries to look in: `more`, the `evals` package's, `~/.evals`."""
+    """Return the registries to look in: `more`, the `evals` package's, `~/.evals`."""
     folders = [Path(folder).expanduser() for folder in more]
     for folder in folders:
         if not folder.is_dir():
@@ -93,7 +93,7 @@ def registry_folders(more: Sequence[str]) -> list[Path]:
 
 
 def _find_entry(name: str, folders: Sequence[Path]) -> tuple[Any, Path] | None:
-    """The entry called `name`; only the file that has it is parsed, of the hundreds there are."""
+    """Return the entry called `name`; of hundreds of files only the one that has it is parsed."""
     key = re.compile(rf"^[\"']?{re.escape(name)}[\"']?\s*:", re.MULTILINE)
     for folder in folders:
         for file in sorted((folder / "evals").glob("*.yaml")):
@@ -134,7 +134,7 @@ def _close_names(name: str, folders: Sequence[Path]) -> str:
 
 
 def read_samples(entry: RegisteredEval, field: str = "samples_jsonl") -> list[dict[str, Any]]:
-    """The samples of `entry`, one JSON object each.
+    """Return the samples of `entry`, one JSON object each.
 
     Raises:
         ConfigError: the file is not there or holds something else.
@@ -166,7 +166,7 @@ def _read_jsonl(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_questions(entry: RegisteredEval) -> list[dict[str, Any]]:
-    """The questions of a multiple-choice entry: `question`, `answers` and `label` each.
+    """Return the questions of a multiple-choice entry: `question`, `answers` and `label` each.
 
     `dataset` names a JSONL file of them, or `hf://PATH?name=…&split=…` of the Hugging Face hub.
     """

@@ -22,20 +22,20 @@ class Score(NamedTuple):
 
 
 def match(reply: str, ideal: Sequence[str]) -> Score:
-    """Right when the reply begins with an ideal answer."""
+    """Score as right a reply that begins with an ideal answer."""
     picked = next((answer for answer in ideal if reply.startswith(answer)), None)
     return Score(picked is not None, picked)
 
 
 def includes(reply: str, ideal: Sequence[str], *, ignore_case: bool = False) -> Score:
-    """Right when the reply has an ideal answer anywhere."""
+    """Score as right a reply that has an ideal answer anywhere."""
     text = reply.lower() if ignore_case else reply
     answers = [answer.lower() if ignore_case else answer for answer in ideal]
     return Score(any(answer in text for answer in answers), reply)
 
 
 def fuzzy_match(reply: str, ideal: Sequence[str]) -> Score:
-    """Right when, both normalized, the reply is in an ideal answer or the other way round."""
+    """Score as right a reply that is in an ideal answer, or holds one, both normalized."""
     matches = [_alike(normalised(reply), normalised(answer)) for answer in ideal]
     f1 = max((_f1(reply, answer) for answer in ideal), default=0.0)
     return Score(any(matches), [reply for alike in matches if alike], f1)
@@ -62,7 +62,7 @@ def _f1(reply: str, answer: str) -> float:
 
 
 def json_match(reply: str, ideal: Sequence[str]) -> Score:
-    """Right when the reply is JSON that equals an ideal answer, part by part; null never does."""
+    """Score as right a reply of JSON that equals an ideal answer, part by part; null never does."""
     try:
         said = json.loads(reply)
     except ValueError:

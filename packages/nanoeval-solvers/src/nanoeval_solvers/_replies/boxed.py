@@ -8,7 +8,7 @@ _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?<!\\)[{}]")
 
 
 def boxed_at(text: str) -> list[tuple[int, str]]:
-    """Where the boxes of `text` begin, and their contents, in the order in which they end; one that
+    """Return where boxes of `text` begin, and their contents, in the order of their ends; one that
     never ends is left out."""
     found: list[tuple[int, str]] = []
     opened: list[re.Match[str] | None] = []  # the beginning of a box; None for a brace of no box

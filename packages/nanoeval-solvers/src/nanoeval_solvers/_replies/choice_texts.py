@@ -15,12 +15,12 @@ _GOES_ON = re.compile(r"[\w%°^/*+=<>×·'₀-₉]|[-.,](?=\w)|\s*[=<>≤≥≈�
 
 
 def folded(text: str) -> str:
-    """`text` without markup, case and outer punctuation, by which texts are compared."""
+    """Return `text` without markup, case and outer punctuation, by which texts are compared."""
     return lower(" ".join(plain(text).split()).strip(_AROUND))
 
 
 def lower(text: str) -> str:
-    """`text` in lower case, character by character, so that places stay the same."""
+    """Return `text` in lower case, character by character, so that places stay the same."""
     small = text.lower()
     if len(small) == len(text):
         return small
@@ -44,7 +44,7 @@ class ChoiceTexts:
                     self._starts.setdefault(spelling[0], []).append((spelling, index))
 
     def whole(self, text: str) -> int | None:
-        """The index of the one choice whose text `text` is, in the closest spelling that is one."""
+        """Return the index of the one choice whose text `text` is, in the closest spelling."""
         exact = " ".join(text.split())
         bare = " ".join(plain(text).split()).strip(_AROUND)
         compact = bare.replace(" ", "")
@@ -60,7 +60,7 @@ class ChoiceTexts:
         return found[0] if len(found) == 1 else None
 
     def at(self, text: str, small: str, place: int) -> tuple[int | None, int] | None:
-        """The choice whose text begins at `place` of a plain text, and where it ends.
+        """Return the choice whose text begins at `place` of a plain text, and where it ends.
 
         The longest counts. The index is None where several choices have the same text.
 
@@ -84,7 +84,7 @@ class ChoiceTexts:
 
 
 def _end_of(spelling: str, small: str, place: int) -> int | None:
-    """Where `spelling` ends that begins at `place`; blanks around signs make no difference."""
+    """Return where `spelling` ends that begins at `place`; blanks around signs do not count."""
     end = place + len(spelling)
     if small.startswith(spelling, place):
         return end
@@ -109,5 +109,5 @@ def _end_of(spelling: str, small: str, place: int) -> int | None:
 
 @functools.lru_cache(maxsize=4096)
 def texts_of(choices: tuple[str, ...]) -> ChoiceTexts:
-    """The texts of `choices`, prepared once for all replies to a question."""
+    """Return the texts of `choices`, prepared once for all replies to a question."""
     return ChoiceTexts(choices)

@@ -110,7 +110,7 @@ _BLANKS = re.compile(r"[^\S\n]+")
 
 
 def clean(reply: str) -> str:
-    """`reply` without thoughts, invisible characters, special tokens, and what follows its turn."""
+    """Return `reply` without thoughts, invisible characters, special tokens, and later turns."""
     text = _INVISIBLE.sub("", reply).replace("\r\n", "\n")
     text = _without_thoughts(text)
     turn = _TURN.search(text, len(text) - len(text.lstrip()) + 1)
@@ -140,7 +140,7 @@ def _without_thoughts(text: str) -> str:
 
 
 def before_next_question(text: str, is_ours: Callable[[str], bool]) -> str:
-    """`text` up to where a model asks itself another question.
+    """Return `text` up to where a model asks itself another question.
 
     Args:
         text: a clean reply.
@@ -154,14 +154,14 @@ def before_next_question(text: str, is_ours: Callable[[str], bool]) -> str:
 
 
 def characters(text: str) -> str:
-    """`text` in one spelling of each character: NFKC, but powers stay powers."""
+    """Return `text` in one spelling of each character: NFKC, but powers stay powers."""
     text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWER), text)
     text = _VULGAR.sub(lambda one: " " + unicodedata.normalize("NFKC", one[0]), text)
     return unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE)
 
 
 def plain(text: str) -> str:
-    """`text` without markup; the contents of boxes stand between `BOX` and `END_BOX`."""
+    """Return `text` without markup; the contents of boxes stand between `BOX` and `END_BOX`."""
     text = characters(text)
     text = _ANSWER_TAG.sub(lambda tag: "\n" if tag[0][1] == "/" else "\nAnswer: ", text)
     if "\\" in text:
@@ -199,7 +199,7 @@ _DROPPED = listed(
 
 
 def _mark_boxes(text: str) -> str:
-    """`text` with `BOX` and `END_BOX` for the braces of boxes; a box that never ends holds "?"."""
+    """Return `text` with `BOX` and `END_BOX` for braces of boxes; one without end holds "?"."""
     parts: list[str] = []
     opened: list[int | None] = []  # where in `parts` a box begins; None for a brace of no box
     at = 0

@@ -6,7 +6,7 @@ import functools
 
 
 def letter_of(index: int) -> str:
-    """The label of choice number `index`, from 0."""
+    """Return the label of choice number `index`, from 0."""
     letters = ""
     index += 1
     while index:
@@ -17,10 +17,10 @@ def letter_of(index: int) -> str:
 
 @functools.cache
 def letters_for(n_choices: int) -> tuple[str, ...]:
-    """The labels of `n_choices` choices."""
+    """Return the labels of `n_choices` choices."""
     return tuple(letter_of(index) for index in range(n_choices))
 
 
 def listed(words: str) -> frozenset[str]:
-    """The words of a table."""
+    """Return the words of a table."""
     return frozenset(words.split())

@@ -93,7 +93,7 @@ class Names:
         self._is_run = len(choices) <= 26
 
     def mark(self, text: str) -> MarkedText:
-        """`text` in words, its labels and boxes marked."""
+        """Return `text` in words, its labels and boxes marked."""
         marked = MarkedText(text)
         words = words_of(marked.plain)
         at = 0
@@ -115,7 +115,7 @@ class Names:
         return marked
 
     def lettered(self, text: str) -> str:
-        """`text` with a letter for "the second option", where it names choices in no other way."""
+        """Return `text` with a letter for "the second option", where nothing else names one."""
         if _NUMBERED.search(text) is None:
             return text
         marked = self.mark(text)
@@ -135,7 +135,7 @@ class Names:
         return _NUMBERED.sub(letter, text)
 
     def named_at(self, marked: MarkedText, word: Word) -> tuple[frozenset[int] | None, int] | None:
-        """The choice that `word` names or begins the text of, and where that ends."""
+        """Return the choice that `word` names or begins the text of, and where that ends."""
         text = self.texts.at(marked.plain, marked.small, word.start)
         known = marked.named.get(word.start)
         if text is not None and (known is None or text[1] > word.end):
@@ -143,7 +143,7 @@ class Names:
         return None if known is None else (known.picked, word.end)
 
     def roles(self, marked: MarkedText, words: list[Word]) -> str:
-        """The roles of `words`, with the texts of choices as labels."""
+        """Return the roles of `words`, with the texts of choices as labels."""
         roles, end = "", 0
         for word in words:
             if word.start < end:
@@ -154,12 +154,12 @@ class Names:
         return roles
 
     def restates(self, text: str) -> bool:
-        """Whether `text` has the texts of this question's choices, all but one at least."""
+        """Return whether `text` has the texts of this question's choices, all but one at least."""
         small = lower(plain(text))
         return sum(one in small for one in self.texts.all if one) >= max(2, len(self.texts.all) - 1)
 
     def alone(self, text: str) -> Group | None:
-        """The choices that `text` names if it does nothing else."""
+        """Return the choices that `text` names if it does nothing else."""
         whole = self.texts.whole(text)
         if whole is not None and text.strip(" .\n") not in self.index:
             return Group(frozenset({whole}), 0, 0)
@@ -179,7 +179,7 @@ class Names:
         return group if _NOTHING_MORE.fullmatch(rest) else None
 
     def group(self, marked: MarkedText, words: list[Word], at: int, *, weak: bool) -> Group | None:
-        """The choices named from word `at` on; None when it does not begin with one.
+        """Return the choices named from word `at` on; None when it does not begin with one.
 
         Args:
             weak: whether a letter in lower case, letters in a row, or "none" name choices here.
@@ -217,7 +217,7 @@ class Names:
         return Group(frozenset(picked) if clear else None, start, end, boxed, headed)
 
     def _same(self, marked: MarkedText, words: list[Word], at: int, mention: Mention) -> int:
-        """The word after a repetition of what was named: "Paris (B)", "Paris, option B"."""
+        """Return the word after a repetition of what was named: "Paris (B)", "Paris, option B"."""
         ahead = at
         while ahead < len(words) and words[ahead].role in "(,—-fPN":
             ahead += 1
@@ -231,7 +231,7 @@ class Names:
         return at
 
     def _skip(self, marked: MarkedText, words: list[Word], at: int) -> int:
-        """The first word from `at` on that is no filler, or begins a choice's text."""
+        """Return the first word from `at` on that is no filler, or begins a choice's text."""
         while at < len(words) and words[at].role in _BETWEEN_NAMES:
             if self.texts.at(marked.plain, marked.small, words[at].start) is not None:
                 break
@@ -251,7 +251,7 @@ class Names:
     def _one(
         self, marked: MarkedText, words: list[Word], at: int, *, weak: bool
     ) -> tuple[Mention, int] | None:
-        """The mention at word `at`, and the word after it."""
+        """Return the mention at word `at`, and the word after it."""
         if at >= len(words):
             return None
         word = words[at]
@@ -294,7 +294,7 @@ class Names:
         return () if index is None else (index,)
 
     def _signed(self, marked: MarkedText, words: list[Word], at: int, end: int) -> bool:
-        """Whether a sign before a text makes it another: "> 5", "- 5"."""
+        """Return whether a sign before a text makes it another: "> 5", "- 5"."""
         if at == 0 or words[at - 1].role not in "<>≤≥≠±≈~-+":
             return False
         if words[at - 1].role in "-+":
@@ -303,13 +303,13 @@ class Names:
         return True
 
     def _ends(self, words: list[Word], at: int) -> bool:
-        """Whether what is named can end before word `at`."""
+        """Return whether what is named can end before word `at`."""
         if at >= len(words):
             return True
         return words[at].role in _ENDINGS or joins(words[at]) is not None
 
     def _unknown(self, words: list[Word], at: int) -> bool:
-        """Whether word `at` looks like a label that no choice has."""
+        """Return whether word `at` looks like a label that no choice has."""
         if at >= len(words) or not re.fullmatch("[A-Z]", words[at].text):
             return False
         return words[at].text not in self.index
@@ -338,7 +338,7 @@ class Names:
         return end
 
     def _label(self, marked: MarkedText, words: list[Word], at: int) -> tuple[Mention, int] | None:
-        """The label at word `at`, with the choice's text if that follows, and where it ends."""
+        """Return the label at word `at`, with the choice's text if that follows, and its end."""
         word = words[at]
         bracketed = (
             word.role in _OPENING
@@ -376,7 +376,7 @@ class Names:
     def _long_text(
         self, marked: MarkedText, words: list[Word], at: int
     ) -> tuple[Mention, int] | None:
-        """The text of a choice, of several words or with signs, where one can be named."""
+        """Return the text of a choice, of several words or with signs, where one can be named."""
         word, before = words[at], words[at - 1] if at else None
         if before is not None and before.role not in ":=cCN'\"\nS(.,":
             return None
@@ -393,7 +393,7 @@ class Names:
         return Mention(frozenset({found[0]})), found[1]
 
     def _own_text(self, marked: MarkedText, index: int, end: int) -> tuple[int | None, bool]:
-        """Where the text of choice `index` ends if it follows its label, and whether that of
+        """Return where the text of choice `index` ends if it follows its label, and whether that of
         another choice does."""
         follows = _TEXT_FOLLOWS.match(marked.plain, end)
         assert follows is not None  # noqa: S101  it matches nothing too
@@ -414,7 +414,7 @@ class Names:
         return None, False
 
     def _stands_alone(self, words: list[Word], at: int, label: str) -> bool:
-        """Whether a bare capital letter is a label: no part of a name, formula or sentence."""
+        """Return whether a bare capital letter is a label, not part of a name or a sentence."""
         before = words[at - 1] if at else None
         after = words[at + 1] if at + 1 < len(words) else None
         word = words[at]
@@ -479,13 +479,13 @@ class Names:
 
 
 def _in_list(words: list[Word], at: int) -> bool:
-    """Whether a small letter is a label by what surrounds it: "is b) …"."""
+    """Return whether a small letter is a label by what surrounds it: "is b) …"."""
     after = words[at + 1] if at + 1 < len(words) else None
     named = at == 0 or words[at - 1].role in "cN:C\n"
     return named and after is not None and after.role == ")" and after.start == words[at].end
 
 
 def joins(word: Word) -> bool | None:
-    """Whether a word says "or" (True) or "and" (False) between names; None if neither."""
+    """Return whether a word says "or" (True) or "and" (False) between names; None if neither."""
     text = word.text if len(word.text) == 1 else word.text.lower()  # "E" is a label, "e" is "and"
     return True if text in _OR else False if text in _AND else None

@@ -112,7 +112,7 @@ def read_choices(
     parsing: Parsing = "lenient",
     truncated: bool = False,
 ) -> Reading:
-    """The choices that `reply` answers with, and what they were read from.
+    """Return the choices that `reply` answers with, and what they were read from.
 
     Args:
         reply: what the model wrote; thoughts in it are not read.
@@ -172,7 +172,7 @@ def _from_json(content: dict[str, Any], names: Names) -> list[_Statement]:
 
 
 def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement | None:
-    """Which of the statements counts, in the order in which they are made; None without any."""
+    """Return which of the statements counts, given in order; None without any."""
     said: _Statement | None = None
     for new in statements:
         if said is None or new.retracts:
@@ -202,7 +202,7 @@ class _Lines:
         self._lines = [line for line in _split(self._marked.words) if line]
 
     def statements(self) -> list[_Statement]:
-        """All statements, in their order."""
+        """Return all statements, in their order."""
         found: list[_Statement] = []
         number = 0
         while number < len(self._lines):
@@ -220,7 +220,7 @@ class _Lines:
         return word.role == LABEL or (word.text in self._names.index and word.text not in "AI")
 
     def _with_object(self, header: list[Word], number: int) -> tuple[list[Word], int]:
-        """A line such as "Final answer:" with the line, or list of choices, that it heads."""
+        """Return a line such as "Final answer:" with the line or list of choices below it."""
         end = header[-1].end
         joined = [*header, Word(":", ":", end, end)]
         first = True
@@ -296,7 +296,7 @@ class _Lines:
     def _clause(
         self, clause: list[Word], number: int, scopes: set[str], *, at_start: bool
     ) -> Iterator[_Statement]:
-        """What a clause states; `scopes` collects what holds for the rest of its sentence."""
+        """Yield what a clause states; `scopes` collects what holds for the rest of its sentence."""
         roles = _roles(clause)
         denied_before, self._denied = self._denied, False
         at, denies = 0, False
@@ -357,7 +357,7 @@ class _Lines:
         )
 
     def _retracts(self, sentence: list[Word], follows: bool) -> bool:
-        """Whether a sentence takes back what was said; "that is wrong" does where it follows it."""
+        """Return whether a sentence takes back what was said, as "that is wrong" after it does."""
         roles = _roles(sentence)
         for at, word in enumerate(sentence):
             if word.role != "R":
@@ -369,7 +369,7 @@ class _Lines:
         return False
 
     def _unclear_answer(self, line: list[Word], number: int) -> _Statement | None:
-        """A line "Answer: …" that names no choice, as a statement of none."""
+        """Return a line "Answer: …" that names no choice, as a statement of none."""
         roles = _roles(line)
         head = re.match(r"^[fVKb'\"]*[NK][fV]*(?:\([^()]*\))?[:=]", roles)
         if head is None or head.end() == len(roles) or len(roles) - head.end() > 8:
@@ -409,7 +409,7 @@ class _Lines:
                 self._verdicts.setdefault(picked, set()).add(True)
 
     def verdicts(self) -> _Statement | None:
-        """What a list of the options, each with a verdict, says; None when it is no such list."""
+        """Return what a list of options with verdicts says; None when it is no such list."""
         if not self._verdicts:
             return None
         right = [picked for picked, said in self._verdicts.items() if said == {True}]
@@ -420,7 +420,7 @@ class _Lines:
         return None
 
     def only_line(self) -> _Statement | None:
-        """The choice that the first or the last line is, where no other lines begin with one."""
+        """Return the choice that the first or last line is, where no others begin with one."""
         heads: dict[int, Group] = {}
         picks: list[tuple[int, Group, bool]] = []
         for number, line in enumerate(self._lines):
@@ -453,7 +453,7 @@ class _Lines:
         return _Statement(edges.pop(), "prose") if len(edges) == 1 else None
 
     def only_named(self) -> _Statement | None:
-        """The one choice that a reply names, where its last sentence concludes "so … is Paris".
+        """Return the one choice that a reply names, where it concludes "so … is Paris".
 
         What was first thought ("I was inclined towards A, but …") does not count as named.
         """
@@ -484,7 +484,7 @@ _PERSONAL = frozenset(("i", "my", "our", "your", "favorite", "favourite", "one",
 
 
 def _listed(group: Group, neighbor: Group | None, distance: int) -> bool:
-    """Whether a line and the one at `distance` are parts of a list of the options."""
+    """Return whether a line and the one at `distance` are parts of a list of the options."""
     if neighbor is None or not group.picked or not neighbor.picked:
         return neighbor is not None
     return min(neighbor.picked) - min(group.picked) == distance
@@ -494,7 +494,7 @@ _ONLY_START = re.compile(r"^#[fSrb,N'\"k-]*$|[,:b][fSr]*$")
 
 
 def _anchor(before: str, denied_before: bool) -> str | None:
-    """What a choice is named as, by the words before it."""
+    """Return what a choice is named as, by the words before it."""
     if _NOUN_IS.search(before) or _NOUN.match(before) or _HEAD.match(before):
         return "noun"
     if _OPTIONS.search(before):
@@ -513,7 +513,7 @@ def _anchor(before: str, denied_before: bool) -> str | None:
 
 
 def _kind(anchor: str | None, after: str, group: Group) -> str | None:
-    """How a clause states the choices; None when it does not."""
+    """Return how a clause states the choices; None when it does not."""
     if _IS_RIGHT.match(after):
         return "right"
     if group.boxed:
@@ -570,7 +570,7 @@ def _sentences(line: list[Word]) -> Iterator[list[Word]]:
 
 
 def _clauses(sentence: list[Word], asides: list[list[Word]]) -> Iterator[list[Word]]:
-    """The clauses of a sentence; what stands in parentheses goes to `asides`."""
+    """Yield the clauses of a sentence; what stands in parentheses goes to `asides`."""
     clause: list[Word] = []
     seen: set[str] = set()  # the roles in it
     aside: list[Word] = []
@@ -628,7 +628,7 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
 
 
 def _begins_sentence(sentence: list[Word], place: int, clause: list[Word]) -> bool:
-    """Whether a subject with its verb begins at `place`."""
+    """Return whether a subject with its verb begins at `place`."""
     while place < len(sentence) and (
         sentence[place].role in "fd" or sentence[place].text.lower() in _ANDS
     ):

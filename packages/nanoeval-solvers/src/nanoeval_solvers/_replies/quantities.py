@@ -71,7 +71,7 @@ def _registry() -> pint.UnitRegistry[Any]:
 
 
 def quantity_of(text: str) -> Quantity | None:
-    """The number that `text` is, with its unit; None unless it is one number."""
+    """Return the number that `text` is, with its unit; None unless it is one number."""
     text = _plain(text)
     found = _NUMBER.search(text)
     if found is None:
@@ -106,7 +106,7 @@ def quantity_of(text: str) -> Quantity | None:
 
 
 def _plain(text: str) -> str:
-    """`text` without markup and outer punctuation; what is a point, interval or set stays one."""
+    """Return `text` without markup and outer punctuation; points, intervals, sets stay such."""
     text = (
         _THOUSANDS.sub(",", text).replace("\\$", "$").replace("\\times", "×").replace("\\cdot", "·")
     )
@@ -137,7 +137,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
-    """The number that `_NUMBER` found; None for 1/0 and the like."""
+    """Return the number that `_NUMBER` found; None for 1/0 and the like."""
     value = _exact(match["digits"])
     if match["below"]:
         below = _exact(match["below"])
@@ -184,7 +184,7 @@ def is_close(
     absolute: float,
     require_unit: bool,
 ) -> bool:
-    """Whether `given` is `wanted` within a tolerance, in a unit of the same kind.
+    """Return whether `given` is `wanted` within a tolerance, in a unit of the same kind.
 
     Args:
         given: the answer.
@@ -206,7 +206,7 @@ def is_close(
 
 
 def _in_unit_of(wanted: Quantity, given: Quantity, *, require_unit: bool) -> list[Fraction | float]:
-    """What `given` can be in the unit of `wanted`."""
+    """Return what `given` can be in the unit of `wanted`."""
     if wanted.unit is None:
         # The reference is a bare number: the answer may say of what. 45 % is 45, and 0.45.
         values: list[Fraction | float] = [given.value]

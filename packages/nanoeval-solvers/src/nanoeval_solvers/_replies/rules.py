@@ -13,19 +13,19 @@ from nanoeval_core.errors import ConfigError
 
 
 def _gsm8k(reply: str) -> str | None:
-    """GSM8K: the first `#### number`, without its commas."""
+    """Return the first `#### number` without its commas, as GSM8K does."""
     match = re.search(r"#### (-?[0-9.,]+)", reply)
     return None if match is None else match[1].replace(",", "").strip()
 
 
 def _simple_evals(reply: str) -> str | None:
-    """simple-evals: what follows the first `Answer:` on its line."""
+    """Return what follows the first `Answer:` on its line, as simple-evals does."""
     match = re.search(r"(?i)Answer\s*:\s*([^\n]+)", reply)
     return None if match is None else match[1].strip()
 
 
 def _simple_evals_mcq(reply: str) -> str | None:
-    """simple-evals on GPQA and MMLU: the letter after the first `Answer:`, A to D."""
+    """Return the letter after the first `Answer:`, A to D, as simple-evals on GPQA and MMLU."""
     match = re.search(r"(?i)Answer[ \t]*:[ \t]*\$?([A-D])\$?", reply)
     return None if match is None else match[1].upper()
 

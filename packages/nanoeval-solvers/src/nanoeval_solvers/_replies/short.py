@@ -86,7 +86,7 @@ NONE = AnswerRead(None, None)
 def read_answer(
     reply: str, *, parsing: Literal["strict", "lenient"] = "lenient", truncated: bool = False
 ) -> AnswerRead:
-    """The answer that `reply` states, as it is written there.
+    """Return the answer that `reply` states, as it is written there.
 
     Args:
         reply: what the model wrote; thoughts in it are not read.
@@ -118,7 +118,7 @@ def read_answer(
 
 
 def _stated(text: str, *, prose: bool) -> AnswerRead | None:
-    """The last answer that is stated; None where none is, `NONE` where it is taken back."""
+    """Return the last answer that is stated; None where none is, `NONE` where it is taken back."""
     boxes = boxed_at(text)
     said: AnswerRead | None = None
     end = at = 0
@@ -164,14 +164,14 @@ def _of_line(
 
 
 def _until_sentence(text: str) -> str:
-    """`text` up to the end of its first sentence."""
+    """Return `text` up to the end of its first sentence."""
     end = _ENDS.search(text)
     rest = "" if end is None else text[end.end() :].strip(" *_`$")
     return text if end is None or not rest else text[: end.start()]
 
 
 def _bare(text: str) -> str:
-    """`text` without markup around it, a final period and a remark in parentheses."""
+    """Return `text` without markup around it, a final period and a remark in parentheses."""
     text = text.strip().strip("*_`").strip()
     if not text.endswith("..."):
         text = text.removesuffix(".").removesuffix("。").strip().strip("*_`").strip()

@@ -31,7 +31,7 @@ _LONGEST = 200_000
 
 
 def object_in(text: str) -> tuple[dict[str, Any], str, str] | None:
-    """The JSON object that `text` consists of or holds, and the texts around it; None if none."""
+    """Return the JSON object that `text` is or holds, and the texts around it; None if none."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end or end - start > _LONGEST:
         return None
@@ -46,7 +46,7 @@ def object_in(text: str) -> tuple[dict[str, Any], str, str] | None:
 
 
 def _pairs(text: str) -> dict[str, Any]:
-    """What looks like keys and values, of what is nearly JSON: in single quotes, cut off, …"""
+    """Return what looks like keys and values in near JSON: in single quotes, cut off, …"""
     found: dict[str, Any] = {}
     for pair in _PAIR.finditer(text):
         if pair["list"] is not None:
@@ -61,7 +61,7 @@ def _pairs(text: str) -> dict[str, Any]:
 
 
 def answers_in(content: dict[str, Any], labels: Container[str]) -> list[Any] | None:
-    """The values that answer, of which each must say the same; None where no key is an answer's."""
+    """Return the values that answer, each saying the same; None where no key is an answer's."""
     named = {_key(key): value for key, value in content.items()}
     values = [value for key, value in named.items() if key in _KEYS]
     if len(values) == 1 and isinstance(values[0], dict):
@@ -80,7 +80,7 @@ def _key(key: str) -> str:
 
 
 def _most_probable(values: dict[str, Any]) -> list[Any] | None:
-    """The label with the highest of values that are probabilities, or the ones that are true."""
+    """Return the label with the highest of probabilities, or the labels that are true."""
     if all(isinstance(value, bool) for value in values.values()):
         return [[label for label, value in values.items() if value]]
     said = [ROLES.get(value.strip().lower()) for value in values.values() if isinstance(value, str)]

@@ -387,7 +387,7 @@ _LONGEST_UNSPACED = max(len(entry) for entry in ROLES if re.fullmatch(rf"[{UNSPA
 
 
 def words_of(text: str) -> list[Word]:
-    """The words of a plain text, phrases as one; line ends are words too."""
+    """Return the words of a plain text, phrases as one; line ends are words too."""
     words: list[Word] = []
     for token in _TOKEN.finditer(text):
         if token.lastgroup == "run":
@@ -423,7 +423,7 @@ def _role(word: str) -> str:
 
 
 def _unspaced(run: str, start: int) -> list[Word]:
-    """The words of a run of a script without spaces: the longest of the tables at each place."""
+    """Return the words of a script without spaces: the longest of the tables at each place."""
     words: list[Word] = []
     at = 0
     while at < len(run):
@@ -465,7 +465,7 @@ def _joined(words: list[Word]) -> list[Word]:
 
 
 def _is_interjection(words: list[Word], at: int) -> bool:
-    """Whether "no" at `at` takes back what was said: at the start of a clause, before a comma."""
+    """Return whether "no" at `at` takes back what was said: a clause begins, a comma follows."""
     before, after = words[at - 1] if at else None, words[at + 1] if at + 1 < len(words) else None
     starts = before is None or before.role in ".,;!?\n" or before.role == BUT
     return starts and after is not None and after.role in ",.:;!"
