@@ -32,6 +32,7 @@ class Still(Eval[Task, bool]):
     says: str = ""
     opens: bool = True
     lost: bool = False
+    sums_up: bool = True
     name: str = "still"
 
     def get_name(self):
@@ -60,6 +61,8 @@ class Still(Eval[Task, bool]):
         return True
 
     async def get_summary(self, results):
+        while not self.sums_up and not os.path.exists(os.environ["GATE"] + ".sum"):
+            await asyncio.sleep(0.01)
         return {"accuracy": sum(r for _, r in results) / max(1, len(results))}
 
 
@@ -82,11 +85,25 @@ def gated(*words: str, here: Path) -> Terminal:
     return nanoeval(*words, folder=here, size=(30, 400), GATE=str(here / "gate"))
 
 
+def without_terminal(*words: str, here: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nanoeval", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=here,
+        env=environment(here, GATE=str(here / "gate")),
+    )
+
+
 def test_what_executors_say_is_shown_while_nothing_finishes(here: Path) -> None:
-    says = "says=calls to http://x fail: connection refused, repeated 9 times"
-    with gated("run", "still.py:Still", says, here=here) as terminal:
+    reason = "calls to http://x fail: connection refused, repeated 9 times"
+    words = ("run", "still.py:Still", f"says={reason}")
+    with without_terminal(*words, here=here) as process, gated(*words, here=here) as terminal:
         terminal.wait_for("fail: connection refused, repeated 9 times")
         assert "nothing finished for" in terminal.now
+        assert process.stderr is not None
+        assert any(f"nothing finished for 10 s: {reason}" in line for line in process.stderr)
         (here / "gate").touch()
         assert terminal.finish() == 0
         assert "4/4 tasks" in terminal.text
@@ -117,6 +134,17 @@ def test_otherwise_the_longest_running_task_is_named(here: Path) -> None:
         terminal.wait_for(lambda text: re.search(r"3 in flight, still/\d", text) is not None)
         (here / "gate").touch()
         assert terminal.finish() == 0
+
+
+def test_a_summary_that_takes_long_is_named_also_without_a_terminal(here: Path) -> None:
+    (here / "gate").touch()
+    with without_terminal("run", "still.py:Still", "sums_up=False", here=here) as process:
+        assert process.stderr is not None
+        assert any("eval 'still': summing up 4 results" in line for line in process.stderr)
+        (here / "gate.sum").touch()
+        shown, _ = process.communicate()
+        assert process.returncode == 0
+        assert "4/4 tasks" in shown
 
 
 @pytest.mark.parametrize("words", [("run", "still.py:Still"), ("run", "still.py")])

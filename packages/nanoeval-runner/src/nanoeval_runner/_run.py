@@ -16,7 +16,7 @@ import pickle
 import random
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -63,7 +63,7 @@ from nanoeval_runner.stored_eval import (
 
 log = logging.getLogger("nanoeval.runner")
 
-SLOW_LISTING_SECONDS = 2.0
+SLOW_SECONDS = 2.0
 FIRST_ENQUEUED, MOST_ENQUEUED = 1024, 32_768
 """Tasks pickled and queued at a time: small at first, so that writing starts early."""
 
@@ -222,11 +222,8 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
 async def _list_tasks(spec: EvalSpec, name: str) -> list[Task]:
     """Return the tasks to run: checked, cut and shuffled."""
     runner = spec.runner
-    slow = asyncio.get_running_loop().call_later(SLOW_LISTING_SECONDS, _say_it_lists, name)
-    try:
+    with _said_when_slow(f"eval {name!r}: listing its tasks"):
         tasks: list[Task] = check_tasks(await spec.eval.get_tasks(), eval_name=name)
-    finally:
-        slow.cancel()
     if runner.n_tasks is not None:
         tasks = tasks[: runner.n_tasks]
     if runner.shuffle:
@@ -234,8 +231,15 @@ async def _list_tasks(spec: EvalSpec, name: str) -> list[Task]:
     return tasks
 
 
-def _say_it_lists(name: str) -> None:
-    choose_surface().say(f"eval {name!r}: listing its tasks")
+@contextlib.contextmanager
+def _said_when_slow(text: str) -> Iterator[None]:
+    """Say what is being waited for, where the block takes long."""
+    loop = asyncio.get_running_loop()
+    slow = loop.call_later(SLOW_SECONDS, lambda: choose_surface().say(text))
+    try:
+        yield
+    finally:
+        slow.cancel()
 
 
 def _pickle_spec(spec: EvalSpec, name: str, by_value: bool) -> tuple[bytes | None, EvalSpec]:
@@ -460,7 +464,8 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     try:
         # In the text order of their ids, as published: q10 is before q2.
         ordered = sorted(run.results, key=text_order)
-        summary = dict(await run.spec.eval.get_full_summary(ordered))
+        with _said_when_slow(f"eval {run.name!r}: summing up {len(ordered):,} results"):
+            summary = dict(await run.spec.eval.get_full_summary(ordered))
     except Exception as error:
         error.add_note(
             f"while eval {run.name!r} summed up its results. All "
