@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -19,6 +20,9 @@ CHOICES = ("auto", "live", "lines", "off")
 
 FIRST_LINE_SECONDS = 10.0
 SELDOMEST_LINE_SECONDS = 300.0
+STANDSTILL_SECONDS = 60.0
+LOOK_SECONDS = 2.5
+"""Seconds between looks at what moves, where lines are printed."""
 
 
 class Surface(Protocol):
@@ -64,24 +68,37 @@ class Nowhere:
 
 
 class Lines:
-    """A line per eval now and then: after 10 s, then at intervals that grow to 5 minutes."""
+    """A line per eval now and then: after 10 s, then at intervals that grow to 5 minutes.
 
+    Where nothing moves, a line says so and why within 10 s, at most once a minute.
+    """
+
+    interval = LOOK_SECONDS
     is_redrawn = False
     width = None
 
     def __init__(self, stream: TextIO) -> None:
-        self.interval = FIRST_LINE_SECONDS
         self._stream = stream
+        self._between = FIRST_LINE_SECONDS
+        self._next_line = time.monotonic() + FIRST_LINE_SECONDS
+        self._said_at: dict[int, float] = {}  # why it stood still, by the number of the eval
 
     def show(self, views: Sequence[View]) -> None:
         now = time.monotonic()
-        for view in views:
-            if view.state == "running":
+        is_due = now >= self._next_line
+        for number, view in enumerate(views):
+            standstill = view.standstill(now)
+            is_news = (
+                standstill and now >= self._said_at.get(number, -math.inf) + STANDSTILL_SECONDS
+            )
+            if view.state == "running" and (is_due or is_news):
                 self.say(view.line(now))
-                standstill = view.standstill(now)
                 if standstill:
                     self.say(f"  {standstill}")
-        self.interval = min(self.interval * 1.5, SELDOMEST_LINE_SECONDS)
+                    self._said_at[number] = now
+        if is_due:
+            self._between = min(self._between * 1.5, SELDOMEST_LINE_SECONDS)
+            self._next_line = now + self._between
 
     def say(self, text: str) -> None:
         write_line(self._stream, text)
