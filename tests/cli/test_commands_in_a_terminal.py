@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import nanoeval
+from tests.cli.terminal import Terminal, nanoeval
 from tests.support.script import environment
 
 pytestmark = pytest.mark.timeout(200)  # several processes a test
@@ -335,35 +336,67 @@ def test_clean_asks_then_removes_state_and_leaves_records(tmp_path: Path) -> Non
     assert [run["state"] for run in listed] == ["done"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_completes(shell: str, ran: Path) -> None:
-    done = piped("completion", shell, folder=ran)
-    assert done.returncode == 0
-    assert "_NANOEVAL_COMPLETE" in done.stdout
-    if shell == "zsh":
-        return  # not on every machine
-    script = done.stdout + "\n"
-    program = ran / "bin" / "nanoeval"
+WORDS = {
+    "nanoeval sho": "show",
+    "nanoeval ls --st": "--state",
+    "nanoeval run sums.py:Su": "sums.py:Sums",
+}
+IN_BASH = "COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={last}; _nanoeval_completion nanoeval"
+IN_SHELLS = {
+    "bash": IN_BASH + "; echo ${{COMPREPLY[*]}}",
+    "fish": "complete -C '{words}'",
+}
+
+
+def with_command(folder: Path) -> dict[str, str]:
+    """An environment in which a shell finds the command."""
+    program = folder / "bin" / "nanoeval"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nanoeval "$@"\n')
     program.chmod(0o755)
-    for words in ("nanoeval sho", "nanoeval ls --st", "nanoeval run sums.py:Su"):
-        count = len(words.split()) - 1
-        script += (
-            f"COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={count}\n"
-            "_nanoeval_completion nanoeval; echo ${COMPREPLY[*]}\n"
-        )
-    path = f"{program.parent}:{os.environ['PATH']}"
-    completed = subprocess.run(
-        ["bash", "-c", script],
+    return environment(folder, PATH=f"{program.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("shell", list(IN_SHELLS))
+def test_completion_completes_in_the_shell(shell: str, ran: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here; what its script asks is tested below")
+    script = [piped("completion", shell, folder=ran).stdout]
+    script += [IN_SHELLS[shell].format(words=w, last=len(w.split()) - 1) for w in WORDS]
+    done = subprocess.run(
+        [shell, "-c", "\n".join(script)],
         capture_output=True,
         text=True,
         check=True,
         timeout=100,
         cwd=ran,
-        env=environment(ran, PATH=path),
+        env=with_command(ran),
     )
-    assert completed.stdout.splitlines() == ["show", "--state", "sums.py:Sums"], completed.stderr
+    found = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert found == list(WORDS.values()), done.stderr
+
+
+def test_completion_completes_in_zsh(ran: Path) -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("there is no zsh here; what its script asks is tested below")
+    (ran / "completion.zsh").write_text(piped("completion", "zsh", folder=ran).stdout)
+    zsh = "import os; os.execvp('zsh', ['zsh', '-f', '-i'])"
+    path = with_command(ran)["PATH"]
+    with Terminal("-c", zsh, folder=ran, cwd=ran, PATH=path) as terminal:
+        terminal.type("autoload -U compinit; compinit -u -D; . ./completion.zsh; echo rea''dy\r")
+        terminal.wait_for("ready")
+        for words, found in WORDS.items():
+            terminal.type(f"{words}\t")
+            terminal.wait_for(f"{words.rpartition(' ')[0]} {found}")
+            terminal.type("\x15")  # an empty line again
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_what_the_scripts_ask_is_answered(shell: str, ran: Path) -> None:
+    assert f"{shell}_complete" in piped("completion", shell, folder=ran).stdout
+    asked = {"COMP_WORDS": "nanoeval sho", "COMP_CWORD": "1" if shell == "zsh" else "sho"}
+    done = piped(folder=ran, **asked, _NANOEVAL_COMPLETE=f"{shell}_complete")
+    assert done.stdout.startswith("plain\nshow\n" if shell == "zsh" else "plain,show\t")
 
 
 def completed(folder: Path, *words: str) -> list[str]:
@@ -389,7 +422,3 @@ def test_completion_knows_evals_arguments_classes_and_runs(ran: Path) -> None:
     runs = json.loads(piped("ls", "--json", "--all", folder=ran).stdout)
     assert {run["run_id"] for run in runs} <= set(completed(ran, "show", ""))
     assert completed(ran, "show", "seco") == ["second"]
-
-
-def test_fish_completion_asks_the_command(ran: Path) -> None:
-    assert "_NANOEVAL_COMPLETE" in piped("completion", "fish", folder=ran).stdout
