@@ -86,3 +86,11 @@ def test_doctor_names_what_is_wrong_with_them(here: Path) -> None:
     )
     assert done.returncode == 1
     assert "set NANOEVAL_LOG_DIR to a folder of yours" in done.stdout
+
+
+def test_what_is_written_for_a_person_cannot_be(here: Path) -> None:
+    (here / "file").write_text("no folder")
+    done = piped("new", "file/my_eval", folder=here)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write file/my_eval.py (")
+    assert len(done.stderr.splitlines()) == 1

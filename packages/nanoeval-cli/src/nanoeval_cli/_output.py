@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from nanoeval_core.errors import ConfigError
 from nanoeval_runner.formats import encodable
 from nanoeval_runner.text_table import format_table, text_width
 
@@ -28,6 +30,23 @@ def write(text: str) -> None:
 def note(text: str) -> None:
     """Write a line to stderr: what is no part of the result."""
     sys.stderr.write(encodable(text, sys.stderr.encoding) + "\n")
+
+
+@contextlib.contextmanager
+def writing(path: Path, instead: str) -> Iterator[None]:
+    """Say in a sentence that what the block writes to `path` cannot be written.
+
+    Args:
+        path: a file or folder.
+        instead: what a person can do.
+
+    Raises:
+        ConfigError: in place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror or error}): {instead}") from error
 
 
 def has_style() -> bool:

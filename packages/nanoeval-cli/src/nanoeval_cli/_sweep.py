@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import chz
-from nanoeval_core.errors import BudgetExceeded, ConfigError
+from nanoeval_core.errors import BudgetExceeded, ConfigError, RecorderError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.usage import Usage
 from nanoeval_runner import run
@@ -41,6 +41,7 @@ class Cell:
         summary: its result, once there is one.
         error: why it is missing.
         over_budget: whether that is because the budget is spent.
+        is_refused: whether that is because of what a person can mend: an argument, a folder.
     """
 
     eval: str
@@ -51,6 +52,7 @@ class Cell:
     summary: dict[str, Any] | None = None
     error: str = ""
     over_budget: bool = False
+    is_refused: bool = False
     was_done: bool = False
 
 
@@ -270,6 +272,7 @@ async def _run_cell(cell: Cell, ledger: Ledger) -> BaseException | None:
         ledger.note(cell, state="stopped")
     except Exception as error:  # noqa: BLE001  kept in the cell, and shown with the table
         cell.error = describe(error)
+        cell.is_refused = isinstance(error, (ConfigError, RecorderError))
         ledger.note(cell, state="failed", error=cell.error)
     else:
         ledger.note(cell, state="done", summary=cell.summary, run_id=cell.summary["run_id"])

@@ -16,7 +16,7 @@ from nanoeval_recorder.reading.dataframe import columns, csv_cell, rows, write_p
 
 from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, subcommand
-from nanoeval_cli._output import note
+from nanoeval_cli._output import note, writing
 
 SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "inspect": ".json"}
 
@@ -42,7 +42,8 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
         raise ConfigError(f"{path} is already there: --force overwrites, --output names another")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}")
-    _export(record, to, path)
+    with writing(path, "name a file that can be written with --output, or make room"):
+        _export(record, to, path)
     note(f"wrote {path}")
     return 0
 

@@ -12,7 +12,7 @@ import click
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_cli._command import subcommand
-from nanoeval_cli._output import write
+from nanoeval_cli._output import write, writing
 
 KINDS = ("mcq", "short_answer", "custom", "agent")
 
@@ -50,10 +50,11 @@ def command(name: str, kind: str, force: bool) -> int:
         "name": name,
         "file": module.name,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for file, template in ((module, f"{kind}.txt"), (test, f"test_{kind}.txt")):
-        text = files("nanoeval_cli").joinpath("_new", template).read_text("utf-8")
-        file.write_text(Template(text).substitute(names), "utf-8")
+    with writing(module, "give a path in a folder that can be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, template in ((module, f"{kind}.txt"), (test, f"test_{kind}.txt")):
+            text = files("nanoeval_cli").joinpath("_new", template).read_text("utf-8")
+            file.write_text(Template(text).substitute(names), "utf-8")
     write(f"Wrote {module} and {test}. Next:")
     write(f"  nanoeval run {module}:{names['cls']}")
     write(f"  pytest {test}")

@@ -90,7 +90,7 @@ def _show_run(run: RunInfo) -> None:
     if logs:
         write(bold("\nexecutors"))
         write_table(("name", "state", "host", "output, on that host"), logs)
-    if run.state_file and run.state in ("stopped", "died", "failed"):
+    if run.state_file and run.total and run.state in ("stopped", "died", "failed"):
         write(f"\nTo finish it: nanoeval resume {run.run_set_id}")
 
 

@@ -14,6 +14,7 @@ from nanoeval_runner.budget import shared_budget
 from nanoeval_runner.results import collecting
 from nanoeval_runner.resume_command import nanoeval_command, using_resume_command
 from nanoeval_runner.setup import (
+    EXIT_BAD_INPUT,
     EXIT_BUDGET,
     EXIT_FAILED,
     nanoeval_logging,
@@ -153,4 +154,6 @@ def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: 
             f"\n{stopped[0].error.partition(': ')[0]}: {len(stopped)} of {len(cells)} cells are "
             "stopped. The same command with a larger budget goes on with them"
         )
+    if all(cell.is_refused for cell in cells):
+        return EXIT_BAD_INPUT
     return EXIT_FAILED if failed else EXIT_BUDGET if stopped else 0
