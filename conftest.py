@@ -25,6 +25,7 @@ for name in list(os.environ):
     if name in SHOWN_BY or (name.startswith(OF_A_PERSON) and name not in OF_TESTS):
         del os.environ[name]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of Pythons are started
+os.environ.pop("PYTHONUNBUFFERED", None)  # few people set it, and it hides what is not flushed
 if any(name.lower().endswith("_proxy") for name in os.environ):  # it reaches no server of a test
     for name in ("NO_PROXY", "no_proxy"):
         others = os.environ.get(name)

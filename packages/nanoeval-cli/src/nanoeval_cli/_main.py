@@ -154,7 +154,9 @@ def _main(argv: Sequence[str] | None) -> NoReturn:
         code = _invoke(arguments)
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, ConfigError) and "NANOEVAL_DEBUG" not in os.environ:
-            sys.stderr.write(f"error: {error}\n")
+            from nanoeval_runner.formats import write_line  # noqa: PLC0415  as below
+
+            write_line(sys.stderr, f"error: {error}")
             sys.exit(2)
         # Deferred: it imports all of the runner, and mistakes should be told at once.
         from nanoeval_runner.setup import exit_codes  # noqa: PLC0415

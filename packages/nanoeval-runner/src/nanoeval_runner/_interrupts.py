@@ -11,6 +11,7 @@ many did.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -20,6 +21,8 @@ import traceback
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
+
+from nanoeval_runner.formats import write_line
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -242,8 +245,9 @@ def _exit_after(seconds: float, exit_code: int, is_over: threading.Event) -> Non
 
 
 def _end_process(exit_code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):  # a pipe whose reader is gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(exit_code)
 
 
@@ -256,5 +260,4 @@ def is_interactive() -> bool:
 
 def say(text: str) -> None:
     """Tell the person at the terminal, on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    write_line(sys.stderr, text)

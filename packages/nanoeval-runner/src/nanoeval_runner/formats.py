@@ -73,9 +73,14 @@ def encodable(text: str, encoding: str | None) -> str:
 
 
 def write_line(stream: TextIO, text: str) -> None:
-    """Write and flush, in whatever encoding `stream` has."""
-    stream.write(encodable(text, getattr(stream, "encoding", None)) + "\n")
-    stream.flush()
+    """Write and flush, in whatever encoding `stream` has; to nowhere once its reader is gone."""
+    try:
+        stream.write(encodable(text, getattr(stream, "encoding", None)) + "\n")
+        stream.flush()
+    except BrokenPipeError:  # else Python fails too, when it flushes what is left at its end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def width_of(stream: TextIO) -> int | None:

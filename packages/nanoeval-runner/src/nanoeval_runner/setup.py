@@ -24,6 +24,7 @@ from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
 from nanoeval_runner._interrupts import run_to_its_end
 from nanoeval_runner._run_set import nobody_interrupted
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
+from nanoeval_runner.formats import write_line
 from nanoeval_runner.results import collecting
 
 __all__ = [
@@ -149,7 +150,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 def _exit(code: int, message: str) -> NoReturn:
     if message:
-        sys.stderr.write(message.rstrip() + "\n")
+        write_line(sys.stderr, message.rstrip())
     sys.exit(code)
 
 
