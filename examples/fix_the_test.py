@@ -4,6 +4,9 @@ python -m examples.fix_the_test                     a mock agent, which solves s
 python -m examples.fix_the_test model=gpt-4o-mini   a model at $OPENAI_BASE_URL
 """
 
+import ast
+import contextlib
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,12 @@ from nanoeval.solvers.computer_tasks.mock_agent import MockAgentSolver
 from nanoeval.solvers.computer_tasks.solver import ComputerTask, Grade, PythonCodingEval
 
 REPOSITORIES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))["repository"]
-PROMPT = "The test test_{0}.py of {0}.py, in your folder, fails. Repair {0}.py, then submit."
+PROMPT = "The test in your folder fails. Repair the module that it tests, then submit."
+TEST = """import unittest, {0}
+class T(unittest.TestCase):
+    def test(self): self.assertEqual({0}.{1}, {2})
+"""
 UNSOLVED = ("words", "cache", "path")  # by the mock agent: it empties the test instead
-
-
-def tests(name: str, *lines: str) -> bytes:
-    body = "".join(f"    def test_{n}(self): self.{line}\n" for n, line in enumerate(lines))
-    return (
-        f"import unittest\nfrom {name} import {name}\nclass T(unittest.TestCase):\n{body}".encode()
-    )
 
 
 class FixTheTest(ComputerTask):
@@ -39,16 +39,20 @@ class FixTheTest(ComputerTask):
     async def _setup(self, computer: ComputerInterface, runtime_config: Any) -> None:
         name = self.repository["name"]
         await computer.upload(self.repository["code"].encode(), f"{self.cwd}/{name}.py")
-        await computer.upload(tests(name, self.repository["test"]), f"{self.cwd}/test_{name}.py")
+        test = TEST.format(name, *self.repository["checks"][0])
+        await computer.upload(test.encode(), f"{self.cwd}/test_{name}.py")
 
     async def grade(self, computer: ComputerInterface, runtime_config: Any) -> Grade:
-        name, visible = self.repository["name"], self.repository["test"]
+        name = self.repository["name"]
+        calls, expected = zip(*self.repository["checks"], strict=True)
+        code = f"from {name} import {name}\nfor call in {calls}: print(repr(eval(call)))"
         async with fresh_machine(self, computer, [f"{self.cwd}/{name}.py"]) as fresh:
-            hidden = tests(name, visible, *self.repository["hidden"])
-            await fresh.upload(hidden, f"{self.cwd}/hidden.py")
-            ran = await fresh.send_shell_command("python3 -m unittest hidden 2>&1")
-        text = ran.unicode_output_best_effort
-        return Grade(score=float(ran.exit_code == 0 and "\nOK" in text), grader_log=text)
+            ran = await fresh.send_shell_command(f"python3 -c {shlex.quote(code)}")
+        lines, score = ran.unicode_output_best_effort.splitlines(), 0.0
+        # Compared out here: in its own process, the agent's code could have any test pass.
+        with contextlib.suppress(ValueError, SyntaxError):
+            score = float([*map(ast.literal_eval, lines)] == [*map(ast.literal_eval, expected)])
+        return Grade(score=score, grader_log="\n".join(lines))
 
     async def play_solution(self, computer: ComputerInterface, runtime_config: Any) -> None:
         fixed = self.repository["code"].replace(self.repository["bug"], self.repository["fix"])
@@ -61,12 +65,9 @@ class FixTheTestEval(PythonCodingEval):
         return f"fix-the-test-{self.solver.shortname()}"
 
     async def get_instances(self) -> list[ComputerTask]:
+        prompt: Any = [{"role": "user", "content": PROMPT}]
         return [
-            FixTheTest(
-                question_id=one["name"],
-                repository=one,
-                prompt=[{"role": "user", "content": PROMPT.format(one["name"])}],
-            )
+            FixTheTest(question_id=one["name"], repository=one, prompt=prompt)
             for one in REPOSITORIES
         ]
 
@@ -91,8 +92,7 @@ async def main(runner: RunnerArgs, model: str | None = None, image: str = "pytho
     if model is not None:
         solver = ToolAgentSolver(runtime=runtime, model=APIModel(model=model))
     report = await run(EvalSpec(eval=FixTheTestEval(solver=solver), runner=runner))
-    solved = report["aggregations"]["num_correct"]
-    print(f"{solver.shortname()} solved {solved} of {len(REPOSITORIES)}.")
+    print(f"{solver.shortname()} solved {report['aggregations']['num_correct']} of 10.")
 
 
 if __name__ == "__main__":

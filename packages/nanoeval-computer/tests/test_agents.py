@@ -34,6 +34,7 @@ from nanoeval.solvers.computer_tasks.task import ComputerTask, Grade
 from nanoeval.solvers.reply import Reply, ToolCall
 from nanoeval.solvers.testing import ModelServer, Scripted
 from nanoeval.solvers.tools import Tool, tool
+from nanoeval_computer import grading
 from nanoeval_recorder import in_memory_recorder
 
 from tests.support.fake_machine import FakeComputer, FakeRuntime
@@ -451,6 +452,27 @@ def test_only_declared_regular_files_reach_the_fresh_machine() -> None:
                 return (await fresh.check_shell_command("ls")).output.decode().split()
 
     assert asyncio.run(go()) == ["a"]
+
+
+class NeverEnds(FakeComputer):
+    """Its files are FIFOs that nobody writes to, and were files when they were looked at."""
+
+    runtime = FakeRuntime()
+
+    async def download(self, file: str) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_what_cannot_be_read_to_its_end_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "COPY_SECONDS", 0.01)
+
+    async def go() -> None:
+        async with fresh_machine(answer(), NeverEnds(), ["/root/file"]) as fresh:
+            assert isinstance(fresh, FakeComputer)
+            assert list(fresh.files) == ["/root/question"]
+
+    asyncio.run(go())
 
 
 def test_a_fresh_machine_needs_a_machine_that_knows_its_runtime() -> None:

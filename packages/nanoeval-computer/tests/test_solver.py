@@ -23,7 +23,7 @@ from nanoeval.solvers.computer_tasks.solver import (
     simple_timer,
     strip_all_metadata,
 )
-from nanoeval.solvers.computer_tasks.steps import FinalResult, Step
+from nanoeval.solvers.computer_tasks.steps import FinalResult, FinalResultWithException, Step
 from nanoeval.solvers.computer_tasks.task import ComputerTask, Grade
 from nanoeval_recorder import in_memory_recorder
 from pydantic import BaseModel
@@ -125,6 +125,14 @@ def test_system_errors_and_cancellation_inside_are_retried_on_a_new_machine() ->
         assert report["missing_tasks"] == ["a"]
         assert not report["is_valid"]
         assert report["metrics_including_errors"]["aggregations"]["num_system_error"] == 1
+
+
+def test_the_result_that_older_releases_had_for_an_error_is_one() -> None:
+    old = FinalResultWithException(exception=ValueError("no machine"))
+    a_spec, _ = spec(NumberEval(solver=Scripted(script=[old]), names=["a"]))
+    report = asyncio.run(run(a_spec))
+    breakdown = report["metrics_including_errors"]["aggregations"]["error_breakdown"]
+    assert breakdown == {"no machine": 1}
 
 
 class Conversation(BaseModel):

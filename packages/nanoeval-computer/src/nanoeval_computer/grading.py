@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+COPY_SECONDS = 120.0
+"""How long the copy of one file to a fresh machine may take."""
+
+
 @contextlib.asynccontextmanager
 async def fresh_machine(
     task: ComputerConfiguration, computer: ComputerInterface, paths: Sequence[str]
@@ -51,8 +55,11 @@ async def fresh_machine(
         )
     copies = {}
     for path in paths:
-        with contextlib.suppress(OSError, ValueError):  # no file to copy, or none of a sane size
-            copies[path] = await computer.download(path)
+        # What is no file, or has no sane size, is not copied; nor what does not end, such as a FIFO
+        # that a process of the agent puts in the file's place just now.
+        with contextlib.suppress(OSError, ValueError):
+            async with asyncio.timeout(COPY_SECONDS):
+                copies[path] = await computer.download(path)
     async with contextlib.AsyncExitStack() as stack:
         try:
             fresh = await stack.enter_async_context(runtime.run(task))

@@ -21,6 +21,7 @@ from nanoeval_core.recorder_protocol import RecorderProtocol
 from pydantic import BaseModel
 
 from nanoeval_computer.steps import FinalResult as FinalResult
+from nanoeval_computer.steps import FinalResultWithException
 from nanoeval_computer.steps import Step as Step
 from nanoeval_computer.task import ComputerTask as ComputerTask
 from nanoeval_computer.task import Grade as Grade
@@ -139,6 +140,8 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
         recorded: set[Any] = set()
         async with generator_with_cleanup(self.solver.run(task)) as steps:
             async for step in steps:
+                if isinstance(step, FinalResultWithException):
+                    raise RolloutSystemError(str(step.exception))
                 # On a thread, for a recorder may write files; the solver waits for it.
                 await asyncio.to_thread(self._record_step, recorder, step, recorded)
                 if isinstance(step, FinalResult):

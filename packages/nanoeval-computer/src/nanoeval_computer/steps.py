@@ -16,6 +16,7 @@ __all__ = [
     "Ended",
     "FinalResult",
     "FinalResultSuccessful",
+    "FinalResultWithException",
     "Step",
     "Turn",
 ]
@@ -82,6 +83,13 @@ class FinalResult(ABC, VersionedModel):
 
 FinalResultSuccessful = FinalResult
 """The name that older releases had for it."""
+
+
+class FinalResultWithException(FinalResult):
+    """What older releases had for a rollout that a system error ended. The eval raises it."""
+
+    grade: SerializeAsAny[Grade] = Field(default_factory=lambda: Grade(score=0, grader_log=""))
+    exception: Any = None
 
 
 Ended = Literal[
