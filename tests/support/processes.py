@@ -53,12 +53,8 @@ class RunProcess:
 
     def executors(self) -> list[psutil.Process]:
         """The processes of its pool."""
-        found = []
-        for member in self.remember_family():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if "spawn_main" in " ".join(member.cmdline()):
-                    found.append(member)
-        return found
+        pids = query(self.folder, "SELECT pid FROM executor WHERE state = 'running' AND pid > 0")
+        return [member for member in self.remember_family() if member.pid in pids]
 
     def kill(self) -> None:
         """`kill -9` of the main process alone."""

@@ -8,6 +8,7 @@ import contextvars
 import dataclasses
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
@@ -59,6 +60,8 @@ class ChildArgs:
     """What a child is started with.
 
     Attributes:
+        driver_pid: the process that it ends with.
+        environment: the driver's, as it is now.
         sets_up_logging: the driver's logging is set up, so the child's is to be: see
             `wants_logging`.
     """
@@ -67,7 +70,8 @@ class ChildArgs:
     executor_id: int
     name: str
     slot: int
-    parent_pid: int
+    driver_pid: int
+    environment: dict[str, str]
     library_config: LibraryConfig
     sets_up_logging: bool
 
@@ -92,8 +96,11 @@ def main(args: ChildArgs, pipe: Any) -> None:
     # SIG_IGN: processes that tasks start would inherit that, and no Ctrl-C would reach them.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent(args.parent_pid)
-    os.environ[SLOT_VARIABLE] = str(args.slot)
+    die_with_parent()
+    _end_with(args.driver_pid)
+    # That of the process it was forked from is older.
+    os.environ.clear()
+    os.environ.update(args.environment, **{SLOT_VARIABLE: str(args.slot)})
     set_library_config(args.library_config)
     if args.sets_up_logging:
         args.library_config.setup_logging()
@@ -112,24 +119,34 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies, and look now and then as well.
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies.
 
-    The kernel also reaches native code that never lets go of the interpreter. The pipe's end tells
-    the same everywhere, unless a process that the parent forked holds it open.
+    The kernel also reaches native code that never lets go of the interpreter.
     """
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415  only here
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
+
+def _end_with(driver_pid: int) -> None:
+    """End this process with the driver, whether or not that is its parent.
+
+    The pipe's end tells the same, unless a process that the driver forked holds it open.
+    """
+
     def watch() -> None:
-        never = threading.Event()
-        while os.getppid() == parent_pid:
-            never.wait(PARENT_SECONDS)
+        with contextlib.suppress(ProcessLookupError):  # it is gone already
+            if hasattr(os, "pidfd_open"):
+                select.select([os.pidfd_open(driver_pid)], [], [])
+            else:  # the driver is the parent
+                never = threading.Event()
+                while os.getppid() == driver_pid:
+                    never.wait(PARENT_SECONDS)
         os._exit(ORPHANED)
 
-    threading.Thread(target=watch, name="nanoeval-parent", daemon=True).start()
+    threading.Thread(target=watch, name="nanoeval-driver", daemon=True).start()
 
 
 def _listen(fd: int, on_message: Callable[[bytes], None]) -> None:

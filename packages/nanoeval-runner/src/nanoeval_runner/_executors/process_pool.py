@@ -9,6 +9,7 @@ import dataclasses
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,8 @@ from nanoeval_runner._executors.pool import Pool, PoolMember
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.stored_eval import hidden_main
+
+PRELOADED = "nanoeval_runner._executors.preloaded"
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -49,7 +52,7 @@ class ProcessPool(Pool):
         on_failure: Callable[[BaseException], None],
     ) -> None:
         super().__init__(store, group, on_commit, on_failure)
-        self._context = multiprocess.get_context("spawn")
+        self._context = _context()
         self._names = 0
         self._size = 0
         self._growing = asyncio.Lock()
@@ -78,7 +81,8 @@ class ProcessPool(Pool):
             executor_id=executor_id,
             name=name,
             slot=slot,
-            parent_pid=os.getpid(),
+            driver_pid=os.getpid(),
+            environment=dict(os.environ),
             library_config=config,
             sets_up_logging=child.wants_logging(config),
         )
@@ -200,6 +204,19 @@ class ProcessPool(Pool):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(member.process.pid, signal.SIGKILL)
         atexit.unregister(self.kill)
+
+
+def _context() -> Any:
+    """Return how processes are started: forked from one that has imported what they need.
+
+    That one is started with a program's first pool, and ends with the program. It is no copy of
+    the program: forking that, with its threads and locks, is not safe.
+    """
+    if sys.platform != "linux":  # elsewhere the system's own libraries do not survive a fork
+        return multiprocess.get_context("spawn")
+    context = multiprocess.get_context("forkserver")
+    context.set_forkserver_preload([PRELOADED])
+    return context
 
 
 def usable_cores() -> int:

@@ -1,0 +1,14 @@
+"""Imported once, by the process that the executors of a pool are forked from.
+
+They share what it has imported: each starts in milliseconds, with little memory of its own.
+"""
+
+import gc
+
+import anyio
+
+from nanoeval_runner._executors import child
+
+child.die_with_parent()
+anyio.run(anyio.sleep, 0)  # loads what anyio needs for asyncio
+gc.freeze()  # a collection in an executor would copy every page of it
