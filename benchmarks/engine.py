@@ -381,6 +381,51 @@ async def pool_of_8(bench: Bench) -> Figure:
     return await _pool_up(bench, 8, 0.7)
 
 
+async def gathered(bench: Bench) -> Figure:
+    """Many evals at once, in one run set; each has a record of its own."""
+    n = bench.of(1000)
+    evals = [BenchEval(n=1) for _ in range(n)]
+
+    async def ours() -> None:
+        recorder = find_recorder("evallib")()
+        await asyncio.gather(*(run(spec(eval, recorder=recorder)) for eval in evals))
+
+    (took,) = await in_turn(ours, runs=min(3, bench.runs))
+    return Figure(
+        f"{n:,} gathered evals of one task, default recorder: seconds of processor time",
+        took.cpu, 3.0, 2.0, False, f"{took.cpu / n * 1e3:.2f} ms an eval, {took.wall:.1f} s",
+    )  # fmt: skip
+
+
+def _executors(n: int) -> dict[str, float]:
+    """Processor seconds and MB of `n` executors, measured in a process of its own."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--executors", str(n)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    took, memory = out.stdout.split()
+    return {"seconds": float(took), "megabytes": float(memory)}
+
+
+async def executors_32(bench: Bench) -> tuple[Figure, Figure]:
+    n = 2 if bench.small else 32
+    found = [_executors(n) for _ in range(min(3, bench.runs))]
+    seconds = statistics.median(f["seconds"] for f in found)
+    megabytes = statistics.median(f["megabytes"] for f in found)
+    return (
+        Figure(
+            f"{n} executors started, a task run on each: seconds of their processor time",
+            seconds, 2.0, 1.0, False, f"{seconds / n * 1e3:.0f} ms each",
+        ),
+        Figure(
+            f"{n} executors: memory of each that no other process shares (MB)",
+            megabytes, 25, 15, False, "unique set size",
+        ),
+    )  # fmt: skip
+
+
 async def resuming(bench: Bench) -> Figure:
     imports, first = [], []
     for _ in range(bench.runs):
@@ -413,6 +458,8 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Figure | tuple[Figure, ...]]]] = {
     "computing": computing,
     "pool_of_2": pool_of_2,
     "pool_of_8": pool_of_8,
+    "executors_32": executors_32,
+    "gathered": gathered,
     "resuming": resuming,
 }
 
@@ -437,6 +484,23 @@ def measure_cost(n: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     state = Path(os.environ["NANOEVAL_STATE_DIR"]) / f"{summary['run_set_id']}.db"
     print(took, ((peak - before) * 1024 + state.stat().st_size) / n)
+
+
+def measure_executors(n: int) -> None:
+    """Print the processor seconds of `n` executors that have run a task, and the MB of each."""
+    import psutil  # noqa: PLC0415
+
+    async def main() -> None:
+        runner = {"experimental_use_multiprocessing": True, "num_processes": n, "concurrency": n}
+        async with global_exit_stack:
+            await run(spec(BenchEval(n=n, wait=0.2), should_backup=False, **runner))
+            found = psutil.Process().children(recursive=True)
+            # Those they are forked from are counted too.
+            seconds = sum(sum(process.cpu_times()[:2]) for process in found)
+            memory = sorted(process.memory_full_info().uss for process in found)[-n:]
+        print(seconds, statistics.mean(memory) / 1e6)
+
+    asyncio.run(main())
 
 
 def measure_resume(n: int) -> None:
@@ -557,5 +621,7 @@ if __name__ == "__main__":
         measure_cost(int(sys.argv[2]))
     elif sys.argv[1:2] == ["--resume"]:
         measure_resume(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["--executors"]:
+        measure_executors(int(sys.argv[2]))
     else:
         sys.exit(main(sys.argv[1:]))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
+from nanoeval_core.errors import ConfigError
 
 from tests.cli.test_commands_in_a_terminal import piped
 from tests.support.api_server import KEY, MODEL, serving
@@ -289,11 +292,21 @@ def test_fail_on_errors_takes_a_share(here: Path) -> None:
     assert (done.returncode, "a share from 0 to 1" in done.stderr) == (2, True)
 
 
-def test_uvloop_is_an_extra(here: Path) -> None:
-    done = piped("run", "evals.py:Choices", "solver=MockSolver", "--loop", "uvloop", folder=here)
-    try:
-        import uvloop  # noqa: F401
-    except ModuleNotFoundError:
-        assert (done.returncode, "nanoeval-cli[uvloop]" in done.stderr) == (2, True)
-    else:
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("runner", ["", "runner.experimental_use_multiprocessing=True"])
+def test_a_run_on_uvloop(runner: str, here: Path) -> None:
+    pytest.importorskip("uvloop", reason="uvloop is not here: pip install uvloop")
+    evals = ["run", "evals.py:Choices", "solver=MockSolver", "--loop", "uvloop"]
+    done = piped(*evals, *runner.split(), folder=here)
+    assert done.returncode == 0, done.stderr
+
+
+def test_uvloop_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nanoeval_cli._event_loop import run_in_loop
+
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def main() -> None:
+        raise AssertionError("it was refused")
+
+    with pytest.raises(ConfigError, match=re.escape('pip install "nanoeval-cli[uvloop]"')):
+        run_in_loop(main(), "uvloop")

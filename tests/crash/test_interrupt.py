@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -101,6 +102,28 @@ def test_tasks_that_outlive_the_grace_period_go_back_to_the_queue(tmp_path: Path
         assert "0 of 2" in err
     assert query(tmp_path, "SELECT DISTINCT state FROM task") == ["queued"]
     assert query(tmp_path, "SELECT leased FROM eval") == [0]
+
+
+@both_modes
+def test_ctrl_c_on_uvloop(runner: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("uvloop", reason="uvloop is not here: pip install uvloop")
+    limited = runner | {"concurrency": 2}
+    with (
+        Gate() as gate,
+        gated_run(gate, tmp_path, runner=limited, evals=[{"n": 4}], uvloop=True) as process,
+    ):
+        first = gate.arrivals(2)
+        process.interrupt()
+        until(tmp_path, DRAINING, [1])
+        for arrival in first:
+            arrival.answer("loop")
+        ended, _, err = process.end()
+        assert ended == 130, err
+        assert HINT in err
+        assert "2 of 4" in err
+        process.assert_nothing_is_left()
+    (summary,) = query(tmp_path, "SELECT summary FROM eval WHERE state = 'stopped'")
+    assert json.loads(summary)["results"] == ["uvloop", "uvloop"]
 
 
 def test_ctrl_c_under_python_m(tmp_path: Path) -> None:

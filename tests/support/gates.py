@@ -27,7 +27,7 @@ from typing import Any, Self
 import chz
 from nanoeval import Eval, EvalSpec, RolloutSystemError, RunnerArgs, Task, resume, run
 from nanoeval.recorder import get_recorder
-from nanoeval.setup import nanoeval_entrypoint
+from nanoeval.setup import exit_codes, nanoeval_entrypoint, run_main
 from nanoeval_core.run_context import get_run_context
 
 PATIENCE = 120.0
@@ -277,6 +277,8 @@ async def act(word: str, task: Task) -> Any:  # noqa: C901  a word each
             context = get_run_context()
             assert context is not None
             return context.slot, os.environ.get("NANOEVAL_EXECUTOR_SLOT")
+        case "loop":
+            return type(asyncio.get_running_loop()).__module__
         case "typed":
             raise KeyboardInterrupt
         case "closed":
@@ -328,7 +330,14 @@ async def _run_all(config: dict[str, Any]) -> None:
 
 def main() -> None:
     """What a process that a test starts does: the JSON in its first argument says what to run."""
-    nanoeval_entrypoint(_run_all(json.loads(sys.argv[1])))
+    config = json.loads(sys.argv[1])
+    if config.get("uvloop"):
+        import uvloop
+
+        with exit_codes():
+            run_main(_run_all(config), uvloop.new_event_loop)
+    else:
+        nanoeval_entrypoint(_run_all(config))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from nanoeval_core.words import run_state
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
 from nanoeval_runner.results import collecting
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit, run_main
+from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 from nanoeval_runner.state_files import backups, state_file, state_files
 
 from nanoeval_cli._catalogue import runs_newest_first
 from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import note, write, write_json, write_table
 
 UNFINISHED = ("stopped", "died", "failed")
@@ -24,12 +25,14 @@ HEADER = ("run set", "evals", "state", "tasks", "time")
 @click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--recompute", is_flag=True, help="Also sum up evals that are complete.")
 @budget_options
+@loop_option
 @json_option
 def command(
     run: str | None,
     recompute: bool,
     budget_tokens: int | None,
     budget_cost: float | None,
+    loop: str,
     as_json: bool,
 ) -> int:
     """Finish a run set: only tasks without a result run.
@@ -41,14 +44,13 @@ def command(
         return _list(as_json=as_json)
     with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
-        summaries = run_main(
-            resume(
-                _run_set_of(run),
-                resume_completed_evals=recompute,
-                budget_tokens=budget_tokens,
-                budget_cost=budget_cost,
-            )
+        resumed = resume(
+            _run_set_of(run),
+            resume_completed_evals=recompute,
+            budget_tokens=budget_tokens,
+            budget_cost=budget_cost,
         )
+        summaries = run_in_loop(resumed, loop)
     if as_json:
         write_json(summaries)
     elif not summaries:

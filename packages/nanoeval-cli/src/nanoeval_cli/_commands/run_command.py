@@ -17,7 +17,7 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._command import Command, budget_options, json_option, subcommand
-from nanoeval_cli._event_loop import run_in_loop
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
@@ -90,15 +90,6 @@ def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
 def own_fields(targets: Sequence[str]) -> set[str]:
     """Return the names that the evals among `targets` have as fields of their own."""
     return {name for target in targets for name in field_names(target)}
-
-
-def loop_option(function: Function) -> Function:
-    return click.option(
-        "--loop",
-        type=click.Choice(["asyncio", "uvloop"]),
-        default="asyncio",
-        help='The event loop; uvloop needs `pip install "nanoeval-cli[uvloop]"`.',
-    )(function)
 
 
 def errors_option(function: Function) -> Function:

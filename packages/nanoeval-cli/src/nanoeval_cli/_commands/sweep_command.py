@@ -26,10 +26,9 @@ from nanoeval_cli._commands.run_command import (
     EvalCommand,
     errors_option,
     eval_argument,
-    loop_option,
     own_fields,
 )
-from nanoeval_cli._event_loop import run_in_loop
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
 from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells, spent_by
 from nanoeval_cli._sweep_table import SweepTable

@@ -64,6 +64,7 @@ class ChildArgs:
         environment: the driver's, as it is now.
         sets_up_logging: the driver's logging is set up, so the child's is to be: see
             `wants_logging`.
+        loop_factory: makes its event loop, where that is to be another than asyncio's.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class ChildArgs:
     environment: dict[str, str]
     library_config: LibraryConfig
     sets_up_logging: bool
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
 
 
 def wants_logging(config: LibraryConfig) -> bool:
@@ -105,7 +107,9 @@ def main(args: ChildArgs, pipe: Any) -> None:
     if args.sets_up_logging:
         args.library_config.setup_logging()
     try:
-        run_to_its_end(_serve(args, pipe), may_exit=lambda loop: False)
+        run_to_its_end(
+            _serve(args, pipe), may_exit=lambda loop: False, loop_factory=args.loop_factory
+        )
     except StateError as error:  # a full disk: the parent meets it too, and ends the run
         sys.stderr.write(f"executor {args.name}: {error}\n")
         _leave(1)

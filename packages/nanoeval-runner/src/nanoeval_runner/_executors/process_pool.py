@@ -74,6 +74,7 @@ class ProcessPool(Pool):
             transactions.add_executor, name, MULTIPROCESS, 0, socket.gethostname()
         )
         ours, theirs = self._context.Pipe(duplex=True)
+        loop = asyncio.get_running_loop()
         slot = self.free_slot()  # of one that died, if this takes its place
         config = get_library_config()
         args = child.ChildArgs(
@@ -85,6 +86,7 @@ class ProcessPool(Pool):
             environment=dict(os.environ),
             library_config=config,
             sets_up_logging=child.wants_logging(config),
+            loop_factory=type(loop) if type(loop).__module__ == "uvloop" else None,
         )
         process = self._context.Process(target=child.main, args=(args, theirs), name=name)
         with hidden_main():
@@ -94,7 +96,7 @@ class ProcessPool(Pool):
         member = ExecutorProcess(name, slot, executor_id, process=process, pipe=ours)
         self._processes[name] = member
         self.joined(member)
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._read, member)
+        loop.add_reader(ours.fileno(), self._read, member)
         self._watch(member)
         await self.store.call(transactions.set_executor_pid, executor_id, process.pid)
 
