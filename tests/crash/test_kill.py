@@ -79,6 +79,26 @@ def test_an_executor_killed_while_it_enters_a_context_is_replaced(tmp_path: Path
         process.assert_nothing_is_left()
 
 
+def test_executors_whose_common_parent_is_killed_are_replaced(tmp_path: Path) -> None:
+    with Gate() as gate, gated_run(gate, tmp_path, runner=POOL, evals=[{"n": N}]) as process:
+        first = gate.arrivals(N)
+        parents = {psutil.Process(arrival.pid).parent() for arrival in first}
+        for parent in parents:
+            assert parent is not None
+            if parent.pid != process.pid:  # where they are forked from a process of their own
+                parent.kill()
+            else:
+                for arrival in first:
+                    psutil.Process(arrival.pid).kill()
+        again = gate.arrivals(N)
+        assert {a.pid for a in again}.isdisjoint({a.pid for a in first})
+        for arrival in again:
+            arrival.answer()
+        (summary,) = process.summaries()
+        assert summary["names"] == NAMES
+        process.assert_nothing_is_left()
+
+
 def test_an_idle_executor_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     with Gate() as gate, gated_run(gate, tmp_path, runner=POOL, evals=[{"n": 1}]) as process:
         (only,) = gate.arrivals(1)

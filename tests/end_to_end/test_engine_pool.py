@@ -135,6 +135,17 @@ def test_concurrency_is_exact_over_processes_and_changes_from_another(folders: P
         assert outcome[0]["n"] == 12
 
 
+def test_executors_have_the_environment_of_their_run(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("one", "two"):
+        monkeypatch.setenv("SET_LATER", value)
+        with Gate() as gate:
+            with running(run(spec(gate, n=1, runner={**POOL, "num_processes": 1}))) as outcome:
+                gate.arrival().answer("environment")
+            assert outcome[0]["results"] == [value]
+
+
 def test_each_executor_enters_the_context_once_and_says_who_it_is(folders: Path) -> None:
     stages = ("enter", "evaluate", "leave")
     with Gate() as gate:

@@ -277,6 +277,8 @@ async def act(word: str, task: Task) -> Any:  # noqa: C901  a word each
             context = get_run_context()
             assert context is not None
             return context.slot, os.environ.get("NANOEVAL_EXECUTOR_SLOT")
+        case "environment":
+            return os.environ.get("SET_LATER")
         case "loop":
             return type(asyncio.get_running_loop()).__module__
         case "typed":
