@@ -8,10 +8,8 @@ import dataclasses
 import datetime
 import heapq
 import itertools
-import json
 import math
 import os
-import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import Any
 
 from nanoeval_core.errors import ConfigError, RecorderError, StateError
 from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_core.run_facts import RunFacts
 from nanoeval_core.spec import check_run_set_id
-from nanoeval_core.words import RunState, run_state
 from nanoeval_recorder.folder import records_folder
 from nanoeval_recorder.reading.outline import Outline, outline_of
 from nanoeval_recorder.reading.reader import SUFFIXES
@@ -34,44 +32,23 @@ from nanoeval_runner.state_files import (
     state_dir,
     state_file,
 )
-from nanoeval_runner.stored_eval import model_in
 
 RUNS_LISTED = 8
 FIRST_LINE = 1 << 14
 """Bytes within which the first line of a record ends, where it is to be searched."""
 
 
-@dataclasses.dataclass(slots=True)
-class RunInfo:
-    """One run of one eval, as far as it is known.
+@dataclasses.dataclass(kw_only=True)
+class RunInfo(RunFacts):
+    """One run of one eval, and where that is known from.
 
     Attributes:
-        state: a word of `nanoeval_core.words`. A record without an end whose state file is gone
-            is of a run that died.
-        created_at: seconds since the epoch.
-        seconds: how long it ran; None where that is not known.
-        summary: its summary; a partial one while it runs; empty without one.
         record: where its record is.
-        part_of: the sweep that it is a cell of, or the run whose replies it scores.
         state_file: its run set, while that has state.
+        row: its eval in that.
     """
 
-    run_id: str
-    run_set_id: str
-    eval: str
-    model: str
-    state: RunState
-    created_at: float
-    seconds: float | None = None
-    done: int | None = None
-    total: int | None = None
-    errors: int = 0
-    retries: int = 0
-    tokens: int = 0
-    cost: float = 0.0
-    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     record: Path | None = None
-    part_of: str = ""
     state_file: StateFile | None = None
     row: EvalRow | None = None
 
@@ -245,85 +222,17 @@ def _outline(path: Path) -> Outline | None:
 
 
 def _of_row(file: StateFile, row: EvalRow, named: Mapping[str, Path]) -> RunInfo:
-    state = run_state(row.state, is_running=file.is_running)
-    seconds = row.elapsed
-    if state == "running":  # the file has it from the first second on
-        seconds = seconds or time.time() - max(row.created_at, _started(file))
-    elif not seconds:
-        seconds = max(0.0, file.modified_at - row.created_at)
-    summary = json.loads(row.summary) if row.summary else {}
     record = record_of(row) or named.get(row.run_id)  # without events there is no position
     outline = _outline(record) if record is not None and record.exists() else None
-    return RunInfo(
-        run_id=row.run_id,
-        run_set_id=file.run_set_id,
-        eval=row.name,
-        model=row.model_name or model_in(row.arguments) or _model(outline),
-        state=state,
-        created_at=row.created_at,
-        seconds=seconds,
-        done=row.done + row.failed,
-        # A retried task has a row for each attempt; `total` counts it once.
-        total=row.total,
-        errors=row.failed,
-        retries=row.retries,
-        tokens=row.usage.total_tokens,
-        cost=row.cost,
-        summary=summary,
-        record=None if outline is None else record,
-        part_of=_part_of(outline),
-        state_file=file,
-        row=row,
-    )
-
-
-def _started(file: StateFile) -> float:
-    return max((executor.started_at for executor in file.executors), default=0.0)
-
-
-def _model(outline: Outline | None) -> str:
-    return ((outline.started.model if outline is not None else None) or "").replace("unknown", "")
-
-
-def _part_of(outline: Outline | None) -> str:
-    """Return the set that a run says it belongs to: a sweep, or the run whose replies it scores."""
-    config = outline.started.spec.get("run_config") if outline is not None else None
-    runner = config.get("runner") if isinstance(config, dict) else None
-    arguments = runner.get("args") if isinstance(runner, dict) else None
-    return str(arguments.get("eval_set_name") or "") if isinstance(arguments, dict) else ""
+    run = RunInfo(run_id=row.run_id) if outline is None else _of_record(outline)
+    run.summary = {}  # the state file's, or none
+    run.update(file.facts_of(row))
+    run.state_file, run.row = file, row
+    return run
 
 
 def _of_record(outline: Outline) -> RunInfo:
-    started, report = outline.started, outline.final_report or {}
-    created = _timestamp(started.created_at) or outline.modified_at
-    config = started.spec.get("run_config")
-    total = config.get("num_tasks") if isinstance(config, dict) else None
-    usage = report.get("usage") if isinstance(report.get("usage"), dict) else {}
-    errors = report.get("system_errors")
-    return RunInfo(
-        run_id=outline.run_id,
-        run_set_id=started.run_set_id or "",
-        eval=started.eval_name or outline.path.stem,
-        model=_model(outline),
-        state="done" if outline.final_report is not None else "died",
-        created_at=created,
-        seconds=max(0.0, outline.modified_at - created),
-        done=total if outline.final_report is not None else None,
-        total=total if isinstance(total, int) else None,
-        errors=errors.get("total", 0) if isinstance(errors, dict) else 0,
-        tokens=usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0) if usage else 0,
-        cost=usage.get("cost", 0.0) if usage else 0.0,
-        summary=report,
-        record=outline.path,
-        part_of=_part_of(outline),
-    )
-
-
-def _timestamp(text: str | None) -> float | None:
-    try:
-        return datetime.datetime.fromisoformat(text or "").timestamp()
-    except ValueError:
-        return None
+    return RunInfo(**vars(outline.facts()), record=outline.path)
 
 
 def find_run(name: str | None) -> RunInfo:

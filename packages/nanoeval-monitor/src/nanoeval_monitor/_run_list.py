@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 from nanoeval_core.errors import NanoevalError
 from nanoeval_core.json_values import json_value
 from nanoeval_core.metrics.headline import Headline, headline
-from nanoeval_core.words import RunState, run_state
+from nanoeval_core.run_facts import RunFacts
 from nanoeval_recorder.reading.events import OtherEvent, RunStarted
 from nanoeval_recorder.reading.outline import Outline, outline_of
 from nanoeval_recorder.reading.reader import SUFFIXES, first_event, record_parts
@@ -29,11 +27,9 @@ from nanoeval_runner.state_files import (
     record_of,
     state_paths,
 )
-from nanoeval_runner.stored_eval import model_in
 
 from nanoeval_monitor._record_index import RecordIndex, index_stamp
 from nanoeval_monitor._run_summary import peek
-from nanoeval_monitor._value_text import number
 
 log = logging.getLogger("nanoeval.monitor")
 
@@ -41,52 +37,37 @@ _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _LATER_PART = re.compile(r"(.+)\.\d{4,}(\.jsonl(?:\.zst|\.gz)?)")
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class RunEntry:
+@dataclasses.dataclass(kw_only=True)
+class RunEntry(RunFacts):
     """A run in the table of runs. `key` names it in URLs; paths never come from outside.
 
     Attributes:
-        state: the word that `nanoeval ls` has for it.
         score, stderr, low, high, n: of the metric `metric`; None without one.
-        part_of: the sweep that it is a cell of, or the run whose replies it scores.
         path: where its record is; None where it was recorded elsewhere, or not at all.
         has_state: whether its run set has a state file, so that it can be resumed.
     """
 
     key: str
-    run_id: str
-    run_set_id: str = ""
-    eval_name: str = ""
-    model: str = ""
-    state: RunState = "died"
-    created_at: float = 0.0
     created_by: str = ""
-    seconds: float | None = None
-    done: int | None = None
-    total: int | None = None
-    lost: int = 0
-    retries: int = 0
-    tokens: int = 0
-    cost: float = 0.0
     metric: str = ""
     score: float | None = None
     stderr: float | None = None
     low: float | None = None
     high: float | None = None
     n: int | None = None
-    part_of: str = ""
     path: Path | None = None
     bytes: int | None = None
     has_state: bool = False
-    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_going(self) -> bool:
         return self.state in ("queued", "running")
 
     def as_dict(self) -> dict[str, Any]:
-        fields = [one.name for one in dataclasses.fields(self) if one.name != "summary"]
-        return {**{name: getattr(self, name) for name in fields}, "path": str(self.path or "")}
+        """Return JSON values, as the page gets them."""
+        fields = {**vars(self), "path": str(self.path or "")}
+        del fields["summary"]
+        return {**fields, "eval_name": fields.pop("eval"), "lost": fields.pop("errors")}
 
 
 class RunList:
@@ -284,36 +265,11 @@ def _outline(file: Path) -> Outline | None:
 
 
 def _of_record(outline: Outline, size: int) -> RunEntry:
-    started, spec = outline.started, outline.started.spec
-    report = outline.final_report or {}
-    config = _dict(spec.get("run_config"))
-    usage, errors = _dict(report.get("usage")), _dict(report.get("system_errors"))
-    created = _timestamp(started.created_at or spec.get("created_at"))
-    ended = outline.modified_at
-    model = str(started.model or spec.get("model_name") or "")
-    total = _count(config.get("num_tasks")) or _count(report.get("num_tasks"))
+    created_by = str(outline.started.spec.get("created_by") or "")
     entry = RunEntry(
-        key="",
-        run_id=outline.run_id,
-        run_set_id=str(started.run_set_id or ""),
-        eval_name=str(started.eval_name or spec.get("eval_name") or outline.path.stem),
-        model="" if model == "unknown" else model,
-        state="died" if outline.final_report is None else "done",
-        created_at=ended if created is None else created,
-        created_by=str(spec.get("created_by") or ""),
-        seconds=None if created is None else max(0.0, ended - created),
-        done=None if outline.final_report is None else total,
-        total=total,
-        lost=_count(errors.get("total")) or 0,
-        tokens=(_count(usage.get("prompt_tokens")) or 0)
-        + (_count(usage.get("completion_tokens")) or 0),
-        cost=number(usage.get("cost")) or 0.0,
-        part_of=_part_of(config),
-        path=outline.path,
-        bytes=size,
-        summary=report,
+        key="", created_by=created_by, path=outline.path, bytes=size, **vars(outline.facts())
     )
-    _score(entry, headline(json_value(report)))
+    _score(entry, headline(json_value(entry.summary)))
     if entry.low is None and (known := peek(outline.path)) is not None:
         score, low, high, n = known
         if score is not None:
@@ -329,36 +285,18 @@ def _score(entry: RunEntry, found: Headline | None) -> None:
         entry.n = _count(n)
 
 
-def _part_of(config: dict[str, Any]) -> str:
-    return str(_dict(_dict(config.get("runner")).get("args")).get("eval_set_name") or "")
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _with_state(known: RunEntry | None, file: StateFile, row: EvalRow) -> RunEntry:
     """Return what a state file says of a run, which is more and later than what its record says."""
-    state = run_state(row.state, is_running=file.is_running)
-    seconds = row.elapsed
-    if state == "running" and not seconds:
-        seconds = max(0.0, time.time() - row.created_at)
-    elif not seconds:
-        seconds = max(0.0, file.modified_at - row.created_at)
     entry = RunEntry(key=_SAFE.sub("-", row.run_id), run_id=row.run_id)
     if known is not None:
         entry = dataclasses.replace(known)
-    entry.run_set_id, entry.has_state, entry.state = file.run_set_id, True, state
-    entry.eval_name = row.name
-    entry.model = row.model_name or model_in(row.arguments) or entry.model
-    entry.created_at, entry.seconds = row.created_at, seconds
-    entry.done, entry.total = row.done + row.failed, row.total
-    entry.lost, entry.retries = row.failed, row.retries
-    entry.tokens, entry.cost = row.usage.total_tokens, row.cost
-    if row.summary and not entry.summary:
-        entry.summary = parsed(row.summary) or {}
-        if entry.score is None and entry.done:
-            _score(entry, headline(json_value(entry.summary)))
+    report = entry.summary
+    entry.update(file.facts_of(row))
+    entry.has_state = True
+    if report:
+        entry.summary = report
+    elif entry.score is None and entry.done:
+        _score(entry, headline(json_value(entry.summary)))
     return entry
 
 
@@ -372,13 +310,3 @@ def parsed(text: str | None) -> Any:
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and abs(value) < 1 << 53 else None
-
-
-def _timestamp(value: Any) -> float | None:
-    try:
-        found = datetime.datetime.fromisoformat(value)
-        if found.tzinfo is None:  # the published package writes UTC and does not say so
-            found = found.replace(tzinfo=datetime.UTC)
-        return found.timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -10,12 +10,15 @@ import dataclasses
 import fcntl
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from nanoeval_core.errors import ConfigError, StateError
+from nanoeval_core.run_facts import RunFacts
+from nanoeval_core.words import run_state
 
 from nanoeval_runner._queue import backup, sql, transactions
 from nanoeval_runner._queue.connection import connect
@@ -31,6 +34,7 @@ from nanoeval_runner._queue.paths import (
     state_paths,
 )
 from nanoeval_runner._queue.rows import EvalRow, ExecutorRow, FailedAttempt
+from nanoeval_runner.stored_eval import model_in
 
 __all__ = [
     "SUFFIX",
@@ -88,6 +92,36 @@ class StateFile:
         """Return the eval's state, or `died` when it is unfinished and nobody runs it."""
         unfinished = row.state in ("queued", "running")
         return "died" if unfinished and not self.is_running else row.state
+
+    def facts_of(self, row: EvalRow) -> RunFacts:
+        """Return what the file says of the run of one of its evals."""
+        state = run_state(row.state, is_running=self.is_running)
+        seconds = row.elapsed
+        if not seconds and state == "running":  # the file has it from the first second on
+            began = max([row.created_at, *(each.started_at for each in self.executors)])
+            seconds = max(0.0, time.time() - began)
+        elif not seconds:
+            seconds = max(0.0, self.modified_at - row.created_at)
+        summary = {}
+        with contextlib.suppress(ValueError, RecursionError):
+            summary = json.loads(row.summary or "{}")
+        return RunFacts(
+            run_id=row.run_id,
+            run_set_id=self.run_set_id,
+            eval=row.name,
+            model=row.model_name or model_in(row.arguments) or "",
+            state=state,
+            created_at=row.created_at,
+            seconds=seconds,
+            done=row.done + row.failed,
+            # A retried task has a row for each attempt; `total` counts it once.
+            total=row.total,
+            errors=row.failed,
+            retries=row.retries,
+            tokens=row.usage.total_tokens,
+            cost=row.cost,
+            summary=summary,
+        )
 
     @property
     def is_complete(self) -> bool:

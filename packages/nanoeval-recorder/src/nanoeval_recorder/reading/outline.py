@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import RecorderError
+from nanoeval_core.run_facts import RunFacts
 
 from nanoeval_recorder.reading._open import DamagedRecord
 from nanoeval_recorder.reading.events import Event, FinalReport, RunStarted
@@ -22,6 +24,7 @@ from nanoeval_recorder.reading.reader import (
 __all__ = ["Outline", "outline_of", "outlines"]
 
 TAIL = 1 << 16
+_LARGE = 1 << 53
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +46,53 @@ class Outline:
     @property
     def run_id(self) -> str:
         return self.started.run_id or self.path.stem
+
+    def facts(self) -> RunFacts:
+        """Return what the record says of its run."""
+        started, spec, report = self.started, self.started.spec, self.final_report or {}
+        config = _dict(spec.get("run_config"))
+        usage, errors = _dict(report.get("usage")), _dict(report.get("system_errors"))
+        created = _seconds(started.created_at or spec.get("created_at"))
+        model = str(started.model or spec.get("model_name") or "")
+        total = _count(config.get("num_tasks")) or _count(report.get("num_tasks"))
+        prompts = _count(usage.get("prompt_tokens")) or 0
+        replies = _count(usage.get("completion_tokens")) or 0
+        cost = usage.get("cost")
+        return RunFacts(
+            run_id=self.run_id,
+            run_set_id=str(started.run_set_id or ""),
+            eval=str(started.eval_name or spec.get("eval_name") or self.path.stem),
+            model="" if model == "unknown" else model,
+            state="died" if self.final_report is None else "done",
+            created_at=self.modified_at if created is None else created,
+            seconds=None if created is None else max(0.0, self.modified_at - created),
+            done=None if self.final_report is None else total,
+            total=total,
+            errors=_count(errors.get("total")) or 0,
+            tokens=prompts + replies,
+            cost=float(cost) if isinstance(cost, (int, float)) and abs(cost) < _LARGE else 0.0,
+            summary=report,
+            part_of=str(_dict(_dict(config.get("runner")).get("args")).get("eval_set_name") or ""),
+        )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and abs(value) < _LARGE else None
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a time of a record in seconds since the epoch; None for what is none."""
+    try:
+        found = datetime.datetime.fromisoformat(value)
+        if found.tzinfo is None:  # the published package writes UTC and does not say so
+            found = found.replace(tzinfo=datetime.UTC)
+        return found.timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def outlines(folder: str | Path) -> list[Outline]:

@@ -292,7 +292,7 @@ class Limiter:
         self._sync(self._clock())
 
     def rejected(self) -> int:
-        """The endpoint rejected a request for what is in it; return how many, of all processes."""
+        """Note that the endpoint rejected what was in a request; return how many so far."""
         self._rejected += 1
         self._sync(self._clock())
         return self.rejections + self._rejected

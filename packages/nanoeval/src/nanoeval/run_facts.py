@@ -1,0 +1,1 @@
+from nanoeval_core.run_facts import *
