@@ -87,7 +87,8 @@ def clean_containers(
     Raises:
         ConfigError: no engine answers.
     """
-    api = EngineAPI(find_engine(url))
+    url = find_engine(url)
+    api = EngineAPI(url)
     try:
         left = [
             (kind, name)
@@ -96,7 +97,7 @@ def clean_containers(
         ]
         return [name for kind, name in left if dry_run or api.remove(kind, name)]
     except (OSError, http.client.HTTPException) as error:
-        raise ConfigError(f"the container engine does not answer: {error}") from error
+        raise ConfigError(f"the container engine at {url} does not answer: {error}") from error
 
 
 def runtime_of(solver: object) -> ComputerRuntime:

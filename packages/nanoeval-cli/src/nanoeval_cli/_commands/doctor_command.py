@@ -188,7 +188,12 @@ def _containers() -> Iterator[Finding]:
 
     engine = describe_engine()
     if not engine.name:
-        yield Finding("ok", "containers", "no engine answers: only computer tasks need one")
+        if engine.url:  # it is named, or its socket is there
+            yield Finding(
+                "note", "containers", engine.problems[0], "start it, or unset DOCKER_HOST"
+            )
+        else:
+            yield Finding("ok", "containers", "no engine is there: only computer tasks need one")
         return
     yield Finding("ok", "containers", f"{engine.name} at {engine.url}")
     for problem in engine.problems:
