@@ -72,9 +72,9 @@ def with_logprobs(value: str) -> str:
     )
 
 
-def streamed(*events: object, done: bool = True) -> bytes:
-    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
-    body = "".join([": keep waiting\n\n", *lines, "data: [DONE]\n\n" if done else ""])
+def streamed(*events: object, done: bool = True, end: str = "\n\n") -> bytes:
+    lines = [": keep waiting", *(f"data: {json.dumps(event)}" for event in events)]
+    body = "".join(line + end for line in [*lines, *(["data: [DONE]"] if done else [])])
     return http(200, body, {"X-Kind": "text/event-stream"})
 
 
@@ -133,6 +133,26 @@ READ: dict[str, bytes] = {
         delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]),
         delta(content=[{"type": "text", "text": ANSWER}]),
     ),
+    "gzip in two members": http(
+        200, gzip.compress(BODY[:30]) + gzip.compress(BODY[30:]), {"Content-Encoding": "gzip"}
+    ),
+    "no gzip, though it says so": http(200, chat(), {"Content-Encoding": "gzip"}),
+    "no reason": http(200, chat()).replace(b" Some Reason", b""),
+    "a part that is no list": http(200, chat(None, message={"content": {"text": ANSWER}})),
+    "201": http(201, chat()),
+    "a stream of lines that end in CR": streamed(delta(content=ANSWER), end="\r\r"),
+    "a stream without blank lines": streamed(
+        delta(content="Ans"), delta(content="wer: B"), end="\n"
+    ),
+    "a stream with a byte order mark": http(
+        200, "\ufeffdata: " + json.dumps(delta(content=ANSWER, finish_reason="stop")) + "\n\n"
+    ),
+    "lines of JSON": http(
+        200,
+        "\n".join(
+            map(json.dumps, [delta(content="Ans"), delta(content="wer: B", finish_reason="x")])
+        ),
+    ),
     "a stream without an end mark": streamed(
         delta(content=ANSWER), delta(finish_reason="stop"), done=False
     ),
@@ -147,6 +167,18 @@ def test_a_reply_that_says_its_answer_is_read(server: RawServer, url: str, reply
     assert attempt.result.problem is None
     assert len(server.requests) == 1
     json.dumps(attempt.result.text).encode()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + http(200, chat()),
+        http(200, chat()) + b"more than its length",
+    ],
+)
+def test_what_our_own_connections_read_beyond_aiohttp(server: RawServer, reply: bytes) -> None:
+    server.replies.append(reply)
+    assert ask(server.url).result.text == ANSWER
 
 
 def test_lone_surrogates_are_replaced(server: RawServer) -> None:
@@ -165,6 +197,21 @@ REPEATED: dict[str, tuple[bytes, str]] = {
     "an error at the top": (http(200, {"code": "Throttling", "message": "slow"}), "slow"),
     "an overload within": (http(200, {"error": {"message": "o", "type": "overloaded_error"}}), "o"),
     "no choices": (http(200, {"choices": []}), "no choices"),
+    "an error that is a text": (http(200, {"error": "Rate limit exceeded"}), "Rate limit exceeded"),
+    "an error that is true": (http(200, {"error": True, "message": "it loads"}), "it loads"),
+    "a detail": (http(200, {"detail": "it fell over"}), "it fell over"),
+    "a message": (http(200, {"message": "too fast", "code": 429}), "too fast"),
+    "several errors": (http(200, {"errors": [{"message": "the first"}]}), "the first"),
+    "Baidu's": (http(200, {"error_code": 18, "error_msg": "qps limit reached"}), "qps limit"),
+    "MiniMax's": (
+        http(200, {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "slow"}}),
+        "slow",
+    ),
+    "overloaded": (http(200, chat("Half an", finish="overloaded")), "broke off"),
+    "a detail in a stream": (streamed(delta(content="Half"), {"detail": "oops"}), "oops"),
+    "a text in a stream": (streamed(delta(content="Half"), {"error": "oops"}), "oops"),
+    "nothing at all": (b"HTTP/1.1 204 No Content\r\n\r\n", "neither JSON"),
+    "br": (http(200, b"\x0b\x02", {"Content-Encoding": "br"}), ""),
     "a page": (http(200, "<html>Please wait</html>"), "neither JSON nor a stream"),
     "a text": (http(200, '"hello"'), "it is no object"),
     "nothing": (http(200, b""), "neither JSON"),
@@ -324,6 +371,8 @@ def test_a_prompt_that_is_refused_is_a_result(
 
 
 WRONG_ARGUMENTS = [
+    "max_tokens: Input should be less than or equal to 4096",
+    "Unrecognized request argument supplied: top_k",
     "max_tokens is too large: 100000. This model supports at most 4096 completion tokens",
     "max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens",
     "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less "
@@ -507,10 +556,27 @@ def test_an_endpoint_that_only_streams_is_asked_for_streams(api: Any, told: bool
         assert len(server.requests) == (1 if told else 2)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model only support stream mode, please enable the stream parameter",
+        "Non-streaming requests are not supported by this model",
+        "Please set stream=true to use this model",
+        "stream=false is not supported",
+        "`stream` must be set to true",
+    ],
+)
+def test_that_only_streams_are_served_is_understood(server: RawServer, words: str) -> None:
+    server.replies.append(http(400, {"detail": words}))
+    assert ask(server.url).result.text == ANSWER
+    assert [body.get("stream") for _, body in server.requests] == [None, True]
+
+
 def test_null_in_extra_body_takes_a_field_out(server: RawServer) -> None:
     ask(server.url, max_tokens=7, temperature=0.5, extra_body={"max_tokens": None, "k": 1})
     body = server.requests[0][1]
     assert body == {"model": "m", "messages": MESSAGES, "temperature": 0.5, "k": 1}
+    ask(server.url, extra_body={"n": None})
 
 
 @pytest.mark.parametrize("n", [2, "2", 1.5])

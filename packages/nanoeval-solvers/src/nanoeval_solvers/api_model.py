@@ -46,7 +46,7 @@ class APIModel(ModelFields, HasAsyncContextManager):
             if value is not None
         }
         make = wire.chat_body if self.api == "chat" else wire.responses_body
-        if params.get("n", 1) != 1:
+        if params.get("n") not in (None, 1):
             raise ConfigError(f"params['n']={params['n']!r}: a call gives one reply")
         body = make(
             messages,

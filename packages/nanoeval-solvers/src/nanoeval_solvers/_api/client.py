@@ -462,6 +462,7 @@ class Client:
             402: "check the account's plan and billing",
             403: f"check what the key in the environment variable {model.api_key_env} may use",
             404: "check `model` and `base_url`: the address usually ends in /v1",
+            407: "check the user and the password of the proxy",
             429: "check the account's plan and billing",
         }.get(failure.status, "check the solver's arguments")
         return ConfigError(

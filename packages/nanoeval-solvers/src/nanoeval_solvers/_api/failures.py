@@ -67,7 +67,7 @@ _LIMIT = r"[`'\"]?max_(?:completion_|output_|new_)?tokens[`'\"]?"
 # An argument that is wrong for every prompt: beyond what the model can write, or not known.
 _ARGUMENT_WORDS = re.compile(
     rf"{_LIMIT}\D{{0,60}}(?:is too large|too large:|must be (?:at most|less than|between|in)|"
-    rf"should be (?:in|between|less)|is greater than|exceeds the (?:maximum|limit))|"
+    rf"should be (?:in|between|less)|value is less|is greater than|exceeds the (?:maximum|limit))|"
     rf"range of {_LIMIT}|invalid {_LIMIT}|{_LIMIT}: \d+ > \d+|"
     r"(?:unknown|unrecognized|unsupported|unexpected) (?:request )?(?:parameter|argument|field)",
     re.IGNORECASE | re.DOTALL,
@@ -94,16 +94,18 @@ _POLICY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _STREAM_WORDS = re.compile(
-    r"only support\w* (?:the )?stream|stream\W{0,3} must be (?:set to )?true|"
-    r"enable the stream|requires? (?:the )?stream",
+    r"only supports? (?:the )?stream|enable the stream|requires? (?:the )?stream|"
+    r"stream\W{1,3}(?:must be (?:set to )?|to |=\W?)?true|non-?stream\w* .{0,40}not supported|"
+    r"stream\W{1,3}false\W.{0,20}not supported",
     re.IGNORECASE,
 )
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+_RATE_WORDS = re.compile(r"rate.?limit|too many requests|qps|overloaded", re.IGNORECASE)
 _TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNORECASE)
 # Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
 _OVERLOADED = frozenset({420, 423, 424, 429, 498, 499, 503, 529})
 _TRANSIENT = frozenset({408, 409, 425})
-_NOTHING_THERE = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
+_NOTHING_THERE = frozenset({301, 302, 303, 307, 308, 404, 405, 407, 410})
 # What errors within a reply of status 200 are, by their type or code.
 _STATUS_OF = {
     "rate_limit": 429,
@@ -148,14 +150,14 @@ def _delay_in(body: bytes) -> float | None:
 
 def status_in(body: bytes) -> int:
     """Return the status that an error within a reply of status 200 stands for."""
-    _, codes = said(body)
+    words, codes = said(body)
     for code in codes:
         if code.isdigit() and 400 <= int(code) < 600:
             return int(code)
     for name, status in _STATUS_OF.items():
         if any(name in code for code in codes):
             return status
-    return 500
+    return 429 if _RATE_WORDS.search(words) else 500
 
 
 def _kind(status: int, codes: frozenset[str], words: str) -> Kind:
@@ -195,14 +197,38 @@ def said(body: bytes) -> tuple[str, frozenset[str]]:
         return " ".join(body.decode("utf-8", "replace").split())[:500], frozenset()
     if isinstance(content, list) and len(content) == 1:
         content = content[0]  # Google's endpoint wraps its errors in a list
-    error = content.get("error", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        return str(content)[:500], frozenset()
+    error = next((content[name] for name in _NESTED if content.get(name)), content)
+    if isinstance(error, list) and error:
+        error = error[0]
+    if isinstance(error, str):
+        return error[:2000], frozenset()
     if not isinstance(error, dict):
-        return str(error)[:500], frozenset()
+        error = content
     inner = error.get("innererror")
-    codes = [error.get("code"), error.get("type"), error.get("status")]
+    codes = [error.get(name) for name in ("code", "type", "status", "error_code", "status_code")]
     codes += [inner.get("code")] if isinstance(inner, dict) else []
-    message = error.get("message") or error.get("detail") or content
+    message = next((error[name] for name in _MESSAGES if error.get(name)), content)
+    if isinstance(message, list):  # FastAPI's
+        message = "; ".join(map(_invalid_field, message))
     return str(message)[:2000], frozenset(str(code).lower() for code in codes if code is not None)
+
+
+# Where errors are, and their messages in them.
+_NESTED = ("error", "errors", "base_resp")
+_MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "status_msg")
+
+
+def error_in(content: Mapping[str, Any]) -> Any:
+    """Return the error that a reply without an answer is; None where it says nothing of one."""
+    return next((content for name in (*_NESTED, *_MESSAGES) if content.get(name)), None)
+
+
+def _invalid_field(problem: Any) -> str:
+    if not isinstance(problem, dict) or "msg" not in problem:
+        return str(problem)
+    return f"{'.'.join(map(str, problem.get('loc') or ()))}: {problem['msg']}"
 
 
 def retry_after(

@@ -20,6 +20,7 @@ _CONNECT_TIMEOUT = 15.0  # seconds
 _KEEPALIVE = 60.0  # seconds that an idle connection is kept
 _RESOLVED = 60.0  # seconds that a host's addresses are believed
 _LARGEST_HEAD = 2**20  # bytes: there are endpoints that send headers of 9,000
+_LARGEST_BODY = 2**28  # bytes: what does not end must not fill the memory
 _PASSES = 5  # of the event loop that a reply still has after its time
 
 
@@ -259,6 +260,8 @@ class Connection(asyncio.Protocol):
     def _take(self, piece: bytes) -> None:
         self._body.append(piece)
         self._body_size += len(piece)
+        if self._body_size > _LARGEST_BODY:
+            raise ValueError(f"a body of more than {_LARGEST_BODY} bytes")
 
     def _done(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -266,11 +269,11 @@ class Connection(asyncio.Protocol):
         if self._length is not None:
             body = body[: self._length]
         coding = self._headers.get("content-encoding")
-        if coding and body:
+        if coding:
             try:
-                body = _decompressed(coding, body)
-            except (ValueError, zlib.error) as error:
-                self.fail(ConnectionFailedError(f"the reply cannot be decompressed: {error}"))
+                body = decompressed(coding, body)
+            except ConnectionFailedError as error:
+                self.fail(error)
                 return
         reply, self._reply = self._reply, None
         if not self._keep:
@@ -281,10 +284,24 @@ class Connection(asyncio.Protocol):
             reply.set_result(HTTPReply(self._status, self._headers, body))
 
 
-def _decompressed(coding: str, body: bytes) -> bytes:
+def decompressed(coding: str, body: bytes) -> bytes:
+    """Return `body` without its content-encoding `coding`.
+
+    Raises:
+        ConnectionFailedError: it cannot be decompressed.
+    """
+    if body.lstrip()[:1] in (b"", b"{", b"["):
+        return body  # no compressed body begins so: a proxy has decompressed it
+    try:
+        return _decoded(coding, body)
+    except (ValueError, zlib.error) as error:
+        raise ConnectionFailedError(f"the reply cannot be decompressed: {error}") from None
+
+
+def _decoded(coding: str, body: bytes) -> bytes:
     for one in reversed([name.strip().lower() for name in coding.split(",")]):
         if one in ("gzip", "x-gzip"):
-            body = zlib.decompress(body, 47)  # 47: gzip or zlib, by its head
+            body = _unzipped(body)
         elif one == "deflate":
             try:
                 body = zlib.decompress(body)
@@ -293,6 +310,20 @@ def _decompressed(coding: str, body: bytes) -> bytes:
         elif one not in ("identity", ""):
             raise ValueError(f"content-encoding {one!r} was not asked for")
     return body
+
+
+def _unzipped(body: bytes) -> bytes:
+    """Return all members of a gzip body, without what follows them."""
+    whole = b""
+    while body[:2] == b"\x1f\x8b" or not whole:
+        member = zlib.decompressobj(47)  # 47: gzip or zlib, by its head
+        whole += member.decompress(body)
+        if not member.eof:
+            raise ValueError("it is cut off")
+        body = member.unused_data
+        if not body:
+            break
+    return whole
 
 
 class ConnectionPool:

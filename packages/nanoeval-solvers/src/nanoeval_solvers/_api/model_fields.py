@@ -108,7 +108,7 @@ class ModelFields:
                 f"{where}.api_key_env is no name of an environment variable: name the one that "
                 "holds the key, such as OPENAI_API_KEY"
             )
-        if not isinstance(self.extra_body.get("n", 1), int) or self.extra_body.get("n", 1) > 1:
+        if self.extra_body.get("n") not in (None, 1):
             raise ConfigError(
                 f"{where}.extra_body['n']={self.extra_body['n']!r}: a call gives one reply. Leave "
                 "it out, and ask for several samples with the eval's own field, such as n_consensus"

@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_solvers._api.http1 import ConnectionFailedError, ConnectionPool, Deadline, HTTPReply
+from nanoeval_solvers._api.http1 import (
+    ConnectionFailedError,
+    ConnectionPool,
+    Deadline,
+    HTTPReply,
+    decompressed,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -109,6 +115,7 @@ class _Proxied:
                 # The limiter limits calls, and so connections.
                 connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60.0),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 headers=self._address.headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT),
                 proxy=self._proxy,
@@ -133,7 +140,8 @@ class _Proxied:
                 async for piece in response.content.iter_any():
                     pieces.append(piece)  # noqa: PERF401  seen by the deadline
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return HTTPReply(response.status, headers, b"".join(pieces))
+                body = decompressed(headers.get("content-encoding", ""), b"".join(pieces))
+                return HTTPReply(response.status, headers, body)
         except asyncio.CancelledError:
             if not expired or task.uncancel() > 0:
                 raise

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from nanoeval_core.usage import Usage
 
+from nanoeval_solvers._api.failures import error_in
 from nanoeval_solvers._templates import Message
 from nanoeval_solvers.reply import Reply, TokenLogprobs, ToolCall
 from nanoeval_solvers.tools import EMPTY, Tool, ToolChoice, tools_by_name
@@ -50,7 +51,7 @@ class FailedReplyError(ValueError):
 
     def __init__(self, error: Any) -> None:
         super().__init__("the reply holds an error")
-        self.body = json.dumps({"error": error}).encode()
+        self.body = json.dumps(error).encode()
 
 
 # What is read of replies. Numbers of tokens are floats: some endpoints write 3.0.
@@ -323,18 +324,18 @@ def _decode_leniently(api: API, raw: bytes, limit: int | None) -> Reply:
             content = json.loads(raw)  # which finds out whether it is UTF-8, 16 or 32
         except ValueError:
             text = raw.decode("utf-8-sig", "replace")
-            is_json = text.lstrip()[:1] in ("{", "[")
-            content = json.loads(text) if is_json else _streamed(api, text)
+            try:
+                content = json.loads(text)
+            except ValueError as error:
+                content = _streamed(api, text, error)
         content = _without_surrogates(content)
         if isinstance(content, list) and len(content) == 1:
             content = content[0]
         if not isinstance(content, dict):
             raise MalformedReplyError(_malformed("it is no object", raw))
         if not content.get("choices") and not content.get("output"):
-            error = content.get("error")
-            if error is None and "message" in content and "code" in content:
-                error = content  # DashScope and others put it at the top
-            if error:
+            error = error_in(content)
+            if error is not None:
                 raise FailedReplyError(error)
         if api == "chat":
             return _chat_reply(_leniently(_Chat, content), raw, limit)
@@ -380,7 +381,8 @@ def _value(kind: Any, content: Any) -> Any:
         if isinstance(content, dict) and isinstance(one, type) and issubclass(one, msgspec.Struct):
             with contextlib.suppress(msgspec.MsgspecError):
                 return _leniently(one, content)
-        elif isinstance(content, list) and get_origin(one) is list:
+        elif isinstance(content, list | dict) and get_origin(one) is list:
+            content = [content] if isinstance(content, dict) else content
             items = [_value(get_args(one)[0], item) for item in content]
             return [item for item in items if item is not msgspec.UNSET]
         else:
@@ -405,25 +407,23 @@ def _without_surrogates(value: Any) -> Any:
 # Streams.
 
 
-def _streamed(api: API, text: str) -> Any:
-    """Return the whole reply that a stream of events makes up."""
+def _streamed(api: API, text: str, why_no_json: ValueError) -> Any:
+    """Return the whole reply that a stream of events, or of lines of JSON, makes up."""
     events: list[dict[str, Any]] = []
     ended = False
-    for block in re.split(r"\r?\n\r?\n", text):
-        data = "\n".join(
-            line[5:].removeprefix(" ") for line in block.splitlines() if line.startswith("data:")
-        )
-        if data.strip() == "[DONE]":
+    for line in re.split(r"\r\n|\r|\n", text):
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
             ended = True
-        elif data.strip():
+        elif data.startswith("{"):
             event = json.loads(data)
-            if isinstance(event, dict):
-                events.append(event)
+            error = error_in(event) if api == "chat" else event.get("error")
+            if error is not None and not event.get("choices"):
+                raise FailedReplyError(event)
+            events.append(event)
     if not events:
-        raise MalformedReplyError(_malformed("it is neither JSON nor a stream", text.encode()))
-    for event in events:
-        if event.get("error") and not event.get("choices"):
-            raise FailedReplyError(event["error"])
+        why = f"neither JSON nor a stream: {why_no_json}"
+        raise MalformedReplyError(_malformed(why, text.encode("utf-8", "replace")))
     return _streamed_response(events) if api == "responses" else _streamed_chat(events, ended)
 
 
@@ -484,7 +484,8 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _BROKE_OFF = re.compile(
-    r"error|abort|cancel|insufficient_system_resource|timeout|timed_out", re.IGNORECASE
+    r"error|abort|cancel|fail|interrupt|overload|insufficient_system_resource|timeout|timed_out",
+    re.IGNORECASE,
 )
 
 
@@ -498,7 +499,7 @@ def _check_finished(reason: str | None, text: str) -> None:
 def _chat_reply(chat: _Chat, raw: bytes, limit: int | None) -> Reply:
     if not chat.choices:
         if chat.error:
-            raise FailedReplyError(chat.error)
+            raise FailedReplyError({"error": chat.error})
         raise MalformedReplyError("the reply has no choices")
     choice = chat.choices[0]
     message = choice.message or _ChatMessage(content=choice.text)
@@ -562,7 +563,7 @@ def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Rep
     called = [item for item in response.output if item.type == "function_call"]
     reason = response.incomplete_details.reason if response.incomplete_details else None
     if response.status == "failed" or (response.error and not (parts or called)):
-        raise FailedReplyError(response.error or {"message": "the response failed"})
+        raise FailedReplyError({"error": response.error or {"message": "the response failed"}})
     _check_finished(response.status, text)
     if not (parts or called) and reason is None and response.status not in ("completed", None):
         raise MalformedReplyError(f"the response has status {response.status!r} and no text")
