@@ -326,8 +326,8 @@ def _decode_leniently(api: API, raw: bytes, limit: int | None) -> Reply:
             text = raw.decode("utf-8-sig", "replace")
             try:
                 content = json.loads(text)
-            except ValueError as error:
-                content = _streamed(api, text, error)
+            except ValueError as no_json:
+                content = _streamed(api, text, no_json)
         content = _without_surrogates(content)
         if isinstance(content, list) and len(content) == 1:
             content = content[0]
