@@ -131,6 +131,19 @@ def test_an_error_in_place_of_output_is_no_output(docker: FakeDocker, tmp_path: 
         asyncio.run(go())
 
 
+def test_what_an_engine_says_before_a_shell_starts_is_no_output(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
+    async def go() -> None:
+        async with started(tmp_path) as computer:
+            spawn, first = computer._spawn, ["sh", "-c", f"echo '{OCI}'; exit 125"]
+            argvs = iter([first])
+            computer._spawn = lambda argv: spawn(next(argvs, argv))  # type: ignore[method-assign]
+            assert (await computer.send_shell_command("echo on")).output == b"on\n"
+
+    asyncio.run(go())
+
+
 def test_a_machine_that_ran_out_of_memory_says_so(docker: FakeDocker, tmp_path: Path) -> None:
     async def go() -> None:
         async with started(tmp_path) as computer:

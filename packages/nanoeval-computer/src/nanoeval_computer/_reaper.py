@@ -126,6 +126,14 @@ class EngineAPI:
         finally:
             connection.close()
 
+    def left(self, *, kept: bool = False) -> list[tuple[str, str]]:
+        """Return kind and name of what dead processes of this host left, or kept on purpose."""
+        return [
+            (kind, name)
+            for kind, name, owner in self.owned()
+            if (kept if owner == KEPT else not is_alive(owner))
+        ]
+
     def owned(self) -> list[tuple[str, str, str]]:
         """Return kind, name and owner of all that runs on this host have made."""
         query = urllib.parse.urlencode(
@@ -147,15 +155,6 @@ class EngineAPI:
         """Remove something, and return whether it was there and is gone."""
         more = "?force=true&v=true" if kind == "container" else "?force=true"
         return self.call("DELETE", f"/{_KINDS[kind]}/{name}{more}")[0] < 300
-
-    def remove_dead(self) -> list[str]:
-        """Remove what processes of this host that run no more have left, and return its names."""
-        dead = [
-            (kind, name)
-            for kind, name, owner in self.owned()
-            if owner != KEPT and not is_alive(owner)
-        ]
-        return [name for kind, name in dead if self.remove(kind, name)]
 
 
 def end_processes(variable: str) -> bool:
@@ -219,7 +218,8 @@ def main() -> None:
     if engine is not None:
         # Where the engine cannot be asked, the run that started this says so itself.
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-            engine.remove_dead()
+            for kind, name in engine.left():
+                engine.remove(kind, name)
     left: dict[str, str] = {}
     for line in sys.stdin:
         message = json.loads(line)

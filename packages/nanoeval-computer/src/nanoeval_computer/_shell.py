@@ -138,11 +138,13 @@ class Ended(NamedTuple):
         exit_code: None when the shell ended before it could tell.
         started: False when the shell ended before it had read the command.
         left: processes of the command could not be ended.
+        said: what came in place of output before the command was read, such as an engine's error.
     """
 
     exit_code: int | None
     started: bool = True
     left: bool = False
+    said: bytes = b""
 
 
 class Shell:
@@ -181,8 +183,10 @@ class Shell:
             if len(held) > TRAILER_BYTES:
                 sink.add(held[:-TRAILER_BYTES])
                 self._held = held[-TRAILER_BYTES:]
+        if not self._started:
+            return Ended(None, started=False, said=self._held)
         sink.add(self._held)
-        return Ended(None, started=self._started)
+        return Ended(None)
 
     async def close(self) -> None:
         await self._process.close()

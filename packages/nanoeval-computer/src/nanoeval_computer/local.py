@@ -173,12 +173,8 @@ class LocalRuntime(MachineRuntime):
     @contextlib.asynccontextmanager
     async def _start_machine(self, task: ComputerConfiguration) -> AsyncIterator[Machine]:
         check_host_tasks(self, [task])
-        async with _folder(self.keep_machines) as folder:
-            machine = LocalMachine(folder, task, self)
-            try:
-                yield machine
-            finally:
-                await machine.stop()
+        async with _machine(LocalMachine, task, self) as machine:
+            yield machine
 
 
 class BubblewrapMachine(LocalMachine):
@@ -227,14 +223,10 @@ class BubblewrapRuntime(MachineRuntime):
     @contextlib.asynccontextmanager
     async def _start_machine(self, task: ComputerConfiguration) -> AsyncIterator[Machine]:
         await self.check_tasks([task])
-        async with _folder(self.keep_machines) as folder:
-            machine = BubblewrapMachine(folder, task, self)
-            try:
-                if not task.allow_internet:
-                    await machine.check_offline()
-                yield machine
-            finally:
-                await machine.stop()
+        async with _machine(BubblewrapMachine, task, self) as machine:
+            if not task.allow_internet:
+                await machine.check_offline()
+            yield machine
 
 
 def check_host_tasks(runtime: MachineRuntime, tasks: Sequence[ComputerConfiguration]) -> None:
@@ -261,18 +253,22 @@ def check_host_tasks(runtime: MachineRuntime, tasks: Sequence[ComputerConfigurat
 
 
 @contextlib.asynccontextmanager
-async def _folder(keep: bool) -> AsyncIterator[Path]:
-    """Give a machine's folder, and remove it, also if this process ends."""
+async def _machine(
+    kind: type[LocalMachine], task: ComputerConfiguration, runtime: MachineRuntime
+) -> AsyncIterator[LocalMachine]:
+    """Give a machine in a folder of its own, which is removed, also if this process ends."""
     folder = Path(tempfile.gettempdir(), f"nanoeval-machine-{secrets.token_hex(8)}")
-    if keep:
+    if runtime.keep_machines:
         log.warning("machine kept: %s", folder)
     else:
         reaper_for("").watch("folder", str(folder))
     _make(folder)
+    machine = kind(folder, task, runtime)
     try:
-        yield folder
+        yield machine
     finally:
-        if not keep:
+        await machine.stop()
+        if not runtime.keep_machines:
             await asyncio.to_thread(_remove, folder)
 
 

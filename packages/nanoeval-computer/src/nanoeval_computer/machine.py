@@ -210,16 +210,15 @@ class Machine(ComputerInterface):
                 continue
             cookie = secrets.token_hex(16)
             ended, timed_out = Ended(None, started=False), False
-            heard = _Heard(sink)
             try:
                 with contextlib.suppress(OSError, RuntimeError):  # a shell that is gone: not read
                     await shell.send(self.inward(cmd), cookie=cookie, keep=keep)
                     try:
                         async with asyncio.timeout(timeout or self._command_timeout):
-                            ended = await shell.receive(heard)
+                            ended = await shell.receive(sink)
                     except TimeoutError:
                         timed_out = True
-                        ended = await self._end_late(shell, cookie, heard)
+                        ended = await self._end_late(shell, cookie, sink)
                 if ended.left and not await self._kill(cookie):
                     raise self._lost("processes of a command could not be ended")
             except BaseException as error:
@@ -239,7 +238,7 @@ class Machine(ComputerInterface):
                 if ended.exit_code is None and (why := await self._why_over()):
                     raise self._lost(why)
                 return ended, timed_out
-            said = heard.text()
+            said = ended.said.decode(errors="replace")
             if why := await self._why_over():
                 raise self._lost(why)
         if unreachable is not None:
@@ -419,22 +418,6 @@ class Machine(ComputerInterface):
     @abstractmethod
     def attach_command(self) -> str:
         """The command that opens a shell in the machine."""
-
-
-class _Heard:
-    """Passes output on, and remembers how it began, for messages."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._began = b""
-
-    def add(self, data: bytes) -> None:
-        if len(self._began) < 1000:
-            self._began += data[:1000]
-        self._sink.add(data)
-
-    def text(self) -> str:
-        return self._began.decode(errors="replace")
 
 
 class _Whole:

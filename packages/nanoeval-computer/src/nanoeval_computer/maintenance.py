@@ -11,7 +11,7 @@ import chz
 from nanoeval_core import ConfigError
 
 from nanoeval_computer._engine import find_engine
-from nanoeval_computer._reaper import KEPT, EngineAPI, is_alive
+from nanoeval_computer._reaper import EngineAPI
 from nanoeval_computer.code_execution_interface import ComputerRuntime
 from nanoeval_computer.runtime import MachineRuntime
 from nanoeval_computer.simple_solver import UserSolver
@@ -90,11 +90,7 @@ def clean_containers(
     url = find_engine(url)
     api = EngineAPI(url)
     try:
-        left = [
-            (kind, name)
-            for kind, name, owner in api.owned()
-            if (kept if owner == KEPT else not is_alive(owner))
-        ]
+        left = api.left(kept=kept)
         return [name for kind, name in left if dry_run or api.remove(kind, name)]
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(f"the container engine at {url} does not answer: {error}") from error
