@@ -76,6 +76,7 @@ class Engine:
     def start(self) -> None:
         self._service = subprocess.Popen(
             ["podman", "system", "service", "--time=0", self.url],
+            cwd=self.folder,  # it leaves a file `oom` where it is
             env=self.environment,
             stderr=subprocess.DEVNULL,
         )
