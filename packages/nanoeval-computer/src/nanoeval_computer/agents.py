@@ -147,9 +147,7 @@ class ToolAgentSolver(ComputerRuntimeSolver):
         """
         try:
             async with self.limits.enforce_timeout("grading", self.limits.grading_timeout):
-                return await task.grade(
-                    computer=computer, runtime_config=self.runtime.runtime_config
-                )
+                return await task.grade(computer, self.runtime.runtime_config)
         except MachineLost as error:
             return Grade(score=0.0, grader_log=f"there is nothing to grade: {error}")
         except (ConfigError, RolloutSystemError):
