@@ -59,8 +59,10 @@ def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list
         if stored is None:
             what = f"task {task.name!r} of eval {eval_name!r}"
             stored = b"", pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
-        check_text(task.question_id, f"question_id of a task of eval {eval_name!r}")
-        rows.append((task.question_id, task.attempt_id, *stored))
+        question_id = task.question_id
+        if not question_id.isascii():
+            check_text(question_id, f"question_id of a task of eval {eval_name!r}")
+        rows.append((question_id, task.attempt_id, *stored))
     return rows
 
 

@@ -212,15 +212,16 @@ class Attempt:
         open_eval = self.open_eval
         completion = self._judge(result, error)
         completion.usage = self.usage
+        is_done = completion.outcome == "done"
         try:
-            if completion.outcome == "done":
+            if is_done:
                 if open_eval.records_completion:
                     recorder.record_sample_completed()
             elif completion.error is not None:
                 told = completion.error if isinstance(completion.error, Exception) else None
                 recorder.record_error(text_of(completion.error), told)
-            if completion.outcome != "released":
-                completion.events = recorder.take(completed=completion.outcome == "done")
+            if is_done or completion.outcome != "released":
+                completion.events = recorder.take(completed=is_done)
                 if not open_eval.in_driver:
                     completion.events = open_eval.take_events() + completion.events
         except Exception as failure:  # noqa: BLE001  reported there; it must not cost the result

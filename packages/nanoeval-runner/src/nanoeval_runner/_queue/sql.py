@@ -286,10 +286,11 @@ than per row; few sizes are each prepared once and stay prepared.
 INSERT_TASKS = {
     n: "INSERT INTO task_data "
     "(id, eval_id, question_id, attempt_id, retry_idx, class_id, fields) "
-    f"VALUES {', '.join(['(?, ?, ?, ?, 0, ?, ?)'] * n)}"
+    "SELECT column1, ?, column2, column3, 0, ?, column4 "
+    f"FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * n)})"
     for n in CHUNKS
 }
-"""By how many it stores: (id, eval id, question id, attempt id, class id, fields) × n."""
+"""By how many it stores: eval id, class id, and (id, question id, attempt id, fields) × n."""
 ADD_QUEUE_SPAN = "INSERT INTO queue_span (eval_id, first, last) VALUES (?, ?, ?)"
 QUEUE_SPANS = "SELECT first, last FROM queue_span WHERE eval_id = ? ORDER BY first LIMIT ?"
 MOVE_CURSOR = "UPDATE queue_span SET first = ? WHERE eval_id = ? AND first = ?"

@@ -210,18 +210,18 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
     """
     with transaction(connection):
         first: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0]
-        class_ids: dict[bytes, int] = {}
-        values: list[object] = []
+        by_class: dict[bytes, list[object]] = {}
         for index, (question_id, attempt_id, pickled_class, fields) in enumerate(tasks, first):
-            class_id = class_ids.get(pickled_class)
-            if class_id is None:
-                connection.execute(sql.ADD_TASK_CLASS, (pickled_class,))
-                (class_id,) = connection.execute(sql.FIND_TASK_CLASS, (pickled_class,)).fetchone()
-                class_ids[pickled_class] = class_id
-            values += (index, eval_id, question_id, attempt_id, class_id, fields)
-        for size, position in in_chunks(len(tasks)):
-            chunk = values[6 * position : 6 * (position + size)]
-            connection.execute(sql.INSERT_TASKS[size], chunk)
+            rows = by_class.get(pickled_class)
+            if rows is None:
+                rows = by_class[pickled_class] = []
+            rows += (index, question_id, attempt_id, fields)
+        for pickled_class, rows in by_class.items():
+            connection.execute(sql.ADD_TASK_CLASS, (pickled_class,))
+            (class_id,) = connection.execute(sql.FIND_TASK_CLASS, (pickled_class,)).fetchone()
+            for size, position in in_chunks(len(rows) // 4):
+                chunk = rows[4 * position : 4 * (position + size)]
+                connection.execute(sql.INSERT_TASKS[size], (eval_id, class_id, *chunk))
         if tasks:
             connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, first + len(tasks) - 1))
         connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
