@@ -123,9 +123,10 @@ class Progress:
         view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
         view.in_flight, view.limit, view.retries = run.in_flight, run.limit, run.retries
         view.tokens, view.cost = run.usage.total_tokens, run.usage.cost
-        run.tally.catch_up(run.results)
+        if self._board.surface.is_due or view.standstill(time.monotonic()):
+            run.tally.catch_up(run.results)
+            view.score = run.tally.summary()
         view.errors = run.tally.errors
-        view.score = run.tally.summary()
         view.postfix = self._postfix
         view.gauges = gauges_of(self._run_set.executors)
         view.longest, view.doing = [], ""

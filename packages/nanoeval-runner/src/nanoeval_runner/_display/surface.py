@@ -31,11 +31,15 @@ class Surface(Protocol):
     Attributes:
         interval: seconds until the next `show`, at least.
         is_redrawn: whether a `show` takes the place of the one before.
+        is_due: whether the next `show` shows scores, so that they are worth adding up.
         width: how many columns there are; None where lines may be of any length.
     """
 
     interval: float
     is_redrawn: bool
+
+    @property
+    def is_due(self) -> bool: ...
 
     @property
     def width(self) -> int | None: ...
@@ -55,6 +59,7 @@ class Nowhere:
 
     interval = 60.0
     is_redrawn = False
+    is_due = False
     width = None
 
     def show(self, views: Sequence[View]) -> None:
@@ -83,9 +88,12 @@ class Lines:
         self._next_line = time.monotonic() + FIRST_LINE_SECONDS
         self._said_at: dict[int, float] = {}  # why it stood still, by the number of the eval
 
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._next_line
+
     def show(self, views: Sequence[View]) -> None:
-        now = time.monotonic()
-        is_due = now >= self._next_line
+        is_due, now = self.is_due, time.monotonic()
         for number, view in enumerate(views):
             standstill = view.standstill(now)
             is_news = (
@@ -112,6 +120,7 @@ class Notebook:
 
     interval = 1.0
     is_redrawn = True
+    is_due = True
     width = None
 
     def __init__(self) -> None:

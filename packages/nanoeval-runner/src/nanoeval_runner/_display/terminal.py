@@ -34,6 +34,7 @@ class Terminal:
 
     interval: float = SHORTEST_INTERVAL
     is_redrawn = True
+    is_due = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
