@@ -14,6 +14,7 @@ import chz
 import pytest
 from nanoeval import EvalSpec, RolloutSystemError, RunnerArgs, run
 from nanoeval.errors import GraderError
+from nanoeval.setup import global_exit_stack
 from nanoeval.solvers.api_model import APIModel
 from nanoeval.solvers.computer_tasks.agent_tools import compacted, computer_tools
 from nanoeval.solvers.computer_tasks.agents import ToolAgentSolver
@@ -369,6 +370,25 @@ def test_the_cost_of_a_retried_rollout_is_counted() -> None:
     assert report["usage"]["requests"] == 2
     assert report["usage"]["prompt_tokens"] == 16
     assert sum(event.type == "sampling" for event in events) == 2
+
+
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_two_runs_of_a_run_set_ask_twice_unless_they_share_a_cache(
+    tmp_path: Path, has_folder: bool
+) -> None:
+    with ModelServer(reply=Scripted(tool_calls=(("submit", {"answer": "42"}),))) as server:
+        cache = str(tmp_path / "cache") if has_folder else None
+        model = APIModel(model="m", base_url=server.url, cache=cache)
+        solver = ToolAgentSolver(runtime=FakeRuntime(computer=FakeComputer()), model=model)
+        runner = RunnerArgs(recorder=in_memory_recorder(), enable_slackbot=False)
+
+        async def go() -> None:
+            async with global_exit_stack:
+                for _ in range(2):
+                    await run(EvalSpec(eval=OneTask(solver=solver), runner=runner))
+
+        asyncio.run(go())
+        assert len(server.requests) == (1 if has_folder else 2)
 
 
 WRONG = "def double(x):\n    return x + 1\n"

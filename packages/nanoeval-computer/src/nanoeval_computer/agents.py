@@ -9,6 +9,7 @@ from typing import Any
 
 import chz
 from nanoeval_core import ConfigError, GraderError, RolloutSystemError
+from nanoeval_core.recorder import get_recorder
 from nanoeval_solvers.api_model import APIModel, record_reply
 from nanoeval_solvers.reply import Reply, ToolCall
 from nanoeval_solvers.tools import Dialogue, Tool, ToolResult
@@ -57,8 +58,10 @@ class ToolAgentSolver(ComputerRuntimeSolver):
 
     async def ask(self, task: ComputerTask, messages: list[Any], tools: Sequence[Tool]) -> Reply:
         """Return the model's next reply, or the one it gave before the run was cut off here."""
-        model = self.model if self.model.cache else chz.replace(self.model, cache="run_set")
-        sample = f"{task.name} retry {task.retry_idx}" if task.retry_idx else task.name
+        model, sample = self.model, f"{task.name} retry {task.retry_idx}"
+        if model.cache in (None, "run_set"):  # kept for `resume`, not for another run of the task
+            model = chz.replace(model, cache="run_set")
+            sample += f" of {get_recorder().run_spec.run_id}"
         reply = await model.ask(
             messages, sample=sample, attempt=max(1, task.attempt_id), tools=tools
         )
