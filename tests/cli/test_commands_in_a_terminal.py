@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Terminal, nanoeval
+from tests.support import forked
 from tests.support.script import environment
 
 pytestmark = pytest.mark.timeout(200)  # several processes a test
@@ -24,16 +25,7 @@ COMMANDS = [
 
 
 def piped(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nanoeval", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=environment(folder, **more),
-        cwd=folder,
-        timeout=100,
-    )
+    return forked.nanoeval(*arguments, cwd=folder, env=environment(folder, **more))
 
 
 @pytest.fixture(scope="module")
