@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 FILES = 39
-FUNCTIONS = 248
+FUNCTIONS = 246
 
 ROOT = Path(__file__).parents[2]
 

@@ -85,7 +85,7 @@ def _count(value: Any) -> int | None:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return a time of a record in seconds since the epoch; None for what is none."""
+    """Return a time of a record in seconds since the epoch; None for anything else."""
     try:
         found = datetime.datetime.fromisoformat(value)
         if found.tzinfo is None:  # the published package writes UTC and does not say so
