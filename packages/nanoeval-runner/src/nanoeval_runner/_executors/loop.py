@@ -296,7 +296,7 @@ class ExecutorLoop:
             _, hosts = await asyncio.wait(hosts, timeout=CANCEL_SECONDS)
             log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")
             for eval_id in [i for i, host in self._hosts.items() if host in hosts]:
-                abandon(self._hosts.pop(eval_id))
+                leave_behind(self._hosts.pop(eval_id))
                 self.evals.pop(eval_id, None)
                 self._source.left(eval_id)
 
@@ -387,7 +387,7 @@ class ExecutorLoop:
     def _abandon_later(self, attempt: Attempt) -> None:
         """Leave a cancelled attempt that does not end behind: deadlines always fire."""
 
-        def leave_behind() -> None:
+        def give_up() -> None:
             if attempt.open_eval.attempts.get(attempt.lease.task_id) is not attempt:
                 return
             timed_out = attempt.cut is Cut.TIMED_OUT
@@ -398,12 +398,12 @@ class ExecutorLoop:
                 attempt.where() or "its start",
             )
             assert attempt.runner is not None  # noqa: S101  it has started
-            abandon(attempt.runner)
+            leave_behind(attempt.runner)
             self._finish(attempt, attempt.timed_out() if timed_out else attempt.released())
 
         if attempt.deadline is not None:
             attempt.deadline.cancel()
-        attempt.deadline = asyncio.get_running_loop().call_later(CANCEL_SECONDS, leave_behind)
+        attempt.deadline = asyncio.get_running_loop().call_later(CANCEL_SECONDS, give_up)
 
 
 async def end_with_event_loop(tasks: Mapping[asyncio.Task[Any], Context]) -> None:
@@ -421,6 +421,7 @@ async def end_with_event_loop(tasks: Mapping[asyncio.Task[Any], Context]) -> Non
         for task in left:
             which = where_begun(task, tasks[task])
             log.warning("left behind: %s does not end although it was cancelled", which)
+            leave_behind(task)
         raise
 
 
@@ -432,3 +433,14 @@ def abandon(task: asyncio.Task[Any]) -> None:
     """Have nobody wait for a task that ignores its cancellation, `asyncio.run` included."""
     # Documented in "Extending asyncio", its underscore notwithstanding.
     asyncio.tasks._unregister_task(task)
+
+
+def leave_behind(task: asyncio.Task[Any]) -> None:
+    """Abandon a task that does not end, for ever: it is not finalized when the program ends.
+
+    Finalizing it would raise GeneratorExit where it waits, and what ignores that too goes on there.
+    """
+    import ctypes  # noqa: PLC0415  for tasks that do not end
+
+    abandon(task)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
