@@ -9,10 +9,10 @@ a wrong pick is worse than none.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from nanoeval_solvers._replies import cleaning, structured
@@ -77,7 +77,7 @@ _BECAUSE = listed(
     因為
     """
 )
-_TAKES_BACK = frozenset(["actually", "wait", "hmm", "oops", "sorry", "hold", "on", "no"])
+_TAKES_BACK = frozenset(["actually", "wait", "hmm", "oops", "sorry", "hold", "on", "then", "no"])
 _HARD_BUTS = listed(
     """
     but however sondern mais pero sino mas ma ale ama но а ancak tetapi 而是 但 但是 lecz però bensì
@@ -250,6 +250,7 @@ class _Lines:
     ) -> Iterator[_Statement]:
         self._note_verdict(line)
         made = False
+        said: list[_Statement] = []
         for sentence in _sentences(line):
             scopes: set[str] = set()
             marked = False
@@ -269,18 +270,24 @@ class _Lines:
                     one._replace(marked=one.marked or marked or took_back)
                     for one in self._clause(clause, number, holding, at_start=first is line[0])
                 )
-                unread = unread or (not self._denied and any(self._may_name(w) for w in clause))
+                told = not self._denied or any(word.role == "m" for word in clause)  # "maybe B"
+                unread = unread or (told and any(self._may_name(w) for w in clause))
             if sentence[-1].role == "?" or any(word.role == "?" for word in sentence[-2:]):
                 statements = [one for one in statements if one.retracts]
             elif taken_back and unread and not statements and (before or made):
                 statements = [_Statement(None, "prose", number, marked=True)]
+            if not statements and self._offers_another(sentence, [*before, *said]):
+                statements = [_Statement(None, "prose", number, marked=True)]
             retracts = self._retracts(
                 sentence, made or bool(before and before[-1].line >= number - 1)
             )
-            if retracts and not statements:
+            # "It's A, but I'm torn."
+            torn = any(one.role == "r" and two.role == "R" for one, two in pairwise(sentence))
+            if retracts and (torn or not statements):
                 statements = [_Statement(None, "prose", number, retracts=True)]
             self._took_back = taken_back and not statements
             made = made or bool(statements)
+            said += statements
             yield from statements
             for aside in asides:
                 has_name = any(self._may_name(word) for word in aside)
@@ -316,6 +323,12 @@ class _Lines:
                 continue
             after = roles[group.end : group.end + _WINDOW]
             kind = _kind(anchor, after, group)
+            beyond = group.end + len(after) - len(after.lstrip(".…—-"))
+            if kind is not None and group.end < beyond < len(clause) - 1:
+                other = joins(clause[beyond]) is True and self._may_name(clause[beyond + 1])
+                if other:  # "A … or B"
+                    yield _Statement(None, "prose", number, marked=True)
+                    return
             if kind is None:
                 denies = denies or bool(_DENIES & set(roles[at : group.end]))
             wrong = _IS_WRONG.match(after) is not None and not after.startswith(("n", ",n"))
@@ -368,6 +381,16 @@ class _Lines:
                 return True
         return False
 
+    def _offers_another(self, sentence: list[Word], said: Sequence[_Statement]) -> bool:
+        """Return whether a short sentence puts a choice next to the one said: "Hmm, or B?"."""
+        start = 0
+        while start < len(sentence) - 1 and sentence[start].role in "rfS,.…—-'\"":
+            start += 1
+        if not said or len(sentence) > 10 or joins(sentence[start]) is not True:
+            return False
+        named = [self._names.named_at(self._marked, word) for word in sentence]
+        return any(one is not None and one[0] != said[-1].picked for one in named)
+
     def _unclear_answer(self, line: list[Word], number: int) -> _Statement | None:
         """Return a line "Answer: …" that names no choice, as a statement of none."""
         roles = _roles(line)
@@ -396,7 +419,7 @@ class _Lines:
             begins = word.role in ".;,|!?VXnr" or (begins and word.role in "fNP")
         if not heads or heads[0][0] != start:
             return
-        for (at, after, picked), (end, *_) in itertools.pairwise([*heads, (len(line), 0, _NOBODY)]):
+        for (at, after, picked), (end, *_) in pairwise([*heads, (len(line), 0, _NOBODY)]):
             rest = line[after:end]
             mention = self._marked.named.get(line[at].start)
             headed = mention is not None and mention.headed

@@ -51,7 +51,11 @@ _DEGREES = re.compile(r"\b(?:degrees?|deg\.?)\s+(celsius|fahrenheit|[CF]\b)", re
 _UNIT = re.compile(r"[A-Za-zµμΩΩ°Å%′″'\"]+(?:\s*(?:\^|\*\*)?\s*-?\d(?!\d))?")
 _UNITS = re.compile(rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}")
 _WORDS = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,3}")
-_NO_UNIT = re.compile(r"\b(?:or|and|to|plus|minus|times|out|hundred|if|not|but)\b", re.IGNORECASE)
+_NO_UNIT = re.compile(
+    r"\b(?:or|and|to|plus|minus|times|out|hundred|if|not|but|squared|cubed|dozens?|pairs?|"
+    r"is|are|was|were|isn't|would|could|should|does|seems?|looks?|too|more|less|fewer|than)\b",
+    re.IGNORECASE,
+)
 _UNIT_LETTERS = "mgsklhd"  # that follow a number directly as a unit
 _MOST = 400  # the largest power of ten that is worked out
 

@@ -264,7 +264,7 @@ _TABLES = {
         """,
     BUT: """
         but|however|actually|wait|in fact|rather|instead|on reflection|yet
-        on second thought|on second thoughts|upon reflection|no wait|oops|hmm|sorry|nevertheless
+        then again|on second thought|on second thoughts|upon reflection|no wait|oops|hmm|sorry|nevertheless
         nonetheless|in reality|in truth|hold on|let me correct
         aber|jedoch|allerdings|sondern|tatsächlich|eigentlich|mais|cependant|pourtant|en fait
         en réalité
@@ -335,6 +335,7 @@ _TABLES = {
         that's not right
         that is not right|i change my mind|i changed my mind|i withdraw|withdraw
         not sure anymore|i cannot answer
+        can't decide|cannot decide|i'm torn|i am torn|strike that|maybe not|undecided
         i can't answer|i can't tell|i cannot tell|cannot be determined|this is wrong
         this is incorrect
         ich weiß es nicht|je ne sais pas|no lo sé|não sei|non lo so|不知道|我不知道|わかりません|모르겠습니다
