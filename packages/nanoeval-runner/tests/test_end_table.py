@@ -59,3 +59,15 @@ def test_several_runs_are_a_row_each() -> None:
     lines = results_table([result(summary("a", "b")), result(summary("c", "d"))])
     assert len(lines) == 4
     assert lines[-1].startswith("next: ")
+
+
+def test_of_several_runs_those_that_measured_nothing_say_why_at_the_end() -> None:
+    fine = result(summary("a", "b"))
+    nothing = result({}, errors={"OSError: no route": 3, "TimeoutError: late": 1})
+    lines = results_table([nothing, fine])
+    told = "e: 4 tasks lost: nothing was measured; OSError: no route (3 times)"
+    assert lines[-2].startswith("next: ")
+    assert lines[-1] == told
+    many = results_table([nothing] * 40)
+    assert len(many) <= 16
+    assert many[-3:] == [told] * 3

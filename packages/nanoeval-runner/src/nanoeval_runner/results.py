@@ -28,6 +28,10 @@ __all__ = [
 
 LINES = 15
 """As many lines as the result of one run has at most."""
+
+LOST_SHOWN = 3
+"""Of several runs: how many that measured nothing say why."""
+
 ERROR_WIDTH = 160
 _METRICS_SHOWN = 8
 _COUNTED = ("unparsable", "refused", "grader_error", "timed_out")
@@ -173,7 +177,10 @@ def results_table(results: Sequence[Result], width: int | None = None) -> list[s
     """Return the results of runs that went on together: one as it is, several a row each."""
     if len(results) == 1:
         return result_lines(results[0], width)
-    shown = list(results) if len(results) < LINES else list(results[: LINES - 2])
+    lost = [one for one in results if one.errors and not one.measured]
+    lost_lines = [f"{one.eval}: {_lost_line(one)}" for one in lost[:LOST_SHOWN]]
+    most = LINES - len(lost_lines)
+    shown = list(results) if len(results) < most else list(results[: most - 2])
     lines = fitted_table(
         _HEADER, [_row(one) for one in shown], right=frozenset(NUMBERS), width=width
     )
@@ -182,7 +189,7 @@ def results_table(results: Sequence[Result], width: int | None = None) -> list[s
         lines.append(f"and {more} more: {nanoeval_command()} ls -n {len(results)}")
     else:
         lines.append(f"next: {nanoeval_command()} ls -n {len(results)}")
-    return lines
+    return lines + lost_lines
 
 
 def _row(result: Result) -> list[str]:
