@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import chz
 import msgspec
+from nanoeval_core.eval import measured_model
 from nanoeval_core.recorder_protocol import BasicRunSpec
 from nanoeval_core.redaction import Redactor
 
@@ -36,7 +37,9 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
     git = await asyncio.to_thread(recent_git_state, type(spec.eval))
     name = run_spec.eval_name or spec.eval.get_name()
     parts = [*name.split("."), "", ""]
-    model = run_spec.model_name or model_of(spec)
+    arguments = chz.beta_to_blueprint_values(spec.eval)
+    model = run_spec.model_name or spec.runner.model_name or measured_model(arguments)
+    model = model or UNKNOWN_MODEL
     description = {
         "completion_fns": [model],
         "eval_name": name,
@@ -77,17 +80,6 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
 
 def class_path(value: object) -> str:
     return f"{type(value).__module__}:{type(value).__qualname__}"
-
-
-def model_of(spec: EvalSpec) -> str:
-    """Return the model's name: `runner.model_name`, else the first `model` among the arguments."""
-    if spec.runner.model_name:
-        return spec.runner.model_name
-    arguments = chz.beta_to_blueprint_values(spec.eval)
-    for path, value in arguments.items():
-        if path.rsplit(".", 1)[-1] in ("model", "model_name") and isinstance(value, str) and value:
-            return value
-    return UNKNOWN_MODEL
 
 
 def recent_git_state(cls: type) -> dict[str, Any] | None:

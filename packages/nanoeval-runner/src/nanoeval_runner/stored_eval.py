@@ -18,7 +18,7 @@ from typing import Any
 
 import chz
 from nanoeval_core.errors import StateError
-from nanoeval_core.eval import Eval
+from nanoeval_core.eval import Eval, measured_model
 from nanoeval_core.redaction import REDACTED, Redactor, is_secret_name
 
 __all__ = [
@@ -52,14 +52,11 @@ def describe_arguments(eval: Eval[Any, Any]) -> str:
 
 def model_in(described: str) -> str | None:
     """Return the model that is measured: the eval's `model` or `model_name`, or its solver's."""
-    found: list[tuple[int, str]] = []
-    for path, value in json.loads(described).items():
-        *parents, name = path.split(".")
-        text = _TEXT.fullmatch(value)
-        # A grader may ask a model too: that is not the one that is measured.
-        if text is not None and name in ("model", "model_name") and "grader" not in parents:
-            found.append((len(parents), text[1]))
-    return min(found, default=(0, None))[1]
+    arguments = {}
+    for path, text in json.loads(described).items():
+        match = _TEXT.fullmatch(text)
+        arguments[path] = match and match[1]
+    return measured_model(arguments)
 
 
 def changes(before: str, now: str) -> list[str]:

@@ -54,7 +54,7 @@ class Loaded:
     """Attributes:
     spec: the pickled spec.
     encoder: the pickled event encoder of its recorder.
-    origin: where its classes were defined, as `origin.describe_origin` has it.
+    origin: where its classes were defined, as `describe_origin` has it.
     """
 
     spec: bytes
