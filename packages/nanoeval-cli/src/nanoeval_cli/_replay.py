@@ -121,10 +121,9 @@ class RecordedModel(APIModel):
         doc="Name of a task → its prompts without what tools said, and the replies to them."
     )
 
-    @chz.init_property
-    def positions(self) -> dict[str, int]:
-        """How many of an attempt's replies it was given."""
-        return {}
+    positions: dict[str, int] = chz.field(
+        default_factory=dict, doc="How many of an attempt's replies it was given."
+    )
 
     async def ask(self, messages: Sequence[Any], *, sample: str, **_: Any) -> Reply:
         name, key = sample.partition(" retry ")[0], chat_key(messages)
