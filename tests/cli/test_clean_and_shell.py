@@ -196,6 +196,6 @@ def test_a_model_alone_chooses_the_agent_that_then_needs_a_runtime(machines: Pat
 def test_kept_machines_say_where_they_are(machines: Path) -> None:
     kept = piped("run", "machines.py", "--keep-machines", "runner.n_tasks=1", folder=machines)
     assert kept.returncode == 0, kept.stderr
-    (folder,) = re.findall(r"machine kept: (\S+)", kept.stderr)
+    (folder,) = re.findall(r"machine kept; enter it with: cd (\S+)/home", kept.stderr)
     assert Path(folder, "home", "ANSWER.txt").read_text() == "42"
     shutil.rmtree(folder)

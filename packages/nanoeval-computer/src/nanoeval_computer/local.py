@@ -258,9 +258,7 @@ async def _machine(
 ) -> AsyncIterator[LocalMachine]:
     """Give a machine in a folder of its own, which is removed, also if this process ends."""
     folder = Path(tempfile.gettempdir(), f"nanoeval-machine-{secrets.token_hex(8)}")
-    if runtime.keep_machines:
-        log.warning("machine kept: %s", folder)
-    else:
+    if not runtime.keep_machines:
         reaper_for("").watch("folder", str(folder))
     _make(folder)
     machine = kind(folder, task, runtime)
@@ -268,7 +266,9 @@ async def _machine(
         yield machine
     finally:
         await machine.stop()
-        if not runtime.keep_machines:
+        if runtime.keep_machines:
+            log.warning("machine kept; enter it with: %s", machine.attach_command)
+        else:
             await asyncio.to_thread(_remove, folder)
 
 
