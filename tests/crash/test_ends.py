@@ -295,11 +295,11 @@ if __name__ == "__main__":
 """
 
 
-def program(evaluate: str, folder: Path, n: int = 1, runner: str = "") -> Any:
+def program(evaluate: str, folder: Path, n: int = 1, runner: str = "", **environment: str) -> Any:
     script = folder / "program.py"
     text = PROGRAM.replace("EVALUATE", evaluate).replace("RUNNER", runner).replace("n=N", f"n={n}")
     script.write_text(text)
-    return run_python(script, folder=folder)
+    return run_python(script, folder=folder, **environment)
 
 
 POOLED = "experimental_use_multiprocessing=True, num_processes=1"
@@ -316,6 +316,15 @@ async def evaluate(task):
 """
     done = program(evaluate, tmp_path, n=100, runner=runner)
     assert done.stdout == "100\n", done.stderr
+
+
+def test_a_pool_starts_where_the_temp_folder_has_a_long_path(tmp_path: Path) -> None:
+    """No socket can be there, which a process that others are forked from listens at."""
+    long = tmp_path / ("long" * 40)
+    long.mkdir()
+    evaluate = "async def evaluate(task): pass"
+    done = program(evaluate, tmp_path, n=3, runner=POOLED, TMPDIR=str(long))
+    assert done.stdout == "3\n", done.stderr
 
 
 @pytest.mark.parametrize("runner", ["", POOLED], ids=["in_process", "pooled"])

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,9 @@ from nanoeval_runner._queue.store import Store
 from nanoeval_runner.stored_eval import hidden_main
 
 PRELOADED = "nanoeval_runner._executors.preloaded"
+
+LONGEST_TEMP_FOLDER = 70
+"""In bytes: in it is a socket that processes are asked for at, whose path may have 107."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -214,7 +218,8 @@ def _context() -> Any:
     That one is started with a program's first pool, and ends with the program. It is no copy of
     the program: forking that, with its threads and locks, is not safe.
     """
-    if sys.platform != "linux":  # elsewhere the system's own libraries do not survive a fork
+    # Elsewhere the system's own libraries do not survive a fork.
+    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMP_FOLDER:
         return multiprocess.get_context("spawn")
     context = multiprocess.get_context("forkserver")
     context.set_forkserver_preload([PRELOADED])
