@@ -44,6 +44,26 @@ def test_what_has_no_other_trace_is_kept(ran: Path) -> None:
     assert {"state dummy.db", "backup dummy.db"} <= what_goes(ran, "--without-record")
 
 
+SILENT = """
+import chz
+from nanoeval import Eval, Task
+
+@chz.chz
+class Silent(Eval[Task, bool]):
+    def get_name(self): return "silent"
+    async def get_tasks(self): return [Task(question_id="a")]
+    async def evaluate(self, task): return True
+    async def get_summary(self, results): return {"accuracy": 1.0}
+"""
+
+
+def test_a_run_that_recorded_no_event_has_a_record(tmp_path: Path) -> None:
+    (tmp_path / "silent.py").write_text(SILENT)
+    ran = piped("run", "silent.py:Silent", "runner.run_set_id=silent", folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert what_goes(tmp_path) == {"state silent.db", "backup silent.db"}
+
+
 def test_it_leaves_nothing_of_ours_behind(ran: Path) -> None:
     (ran / "state" / "gone.lock").touch()
     (ran / "state" / "gone.shared").mkdir()

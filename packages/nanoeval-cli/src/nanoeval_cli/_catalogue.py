@@ -153,6 +153,11 @@ def _record_files() -> Iterator[tuple[float, Path]]:
                 yield bound, Path(entry.path)
 
 
+def records_by_run_id() -> dict[str, Path]:
+    """Return the records by the run ids that they are named for."""
+    return {path.name.partition("_")[0]: path for _, path in _record_files()}
+
+
 def _may_name(path: Path, text: str) -> bool:
     """Return whether the first line of a record may hold `text`, which is in lower case."""
     plain = text.isascii() and text.isprintable() and not set('"\\/') & set(text)
@@ -202,7 +207,7 @@ def _in_state_file(
     except FileNotFoundError:  # cleaned up meanwhile
         return []
     if named is None:
-        named = {path.name.partition("_")[0]: path for _, path in _record_files()}
+        named = records_by_run_id()
     return [(row.run_id, row.created_at, partial(_of_row, file, row, named)) for row in file.evals]
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from nanoeval_runner.state_files import (
     state_files,
 )
 
+from nanoeval_cli._catalogue import records_by_run_id
 from nanoeval_cli._command import json_option, subcommand
 from nanoeval_cli._output import note, short_path, write, write_json, write_table
 
@@ -116,6 +117,7 @@ def _folders() -> list[Path]:
 def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iterator[Removable]:
     going: set[str] = set()
     kept: set[str] = set()
+    named = records_by_run_id()  # without events, the state says of no record
     for found in state_files():
         if isinstance(found, StateError):
             note(f"left alone: {found}")
@@ -123,7 +125,7 @@ def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iter
         finished = found.is_complete or not found.evals
         if found.is_running or found.modified_at > before or not (finished or unfinished):
             kept.add(found.run_set_id)
-        elif finished and not without_record and _has_no_record(found):
+        elif finished and not without_record and _has_no_record(found, named):
             kept.add(found.run_set_id)
             note(f"left alone: {found.run_set_id} has no record (--without-record removes it)")
         else:
@@ -141,8 +143,8 @@ def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iter
         yield Removable(path, "left over")
 
 
-def _has_no_record(file: StateFile) -> bool:
-    records = [record_of(row) for row in file.evals]
+def _has_no_record(file: StateFile, named: Mapping[str, Path]) -> bool:
+    records = [record_of(row) or named.get(row.run_id) for row in file.evals]
     return any(path is None or not path.exists() for path in records)
 
 
