@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.contract.workspace import ROOT, all_packages, source_files
 
 VERBS = """
-Add Announce Answer Append Attempt Await Bring Build Call Cancel Carry Change Check
+Abandon Add Announce Answer Append Attempt Await Bring Build Call Cancel Carry Change Check
 Choose Claim Close Collect Commit Compare Compute Configure Connect Copy Count Create
 Cut Decide Delete Disconnect Divide Do Drop End Enter Evaluate Fetch Finish Give Go
 Grade Hand Have Hold Ignore Join Keep Kill Lease Leave Let Limit List Load Lock Log

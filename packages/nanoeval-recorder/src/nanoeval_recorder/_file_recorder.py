@@ -68,7 +68,10 @@ class FileRecorder(TransactionalRecorder):
     def number_lines(
         self, events: Sequence[bytes], first_id: int
     ) -> tuple[Sequence[bytes | memoryview], int]:
-        """Return the lines to write for encoded events, and the number of the event after."""
+        """Return the lines to write for encoded events, and the number of the event after.
+
+        Lines of files that the record has are left out: `_is_new_file` says which.
+        """
 
     @abstractmethod
     def final_line(self, final_report: Any) -> bytes:
@@ -137,9 +140,7 @@ class FileRecorder(TransactionalRecorder):
             RecorderError: it could not be written; `position()` is what it was.
         """
         with self._lock:
-            lines, next_id = self.number_lines(
-                [self._without_kept_files(chunk) for chunk in events if chunk], self._event_id
-            )
+            lines, next_id = self.number_lines(list(filter(None, events)), self._event_id)
             if not lines:
                 return
             final = self._final_line
@@ -213,19 +214,12 @@ class FileRecorder(TransactionalRecorder):
         self._offset = offset
         self._stamp = _stamp(os.fstat(fd))
 
-    def _without_kept_files(self, chunk: bytes) -> bytes:
-        """Return `chunk` without the files that are in the record by now: each is kept once."""
-        if FILE_LINE not in chunk:
-            return chunk
-        lines = []
-        for line in chunk.splitlines(keepends=True):
-            if line.startswith(FILE_LINE):
-                sha256 = line[FILE_SHA : FILE_SHA + 64]
-                if sha256 in self._kept_files:
-                    continue
-                self._kept_files.add(sha256)
-            lines.append(line)
-        return b"".join(lines)
+    def _is_new_file(self, chunk: bytes, start: int) -> bool:
+        """Return whether the file in the line at `start` is new to the record; it is kept now."""
+        sha256 = chunk[start + FILE_SHA : start + FILE_SHA + 64]
+        is_new = sha256 not in self._kept_files
+        self._kept_files.add(sha256)
+        return is_new
 
     # --- positions
 

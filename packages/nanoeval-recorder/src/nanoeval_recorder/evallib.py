@@ -17,7 +17,13 @@ from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
 from nanoeval_core.recording import recorded_form
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode, encode_fast
+from nanoeval_recorder._file_recorder import (
+    FILE_LINE,
+    FileRecorder,
+    check_rotate_bytes,
+    encode,
+    encode_fast,
+)
 from nanoeval_recorder.folder import record_path, records_folder
 
 if TYPE_CHECKING:
@@ -117,8 +123,9 @@ class EvallibRecorder(FileRecorder):
             view = memoryview(chunk)
             start, end = 0, chunk.find(b"\n") + 1
             while end:
-                pieces += (b"%b%d%b" % (prefix, number, created_by), view[start + 1 : end])
-                number += 1
+                if not chunk.startswith(FILE_LINE, start) or self._is_new_file(chunk, start):
+                    pieces += (b"%b%d%b" % (prefix, number, created_by), view[start + 1 : end])
+                    number += 1
                 start, end = end, chunk.find(b"\n", end) + 1
         return pieces, number
 

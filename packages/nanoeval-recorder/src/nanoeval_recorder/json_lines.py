@@ -21,7 +21,7 @@ from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
 from nanoeval_core.recording import as_bool, str_of
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode
+from nanoeval_recorder._file_recorder import FILE_LINE, FileRecorder, check_rotate_bytes, encode
 from nanoeval_recorder.folder import SUFFIX, ZST_SUFFIX, records_folder, split_name
 
 if TYPE_CHECKING:
@@ -160,7 +160,17 @@ class JsonRecorder(FileRecorder):
         return encode({**line, "part": part} if part else line) + b"\n"
 
     def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[Sequence[bytes], int]:
-        return [lines for lines in events if lines], first_id  # they have no numbers
+        pieces = []
+        for chunk in events:
+            if FILE_LINE not in chunk:
+                pieces.append(chunk)
+                continue
+            start, end = 0, chunk.find(b"\n") + 1
+            while end:
+                if not chunk.startswith(FILE_LINE, start) or self._is_new_file(chunk, start):
+                    pieces.append(chunk[start:end])
+                start, end = end, chunk.find(b"\n", end) + 1
+        return pieces, first_id  # they have no numbers
 
     def final_line(self, final_report: Any) -> bytes:
         line = _base(datetime.datetime.now(datetime.UTC), "final_report", None, None)
