@@ -40,6 +40,15 @@ def test_shares_follow_demand_and_never_add_up_to_more(tmp_path: Path) -> None:
     two.close()
 
 
+def test_who_asks_for_nothing_keeps_nothing(tmp_path: Path) -> None:
+    one, two = SharedFile(tmp_path / "limits"), SharedFile(tmp_path / "limits")
+    assert attend(two, 0.0, waiting=1) == 10
+    assert attend(two, 0.0, waiting=0) == 0
+    assert attend(one, 0.0, waiting=1) == 10
+    one.close()
+    two.close()
+
+
 def test_who_is_killed_is_forgotten_and_locks_nothing(tmp_path: Path) -> None:
     path = tmp_path / "limits"
     script = f"""

@@ -10,6 +10,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError, RequestRejectedError, RolloutSystemError
 from nanoeval_core.recorder import dummy_recorder
 from nanoeval_core.run_context import RunContext, current_run_context
+from nanoeval_solvers._api import client
+from nanoeval_solvers._api.failures import delay_before
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.reply import Reply
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
@@ -34,6 +37,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> None:
     monkeypatch.setenv("NANOEVAL_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789abcdefghij")
+    monkeypatch.setattr(client, "delay_before", partial(delay_before, first=0.01))
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -659,14 +663,14 @@ def test_a_reply_that_came_while_the_loop_was_blocked_is_in_time(
     if transport == "proxy":
         monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{server.port}")
         url = "http://endpoint.test/v1"
-    model = APIModel(model="m", base_url=url, timeout=3, max_retries=0)
+    model = APIModel(model="m", base_url=url, timeout=2, max_retries=0)
 
     async def work() -> list[Reply]:
         async with model:
             await model.ask(MESSAGES, sample="first")
             calls = [asyncio.create_task(model.ask(MESSAGES, sample=f"{n}")) for n in range(4)]
             await until(lambda: len(server.requests) == 5)
-            time.sleep(4)  # noqa: ASYNC251  the loop is blocked beyond the time of the calls
+            time.sleep(2.3)  # noqa: ASYNC251  the loop is blocked beyond the time of the calls
             return [await call for call in calls]
 
     assert [len(reply.text) for reply in Attempt(work()).result] == [len(long)] * 4

@@ -73,7 +73,8 @@ class Shared(msgspec.Struct):
         names = sorted(self.members)
         demand = [float(one.in_flight + one.waiting) for one in map(self.members.get, names) if one]
         at = names.index(name)
-        fair = deal(window, demand, at, turn=int(now))
+        # Who asks for nothing keeps nothing from the others.
+        fair = deal(window, demand, at, turn=int(now)) if demand[at] else 0
         others = sum(one.granted for other, one in self.members.items() if other != name)
         free = int(min(window, 1e9)) - others
         mine.granted = max(in_flight, min(fair, free))
@@ -254,7 +255,7 @@ class Limiter:
             return now
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        if self.in_flight >= self._share.window and not self._share.alone:
+        if self.in_flight >= self._share.window and not (self._share.alone and self.in_flight):
             self._sync(now)  # this process may have had nothing to ask for
         else:
             self._sync_when_due(now)
