@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nanoeval_core.usage import Usage
 
@@ -176,8 +176,7 @@ class EvalRow:
         )
 
 
-@dataclasses.dataclass(slots=True, frozen=True)
-class StoredTask:
+class StoredTask(NamedTuple):
     """A task: its identity, and what is stored of it and its result where that was asked for."""
 
     task_id: int
