@@ -333,6 +333,10 @@ WORDS = {
     "nanoeval ls --st": "--state",
     "nanoeval run sums.py:Su": "sums.py:Sums",
 }
+MORE_WORDS = {
+    "nanoeval run sums.py:Sums solver.ac": "solver.accuracy=",
+    "nanoeval run sums.py:Sums solver=Op": "solver=OpenAIAPIMCQSolver",
+}
 IN_BASH = "COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={last}; _nanoeval_completion nanoeval"
 IN_SHELLS = {
     "bash": IN_BASH + "; echo ${{COMPREPLY[*]}}",
@@ -368,16 +372,24 @@ def test_completion_completes_in_the_shell(shell: str, ran: Path) -> None:
     assert found == list(WORDS.values()), done.stderr
 
 
-def test_completion_completes_in_zsh(ran: Path) -> None:
-    if shutil.which("zsh") is None:
-        pytest.skip("there is no zsh here; what its script asks is tested below")
-    (ran / "completion.zsh").write_text(piped("completion", "zsh", folder=ran).stdout)
-    zsh = "import os; os.execvp('zsh', ['zsh', '-f', '-i'])"
+TYPED = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], "bind 'set enable-bracketed-paste off'"),
+    "zsh": (["zsh", "-f", "-i"], "autoload -U compinit; compinit -u -D"),
+}
+
+
+@pytest.mark.parametrize("shell", list(TYPED))
+def test_completion_completes_what_is_typed(shell: str, ran: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here; what its script asks is tested below")
+    (ran / "completion").write_text(piped("completion", shell, folder=ran).stdout)
+    command, prepare = TYPED[shell]
+    script = f"import os; os.execvp({shell!r}, {command})"
     path = with_command(ran)["PATH"]
-    with Terminal("-c", zsh, folder=ran, cwd=ran, PATH=path) as terminal:
-        terminal.type("autoload -U compinit; compinit -u -D; . ./completion.zsh; echo rea''dy\r")
+    with Terminal("-c", script, folder=ran, cwd=ran, PATH=path) as terminal:
+        terminal.type(f"{prepare}; . ./completion; echo rea''dy\r")
         terminal.wait_for("ready")
-        for words, found in WORDS.items():
+        for words, found in (*WORDS.items(), *MORE_WORDS.items()):
             terminal.type(f"{words}\t")
             terminal.wait_for(f"{words.rpartition(' ')[0]} {found}")
             terminal.type("\x15")  # an empty line again

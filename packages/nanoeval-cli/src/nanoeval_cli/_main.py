@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 from nanoeval_core.errors import ConfigError
 
+COMPLETION = "_NANOEVAL_COMPLETE"
 COMMANDS = {
     "run": "run an eval: nanoeval run my_pkg.my_eval:MyEval model=…",
     "new": "write a small eval that runs as it is, and its test",
@@ -147,12 +148,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _main(argv: Sequence[str] | None) -> NoReturn:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments and "_NANOEVAL_COMPLETE" not in os.environ:
+    if not arguments and COMPLETION not in os.environ:
         sys.stdout.write(cli.get_help(click.Context(cli)) + "\n")
         sys.exit(2)
     try:
         code = _invoke(arguments)
     except (Exception, KeyboardInterrupt) as error:
+        if COMPLETION in os.environ:  # a half-typed line is no mistake
+            sys.exit(0)
         if isinstance(error, ConfigError) and "NANOEVAL_DEBUG" not in os.environ:
             from nanoeval_runner.formats import write_line  # noqa: PLC0415  as below
 

@@ -10,6 +10,29 @@ from nanoeval_cli._command import subcommand
 from nanoeval_cli._output import write
 
 VARIABLE = "_NANOEVAL_COMPLETE"
+BASH = r"""
+_nanoeval_completion() {
+    local line word current last type value
+    local -a words
+    # The line, as bash itself takes module:Class and name=value apart into several words.
+    line="${COMP_LINE:0:${COMP_POINT:-0}}"
+    [[ -n $line ]] || line="${COMP_WORDS[*]:0:COMP_CWORD+1}"
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    last=$((${#words[@]} - 1))
+    word="${words[$last]}"
+    # Of the word, bash replaces the part that it takes for one.
+    current="${COMP_WORDS[COMP_CWORD]}"
+    [[ $current == [:=] ]] && current=""
+    COMPREPLY=()
+    while IFS=, read -r type value; do
+        [[ $type == plain ]] && COMPREPLY+=("${value#"${word%"$current"}"}")
+    done < <(COMP_WORDS="$line" COMP_CWORD=$last _NANOEVAL_COMPLETE=bash_complete "$1")
+    [[ ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace 2>/dev/null
+    return 0
+}
+complete -o nosort -F _nanoeval_completion nanoeval
+"""
 
 
 @subcommand("completion")
@@ -27,6 +50,9 @@ def command(ctx: click.Context, shell: str | None) -> int:
     """
     if shell is None:
         raise ConfigError("for which shell? bash, zsh or fish")
+    if shell == "bash":
+        write(BASH.strip())
+        return 0
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101  click has these three
     write(found(ctx.find_root().command, {}, "nanoeval", VARIABLE).source())
