@@ -238,7 +238,7 @@ class AdaptiveLimit(msgspec.Struct):
             # By how many standard deviations (as if by chance, Poisson's) it was crowded.
             usual = max(self.in_flight, self.limit * self.latency)
             evidence = max(-1.0, min(1.0, (in_flight - usual) / math.sqrt(max(1.0, usual))))
-        self.crowding += (evidence - self.crowding) / 8
+        self.crowding += (evidence - self.crowding) / 6
         if not self.at_once and self.crowding > 0.15 and self.successes and in_flight:
             self.at_once, self.crowding = True, 1.0
             self.limit = self.plateau = float(in_flight)
@@ -263,5 +263,7 @@ class AdaptiveLimit(msgspec.Struct):
         if self.at_once or measured > self.limit:
             self._limit_rate(measured)
         self.since_cut, self.patience = _BACK, max(1.0, (now - self.silent_since) / 5)
-        self.search, self.silent, self.silent_since = 0.0, False, 0.0
+        # After a short silence the search goes on with care, after a long one there is no need.
+        self.search = self.search / 5 if self.patience == 1.0 and self.search > 0.25 else 0.0
+        self.silent, self.silent_since = False, 0.0
         self.measured_from = (now, self.successes)
