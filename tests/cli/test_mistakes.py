@@ -140,6 +140,7 @@ MISTAKES = [
     Mistake(("show", "nope"), ("no run is known", "NANOEVAL_LOG_DIR")),
     Mistake(("show", "nope.jsonl"), ("there is no record at nope.jsonl",)),
     Mistake(("show", "@", "--slow"), ("did you mean --slowest?",)),
+    Mistake(("samples", "--run", "@"), ("it goes without a name: nanoeval samples [RUN]",)),
     Mistake(("compare", "last"), ("name two, as in `nanoeval compare A B`",)),
     Mistake(("export", "last", "--to", "xls"), ("'xls'", "parquet")),
     Mistake(("export", "last"), ("required: --to",)),

@@ -152,6 +152,10 @@ class Command(click.Command):
     def _no_option(
         self, ctx: click.Context, name: str, options: dict[str, click.Option]
     ) -> ConfigError:
+        for one in self.get_params(ctx):
+            if isinstance(one, click.Argument) and name.lstrip("-") == one.name:
+                example = f"{ctx.command_path} {one.make_metavar(ctx)}"
+                return ConfigError(f"there is no option {name}: it goes without a name: {example}")
         near = difflib.get_close_matches("--" + name.lstrip("-"), options, n=1, cutoff=0.5)
         text = f"there is no option {name}" + (f": did you mean {near[0]}?" if near else "")
         if self.takes_fields and not near:

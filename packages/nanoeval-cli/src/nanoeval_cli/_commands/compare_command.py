@@ -108,7 +108,7 @@ def _show(
     write_table(("", "name", "run", "eval", "score"), rows, right=("score",))
     error = "" if found.stderr is None else f" ± {found.stderr:.3f}"
     write(f"\nB - A  {found.difference:+.3f}{error}  {_interval(found)}")
-    questions = f"{found.n:,} questions"
+    questions = f"{found.n:,} question{'s' * (found.n != 1)}"
     if found.left_out:
         questions += f" ({found.left_out:,} that only one run has are left out)"
     write(f"{questions}: B better on {found.wins:,}, worse on {found.losses:,}{_p_value(found)}")
