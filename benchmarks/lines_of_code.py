@@ -14,6 +14,7 @@ import argparse
 import ast
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -59,12 +60,13 @@ def main() -> None:
     for (name, what), source in zip(EVALS.items(), ours, strict=True):
         a, b = lines_of(source), lines_of((INSPECT / f"{name}.py").read_text("utf-8"))
         print(f"| {what} | {a} | {b} | {a / b:.2f} |")
+    sys.stdout.flush()
     if run:
         with tempfile.TemporaryDirectory() as folder:
             quiet = {"INSPECT_DISPLAY": "none", "INSPECT_LOG_DIR": folder, "OPENAI_API_KEY": "any"}
+            os.environ.update(quiet)
             for name in EVALS:
-                program = [sys.executable, str(INSPECT / f"{name}.py")]
-                subprocess.run(program, env=os.environ | quiet, check=True)
+                runpy.run_path(str(INSPECT / f"{name}.py"), run_name="__main__")
 
 
 if __name__ == "__main__":
