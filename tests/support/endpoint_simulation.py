@@ -69,7 +69,6 @@ class AtOnce:
 
 Limit = Bucket | Sliding | Fixed | AtOnce
 TICK = 0.02
-BACK = 0.003  # seconds that a refusal takes
 
 
 class Simulation:
@@ -84,11 +83,13 @@ class Simulation:
         changes: dict[float, float] | None = None,
         retry_after: float | None = None,
         seed: int = 1,
+        back: float = 0.003,
     ) -> None:
         self.limit, self.concurrency, self.latency = limit, concurrency, latency
         self.changes = sorted((changes or {}).items())
         self.retry_after = retry_after
         self.dice = random.Random(seed)
+        self.back = back  # seconds that a refusal takes
         self.adaptive = AdaptiveLimit()
         self.adaptive.begin(1000.0)
         self.outcomes: list[tuple[float, bool]] = []
@@ -128,7 +129,7 @@ class Simulation:
                     done = now + self.latency(self.dice)
                     heapq.heappush(events, (done, next(order), "served", now))
                 else:
-                    heapq.heappush(events, (now + BACK, next(order), "refused", now))
+                    heapq.heappush(events, (now + self.back, next(order), "refused", now))
             wait = TICK if in_flight >= limits.window else (1 - credit) / limits.rate
             wake = min(tick, now + max(0.001, wait))
             if events and events[0][0] <= wake:

@@ -88,6 +88,14 @@ def test_small_limits_are_used_up(
     assert sum(one.refused_share(90, 180) for one in simulations) / 3 < refused
 
 
+def test_a_burst_that_was_on_its_way_is_not_taken_for_let_in() -> None:
+    """Where refusals take 150 ms, hundreds of calls are sent before the first one comes."""
+    simulation = Simulation(Bucket(10, depth=10), latency=uneven, back=0.15)
+    simulation.run(60)
+    assert simulation.served_per_second(0, 60) >= 9.5
+    assert sum(not served for at, served in simulation.outcomes if 1 < at < 60) < 40
+
+
 @pytest.mark.parametrize("kind", [Sliding, lambda rate: Bucket(rate, rate / 10)])
 @pytest.mark.parametrize("retry_after", [None, 1.0])
 def test_a_limit_that_changes_is_followed(kind: object, retry_after: float | None) -> None:

@@ -169,12 +169,17 @@ class AdaptiveLimit(msgspec.Struct):
         nothing_served = self.refused_in_a_row >= 3 and since_served > max(0.5, 2 * self.latency)
         if retry_after and nothing_served and now >= self.paused_until:
             self.paused_until = now + min(retry_after, LONGEST_PAUSE)
-        if sent_at <= self.cut_at or now - self.cut_at < BETWEEN_CUTS:
+        of_the_first_burst = self.search == 1.0 and sent_at <= self.cut_at
+        if not of_the_first_burst and (sent_at <= self.cut_at or now - self.cut_at < BETWEEN_CUTS):
             return False
         self._observe(now, in_flight)
+        # A second's worth of what was let in: how long calls take is not known yet.
+        burst = max(1.0, self.let_in) / max(1.0, (self.cut_at or now) - self.started_at)
+        if of_the_first_burst:
+            self.limit = self.plateau = min(self.limit, burst)
+            return False
         if not self.is_known:
-            # A second's worth: how long calls take is not known yet.
-            self.limit = self.plateau = max(1.0, self.let_in) / max(1.0, now - self.started_at)
+            self.limit = self.plateau = burst
             self.search = 1.0
         elif self.let_in > self.let_in_at_cut:
             self.silent_since, self.silent, self.patience = 0.0, False, 1.0
@@ -220,7 +225,9 @@ class AdaptiveLimit(msgspec.Struct):
             memory = min(max(2.0, 16 / self.rate if self.is_known else 0.0), now - self.started_at)
             weight = min(1.0, elapsed / max(1.0, memory))
             let_in = self.successes + in_flight
-            self.let_in_rate += (max(0, let_in - self.let_in) / elapsed - self.let_in_rate) * weight
+            # What was sent and is refused was not let in after all: it counts down again.
+            self.let_in_rate += ((let_in - self.let_in) / elapsed - self.let_in_rate) * weight
+            self.let_in_at_cut = min(self.let_in_at_cut, let_in)
             self.in_flight += (in_flight - self.in_flight) * weight
             self.peak *= math.exp(-elapsed / max(1.0, 20 * self.latency))
             self.let_in = let_in

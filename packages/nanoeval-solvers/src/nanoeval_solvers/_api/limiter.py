@@ -362,7 +362,8 @@ class Limiter:
                 return  # another process has it: at the next look
             self._synced_at = now
             limit, most = shared.limit, self._most
-            in_flight = max(self._share.in_flight, self.in_flight)
+            others = 0 if self._share.alone else self._share.in_flight
+            in_flight = max(others, self.in_flight)
             if self._served:
                 limit.succeeded(
                     now,
