@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import ipaddress
 import logging
@@ -20,7 +19,7 @@ from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.run_context import get_run_context
 
-from nanoeval_computer._compose import MAIN, Service, read_compose
+from nanoeval_computer._compose import MAIN, Service
 from nanoeval_computer._engine import (
     UNREACHABLE,
     ExecProcess,
@@ -32,14 +31,14 @@ from nanoeval_computer._engine import (
     turn_to_start,
 )
 from nanoeval_computer._owner import reaper_for
+from nanoeval_computer._plan import Plan, plan_of
 from nanoeval_computer._reaper import HOST, KEPT, OWNER, owner_of_this_process, this_host
 from nanoeval_computer._shell import KILL, Process
 from nanoeval_computer.code_execution_interface import (
     ComputerConfiguration,
-    ContainerResources,
     NetworkMode,
 )
-from nanoeval_computer.machine import Machine, resolve_environment
+from nanoeval_computer.machine import Machine
 from nanoeval_computer.runtime import MachineRuntime
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ log = logging.getLogger("nanoeval.computer")
 _SUBNETS = ipaddress.ip_network("10.128.0.0/9")
 _SUBNET_BITS = 27  # 29 containers
 _SUBNET_TRIES = 20
-_MEGABYTE = 1024 * 1024
 
 
 class ContainerMachine(Machine):
@@ -161,7 +159,7 @@ class ContainerRuntime(MachineRuntime):
 
     async def check_tasks(self, tasks: Sequence[ComputerConfiguration]) -> None:
         """Look at what the tasks ask for and at their images, before anything runs."""
-        plans = [plan_of(task, self) for task in tasks]
+        plans = [plan_of(task, self.image) for task in tasks]
         machines = {plan.main.image for plan in plans}
         sides = {service.image for plan in plans for service in plan.sides}
         try:
@@ -208,7 +206,7 @@ class ContainerRuntime(MachineRuntime):
 
     @contextlib.asynccontextmanager
     async def _start_machine(self, task: ComputerConfiguration) -> AsyncIterator[Machine]:
-        plan = plan_of(task, self)
+        plan = plan_of(task, self.image)
         async with connect(find_engine(self.engine), self._about) as docker:
             name = getattr(task, "name", type(task).__name__)
             with engine_errors("looking at images"):
@@ -230,101 +228,6 @@ class ContainerRuntime(MachineRuntime):
                     if self.keep_machines:
                         log.warning("machine kept; enter it with: %s", machine.attach_command)
                     await machine.close()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """What a task asks for, in the engine's terms.
-
-    Attributes:
-        main: the machine itself.
-        sides: in the order of their start.
-        host_config: limits and mounts of the machine, as far as the task sets them.
-    """
-
-    main: Service
-    sides: list[Service]
-    network_mode: NetworkMode
-    host_config: dict[str, Any]
-    cwd: str
-    masked: dict[str, str]
-
-
-def plan_of(task: ComputerConfiguration, runtime: ContainerRuntime) -> _Plan:
-    """Return what has to be started for `task`.
-
-    Raises:
-        ConfigError: it asks for something that cannot be done; the message names the field.
-    """
-    where = f"task {getattr(task, 'name', type(task).__name__)!r}"
-    if task.network_mode not in (NetworkMode.NONE, NetworkMode.UNPROXIED):
-        raise ConfigError(
-            f"{where}: network_mode={task.network_mode.value!r} cannot be kept by a "
-            "ContainerRuntime: use none or unproxied"
-        )
-    for field in ("azure_vm_sku", "azure_files_config", "azure_container_config"):
-        if getattr(task, field) is not None:
-            raise ConfigError(f"{where}: {field} is not for a ContainerRuntime")
-    services = read_compose(task.docker_compose_yaml) if task.docker_compose_yaml else []
-    given = next((service for service in services if service.name == MAIN), None)
-    image = task.docker_image or (given.image if given else None) or runtime.image
-    if image is None:
-        raise ConfigError(
-            f"{where}: no image: set docker_image, a service {MAIN!r} in docker_compose_yaml, or "
-            "the runtime's field image"
-        )
-    if given and (given.command or given.healthcheck):
-        field = "command" if given.command else "healthcheck"
-        raise ConfigError(f"{where}: services.{MAIN}.{field}: the machine itself has none")
-    values, masked = resolve_environment(task.environment)
-    base = given or Service(name=MAIN, image=image)
-    sides = [service for service in services if service.name != MAIN]
-    sides += [
-        Service(name=f"side{number}", image=name) for number, name in enumerate(task.side_images)
-    ]
-    if len(sides) > 25:
-        raise ConfigError(f"{where}: {len(sides)} side containers are more than 25")
-    return _Plan(
-        main=dataclasses.replace(base, image=image, environment={**base.environment, **values}),
-        sides=sides,
-        network_mode=task.network_mode,
-        host_config=_limits(task, where),
-        cwd=task.cwd,
-        masked=masked,
-    )
-
-
-def _limits(task: ComputerConfiguration, where: str) -> dict[str, Any]:
-    """Return the limits that the task sets itself: the published defaults limit nothing."""
-    config: dict[str, Any] = {}
-
-    def set_by_task(field: str) -> dict[str, Any]:
-        resources: ContainerResources = getattr(task, field)
-        is_set = field in task.model_fields_set
-        return resources.model_dump(include=resources.model_fields_set) if is_set else {}
-
-    wanted = {**set_by_task("resources"), **set_by_task("limits")}
-    if "cpu" in wanted:
-        config["NanoCpus"] = int(wanted["cpu"] * 1e9)
-    memory = _bytes(task.mem_limit, f"{where}: mem_limit") if task.mem_limit else None
-    if memory is None and "memory" in wanted:
-        memory = wanted["memory"] * _MEGABYTE
-    if memory is not None:
-        config["Memory"] = config["MemorySwap"] = memory  # no swap beyond it
-    if task.shm_size:
-        config["ShmSize"] = _bytes(task.shm_size, f"{where}: shm_size")
-    if task.num_gpus:
-        config["DeviceRequests"] = [{"Count": task.num_gpus, "Capabilities": [["gpu"]]}]
-    if task.volume_mounts:
-        config["Binds"] = [f"{m.host_path}:{m.container_path}:ro" for m in task.volume_mounts]
-    return config
-
-
-def _bytes(text: str, where: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
-    if match is None:
-        raise ConfigError(f"{where}={text!r} is no size, such as 512m or 2g")
-    return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
 
 class _Rollout:
@@ -401,7 +304,7 @@ class _Rollout:
                 if error.status != 404 and not in_progress:
                     raise
 
-    async def start_all(self, plan: _Plan) -> ContainerMachine:
+    async def start_all(self, plan: Plan) -> ContainerMachine:
         """Start the side containers, each after those it waits for, and then the machine."""
         everyone = [*plan.sides, plan.main]
         networks = await self._networks(everyone) if plan.sides else {}
@@ -481,7 +384,7 @@ class _Rollout:
         await self._add("volume", name, create, remove)
 
     async def _start_service(
-        self, service: Service, plan: _Plan, networks: dict[str, dict[str, str]]
+        self, service: Service, plan: Plan, networks: dict[str, dict[str, str]]
     ) -> None:
         is_main = service.name == MAIN
         host: dict[str, Any] = {"Init": True, "PidsLimit": self._runtime.pids_limit}
@@ -606,7 +509,7 @@ def _endpoint(service: str, address: str) -> dict[str, Any]:
 
 
 def _record_machine(
-    name: str, plan: _Plan, images: dict[str, dict[str, Any]], rollout: _Rollout
+    name: str, plan: Plan, images: dict[str, dict[str, Any]], rollout: _Rollout
 ) -> None:
     """Record what was started: images by their digests, the limits that are in force."""
     digests = {
