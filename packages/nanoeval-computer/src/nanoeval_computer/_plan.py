@@ -1,4 +1,4 @@
-"""What a task asks a container engine for: images, limits, mounts, environment. No engine is asked."""
+"""What a task asks a container engine for: images, limits, mounts, environment. Nobody is asked."""
 
 from __future__ import annotations
 
