@@ -117,7 +117,9 @@ def test_a_run_that_is_interrupted_twice_leaves_nothing(engine: Engine, tmp_path
         while b"once more to stop at once" not in said:
             said += run.stderr.readline()
         run.send_signal(signal.SIGTERM)
-        assert b"Traceback" not in run.communicate(timeout=60)[1]
+        said += run.stderr.read()
+        assert run.wait(timeout=60) == 143
+        assert b"Traceback" not in said, said.decode()
         nothing_is_left(engine)
 
 

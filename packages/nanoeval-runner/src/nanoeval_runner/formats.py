@@ -77,6 +77,8 @@ def write_line(stream: TextIO, text: str) -> None:
     try:
         stream.write(encodable(text, getattr(stream, "encoding", None)) + "\n")
         stream.flush()
+    except RuntimeError:  # a signal came in the midst of another write, and its handler says this
+        os.write(stream.fileno(), (text + "\n").encode("utf-8", "replace"))
     except BrokenPipeError:  # else Python fails too, when it flushes what is left at its end
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
