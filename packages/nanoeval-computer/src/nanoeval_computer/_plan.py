@@ -20,7 +20,7 @@ _MEGABYTE = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
+class MachinePlan:
     """What a task asks for, in the engine's terms.
 
     Attributes:
@@ -37,7 +37,7 @@ class Plan:
     masked: dict[str, str]
 
 
-def plan_of(task: ComputerConfiguration, default_image: str | None) -> Plan:
+def plan_of(task: ComputerConfiguration, default_image: str | None) -> MachinePlan:
     """Return what has to be started for `task`.
 
     Args:
@@ -74,7 +74,7 @@ def plan_of(task: ComputerConfiguration, default_image: str | None) -> Plan:
     ]
     if len(sides) > 25:
         raise ConfigError(f"{where}: {len(sides)} side containers are more than 25")
-    return Plan(
+    return MachinePlan(
         main=dataclasses.replace(base, image=image, environment={**base.environment, **values}),
         sides=sides,
         network_mode=task.network_mode,

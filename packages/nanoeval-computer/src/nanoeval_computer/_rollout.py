@@ -20,7 +20,7 @@ from nanoeval_core.run_context import get_run_context
 from nanoeval_computer._compose import MAIN, Service
 from nanoeval_computer._engine import UNREACHABLE, ExecProcess, engine_errors
 from nanoeval_computer._owner import reaper_for
-from nanoeval_computer._plan import Plan
+from nanoeval_computer._plan import MachinePlan
 from nanoeval_computer._reaper import HOST, KEPT, OWNER, owner_of_this_process, this_host
 from nanoeval_computer._shell import Process
 from nanoeval_computer.code_execution_interface import NetworkMode
@@ -112,7 +112,7 @@ class Rollout:
                 if error.status != 404 and not in_progress:
                     raise
 
-    async def start_all(self, plan: Plan) -> str:
+    async def start_all(self, plan: MachinePlan) -> str:
         """Start the side containers, each after those it waits for, and last the machine.
 
         Returns:
@@ -184,7 +184,7 @@ class Rollout:
         await self._add("volume", name, create, remove)
 
     async def _start_service(
-        self, service: Service, plan: Plan, networks: dict[str, dict[str, str]]
+        self, service: Service, plan: MachinePlan, networks: dict[str, dict[str, str]]
     ) -> None:
         is_main = service.name == MAIN
         host: dict[str, Any] = {"Init": True, "PidsLimit": self._pids_limit}

@@ -21,7 +21,7 @@ from nanoeval_computer._engine import (
     prepare_image,
     turn_to_start,
 )
-from nanoeval_computer._plan import Plan, plan_of
+from nanoeval_computer._plan import MachinePlan, plan_of
 from nanoeval_computer._shell import KILL, Process
 from nanoeval_computer.code_execution_interface import ComputerConfiguration, NetworkMode
 from nanoeval_computer.machine import Machine
@@ -202,7 +202,7 @@ class ContainerRuntime(MachineRuntime):
 
 
 def _record_machine(
-    name: str, plan: Plan, images: dict[str, dict[str, Any]], applied: dict[str, Any]
+    name: str, plan: MachinePlan, images: dict[str, dict[str, Any]], applied: dict[str, Any]
 ) -> None:
     """Record what was started: images by their digests, the limits that are in force."""
     digests = {
