@@ -172,13 +172,15 @@ def test_a_killed_shell_costs_its_command_alone(machine: Make) -> None:
 
 
 def test_a_canceled_wait_ends_the_command(machine: Make) -> None:
+    sleep = f"sleep 4343{os.getpid()}"
+
     async def go() -> None:
         async with machine() as computer:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
-                    await computer.send_shell_command("setsid sleep 4343 & sleep 4343")
+                    await computer.send_shell_command(f"setsid {sleep} & {sleep}")
             left = await computer.send_shell_command("ps -ef 2>/dev/null || ps; exit 0")
-            assert b"sleep 4343" not in left.output
+            assert sleep.encode() not in left.output
 
     asyncio.run(go())
 
