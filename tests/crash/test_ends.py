@@ -214,6 +214,14 @@ def test_an_executor_that_dies_is_replaced_though_its_children_live(tmp_path: Pa
         first.answer("die with heirs")
         again = gate.arrival()
         assert again.pid != first.pid
+        heirs = [
+            running
+            for running in psutil.process_iter(["name", "environ"])
+            if running.info["name"] == "sleep" and str(tmp_path) in str(running.info["environ"])
+        ]
+        assert heirs, "it was replaced when they had ended"
+        for heir in heirs:
+            heir.kill()
         again.answer()
         (summary,) = process.summaries()
         assert summary["n"] == 1
@@ -222,19 +230,19 @@ def test_an_executor_that_dies_is_replaced_though_its_children_live(tmp_path: Pa
 def test_a_child_that_a_dead_driver_forked_does_not_hold_its_run_set(tmp_path: Path) -> None:
     with Gate() as gate:
         with gated_run(gate, tmp_path, evals=[{"n": 2}]) as process:
-            forking, other = gate.arrivals(2)
+            forking, _ = gate.arrivals(2)
             forking.answer("fork")
             until(tmp_path, "SELECT leased FROM eval", [1])
             forked = [p for p in process.remember_family() if p.pid != process.pid]
             process.kill()
-            other.wait_until_gone()
         gate.open_for_all()
         with gated_run(gate, tmp_path, resume=RUN_SET) as process:
             (summary,) = process.summaries()
         assert summary["n"] == 2
+        assert forked
+        assert all(child.is_running() for child in forked)
         for child in forked:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+            child.kill()
 
 
 def test_each_executor_has_a_slot_and_its_replacement_inherits_it(tmp_path: Path) -> None:
