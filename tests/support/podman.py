@@ -20,7 +20,7 @@ IMAGE = "localhost/nanoeval-test:1"
 PYTHON_IMAGE = "localhost/nanoeval-python:1"
 PACKAGES = ("asyncio", "collections", "concurrent", "encodings", "importlib", "json", "logging")
 PACKAGES += ("re", "unittest", "urllib")
-EXTENSIONS = ("_bisect", "_datetime", "_json", "_random", "_struct", "binascii", "math")
+EXTENSIONS = ("_bisect", "_datetime", "_json", "_opcode", "_random", "_struct", "binascii", "math")
 EXTENSIONS += ("_heapq", "_posixsubprocess", "_socket", "_statistics", "array", "fcntl", "select")
 INSTALL = (
     "apt-get install podman runc netavark aardvark-dns catatonit iptables busybox-static "
