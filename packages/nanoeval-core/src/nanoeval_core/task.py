@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import BaseModel, field_validator, model_validator
+from pydantic import BaseModel, model_validator
 from typing_extensions import TypeVar
 
 
@@ -28,27 +28,25 @@ class Task(BaseModel):
     retry_idx: int = 0
     unsafe_skip_serialization_validation: bool = False
 
-    @field_validator("question_id")
-    @classmethod
-    def _check_question_id(cls, value: str) -> str:
-        if "/" in value:
+    @model_validator(mode="after")  # one for all: each costs every task some of its microseconds
+    def _check(self) -> Self:
+        if "/" in self.question_id:
             raise ValueError(
-                f"question_id {value!r} contains '/', which separates ids in records: "
+                f"question_id {self.question_id!r} contains '/', which separates ids in records: "
                 "use another character, such as '-'"
             )
-        return value
+        if self.unsafe_skip_serialization_validation:
+            return self
+        if self.__pydantic_private__ is None and self.__pydantic_extra__ is None:
+            for value in self.__dict__.values():
+                if type(value) not in _PLAIN and not _is_plain_list(value):
+                    break
+            else:
+                return self
+        # Deferred: most tasks are made of texts and numbers, of which it is known.
+        from nanoeval_core.pickling import check_round_trip  # noqa: PLC0415
 
-    @model_validator(mode="after")
-    def _check_serialization(self) -> Self:
-        if not self.unsafe_skip_serialization_validation and not (
-            self.__pydantic_private__ is None
-            and self.__pydantic_extra__ is None
-            and all(map(_is_plain, self.__dict__.values()))
-        ):
-            # Deferred: most tasks are made of texts and numbers, of which this is known.
-            from nanoeval_core.pickling import check_round_trip  # noqa: PLC0415
-
-            check_round_trip(self, what=f"task {self.name!r}")
+        check_round_trip(self, what=f"task {self.name!r}")
         return self
 
     @property
@@ -79,12 +77,9 @@ def repeat_tasks(tasks: Sequence[TTask], attempts: int) -> list[TTask]:
     ]
 
 
-def _is_plain(value: Any) -> bool:
-    """Return whether `value` is a text, a number, or made of such: it can surely be pickled."""
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return all(type(part) in _PLAIN for part in value)
-    return kind in _PLAIN
+def _is_plain_list(value: Any) -> bool:
+    """Return whether `value` is a list of texts and numbers: it can surely be pickled."""
+    return type(value) in (list, tuple) and all(type(part) in _PLAIN for part in value)
 
 
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
