@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -48,6 +49,7 @@ _SECRET_PAIR = re.compile(
 _SECRET_OPTION = re.compile(rf"(?i)(\s--?(?:[a-z0-9_.-]*[_.-])?(?:{_WORDS})\s+)([^\s-][^\s]*)")
 
 
+@functools.lru_cache(maxsize=4096)  # fields and variables of a run are those of the next one
 def is_secret_name(name: str) -> bool:
     """Return whether a field called `name` holds a secret: `api_key` does, `max_tokens` does not.
 
@@ -62,9 +64,10 @@ def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return the values of environment variables with secret names, longest first."""
     found = set()
     for name, value in (os.environ if environ is None else environ).items():
+        if len(value.strip()) < MIN_SECRET or not is_secret_name(name):
+            continue
         # A path, such as SSH_AUTH_SOCK's, says where a secret is, and is none.
-        is_path = value.startswith(os.sep) and os.path.exists(value)
-        if not is_path and len(value.strip()) >= MIN_SECRET and is_secret_name(name):
+        if not (value.startswith(os.sep) and os.path.exists(value)):
             found.add(value.strip())
     return sorted(found, key=len, reverse=True)
 

@@ -8,7 +8,6 @@ import getpass
 import os
 import platform
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -63,7 +62,7 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
             "python": platform.python_version(),
             "platform": platform.platform(),
             "git": git,
-            "host": socket.gethostname(),
+            "host": platform.node(),
         },
         "created_by": user_name(),
         "run_id": run_spec.run_id,
