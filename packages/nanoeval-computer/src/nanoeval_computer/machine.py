@@ -124,6 +124,7 @@ class Machine(ComputerInterface):
         self._max_output = max_output
         self._serve = SERVE
         self._idle: list[Shell] = []
+        self._ending: set[asyncio.Future[None]] = set()
         self._touched = False
         self._may_have_left = False
 
@@ -223,11 +224,13 @@ class Machine(ComputerInterface):
                     raise self._lost("processes of a command could not be ended")
             except BaseException as error:
                 self._may_have_left = True
-                if isinstance(error, asyncio.CancelledError):
-                    # The command ends with the wait for it. What takes too long is left to the
-                    # end of the machine.
-                    await asyncio.shield(self._abandon(cookie))
-                await asyncio.shield(shell.close())
+                is_canceled = isinstance(error, asyncio.CancelledError)
+                ending = asyncio.ensure_future(
+                    self._give_up(shell, cookie if is_canceled else None)
+                )
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+                await asyncio.shield(ending)
                 raise
             self._may_have_left |= keep or timed_out or ended.exit_code is None
             if ended.exit_code is None:
@@ -272,6 +275,15 @@ class Machine(ComputerInterface):
         except TimeoutError:
             pass
         raise self._lost("a command whose time was over could not be ended")
+
+    async def _give_up(self, shell: Shell, cookie: str | None) -> None:
+        """Close a shell; first end the command that nobody waits for any more.
+
+        What takes too long is left to the end of the machine.
+        """
+        if cookie is not None:
+            await self._abandon(cookie)
+        await shell.close()
 
     async def _abandon(self, cookie: str) -> None:
         try:
@@ -411,6 +423,7 @@ class Machine(ComputerInterface):
 
     async def close(self) -> None:
         """Close what is open to the machine."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
         while self._idle:
             await self._idle.pop().close()
 
