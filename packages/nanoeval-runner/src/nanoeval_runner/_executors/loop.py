@@ -291,10 +291,10 @@ class ExecutorLoop:
             _, hosts = await asyncio.wait(hosts, timeout=self._leave_within)
         if hosts:
             hanging = self.moving_contexts(0.0)
+            log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")
             for host in hosts:
                 host.cancel()
             _, hosts = await asyncio.wait(hosts, timeout=CANCEL_SECONDS)
-            log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")
             for eval_id in [i for i, host in self._hosts.items() if host in hosts]:
                 leave_behind(self._hosts.pop(eval_id))
                 self.evals.pop(eval_id, None)
