@@ -68,8 +68,10 @@ def test_a_cluster_of_this_machine_ends_with_its_run_and_ctrl_c_is_resumed(
         assert driver.returncode in (130, -signal.SIGINT)
     assert f"resume {RUN_SET}" in killed.stderr
     until_gone(pids)
-    killed.let_go()
+    former = killed.executors().keys()
     with killed.started() as driver:
+        killed.until(lambda: len(killed.executors().keys() - former) == 2, driver)
+        killed.let_go()
         output = finish(killed, driver)
     killed.assert_whole(output, done)
     logs = killed.query("SELECT log FROM executor WHERE pool = 'ray' AND host != ''")
