@@ -7,12 +7,12 @@ import re
 
 import pytest
 from nanoeval_core.errors import ConfigError, GraderError
-from nanoeval_solvers._mock_grader import MockGrader
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.graders import (
     ContainsMatch,
     ExactMatch,
     Grader,
+    MockGrader,
     ModelGrader,
     NumericMatch,
     RegexMatch,

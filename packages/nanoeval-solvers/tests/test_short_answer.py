@@ -9,9 +9,8 @@ from typing import Any
 import chz
 import pytest
 from nanoeval_core.recorder import dummy_recorder
-from nanoeval_solvers._mock_grader import MockGrader
 from nanoeval_solvers.api_model import APIModel
-from nanoeval_solvers.graders import ModelGrader, NumericMatch
+from nanoeval_solvers.graders import MockGrader, ModelGrader, NumericMatch
 from nanoeval_solvers.short_answer import (
     MockSolver,
     Question,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,6 +15,7 @@ import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError, GraderError, RolloutSystemError
 
+from nanoeval_solvers._mocks import Mock
 from nanoeval_solvers._replies.cleaning import characters, clean
 from nanoeval_solvers._replies.words import UNSPACED
 from nanoeval_solvers._templates import chat, check_template
@@ -23,6 +26,7 @@ __all__ = [
     "ContainsMatch",
     "ExactMatch",
     "Grader",
+    "MockGrader",
     "ModelGrader",
     "NumericMatch",
     "RegexMatch",
@@ -290,3 +294,29 @@ class ModelGrader(Grader):
             f"the grader of {sample!r} gave no verdict in {self.tries} replies, the last of which "
             f"ends with {reply.text[-100:]!r}: check ModelGrader.rubric and the grading model"
         )
+
+
+@chz.chz
+class MockGrader(Mock, Grader):
+    """Gives the verdict of an exact match, or by chance the opposite.
+
+    The same seed gives the same verdicts; whether a try fails changes from try to try.
+    """
+
+    agreement: float = chz.field(
+        default=1.0, doc="The probability that the verdict is that of an exact match."
+    )
+
+    async def grade(
+        self, question: str, answer: str, references: Sequence[str], *, sample: str
+    ) -> Verdict:
+        dice = random.Random(f"{self.seed}:{sample}:{answer}")
+        agrees = dice.random() < self.agreement
+        if self.latency:
+            await asyncio.sleep(dice.expovariate(1 / self.latency))
+        if random.random() < self.failure_rate:
+            raise GraderError(
+                f"the mock grader failed {sample!r}, as failure_rate={self.failure_rate} asks"
+            )
+        exact = ExactMatch().matches(answer, references)
+        return Verdict(exact is agrees, exact=exact, record={"exact": exact})

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import statistics
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -34,12 +33,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
-from nanoeval_core.errors import ConfigError, RolloutSystemError
-from nanoeval_core.eval import Eval, ProgressBar, RunningSummary
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from nanoeval_solvers._mocks import Mock
+from nanoeval_solvers._questions import Problem, QuestionsEval, ReadAnswer
 from nanoeval_solvers._replies.letters import letter_of, letters_for
 from nanoeval_solvers.data import FromRows
 
@@ -55,15 +55,8 @@ __all__ = [
     "Problem",
     "Question",
     "ReadBy",
-    "check_mock_rates",
     "majority",
-    "mock_attempt",
-    "outcome_of_answer",
 ]
-
-Problem = Literal["unparsable", "empty", "context_length", "content_policy"]
-"""Why there is no answer: a reply that names no choice, no reply at all, a prompt longer than the
-model's context, or a refusal by the endpoint's content policy."""
 
 ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
 """What a pick was read from: JSON, a line such as "Answer: C", a `\\boxed{C}`, a reply that is
@@ -194,7 +187,7 @@ class MCQTask(Task):
     question: Question
 
 
-class Answer(BaseModel):
+class Answer(ReadAnswer):
     """What a solver made of a question. Subclass it to add fields.
 
     Args:
@@ -216,16 +209,11 @@ class Answer(BaseModel):
 
     correct: bool
     picked: int | set[int] | None
-    metadata: dict[str, Any] = {}
-    problem: Problem | None = None
     read_by: ReadBy | None = None
     tied: tuple[frozenset[int], ...] = ()
     prob_correct: float | None = None
     prob_picked: float | None = None
     num_unparsable_samples: int = 0
-    truncated: bool = False
-    only_reasoning: bool = False
-    followed_up: bool = False
 
     @model_validator(mode="after")
     def _check_problem(self) -> Self:
@@ -246,7 +234,7 @@ class Answer(BaseModel):
     @property
     def outcome(self) -> Outcome:
         """What became of the attempt."""
-        return outcome_of_answer(self.problem, self.correct)
+        return self._outcome(self.correct)
 
     def score(self, question: Question) -> float:
         """Return 0 (wrong) to 1 (right): a fraction only when answers are tied."""
@@ -256,15 +244,6 @@ class Answer(BaseModel):
 
 
 TAnswer = TypeVar("TAnswer", bound=Answer)
-
-
-def outcome_of_answer(problem: Problem | None, correct: bool) -> Outcome:
-    """Return what an answer with that `problem` counts as; an endpoint's refusal is a result."""
-    from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415  not needed to define evals
-
-    if problem is not None:
-        return Outcome.UNPARSABLE if problem in ("unparsable", "empty") else Outcome.REFUSED
-    return Outcome.CORRECT if correct else Outcome.INCORRECT
 
 
 @chz.chz
@@ -294,7 +273,7 @@ class MCQSolver(Generic[TAnswer], ABC, HasAsyncContextManager):
 
 
 @chz.chz
-class MCQEval(ABC, Eval[MCQTask, Answer]):
+class MCQEval(QuestionsEval[Question, MCQTask, Answer]):
     """An eval of multiple-choice questions. Override `get_name`, and `get_questions` or
     `_get_tasks`."""
 
@@ -309,9 +288,6 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
         doc="Show each question's choices in a random order, the same in every run; by default "
         "those of get_questions, not those of _get_tasks.",
     )
-    by: tuple[str, ...] = chz.field(
-        default=(), doc="Keys of Question.metadata to break the summary down by."
-    )
 
     @chz.validate
     def _check_n_consensus(self) -> None:
@@ -320,42 +296,16 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
                 f"{type(self).__name__}.n_consensus={self.n_consensus}: give 1 or more"
             )
 
-    async def get_questions(self) -> Sequence[Question]:
-        """Return the questions, in any order, each with the `id` that records should show."""
-        return await self._get_tasks()
-
-    async def _get_tasks(self) -> list[Question]:
-        """Return the questions, where they are to be numbered: see the module."""
-        raise ConfigError(
-            f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
-            "returns the questions"
-        )
-
-    @property
-    def _is_numbered(self) -> bool:
-        """Whether the questions come from `_get_tasks`: then ids and records follow its rules."""
-        return type(self)._get_tasks is not MCQEval._get_tasks
-
     async def get_tasks(self) -> Sequence[MCQTask]:
-        numbered = self._is_numbered
-        questions = await (self._get_tasks() if numbered else self.get_questions())
-        named = [
-            (f"{self.get_name()}.{i}" if numbered else str(i) if q.id is None else q.id, q)
-            for i, q in enumerate(questions)
-        ]
-        if (not numbered) if self.shuffle_choices is None else self.shuffle_choices:
-            named = [(name, q.shuffled(f"{self.seed}:{name}")) for name, q in named]
-        if numbered:
-            return [
-                MCQTask(question_id=name, attempt_id=attempt, question=question)
-                for attempt in range(self.n_consensus)
-                for name, question in named
-            ]
         return [
             MCQTask(question_id=name, attempt_id=attempt, question=question)
-            for name, question in named
-            for attempt in range(1, self.n_consensus + 1)
+            for name, attempt, question in await self._question_attempts(self.n_consensus)
         ]
+
+    def _as_shown(self, name: str, question: Question) -> Question:
+        shuffles = self.shuffle_choices
+        shuffles = not self._is_numbered if shuffles is None else shuffles
+        return question.shuffled(f"{self.seed}:{name}") if shuffles else question
 
     async def _context(self) -> AsyncGenerator[None, None]:
         async with self.solver:
@@ -370,29 +320,14 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
         """Record `answer` as a match, with the choices as shown, and why there is no pick."""
         question = task.question
-        extra: dict[str, Any] = {}
-        if answer.problem is not None:
-            extra["problem"] = answer.problem
-        if answer.problem == "unparsable":
-            extra["unparsable"] = True
-        if answer.read_by is not None:
-            extra["read_by"] = answer.read_by
+        extra = answer._noted | self._match_metadata(question, answer)
         if answer.tied:
             extra["tied"] = [question.show_picked(one) for one in answer.tied]
             extra["score"] = answer.score(question)
         if answer.num_unparsable_samples:
             extra["num_unparsable_samples"] = answer.num_unparsable_samples
-        if answer.truncated:
-            extra["truncated"] = True
-        if answer.only_reasoning:
-            extra["only_reasoning"] = True
-        if answer.followed_up:
-            extra["followed_up"] = True
         if answer.prob_picked is not None:
             extra["prob_picked"] = answer.prob_picked
-        metadata = {**question.metadata, **answer.metadata}
-        if metadata or self._is_numbered:
-            extra["metadata"] = metadata
         if self._is_numbered:
             expected: Any = list(question.correct_indices)
             picked: Any = list(answer.picked) if isinstance(answer.picked, set) else answer.picked
@@ -411,31 +346,15 @@ class MCQEval(ABC, Eval[MCQTask, Answer]):
             **extra,
         )
 
-    async def get_summary(self, results: list[tuple[MCQTask, Answer]]) -> dict[str, Any]:
+    async def _summarize_answers(self, results: list[tuple[MCQTask, Answer]]) -> dict[str, Any]:
         from nanoeval_solvers._summary import summarize_choices  # noqa: PLC0415  metrics
 
-        if not results and self._is_numbered:
-            return {}
         for task, answer in results:
             check_picked(task, answer)
         extra = await asyncio.to_thread(
             self.solver.compute_extra_metrics, results, n_consensus=self.n_consensus
         )
         return {**summarize_choices(results, by=self.by), **extra}
-
-    async def update_progress(
-        self, partial_results: list[tuple[MCQTask, Answer]], pbar: ProgressBar
-    ) -> None:
-        right = [answer.correct for _, answer in partial_results]
-        pbar.set_postfix(acc=statistics.fmean(right) if right else float("nan"))
-
-    def running_summary(self) -> RunningSummary | None:
-        if type(self).get_summary is not MCQEval.get_summary:
-            return None  # a subclass sums up in its own way, during the run too
-        # Deferred: metrics are needed when there are results.
-        from nanoeval_core.metrics.running_summary import RunningAccuracy  # noqa: PLC0415
-
-        return RunningAccuracy(score=lambda task, answer: answer.score(task.question))
 
 
 def check_picked(task: MCQTask, answer: Answer) -> None:
@@ -452,28 +371,19 @@ def check_picked(task: MCQTask, answer: Answer) -> None:
 
 
 @chz.chz
-class MockSolver(MCQSolver[Answer]):
+class MockSolver(Mock, MCQSolver[Answer]):
     """Answers at random, without a model: the way to test an eval.
 
     The same seed gives the same answers, whatever the order and number of executors.
     """
 
     accuracy: float = chz.field(default=0.5, doc="The probability of a correct answer.")
-    seed: int = chz.field(default=0, doc="Decides which answers are given.")
-    latency: float = chz.field(default=0.0, doc="Mean seconds per answer, exponential.")
-    failure_rate: float = chz.field(
-        default=0.0, doc="The probability that an attempt ends in a system error, and is retried."
-    )
     unparsable_rate: float = chz.field(
         default=0.0, doc="The probability of a reply that names no choice."
     )
 
-    @chz.validate
-    def _check_rates(self) -> None:
-        check_mock_rates(self)
-
     async def solve(self, task: MCQTask) -> Answer:
-        dice = await mock_attempt(self, task)
+        dice = await self._attempt(task)
         picked = self._pick(task.question, dice)
         letters = task.question.show_picked(picked)
         get_recorder().record_sampling(
@@ -498,32 +408,6 @@ class MockSolver(MCQSolver[Answer]):
             picked = frozenset(index for index in every if dice.random() < 0.5)
             if picked and picked != question.correct_indices:
                 return picked
-
-
-def check_mock_rates(mock: Any) -> None:
-    """Raise `ConfigError` unless the probabilities of a mock solver are some."""
-    for name in ("accuracy", "failure_rate", "unparsable_rate", "agreement"):
-        value = getattr(mock, name, 0.0)
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{type(mock).__name__}.{name}={value}: give a number from 0 to 1")
-    if mock.latency < 0:
-        raise ConfigError(f"{type(mock).__name__}.latency={mock.latency}: give seconds, 0 or more")
-
-
-async def mock_attempt(mock: Any, task: Task) -> random.Random:
-    """Take a mock solver's time, fail as often as it should, and give the attempt's dice.
-
-    Raises:
-        RolloutSystemError: by chance, drawn again at each retry.
-    """
-    fate = random.Random(f"{mock.seed}:{task.name}:{task.retry_idx}:fate")
-    if mock.latency:
-        await asyncio.sleep(fate.expovariate(1 / mock.latency))
-    if fate.random() < mock.failure_rate:
-        raise RolloutSystemError(
-            f"the mock solver failed task {task.name!r}, as failure_rate={mock.failure_rate} asks"
-        )
-    return random.Random(f"{mock.seed}:{task.name}")
 
 
 def majority(answers: Iterable[frozenset[int] | None]) -> list[frozenset[int]]:

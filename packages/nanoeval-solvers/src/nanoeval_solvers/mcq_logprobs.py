@@ -15,16 +15,10 @@ from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 
+from nanoeval_solvers._mocks import Mock
 from nanoeval_solvers._templates import MCQ_FIELDS, Message, chat, check_template, lettered
 from nanoeval_solvers.api_model import APIModel, record_reply
-from nanoeval_solvers.mcq import (
-    Answer,
-    MCQSolver,
-    MCQTask,
-    Question,
-    check_mock_rates,
-    mock_attempt,
-)
+from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, Question
 from nanoeval_solvers.reply import Reply, TokenLogprobs
 
 __all__ = [
@@ -246,23 +240,14 @@ def answer_of(
 
 
 @chz.chz
-class MockLogprobSolver(MCQSolver[Answer]):
+class MockLogprobSolver(Mock, MCQSolver[Answer]):
     """Gives choices random probabilities, without a model; `accuracy` is how often the correct
     one is the most probable. The same seed gives the same answers."""
 
     accuracy: float = chz.field(default=0.5, doc="The probability of a correct answer.")
-    seed: int = chz.field(default=0, doc="Decides which answers are given.")
-    latency: float = chz.field(default=0.0, doc="Mean seconds per answer, exponential.")
-    failure_rate: float = chz.field(
-        default=0.0, doc="The probability that an attempt ends in a system error, and is retried."
-    )
-
-    @chz.validate
-    def _check_rates(self) -> None:
-        check_mock_rates(self)
 
     async def solve(self, task: MCQTask) -> Answer:
-        dice = await mock_attempt(self, task)
+        dice = await self._attempt(task)
         question = task.question
         right = dice.random() < self.accuracy or len(question.answers) == 1
         weights = sorted((dice.random() for _ in question.answers), reverse=True)

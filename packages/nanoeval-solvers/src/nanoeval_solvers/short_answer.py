@@ -10,7 +10,6 @@ As in `nanoeval_solvers.mcq`, an eval overrides `get_questions`, or `_get_tasks`
 from __future__ import annotations
 
 import random
-import statistics
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.eval import Eval, ProgressBar, RunningSummary
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import BaseModel, field_validator, model_validator
 
+from nanoeval_solvers._mocks import Mock
+from nanoeval_solvers._questions import QuestionsEval, ReadAnswer
 from nanoeval_solvers.data import FromRows
 from nanoeval_solvers.graders import ExactMatch, Grader, Verdict
-from nanoeval_solvers.mcq import Problem, check_mock_rates, mock_attempt, outcome_of_answer
 
 if TYPE_CHECKING:
     from nanoeval_core.metrics.outcomes import Outcome
@@ -71,7 +70,7 @@ class ShortAnswerTask(Task):
     question: Question
 
 
-class Answer(BaseModel):
+class Answer(ReadAnswer):
     """What a solver answered, and whether that is right. Subclass it to add fields.
 
     Args:
@@ -88,13 +87,7 @@ class Answer(BaseModel):
 
     answer: str
     is_correct: bool | None = None
-    metadata: dict[str, Any] = {}
-    problem: Problem | None = None
     verdict: Verdict | None = None
-    read_by: str | None = None
-    truncated: bool = False
-    only_reasoning: bool = False
-    followed_up: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -118,7 +111,11 @@ class Answer(BaseModel):
         """What became of the attempt; None before it is graded."""
         if self.problem is None and self.is_correct is None:
             return None
-        return outcome_of_answer(self.problem, self.correct)
+        return self._outcome(self.correct)
+
+    def score(self, question: Question) -> float:
+        """Return 0 (wrong) or 1 (right)."""
+        return float(self.correct)
 
 
 @chz.chz
@@ -135,7 +132,7 @@ class ShortAnswerSolver(HasAsyncContextManager, ABC):
 
 
 @chz.chz
-class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
+class ShortAnswerEval(QuestionsEval[Question, ShortAnswerTask, Answer]):
     """An eval of short-answer questions. Override `get_name`, and `get_questions` or
     `_get_tasks`."""
 
@@ -146,9 +143,6 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
     )
     n_consensus: int | None = chz.field(
         default=None, doc="Another name of samples_per_question, as MCQEval has it."
-    )
-    by: tuple[str, ...] = chz.field(
-        default=(), doc="Keys of Question.metadata to break the summary down by."
     )
 
     @chz.validate
@@ -163,39 +157,11 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
                 f"{self.samples_per_question} are two names of one number: give one of them"
             )
 
-    async def get_questions(self) -> Sequence[Question]:
-        """Return the questions, in any order, each with the `id` that records should show."""
-        return await self._get_tasks()
-
-    async def _get_tasks(self) -> list[Question]:
-        """Return the questions, where they are to be numbered: see the module."""
-        raise ConfigError(
-            f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
-            "returns the questions"
-        )
-
-    @property
-    def _is_numbered(self) -> bool:
-        """Whether the questions come from `_get_tasks`: then ids and records follow its rules."""
-        return type(self)._get_tasks is not ShortAnswerEval._get_tasks
-
     async def get_tasks(self) -> Sequence[ShortAnswerTask]:
-        attempts = self.n_consensus or self.samples_per_question
-        if self._is_numbered:
-            name, questions = self.get_name(), await self._get_tasks()
-            return [
-                ShortAnswerTask(question_id=f"{name}.{i}", attempt_id=attempt, question=question)
-                for attempt in range(attempts)
-                for i, question in enumerate(questions)
-            ]
+        number = self.n_consensus or self.samples_per_question
         return [
-            ShortAnswerTask(
-                question_id=question.id if question.id is not None else str(index),
-                attempt_id=attempt,
-                question=question,
-            )
-            for index, question in enumerate(await self.get_questions())
-            for attempt in range(1, attempts + 1)
+            ShortAnswerTask(question_id=name, attempt_id=attempt, question=question)
+            for name, attempt, question in await self._question_attempts(number)
         ]
 
     async def _context(self) -> AsyncGenerator[None, None]:
@@ -219,24 +185,10 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
     def record_answer(self, task: ShortAnswerTask, answer: Answer) -> None:
         """Record `answer` as a match: the question, and the reason where there is no answer."""
         question = task.question
-        extra: dict[str, Any] = {"question": question.question}
+        extra = {"question": question.question, **answer._noted}
+        extra |= self._match_metadata(question, answer)
         if answer.verdict is not None:
             extra |= answer.verdict.record
-        if answer.problem is not None:
-            extra["problem"] = answer.problem
-        if answer.problem == "unparsable":
-            extra["unparsable"] = True
-        if answer.read_by is not None:
-            extra["read_by"] = answer.read_by
-        if answer.truncated:
-            extra["truncated"] = True
-        if answer.only_reasoning:
-            extra["only_reasoning"] = True
-        if answer.followed_up:
-            extra["followed_up"] = True
-        metadata = {**question.metadata, **answer.metadata}
-        if metadata or self._is_numbered:
-            extra["metadata"] = metadata
         references: Any = list(question.answers) or None
         get_recorder().record_match(
             answer.correct,
@@ -245,11 +197,11 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
             **extra,
         )
 
-    async def get_summary(self, results: list[tuple[ShortAnswerTask, Answer]]) -> dict[str, Any]:
+    async def _summarize_answers(
+        self, results: list[tuple[ShortAnswerTask, Answer]]
+    ) -> dict[str, Any]:
         from nanoeval_solvers._summary import summarize_answers  # noqa: PLC0415  metrics
 
-        if not results and self._is_numbered:
-            return {}
         graded = [(task, answer) for task, answer in results if answer.is_correct is not None]
         if results and not graded:
             reason = "no answer was graded: give questions reference answers, or let the solver"
@@ -259,44 +211,21 @@ class ShortAnswerEval(ABC, Eval[ShortAnswerTask, Answer]):
     def process_invalid(self, task: ShortAnswerTask) -> Answer:
         return Answer(answer="dummy", is_correct=False)
 
-    async def update_progress(
-        self, partial_results: list[tuple[ShortAnswerTask, Answer]], pbar: ProgressBar
-    ) -> None:
-        right = [answer.correct for _, answer in partial_results]
-        pbar.set_postfix(acc=statistics.fmean(right) if right else float("nan"))
-
-    def running_summary(self) -> RunningSummary | None:
-        if type(self).get_summary is not ShortAnswerEval.get_summary:
-            return None  # a subclass sums up in its own way, during the run too
-        # Deferred: metrics are needed when there are results.
-        from nanoeval_core.metrics.running_summary import RunningAccuracy  # noqa: PLC0415
-
-        return RunningAccuracy(score=lambda task, answer: answer.correct)
-
 
 @chz.chz
-class MockSolver(ShortAnswerSolver):
+class MockSolver(Mock, ShortAnswerSolver):
     """Answers with a reference answer or with another text, without a model.
 
     The same seed gives the same answers, whatever the order and number of executors.
     """
 
     accuracy: float = chz.field(default=0.5, doc="The probability of a reference answer.")
-    seed: int = chz.field(default=0, doc="Decides which answers are given.")
-    latency: float = chz.field(default=0.0, doc="Mean seconds per answer, exponential.")
-    failure_rate: float = chz.field(
-        default=0.0, doc="The probability that an attempt ends in a system error, and is retried."
-    )
     unparsable_rate: float = chz.field(
         default=0.0, doc="The probability of a reply that holds no answer."
     )
 
-    @chz.validate
-    def _check_rates(self) -> None:
-        check_mock_rates(self)
-
     async def solve(self, task: ShortAnswerTask) -> Answer:
-        dice = await mock_attempt(self, task)
+        dice = await self._attempt(task)
         text = self._text(task.question, dice)
         get_recorder().record_sampling(
             task.question.question,

@@ -1,0 +1,127 @@
+"""What evals of questions have in common, whether they are answered by choices or in words."""
+
+from __future__ import annotations
+
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import chz
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.eval import Eval, ProgressBar, RunningSummary
+from nanoeval_core.task import Task
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from nanoeval_core.metrics.outcomes import Outcome
+
+Problem = Literal["unparsable", "empty", "context_length", "content_policy"]
+"""Why there is no answer: a reply that names no choice, no reply at all, a prompt longer than the
+model's context, or a refusal by the endpoint's content policy."""
+
+
+class ReadAnswer(BaseModel):
+    """What is kept of an answer to a question of either kind."""
+
+    metadata: dict[str, Any] = {}
+    problem: Problem | None = None
+    read_by: str | None = None
+    truncated: bool = False
+    only_reasoning: bool = False
+    followed_up: bool = False
+
+    def _outcome(self, correct: bool) -> Outcome:
+        """Return what the answer counts as; an endpoint's refusal is a result."""
+        # Deferred: not needed to define evals.
+        from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415
+
+        if self.problem is not None:
+            lost = self.problem in ("unparsable", "empty")
+            return Outcome.UNPARSABLE if lost else Outcome.REFUSED
+        return Outcome.CORRECT if correct else Outcome.INCORRECT
+
+    @property
+    def _noted(self) -> dict[str, Any]:
+        """How the answer came about, as far as the record should say it."""
+        notes = {
+            "problem": self.problem,
+            "unparsable": self.problem == "unparsable",
+            "read_by": self.read_by,
+            "truncated": self.truncated,
+            "only_reasoning": self.only_reasoning,
+            "followed_up": self.followed_up,
+        }
+        return {name: note for name, note in notes.items() if note}
+
+
+TQuestion = TypeVar("TQuestion")
+TTask = TypeVar("TTask", bound=Task)
+TAnswer = TypeVar("TAnswer", bound=ReadAnswer)
+
+
+@chz.chz
+class QuestionsEval(ABC, Eval[TTask, TAnswer], Generic[TQuestion, TTask, TAnswer]):
+    """An eval of questions. Override `get_name`, and `get_questions` or `_get_tasks`."""
+
+    by: tuple[str, ...] = chz.field(
+        default=(), doc="Keys of Question.metadata to break the summary down by."
+    )
+
+    async def get_questions(self) -> Sequence[TQuestion]:
+        """Return the questions, in any order, each with the `id` that records should show."""
+        return await self._get_tasks()
+
+    async def _get_tasks(self) -> list[TQuestion]:
+        """Return the questions, where they are to be numbered: see the module."""
+        raise ConfigError(
+            f"{type(self).__name__} defines neither get_questions nor _get_tasks: one of them "
+            "returns the questions"
+        )
+
+    @property
+    def _is_numbered(self) -> bool:
+        """Whether the questions come from `_get_tasks`: then ids and records follow its rules."""
+        return type(self)._get_tasks is not QuestionsEval._get_tasks
+
+    async def _question_attempts(self, number: int) -> list[tuple[str, int, TQuestion]]:
+        """Return `number` attempts at each question: its id, the attempt, and the question."""
+        numbered = self._is_numbered
+        questions: Sequence[Any] = await (self._get_tasks() if numbered else self.get_questions())
+        named = []
+        for index, question in enumerate(questions):
+            name = str(index) if question.id is None else question.id
+            name = f"{self.get_name()}.{index}" if numbered else name
+            named.append((name, self._as_shown(name, question)))
+        if numbered:
+            return [(name, attempt, one) for attempt in range(number) for name, one in named]
+        return [(name, attempt, one) for name, one in named for attempt in range(1, number + 1)]
+
+    def _as_shown(self, name: str, question: TQuestion) -> TQuestion:
+        """Return a question as it is asked."""
+        return question
+
+    def _match_metadata(self, question: Any, answer: TAnswer) -> dict[str, Any]:
+        """Return what a match's record has of the metadata."""
+        metadata = {**question.metadata, **answer.metadata}
+        return {"metadata": metadata} if metadata or self._is_numbered else {}
+
+    async def get_summary(self, results: list[tuple[TTask, TAnswer]]) -> dict[str, Any]:
+        return {} if self._is_numbered and not results else await self._summarize_answers(results)
+
+    @abstractmethod
+    async def _summarize_answers(self, results: list[tuple[TTask, TAnswer]]) -> dict[str, Any]: ...
+
+    async def update_progress(
+        self, partial_results: list[tuple[TTask, Any]], pbar: ProgressBar
+    ) -> None:
+        right = [answer.correct for _, answer in partial_results]
+        pbar.set_postfix(acc=statistics.fmean(right) if right else float("nan"))
+
+    def running_summary(self) -> RunningSummary | None:
+        if type(self).get_summary is not QuestionsEval.get_summary:
+            return None  # a subclass sums up in its own way, during the run too
+        # Deferred: metrics are needed when there are results.
+        from nanoeval_core.metrics.running_summary import RunningAccuracy  # noqa: PLC0415
+
+        return RunningAccuracy(score=lambda task, answer: answer.score(task.question))
