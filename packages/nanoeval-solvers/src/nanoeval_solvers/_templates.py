@@ -14,8 +14,6 @@ from nanoeval_core.errors import ConfigError
 Message = dict[str, Any]
 """One message of a chat, as the chat completions API has it."""
 
-MCQ_FIELDS = frozenset({"question", "choices", "letters", "instruction"})
-
 ONE_CHOICE = (
     "Think as much as you need, then end with one line of the form `Answer: X`, where X is the "
     "letter of the correct choice."

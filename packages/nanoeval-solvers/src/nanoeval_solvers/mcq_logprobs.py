@@ -8,7 +8,7 @@ import random
 import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, ClassVar
 
 import chz
 from nanoeval_core.asyncio_utils import gather_results
@@ -16,8 +16,9 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 
 from nanoeval_solvers._mocks import Mock
-from nanoeval_solvers._templates import MCQ_FIELDS, Message, chat, check_template, lettered
-from nanoeval_solvers.api_model import APIModel, record_reply
+from nanoeval_solvers._prompting import CHOICES_FIELDS, CHOICES_PROMPT, Prompted
+from nanoeval_solvers._templates import Message
+from nanoeval_solvers.api_model import record_reply
 from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, Question
 from nanoeval_solvers.reply import Reply, TokenLogprobs
 
@@ -88,17 +89,16 @@ _AROUND = " \t\r\n()[]{}<>*_#-=,;:.!\"'`$「」【】、。"
 
 
 @chz.chz
-class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
+class MCQLogprobSolver(Prompted, MCQSolver[Answer]):
     """Picks the most probable letter, and reports how probable it and the correct one are.
 
     One token is asked for, with the log probabilities of the most probable ones. For questions
     with one correct choice.
     """
 
-    system_prompt: str | None = chz.field(default=None, doc="A template; None sends none.")
-    user_prompt: str = chz.field(
-        default="{question}\n\n{choices}\n\n{instruction}", doc="A template."
-    )
+    FIELDS: ClassVar[Sequence[str]] = CHOICES_FIELDS
+
+    user_prompt: str = chz.field(default=CHOICES_PROMPT, doc="A template.")
     top_logprobs: int = chz.field(
         default=20, doc="Log probabilities to ask for: as many as the endpoint gives."
     )
@@ -118,11 +118,8 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
     )
 
     @chz.validate
-    def _check_prompts(self) -> None:
+    def _check_numbers(self) -> None:
         where = type(self).__name__
-        for name in ("system_prompt", "user_prompt"):
-            if getattr(self, name) is not None:
-                check_template(getattr(self, name), MCQ_FIELDS, name=f"{where}.{name}")
         if self.top_logprobs < 1:
             raise ConfigError(f"{where}.top_logprobs={self.top_logprobs}: give 1 or more")
         if not 0 <= self.min_letter_mass <= 1:
@@ -132,18 +129,7 @@ class MCQLogprobSolver(APIModel, MCQSolver[Answer]):
 
     def messages(self, question: Question) -> list[Message]:
         """Return the chat that asks `question`."""
-        fields = {
-            "question": question.question,
-            "choices": lettered(question.answers, question.letters),
-            "letters": ", ".join(question.letters),
-            "instruction": ONE_LETTER,
-        }
-        system = self.system_prompt
-        return chat(
-            system=None if system is None else system.format(**fields),
-            user=self.user_prompt.format(**fields),
-            images=question.pictures,
-        )
+        return self._choices_chat(question, ONE_LETTER)
 
     async def solve(self, task: MCQTask) -> Answer:
         question = task.question
