@@ -52,6 +52,8 @@ def test_runs_are_compared_by_name_and_by_their_results(two: Path) -> None:
     done = piped("compare", "small", "large", folder=two)
     assert done.returncode == 0, done.stderr
     assert "B (large) is better than A (small)." in done.stdout
+    nothing = piped("samples", "small", "--wrong", folder=two)
+    assert "no samples: what this run recorded is of no attempt" in nothing.stderr
     assert "B - A  +0.500" in done.stdout
     assert re.search(r"B better on 20, worse on 0 \(McNemar test, p = [\d.e-]+\)", done.stdout)
 

@@ -145,7 +145,7 @@ MISTAKES = [
     Mistake(("export", "last", "--to", "xls"), ("'xls'", "parquet")),
     Mistake(("export", "last"), ("required: --to",)),
     Mistake(("export", "last", "--to", "inspect", "-o", "x.log"), ("x.log", "*.json or *.eval")),
-    Mistake(("resume", "nope"), ("there is no run set 'nope'",), code=1),
+    Mistake(("resume", "nope"), ("there is no run set 'nope'", "nanoeval resume")),
     Mistake(("sweep", "@:MyEval", "n=1,1"), ("twice", "give each value once")),
     Mistake(("sweep", "@:MyEval", "runner.run_set_id=a,b"), ("--name names it",)),
     Mistake(

@@ -40,6 +40,9 @@ def test_a_stopped_run_is_listed_and_finished(tmp_path: Path) -> None:
         assert terminal.finish() == 0
         assert "10/10" in terminal.text
     assert "Nothing to resume" in piped("resume", folder=tmp_path).stdout
+    again = piped("resume", "mine", folder=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "run set mine is complete" in again.stderr
 
 
 def test_a_sweep_ends_in_a_table_and_repeats_only_what_is_new(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import chz
 import pytest
 from nanoeval_core.recorder import dummy_recorder, get_recorder
 from nanoeval_solvers import mcq, short_answer
+from nanoeval_solvers._replies.parsing import read_choices
 from nanoeval_solvers.data import FromRows
 from nanoeval_solvers.mcq_api import MC_PROMPT_FORMAT, MCQAPISolver, OpenAIAPIMCQSolver
 from nanoeval_solvers.testing import ModelServer
@@ -97,6 +98,14 @@ def test_an_answer_comes_back_as_it_was_made_and_is_recorded_by_index() -> None:
     (match,) = Attempt(eval.evaluate(several)).recorder.matches
     assert match["picked"] == 0  # the one element of a set
     assert match["metadata"] == {"subject": "sets", "why": "first"}
+
+
+def test_choices_may_have_the_same_text() -> None:
+    question = mcq.Question(question="?", answers=["no", "no", "yes"], correct_indices={1})
+    assert question.is_right({1})
+    assert not question.is_right({0})
+    assert read_choices("Answer: B", question.answers).picked == {1}
+    assert read_choices("Answer: no", question.answers).picked is None
 
 
 def test_the_summary_has_what_the_solver_adds() -> None:

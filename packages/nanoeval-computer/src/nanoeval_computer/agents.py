@@ -84,7 +84,7 @@ class ToolAgentSolver(ComputerRuntimeSolver):
             except (ConfigError, RolloutSystemError):
                 raise
             except Exception as error:
-                raise RolloutSystemError(f"no machine for task {task.name!r}: {error!r}") from error
+                raise RolloutSystemError(f"no machine: {error!r}") from error
             tools = self.tools(task, computer)
             prompt: list[Any] = [{"role": "system", "content": self.instructions}, *task.prompt]
             dialogue = Dialogue(
@@ -156,7 +156,7 @@ class ToolAgentSolver(ComputerRuntimeSolver):
         except (ConfigError, RolloutSystemError):
             raise
         except Exception as error:
-            raise GraderError(f"grading task {task.name!r} failed: {error!r}") from error
+            raise GraderError(f"grading failed: {error!r}") from error
 
 
 def _why_ended(

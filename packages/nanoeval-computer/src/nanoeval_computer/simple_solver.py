@@ -53,9 +53,7 @@ class SimpleSolver(ComputerRuntimeSolver):
                 # While the machine is alive, and no timer runs that could end whoever reads this.
                 yield FinalResult(grade=grade)
         except Exception as error:
-            raise RolloutSystemError(
-                str(error) or f"{type(error).__name__} in task {task.name!r}"
-            ) from error
+            raise RolloutSystemError(str(error) or type(error).__name__) from error
 
 
 @chz.chz

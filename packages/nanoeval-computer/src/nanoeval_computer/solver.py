@@ -131,9 +131,7 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 raise  # the runner ends this attempt, and knows why
-            raise RolloutSystemError(
-                f"the rollout of task {task.name!r} was canceled from inside: {error}"
-            ) from error
+            raise RolloutSystemError(f"the rollout was canceled from inside: {error}") from error
 
     async def _evaluate_inner(self, task: ComputerTask) -> FinalResult:
         recorder = get_recorder()

@@ -49,6 +49,7 @@ __all__ = [
     "files_of",
     "is_being_run",
     "leftovers",
+    "may_be_resumed",
     "on_memory_file_system",
     "read_state_file",
     "record_of",
@@ -272,6 +273,12 @@ def backups() -> list[Path]:
         return []
     found = Path(location).expanduser().glob(f"*{SUFFIX}")
     return sorted(found, key=lambda path: -path.stat().st_mtime)
+
+
+def may_be_resumed(run_set_id: str) -> bool:
+    """Return whether there is a state file of that name, or there may be a backup of it."""
+    is_here = state_file(run_set_id).exists() or run_set_id in {path.stem for path in backups()}
+    return is_here or "://" in backup_location()
 
 
 def leftovers() -> list[Path]:

@@ -45,7 +45,6 @@ class Mock:
             await asyncio.sleep(fate.expovariate(1 / self.latency))
         if fate.random() < self.failure_rate:
             raise RolloutSystemError(
-                f"the mock solver failed task {task.name!r}, as failure_rate={self.failure_rate} "
-                "asks"
+                f"the mock solver failed, as failure_rate={self.failure_rate} asks"
             )
         return random.Random(f"{self.seed}:{task.name}")

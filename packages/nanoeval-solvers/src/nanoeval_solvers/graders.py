@@ -284,15 +284,15 @@ class ModelGrader(Grader):
             except GraderError:
                 raise
             except RolloutSystemError as error:
-                raise GraderError(f"the grader of {sample!r} failed: {error}") from error
+                raise GraderError(f"the grader failed: {error}") from error
             record_reply(messages, reply, model=self.model.model, role="grader")
             correct = None if reply.problem is not None else verdict_of(reply.text)
             if correct is not None:
                 exact = ExactMatch().matches(answer, references)
                 return Verdict(correct, exact=exact, record={"exact": exact})
         raise GraderError(
-            f"the grader of {sample!r} gave no verdict in {self.tries} replies, the last of which "
-            f"ends with {reply.text[-100:]!r}: check ModelGrader.rubric and the grading model"
+            f"the grader gave no verdict in {self.tries} replies, the last of which ends with "
+            f"{reply.text[-100:]!r}: check ModelGrader.rubric and the grading model"
         )
 
 
@@ -315,8 +315,6 @@ class MockGrader(Mock, Grader):
         if self.latency:
             await asyncio.sleep(dice.expovariate(1 / self.latency))
         if random.random() < self.failure_rate:
-            raise GraderError(
-                f"the mock grader failed {sample!r}, as failure_rate={self.failure_rate} asks"
-            )
+            raise GraderError(f"the mock grader failed, as failure_rate={self.failure_rate} asks")
         exact = ExactMatch().matches(answer, references)
         return Verdict(exact is agrees, exact=exact, record={"exact": exact})

@@ -111,12 +111,6 @@ class Question(FromRows, BaseModel):
                 f"correct_indices {wrong} are outside of the {len(self.answers)} choices: "
                 "count from 0"
             )
-        twice = [text for text, number in Counter(self.answers).items() if number > 1]
-        if twice:
-            raise ValueError(
-                f"choice {twice[0]!r} occurs twice, and which of them is picked could not be "
-                "told: take one out, or make their texts differ"
-            )
         return self
 
     @property

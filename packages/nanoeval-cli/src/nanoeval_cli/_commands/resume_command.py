@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 import click
+from nanoeval_core.errors import ConfigError
+from nanoeval_core.spec import check_run_set_id
 from nanoeval_core.words import run_state
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
 from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
-from nanoeval_runner.state_files import backups, state_file, state_files
+from nanoeval_runner.state_files import backups, may_be_resumed, state_files
 
 from nanoeval_cli._catalogue import runs_newest_first
 from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
@@ -42,10 +44,11 @@ def command(
     """
     if run is None:
         return _list(as_json=as_json)
+    run_set_id = _run_set_of(run)
     with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
         raise_file_limit()
         resumed = resume(
-            _run_set_of(run),
+            run_set_id,
             resume_completed_evals=recompute,
             budget_tokens=budget_tokens,
             budget_cost=budget_cost,
@@ -53,22 +56,37 @@ def command(
         summaries = run_in_loop(resumed, loop)
     if as_json:
         write_json(summaries)
-    elif not summaries:
-        note("Nothing was left to do: every eval of that run set is complete.")
+    elif not found.results:
+        note(f"Nothing was left to do: run set {run_set_id} is complete. To look: nanoeval ls")
     return found.exit_code()
 
 
 def _run_set_of(name: str) -> str:
-    """Return the run set that `name` is, or that the run `name` is of."""
+    """Return the run set that `name` is, or that the run `name` is of.
+
+    Raises:
+        ConfigError: there is none, or its state is gone.
+    """
     if name == "last":
-        unfinished = (run for run in runs_newest_first() if run.state in UNFINISHED)
-        found = next(unfinished, None)
-        return name if found is None else found.run_set_id
-    if state_file(name).exists():
+        unfinished = next((run for run in runs_newest_first() if run.state in UNFINISHED), None)
+        if unfinished is None:
+            raise ConfigError("nothing can be resumed: every run is complete or being run")
+        return unfinished.run_set_id
+    check_run_set_id(name)
+    if may_be_resumed(name):
         return name
-    same = (run for run in runs_newest_first() if name in (run.run_id, run.run_set_id))
-    found = next((run for run in same if run.state_file is not None), None)
-    return name if found is None else found.run_set_id
+    found = next((run for run in runs_newest_first() if run.run_id == name), None)
+    if found is None:
+        raise ConfigError(
+            f"there is no run set {name!r}, and no run of that name. What can be resumed: "
+            "nanoeval resume"
+        )
+    if not may_be_resumed(found.run_set_id):
+        raise ConfigError(
+            f"run {name} cannot be resumed: the state of its run set {found.run_set_id} was "
+            f"removed. Its record stays: nanoeval show {name}"
+        )
+    return found.run_set_id
 
 
 def _list(*, as_json: bool) -> int:

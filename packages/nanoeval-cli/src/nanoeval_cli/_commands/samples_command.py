@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,9 +53,10 @@ def command(
 ) -> int:
     """Page through what a run asked, what came back, and the verdicts."""
     chosen = [verdict for name, verdicts in WANTED.items() if kinds[name] for verdict in verdicts]
+    record = record_path(find_run(run))
     found = (
         sample
-        for sample in counted(record_path(find_run(run)))
+        for sample in counted(record)
         if (not chosen or verdict_of(sample) in chosen)
         and question in (None, sample.sample_id)
         and (grep is None or grep.lower() in _all_text(sample).lower())
@@ -70,7 +72,14 @@ def command(
                 for line in _shown(sample):
                     write(line)
     else:
-        note("no samples" + (" like that" if chosen or question or grep else ""))
+        verdicts = Counter(map(verdict_of, counted(record)))
+        if not verdicts:
+            note("no samples: what this run recorded is of no attempt; nanoeval show has its result")
+        elif chosen and verdicts["no match"]:
+            unsaid = f"{verdicts['no match']:,} attempts recorded no match"
+            note(f"no samples like that: {unsaid}, so it is not known whether they are right")
+        else:
+            note("no samples like that")
     return 0
 
 

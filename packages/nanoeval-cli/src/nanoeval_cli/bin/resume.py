@@ -8,7 +8,7 @@ from typing import Any
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.json_values import json_text
 from nanoeval_runner import resume as finish
-from nanoeval_runner.state_files import backup_location, backups, state_file, state_paths
+from nanoeval_runner.state_files import may_be_resumed, state_paths
 
 
 async def resume(run_set_id: str, resume_completed_evals: bool = False) -> list[dict[str, Any]]:
@@ -20,8 +20,7 @@ async def resume(run_set_id: str, resume_completed_evals: bool = False) -> list[
         run_set_id: names the state file, or its backup.
         resume_completed_evals: also sum up those that are complete.
     """
-    known = state_file(run_set_id).exists() or "://" in backup_location()
-    if not known and run_set_id not in {path.stem for path in backups()}:
+    if not may_be_resumed(run_set_id):
         return []
     summaries = await finish(run_set_id, resume_completed_evals=resume_completed_evals)
     for summary in summaries:

@@ -248,8 +248,10 @@ class Attempt:
         if self.cut is Cut.RELEASED:
             return self.released()
         if isinstance(error, asyncio.CancelledError):
+            # Without the task's name: errors of the same words are counted as one.
+            why = text_of(error)
             cancelled = RolloutSystemError(
-                f"task {self.name!r} was cancelled, and not by nanoeval: {text_of(error)}"
+                "cancelled, and not by nanoeval" + (f": {why}" if why else "")
             )
             cancelled.__cause__ = error
             return self.system_error(cancelled)
@@ -278,9 +280,7 @@ class Attempt:
 
     def timed_out(self) -> Completion:
         limit = self.open_eval.loaded.runner.task_timeout
-        return self.system_error(
-            TaskTimeoutError(f"task {self.name!r} ran longer than task_timeout={limit:g} s")
-        )
+        return self.system_error(TaskTimeoutError(f"ran longer than task_timeout={limit:g} s"))
 
     def system_error(self, error: RolloutSystemError) -> Completion:
         """Retry the task, or make `error` its result after the last retry."""
