@@ -240,10 +240,14 @@ def _of_record(outline: Outline) -> RunInfo:
     return RunInfo(**vars(outline.facts()), record=outline.path)
 
 
-def find_run(name: str | None) -> RunInfo:
+def find_run(name: str | None, *, recorded: bool = False) -> RunInfo:
     """Return the run that a person means by an id or its beginning, run set, record, eval or model.
 
     None, like `last`, is the newest; of a run set, an eval or a model the newest run counts.
+
+    Args:
+        name: what was typed.
+        recorded: of several, the newest that has a record is meant: the test of an eval has none.
 
     Raises:
         ConfigError: no run id, or several, begin like that.
@@ -251,12 +255,12 @@ def find_run(name: str | None) -> RunInfo:
     if name is not None and ("/" in name or name.endswith((".jsonl", ".zst", ".gz"))):
         return _run_at(Path(name).expanduser())
     if name in (None, "last"):
-        newest = next(runs_newest_first(), None)
+        newest = _first(runs_newest_first(), recorded)
         if newest is None:
             raise _no_runs()
         return newest
     name = str(name)
-    found = _by_file_name(name) or _by_reading(name)
+    found = _by_file_name(name) or _by_reading(name, recorded)
     if len(found) == 1:
         return found[0]
     if found:
@@ -267,15 +271,27 @@ def find_run(name: str | None) -> RunInfo:
     raise ConfigError(f"there is no run {name!r}. The newest:{_listed(newest_runs)}")
 
 
-def _by_reading(name: str) -> list[RunInfo]:
+def _first(runs: Iterator[RunInfo], recorded: bool) -> RunInfo | None:
+    """Return the first of `runs`; with `recorded` the first that has a record, if any has."""
+    first = next(runs, None)
+    if first is None or first.record is not None or not recorded:
+        return first
+    return next((run for run in runs if run.record is not None), first)
+
+
+def _by_reading(name: str, recorded: bool) -> list[RunInfo]:
     """Return the newest run of the eval or model `name`, or those whose ids begin like that."""
     begins = []
-    for run in runs_newest_first(naming=name):
-        if name in (run.run_id, run.run_set_id, run.eval, run.model):
-            return [run]
-        if run.run_id.startswith(name):
-            begins.append(run)
-    return begins
+
+    def named() -> Iterator[RunInfo]:
+        for run in runs_newest_first(naming=name):
+            if name in (run.run_id, run.run_set_id, run.eval, run.model):
+                yield run
+            elif run.run_id.startswith(name):
+                begins.append(run)
+
+    found = _first(named(), recorded)
+    return begins if found is None else [found]
 
 
 def _by_file_name(name: str) -> list[RunInfo]:

@@ -156,10 +156,11 @@ class Command(click.Command):
             if isinstance(one, click.Argument) and name.lstrip("-") == one.name:
                 example = f"{ctx.command_path} {one.make_metavar(ctx)}"
                 return ConfigError(f"there is no option {name}: it goes without a name: {example}")
-        near = difflib.get_close_matches("--" + name.lstrip("-"), options, n=1, cutoff=0.5)
-        text = f"there is no option {name}" + (f": did you mean {near[0]}?" if near else "")
+        plain = {one.lstrip("-"): one for one in options}
+        near = difflib.get_close_matches(name.lstrip("-"), plain, n=1, cutoff=0.5)
+        text = f"there is no option {name}" + (f": did you mean {plain[near[0]]}?" if near else "")
         if self.takes_fields and not near:
-            text = f"{name} needs a value: {name} VALUE"
+            text += f"; as an argument of the eval, {name} needs a value: {name} VALUE"
         return ConfigError(f"{text}\n({ctx.command_path} --help lists what there is)")
 
 

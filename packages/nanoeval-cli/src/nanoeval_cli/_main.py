@@ -185,13 +185,11 @@ def _invoke(arguments: list[str]) -> int:
 
 def _told(error: click.UsageError) -> str:
     """Return what click found wrong, and where the options are listed."""
-    text = error.message
+    text = error.format_message()
     if isinstance(error, click.MissingParameter) and error.param is not None:
         is_option = error.param.param_type_name == "option"
         text = f"required: {error.param.opts[-1] if is_option else error.param.human_readable_name}"
         if isinstance(error.param.type, click.Choice):
             text += f" {', '.join(error.param.type.choices)}"
-    elif isinstance(error, click.BadParameter):
-        text = error.format_message()
     where = error.ctx.command_path if error.ctx is not None else "nanoeval"
     return f"{text}\n({where} --help lists what there is)"

@@ -117,20 +117,26 @@ def _folders() -> list[Path]:
 def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iterator[Removable]:
     going: set[str] = set()
     kept: set[str] = set()
+    resumable: list[str] = []
+    bare: list[str] = []
     named = records_by_run_id()  # without events, the state says of no record
     for found in state_files():
         if isinstance(found, StateError):
             note(f"left alone: {found}")
             continue
         finished = found.is_complete or not found.evals
-        if found.is_running or found.modified_at > before or not (finished or unfinished):
+        if found.is_running or found.modified_at > before:
             kept.add(found.run_set_id)
+        elif not (finished or unfinished):
+            resumable.append(found.run_set_id)
         elif finished and not without_record and _has_no_record(found, named):
-            kept.add(found.run_set_id)
-            note(f"left alone: {found.run_set_id} has no record (--without-record removes it)")
+            bare.append(found.run_set_id)
         else:
             going.add(found.run_set_id)
             yield Removable(found.path, "state")
+    _say_left_alone(resumable, "can be resumed", "--unfinished")
+    _say_left_alone(bare, "has no record" if len(bare) == 1 else "have no record", "--without-record")
+    kept.update(resumable, bare)
     for path in backups():
         if path.stem in kept or path.stat().st_mtime > before:
             continue
@@ -141,6 +147,13 @@ def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iter
             yield Removable(path, "log")
     for path in leftovers():
         yield Removable(path, "left over")
+
+
+def _say_left_alone(run_sets: list[str], why: str, option: str) -> None:
+    if run_sets:
+        shown = ", ".join(run_sets[:3]) + (", …" if len(run_sets) > 3 else "")
+        number, them = ("", "it") if len(run_sets) == 1 else (f"{len(run_sets)} run sets, ", "them")
+        note(f"left alone: {number}{shown} {why} ({option} removes {them})")
 
 
 def _has_no_record(file: StateFile, named: Mapping[str, Path]) -> bool:

@@ -53,6 +53,9 @@ def command(
     if not margin >= 0:
         raise ConfigError(f"--margin {margin:g}: give how much worse B may be, 0 or more")
     found = [find_run(name) for name in runs]
+    ids = [run.run_id for run in found]
+    if same := next((one for one in ids if ids.count(one) > 1), None):
+        raise ConfigError(f"two of the names mean run {same}: name different ones (nanoeval ls)")
     if len(found) > 2:
         if fail_if_worse:
             raise ConfigError("--fail-if-worse compares two runs: the baseline and the candidate")

@@ -30,7 +30,7 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
     """Write a run's attempts for other tools."""
     if to == "inspect" and not (output or ".json").endswith((".json", ".eval", "-")):
         raise ConfigError(f"--output {output}: Inspect reads files named *.json or *.eval")
-    record = record_path(find_run(run))
+    record = record_path(find_run(run, recorded=True))
     if output == "-":
         if to not in ("csv", "jsonl"):
             raise ConfigError(f"--to {to} is no text: give a file with --output")

@@ -44,7 +44,7 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
     as the model had them act. The result is a run of its own.
     Arguments are those of the recorded run unless given here.
     """
-    old = find_run(run)
+    old = find_run(run, recorded=True)
     record = record_path(old)
     replies = recorded_replies(record)
     with serve(replies) as base_url:

@@ -53,7 +53,7 @@ def command(
 ) -> int:
     """Page through what a run asked, what came back, and the verdicts."""
     chosen = [verdict for name, verdicts in WANTED.items() if kinds[name] for verdict in verdicts]
-    record = record_path(find_run(run))
+    record = record_path(find_run(run, recorded=True))
     found = (
         sample
         for sample in counted(record)
