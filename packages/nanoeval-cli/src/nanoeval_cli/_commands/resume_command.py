@@ -65,7 +65,7 @@ def _run_set_of(name: str) -> str:
     """Return the run set that `name` is, or that the run `name` is of.
 
     Raises:
-        ConfigError: there is none, or its state is gone.
+        ConfigError: no run has that name, or its state is gone.
     """
     if name == "last":
         unfinished = next((run for run in runs_newest_first() if run.state in UNFINISHED), None)
