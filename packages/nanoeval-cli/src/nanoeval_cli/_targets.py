@@ -237,9 +237,9 @@ def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, st
             importlib.import_module(module)  # so that `solver=NAME` finds them
     if "solver" not in fields:
         return found
-    if near := difflib.get_close_matches("model", found.keys() - fields.keys(), n=1, cutoff=0.8):
-        if near[0] != "model":
-            raise ConfigError(f"there is no argument {near[0]!r}\nDid you mean 'model'?")
+    near = difflib.get_close_matches("model", found.keys() - fields.keys(), n=1, cutoff=0.8)
+    if near and near[0] != "model":
+        raise ConfigError(f"there is no argument {near[0]!r}\nDid you mean 'model'?")
     model = found.pop("model", None) if "model" not in fields else None
     read = fields["solver"].meta_factory
     default = read.unspecified_factory() if read is not None else None
