@@ -135,7 +135,9 @@ def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iter
             going.add(found.run_set_id)
             yield Removable(found.path, "state")
     _say_left_alone(resumable, "can be resumed", "--unfinished")
-    _say_left_alone(bare, "has no record" if len(bare) == 1 else "have no record", "--without-record")
+    _say_left_alone(
+        bare, "has no record" if len(bare) == 1 else "have no record", "--without-record"
+    )
     kept.update(resumable, bare)
     for path in backups():
         if path.stem in kept or path.stat().st_mtime > before:

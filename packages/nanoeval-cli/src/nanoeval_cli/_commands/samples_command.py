@@ -74,7 +74,7 @@ def command(
     else:
         verdicts = Counter(map(verdict_of, counted(record)))
         if not verdicts:
-            note("no samples: what this run recorded is of no attempt; nanoeval show has its result")
+            note("no samples: what this run recorded is of no attempt. Its result: nanoeval show")
         elif chosen and verdicts["no match"]:
             unsaid = f"{verdicts['no match']:,} attempts recorded no match"
             note(f"no samples like that: {unsaid}, so it is not known whether they are right")
