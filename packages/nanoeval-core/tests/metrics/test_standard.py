@@ -9,7 +9,6 @@ from nanoeval_core.errors import SystemErrorsNotSupported
 from nanoeval_core.metrics.standard import (
     compute_default_metrics,
     compute_default_metrics_on_correctness_without_answer_groups,
-    compute_metrics_with_system_errors,
 )
 
 SAMPLES = {
@@ -97,47 +96,9 @@ def test_one_question_has_no_standard_error_and_says_so() -> None:
     assert 0 < metrics["accuracy_ci95"][0] < 0.5
 
 
-@pytest.mark.parametrize("grouped", [True, False])
-@pytest.mark.parametrize("table", [dict, _rows, _pandas, _polars])
-def test_system_errors_are_left_out_counted_and_told(table: Any, grouped: bool) -> None:
-    samples = {
-        **SAMPLES,
-        "is_correct": [True, False, None, None],
-        "system_error": [None, None, "TaskTimeoutError", "GraderError"],
-    }
-    samples["answer_group_id"] = ["x", "y", None, None]
-
-    metrics = compute_metrics_with_system_errors(
-        table(samples), table(CORRECTNESS) if grouped else None
-    )
-
-    assert metrics["accuracy"] == 0.5
-    assert metrics["n"] == 1
-    assert metrics["is_valid"] is False
-    assert metrics["num_tasks"] == 4
-    assert metrics["system_errors"] == {
-        "total": 2,
-        "by_type": {"TaskTimeoutError": 1, "GraderError": 1},
-        "instances_affected": 1,
-        "instances_lost": 1,
-    }
-    assert metrics["metrics_including_errors"]["accuracy"] == 0.25
-    assert metrics["counts"] == {
-        "asked": 4,
-        "answered": 2,
-        "correct": 1,
-        "incorrect": 1,
-        "unparsable": 0,
-        "refused": 0,
-        "system_error": 0,
-        "grader_error": 1,
-        "timed_out": 1,
-    }
-
-
 def test_metrics_that_cannot_handle_system_errors_refuse_them() -> None:
     rows = [{"instance": "a", "attempt": 1, "is_correct": True, "system_error": "Boom"}]
-    with pytest.raises(SystemErrorsNotSupported, match="compute_metrics_with_system_errors"):
+    with pytest.raises(SystemErrorsNotSupported, match="get_summary_error_aware"):
         compute_default_metrics_on_correctness_without_answer_groups(rows)
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from nanoeval_core.metrics.accumulator import Accumulator
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_core.metrics.variance_split import (
+    VarianceSplit,
     describe_power,
     questions_for_difference,
-    variance_split,
 )
 
 
@@ -16,6 +17,14 @@ def _run(seed: int, questions: int, attempts: int) -> dict[int, list[float]]:
     rng = random.Random(seed)
     chances = [rng.choice([0.2, 0.8]) for _ in range(questions)]
     return {i: [float(rng.random() < p) for _ in range(attempts)] for i, p in enumerate(chances)}
+
+
+def variance_split(scores: dict[int, list[float]]) -> VarianceSplit | None:
+    totals = Accumulator()
+    for question, attempts in scores.items():
+        for score in attempts:
+            totals.add(question, score)
+    return totals.variance_split()
 
 
 def test_variance_is_split_where_it_comes_from() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator
 
-from nanoeval_core.metrics.cluster_variance import ClusterSize
-from nanoeval_core.metrics.variance_split import VarianceSplit, split_from_moments
+from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_values
+from nanoeval_core.metrics.variance_split import QuestionKind
 
 
 class BinaryTotals:
@@ -16,8 +16,6 @@ class BinaryTotals:
         tallies: questions by (attempts, correct attempts).
         num_scores: attempts added.
     """
-
-    bounded = True
 
     def __init__(self) -> None:
         self.tallies: dict[tuple[int, int], int] = {}
@@ -30,11 +28,6 @@ class BinaryTotals:
     @property
     def n(self) -> int:
         return len(self._questions)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether every question has a single attempt."""
-        return self.num_scores == self.n
 
     @property
     def mean(self) -> float:
@@ -61,31 +54,17 @@ class BinaryTotals:
             for index in range(attempts):
                 yield question_id, float(index < correct)
 
-    def attempts(self) -> dict[int, int]:
-        """Return questions by attempts."""
-        attempts: dict[int, int] = {}
-        for (n, _), number in self.tallies.items():
-            attempts[n] = attempts.get(n, 0) + number
-        return attempts
+    def kinds(self) -> list[QuestionKind]:
+        return [
+            QuestionKind(n, c / n, c * (n - c) / n, number)
+            for (n, c), number in self.tallies.items()
+        ]
 
-    def sizes(self) -> list[ClusterSize]:
-        mean = self.mean
-        bound = float(mean >= 0.5)
-        residuals = [(number, c / n - mean) for (n, c), number in self.tallies.items()]
-        mixed = sum(number for (n, c), number in self.tallies.items() if c / n != bound)
-        squares = math.fsum(number * residual * residual for number, residual in residuals)
-        return [ClusterSize(1, self.n, squares, mixed)]
-
-    def variance_split(self) -> VarianceSplit | None:
-        repeated = [(n, c, number) for (n, c), number in self.tallies.items() if n > 1]
-        if self.n < 2 or not repeated:
-            return None
-        within = math.fsum(number * c * (n - c) / (n * (n - 1)) for n, c, number in repeated)
-        inverse = math.fsum(number / n for (n, _), number in self.tallies.items()) / self.n
-        (sizes,) = self.sizes()
-        return split_from_moments(
-            sizes.squared_residuals / (self.n - 1),
-            within / sum(number for _, _, number in repeated),
-            inverse,
-            self.n,
+    def estimate(self, confidence: float) -> MeanEstimate:
+        return estimate_values(
+            [(c / n, number) for (n, c), number in self.tallies.items()],
+            num_scores=self.num_scores,
+            bounded=True,
+            plain=self.num_scores == self.n,
+            confidence=confidence,
         )

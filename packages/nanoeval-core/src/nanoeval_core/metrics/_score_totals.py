@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable
 
-from nanoeval_core.metrics.cluster_variance import ClusterSize, cluster_sizes
-from nanoeval_core.metrics.variance_split import VarianceSplit, split_from_moments
+from nanoeval_core.metrics.cluster_variance import cluster_sizes
+from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_mean
+from nanoeval_core.metrics.variance_split import QuestionKind
 
 
 class _Question:
@@ -34,14 +34,11 @@ class ScoreTotals:
 
     Attributes:
         num_scores: attempts added.
-        bounded: every score was in [0, 1].
     """
-
-    is_plain = False
 
     def __init__(self) -> None:
         self.num_scores = 0
-        self.bounded = True
+        self._bounded = True
         self._questions: dict[Hashable, _Question] = {}
         self._clusters: dict[Hashable, Hashable | None] = {}
 
@@ -68,32 +65,25 @@ class ScoreTotals:
             question = self._questions[question_id] = _Question()
         question.add(score)
         self.num_scores += 1
-        self.bounded = self.bounded and 0.0 <= score <= 1.0
+        self._bounded = self._bounded and 0.0 <= score <= 1.0
 
-    def attempts(self) -> dict[int, int]:
-        """Return questions by attempts."""
-        return Counter(question.attempts for question in self._questions.values())
+    def kinds(self) -> list[QuestionKind]:
+        return [QuestionKind(q.attempts, q.mean, q.residuals) for q in self._questions.values()]
 
-    def sizes(self) -> list[ClusterSize]:
+    def estimate(self, confidence: float) -> MeanEstimate:
+        clusters: dict[Hashable, Hashable] | None = None
+        if any(cluster is not None for cluster in self._clusters.values()):
+            # A question without a cluster is alone in one of its own.
+            clusters = {
+                question_id: ("alone", question_id) if cluster is None else ("shared", cluster)
+                for question_id, cluster in self._clusters.items()
+            }
         means = {question_id: question.mean for question_id, question in self._questions.items()}
-        if all(cluster is None for cluster in self._clusters.values()):
-            return cluster_sizes(means, None)
-        # A question without a cluster is alone in one of its own.
-        clusters: dict[Hashable, Hashable] = {
-            question_id: ("alone", question_id) if cluster is None else ("shared", cluster)
-            for question_id, cluster in self._clusters.items()
-        }
-        return cluster_sizes(means, clusters)
-
-    def variance_split(self) -> VarianceSplit | None:
-        questions = self._questions.values()
-        repeated = [question for question in questions if question.attempts > 1]
-        if self.n < 2 or not repeated:
-            return None
-        mean = self.mean
-        return split_from_moments(
-            math.fsum((question.mean - mean) ** 2 for question in questions) / (self.n - 1),
-            math.fsum(one.residuals / (one.attempts - 1) for one in repeated) / len(repeated),
-            math.fsum(1.0 / question.attempts for question in questions) / self.n,
-            self.n,
+        return estimate_mean(
+            mean=self.mean,
+            sizes=cluster_sizes(means, clusters),
+            num_scores=self.num_scores,
+            bounded=self._bounded,
+            plain=False,
+            confidence=confidence,
         )

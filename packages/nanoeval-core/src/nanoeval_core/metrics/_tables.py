@@ -13,7 +13,7 @@ from typing import Any
 from nanoeval_core.errors import ConfigError, SystemErrorsNotSupported
 from nanoeval_core.metrics._frames import read_columns
 from nanoeval_core.metrics.breakdown import breakdown
-from nanoeval_core.metrics.outcomes import Outcome, describe_system_errors
+from nanoeval_core.metrics.outcomes import Outcome
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 
 Row = Mapping[str, Any]
@@ -57,16 +57,6 @@ def metrics_of_correctness(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[
     return _with_breakdown(rows, by, lambda some: _summarize(some, None))
 
 
-def metrics_with_errors(
-    samples_df: Any, answer_group_correctness_df: Any, by: Sequence[str]
-) -> dict[str, Any]:
-    """Return the default metrics of attempts of which some ended in a system error."""
-    grouped = answer_group_correctness_df is not None
-    rows = _read_rows(samples_df, "answer_group_id" if grouped else "is_correct", by)
-    correctness = _read_correctness(answer_group_correctness_df) if grouped else None
-    return _with_breakdown(rows, by, lambda some: _error_aware(some, correctness))
-
-
 def _summarize(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
     samples = [_sample(row, correctness) for row in rows]
     metrics = summarize_samples(_with_own_attempts(samples), answer_groups=correctness is not None)
@@ -85,27 +75,6 @@ def _with_own_attempts(samples: Sequence[Sample]) -> list[Sample]:
             sample = dataclasses.replace(sample, attempt=(sample.attempt, number))  # noqa: PLW2901
         own.append(sample)
     return own
-
-
-def _error_aware(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
-    grouped = correctness is not None
-    failed = [row for row in rows if row["system_error"]]
-    valid = _with_own_attempts(
-        [_sample(row, correctness) for row in rows if not row["system_error"]]
-    )
-    failures = [_failure(row) for row in failed]
-    including = summarize_samples([*valid, *failures], answer_groups=grouped)
-    return {
-        **summarize_samples(valid, answer_groups=grouped),
-        "num_tasks": len(rows),
-        "is_valid": not failed,
-        "system_errors": describe_system_errors(
-            [(row["instance"], _error_type(row["system_error"])) for row in failed],
-            {sample.instance for sample in valid},
-        ),
-        "counts": including["counts"],
-        "metrics_including_errors": including,
-    }
 
 
 def _with_breakdown(
@@ -190,22 +159,6 @@ def _sample(row: Row, correctness: Correctness | None) -> Sample:
     )
 
 
-def _failure(row: Row) -> Sample:
-    error = _error_type(row["system_error"])
-    kinds = {"TaskTimeoutError": Outcome.TIMED_OUT, "GraderError": Outcome.GRADER_ERROR}
-    return Sample(
-        instance=row["instance"],
-        attempt=row["attempt"],
-        is_correct=False,
-        outcome=kinds.get(error, Outcome.SYSTEM_ERROR),
-        cluster=row["cluster"],
-    )
-
-
-def _error_type(value: Any) -> str:
-    return "RolloutSystemError" if value is True else str(value)
-
-
 def _check_hashable(group: Any, where: str) -> None:
     try:
         hash(group)
@@ -236,8 +189,8 @@ def _outcome(value: Any, where: str) -> Outcome | None:
         ) from None
     if not outcome.is_scored:
         raise SystemErrorsNotSupported(
-            f"{where} has outcome={value!r}, a system error: name it in the column system_error "
-            "and call compute_metrics_with_system_errors"
+            f"{where} has outcome={value!r}, a system error, so it has no score: leave it out, or "
+            "let nanoeval.metrics.agents.get_summary_error_aware count it"
         )
     return outcome
 
@@ -247,6 +200,6 @@ def _refuse_system_errors(rows: Sequence[Row]) -> None:
     if failed:
         raise SystemErrorsNotSupported(
             f"{len(failed)} of {len(rows)} rows of samples_df have a system_error, the first is "
-            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: call "
-            "compute_metrics_with_system_errors, or leave them out"
+            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: leave them "
+            "out, or let nanoeval.metrics.agents.get_summary_error_aware count them"
         )

@@ -10,9 +10,9 @@ from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.metrics._binary_totals import BinaryTotals
 from nanoeval_core.metrics._score_totals import ScoreTotals
 from nanoeval_core.metrics.at_k import at_k_metrics
-from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_mean, no_estimate
+from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_core.metrics.outcomes import Counts, Outcome, count_outcomes, outcome_of_error
-from nanoeval_core.metrics.variance_split import VarianceSplit, describe_power
+from nanoeval_core.metrics.variance_split import VarianceSplit, describe_power, split_variance
 
 
 class Accumulator:
@@ -102,21 +102,11 @@ class Accumulator:
 
     def estimate(self) -> MeanEstimate:
         """Return what `nanoeval.metrics.clustered_mean.clustered_mean` says of these scores."""
-        totals = self._totals
-        if not totals.n:
-            return no_estimate(self.confidence)
-        return estimate_mean(
-            mean=totals.mean,
-            sizes=totals.sizes(),
-            num_scores=totals.num_scores,
-            bounded=totals.bounded,
-            plain=totals.is_plain,
-            confidence=self.confidence,
-        )
+        return self._totals.estimate(self.confidence)
 
     def variance_split(self) -> VarianceSplit | None:
-        """Return what `nanoeval.metrics.variance_split.variance_split` says of these scores."""
-        return self._totals.variance_split()
+        """Return what `nanoeval.metrics.variance_split.split_variance` says of these scores."""
+        return split_variance(self._totals.kinds())
 
     def metrics(self) -> dict[str, Any]:
         """Return what is known about the attempts that have a score.
@@ -128,13 +118,16 @@ class Accumulator:
         which says why what one might look for is missing.
         """
         totals, estimate = self._totals, self.estimate()
+        kinds = totals.kinds()
         metrics: dict[str, Any] = {"n": totals.n, "num_attempts": totals.num_scores}
         metrics |= estimate.as_dict("accuracy")
         unavailable: dict[str, str] = {}
         if estimate.why:
             unavailable["accuracy" if estimate.mean is None else "accuracy_stderr"] = estimate.why
         if totals.n:
-            attempts = totals.attempts()
+            attempts: Counter[int] = Counter()
+            for kind in kinds:
+                attempts[kind.attempts] += kind.number
             fewest, most = min(attempts), max(attempts)
             metrics["attempts_per_question"] = [fewest, most]
             if isinstance(totals, BinaryTotals):
@@ -143,7 +136,7 @@ class Accumulator:
                 unavailable[f"metrics@k for k > {fewest}"] = (
                     f"{attempts[fewest]} of {totals.n} questions have only {fewest} attempt(s)"
                 )
-        split = self.variance_split()
+        split = split_variance(kinds)
         if split is not None:
             metrics["variance"] = {
                 "between_questions": split.between,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from nanoeval_core.metrics.cluster_variance import ClusterSize
-from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_mean
+from nanoeval_core.metrics.clustered_mean import estimate_values
 from nanoeval_core.metrics.pass_at_k import pass_at_k, pass_hat_k
 
 
@@ -33,34 +31,14 @@ def at_k_metrics(
             if k > 1 or estimator is pass_at_k:
                 values = [(estimator(n, c, k), number) for (n, c), number in tallies.items()]
                 single = k == 1 and all(n == 1 for n, _ in tallies)
-                entries |= _mean_of_values(values, single, confidence).as_dict(name)
+                entries |= estimate_values(
+                    values,
+                    num_scores=sum(tallies.values()),
+                    bounded=True,
+                    plain=single,
+                    confidence=confidence,
+                ).as_dict(name)
     return entries
-
-
-def _mean_of_values(
-    values: Sequence[tuple[float, int]], plain: bool, confidence: float
-) -> MeanEstimate:
-    """Return the estimate of the mean of per-question values, each with how often it occurs."""
-    n = sum(number for _, number in values)
-    mean = math.fsum(value * number for value, number in values) / n
-    bound = float(mean >= 0.5)
-    return estimate_mean(
-        mean=mean,
-        sizes=[
-            ClusterSize(
-                size=1,
-                number=n,
-                squared_residuals=math.fsum(
-                    number * (value - mean) ** 2 for value, number in values
-                ),
-                mixed=sum(number for value, number in values if value != bound),
-            )
-        ],
-        num_scores=n,
-        bounded=True,
-        plain=plain,
-        confidence=confidence,
-    )
 
 
 __all__ = ["at_k_metrics", "supported_ks"]

@@ -189,6 +189,37 @@ def estimate_mean(
     )
 
 
+def estimate_values(
+    values: Sequence[tuple[float, int]],
+    *,
+    num_scores: int,
+    bounded: bool,
+    plain: bool,
+    confidence: float = 0.95,
+) -> MeanEstimate:
+    """Return the estimate of the mean of independent questions.
+
+    Args:
+        values: the means that questions have, and how many have each.
+        num_scores: as `estimate_mean` takes it, and so the rest.
+    """
+    n = sum(number for _, number in values)
+    if not n:
+        return no_estimate(confidence)
+    mean = math.fsum(value * number for value, number in values) / n
+    residuals = math.fsum(number * (value - mean) ** 2 for value, number in values)
+    bound = float(mean >= 0.5)
+    mixed = sum(number for value, number in values if value != bound)
+    return estimate_mean(
+        mean=mean,
+        sizes=[ClusterSize(1, n, residuals, mixed)],
+        num_scores=num_scores,
+        bounded=bounded,
+        plain=plain,
+        confidence=confidence,
+    )
+
+
 def _interval(
     mean: float, spread: Spread, sizes: Sequence[ClusterSize], *, bounded: bool, confidence: float
 ) -> Interval | None:
@@ -251,6 +282,7 @@ __all__ = [
     "MeanEstimate",
     "clustered_mean",
     "estimate_mean",
+    "estimate_values",
     "independent_outcomes",
     "mean_of",
     "no_estimate",

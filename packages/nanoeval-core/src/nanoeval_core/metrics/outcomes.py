@@ -107,18 +107,16 @@ def outcome_of_error(error: RolloutSystemError) -> Outcome:
 
 
 def describe_system_errors(
-    errors: Sequence[tuple[Hashable, RolloutSystemError | str]], instances_left: Set[Hashable]
+    errors: Sequence[tuple[Hashable, RolloutSystemError]], instances_left: Set[Hashable]
 ) -> dict[str, Any]:
     """Return how many system errors there are, of which types, and which questions they took.
 
     Args:
-        errors: question id and error (or the name of its type), one per lost attempt.
+        errors: question id and error, one per lost attempt.
         instances_left: ids of the questions that kept at least one attempt.
     """
     affected = {instance for instance, _ in errors}
-    types = Counter(
-        error if isinstance(error, str) else type(error).__name__ for _, error in errors
-    )
+    types = Counter(type(error).__name__ for _, error in errors)
     return {
         "total": len(errors),
         "by_type": dict(types.most_common()),

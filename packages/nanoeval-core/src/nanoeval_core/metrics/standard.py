@@ -12,8 +12,8 @@ polars is needed. Columns of `samples_df`, one row per attempt:
   others; missing where `is_correct` says it all;
 - `cluster` (optional): questions with the same cluster are not independent (they share a
   passage, a repository, …);
-- `system_error` (optional): the name of the error's type (or True) where the attempt ended in a
-  system error, else missing or False. Only `compute_metrics_with_system_errors` takes it.
+- `system_error` (optional): set where the attempt ended in a system error, so that it has no score;
+  these functions refuse such rows.
 
 Any other columns can be broken down by: `by=["subject"]` adds `by`, with nanoeval's own metrics for
 each value of that column: `metrics["by"]["subject"]["physics"]["accuracy"]`.
@@ -261,32 +261,6 @@ async def handle_system_errors_and_compute_metrics(
     return summary
 
 
-def compute_metrics_with_system_errors(
-    samples_df: Any, answer_group_correctness_df: Any = None, *, by: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return the default metrics of a table of attempts of which some ended in a system error.
-
-    Rows with a `system_error` are left out of the top-level metrics; their `answer_group_id` or
-    `is_correct` is not looked at.
-
-    Args:
-        samples_df: as the other functions take it, and a column `system_error`.
-        answer_group_correctness_df: as `compute_default_metrics` takes it; without it,
-            `samples_df` must have `is_correct`.
-        by: columns of `samples_df` to break the metrics down by.
-
-    Returns:
-        The metrics, and `num_tasks` (rows), `is_valid` (False when any row is a system
-        error: its question lacks an attempt), `system_errors` (`total`, `by_type`,
-        `instances_affected`, `instances_lost`) and `metrics_including_errors` (the metrics with
-        each system error counted as incorrect). `counts` includes the errors.
-
-    Raises:
-        ValueError: as the other functions do.
-    """
-    return _tables.metrics_with_errors(samples_df, answer_group_correctness_df, by)
-
-
 def _team_has_its_own() -> bool:
     own = type(get_library_config()).compute_default_metrics
     return own is not LibraryConfig.compute_default_metrics
@@ -295,7 +269,6 @@ def _team_has_its_own() -> bool:
 __all__ = [
     "compute_default_metrics",
     "compute_default_metrics_on_correctness_without_answer_groups",
-    "compute_metrics_with_system_errors",
     "default_metrics",
     "handle_system_errors_and_compute_metrics",
     "summarize_results",

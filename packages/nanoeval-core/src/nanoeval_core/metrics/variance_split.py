@@ -9,11 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from nanoeval_core.metrics._student_t import normal_quantile, two_sided_z
 from nanoeval_core.metrics.clustered_mean import MeanEstimate
+
+
+class QuestionKind(NamedTuple):
+    """Questions that are alike in what the variance looks at.
+
+    Attributes:
+        attempts: at each of them.
+        mean: of the scores of those.
+        residuals: Σ (score - mean)² over them.
+        number: how many such questions there are.
+    """
+
+    attempts: int
+    mean: float
+    residuals: float
+    number: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,34 +63,27 @@ class VarianceSplit:
         return math.ceil(self.within / room - 1e-9) or None
 
 
-def variance_split(scores: Mapping[Any, Sequence[float]]) -> VarianceSplit | None:
-    """Return the variance of `scores` within and between questions.
+def split_variance(kinds: Sequence[QuestionKind]) -> VarianceSplit | None:
+    """Return the variance of scores within and between questions.
 
     The one-way random effects estimator: `within` is the mean of the questions' sample variances
     and `between` the variance of their means less what attempts contribute to it. With ragged
     attempts, questions of one attempt inform only the latter.
 
-    Args:
-        scores: the scores of each question's attempts.
-
     Returns:
         None with fewer than 2 questions, or if none has 2 attempts: nothing tells them apart.
     """
-    repeated = [values for values in scores.values() if len(values) > 1]
-    if len(scores) < 2 or not repeated:
+    n = sum(kind.number for kind in kinds)
+    repeated = [kind for kind in kinds if kind.attempts > 1]
+    if n < 2 or not repeated:
         return None
-    means = [math.fsum(values) / len(values) for values in scores.values()]
-    within = math.fsum(_sample_variance(values) for values in repeated) / len(repeated)
-    inverse_attempts = math.fsum(1.0 / len(values) for values in scores.values()) / len(scores)
-    return split_from_moments(_sample_variance(means), within, inverse_attempts, len(scores))
-
-
-def split_from_moments(
-    variance_of_means: float, within: float, inverse_attempts: float, n: int
-) -> VarianceSplit:
-    """Return the split, given the mean over questions of 1/attempts as `inverse_attempts`."""
+    mean = math.fsum(kind.mean * kind.number for kind in kinds) / n
+    of_means = math.fsum(kind.number * (kind.mean - mean) ** 2 for kind in kinds) / (n - 1)
+    within = math.fsum(kind.number * kind.residuals / (kind.attempts - 1) for kind in repeated)
+    within /= sum(kind.number for kind in repeated)
+    inverse_attempts = math.fsum(kind.number / kind.attempts for kind in kinds) / n
     return VarianceSplit(
-        between=max(0.0, variance_of_means - within * inverse_attempts),
+        between=max(0.0, of_means - within * inverse_attempts),
         within=within,
         attempts=1.0 / inverse_attempts,
         n=n,
@@ -144,15 +153,10 @@ def describe_power(
     return entries
 
 
-def _sample_variance(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-
-
 __all__ = [
+    "QuestionKind",
     "VarianceSplit",
     "describe_power",
     "questions_for_difference",
-    "split_from_moments",
-    "variance_split",
+    "split_variance",
 ]
