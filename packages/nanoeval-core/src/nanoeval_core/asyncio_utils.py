@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, overload
 
 import chz
@@ -45,14 +44,9 @@ class HasAsyncContextManager:
         self.__dict__.setdefault(_OPEN, []).append((context, value))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: Any) -> None:
         context, _ = self.__dict__[_OPEN].pop()
-        await context.__aexit__(exc_type, exc, traceback)
+        await context.__aexit__(*exc)
 
     def __getstate__(self) -> dict[str, Any]:
         # Open contexts belong to the process that opened them.

@@ -16,7 +16,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, NoReturn, Self, cast
 
 from nanoeval_core.dialogues import Turn, unfold
@@ -95,13 +94,8 @@ class ThirdPartyRecorder(TransactionalRecorder):
             ) from error
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._guarded("__exit__", lambda: self.inner.__exit__(exc_type, exc, traceback))
+    def __exit__(self, *exc: Any) -> None:
+        self._guarded("__exit__", lambda: self.inner.__exit__(*exc))
         self._thread.stop()
         if self._failures > 1:
             logger.error(

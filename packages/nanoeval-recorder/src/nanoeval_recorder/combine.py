@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import chz
@@ -56,13 +55,8 @@ class TeeRecorder(TransactionalRecorder):
             stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._each(lambda branch: branch.__exit__(exc_type, exc, traceback), failed_too=True)
+    def __exit__(self, *exc: Any) -> None:
+        self._each(lambda branch: branch.__exit__(*exc), failed_too=True)
 
     def write_events(self, events: Sequence[bytes]) -> None:
         """Write what attempts took to each branch, encoded as that one has it.

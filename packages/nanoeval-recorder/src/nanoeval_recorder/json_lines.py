@@ -12,7 +12,6 @@ import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
@@ -123,14 +122,9 @@ class JsonRecorder(FileRecorder):
             self._enter()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: Any) -> None:
         if not self.at_once:
-            super().__exit__(exc_type, exc, traceback)
+            super().__exit__(*exc)
 
     def __del__(self) -> None:
         if getattr(self, "_fd", None) is not None:

@@ -13,7 +13,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from nanoeval_core.errors import ConfigError, StateError
@@ -156,12 +155,7 @@ class StateReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._connection.close()
 
     def read(self) -> StateFile:
