@@ -44,7 +44,8 @@ AT_IMPORT_TIME = {
 # Used where they happen to be installed, and named by the error where they are not.
 IF_INSTALLED = {
     "nanoeval_core": {"pandas"},
-    "nanoeval_recorder": {"pandas", "polars", "evals", "compression"},  # the last from 3.14 on
+    # anyio comes with evals, compression with Python 3.14
+    "nanoeval_recorder": {"pandas", "polars", "evals", "anyio", "compression"},
     "nanoeval_runner": {"fsspec"},
     "nanoeval_solvers": {"pytest"},
     "nanoeval": {"evals"},

@@ -4,7 +4,8 @@
       class: nanoeval.evallib:EvallibEval
       args: {eval: "my_pkg.my_eval:MyEval", args: {n: 50}}
 
-Importing this module needs the `evals` package, which nothing of ours depends on.
+Importing this module needs the `evals` package, which nothing of ours depends on, and anyio, which
+comes with its openai.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import chz
 import evals
 import evals.record
 import msgspec
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.eval import Eval, check_tasks
 from nanoeval_core.recorder import set_default_recorder
@@ -36,7 +38,6 @@ from nanoeval_core.recording import (
 from nanoeval_core.task import Task
 
 from nanoeval_recorder._file_recorder import encode
-from nanoeval_recorder._loop_thread import LoopThread, loop_thread
 
 __all__ = ["EvallibEval", "EvallibSample", "complete", "current_sample"]
 
@@ -116,13 +117,14 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
         more = {name: value for name, value in kwargs.items() if name not in own}
         self.nanoeval = build_eval(eval, {**(args or {}), **more}, seed=self.seed)
 
-    _loop: LoopThread  # while `run` runs
+    _portal: BlockingPortal  # to the event loop's thread, while `run` runs
 
     def eval_sample(self, sample: Task, rng: random.Random) -> tuple[Task, Any]:
         """Attempt one task, again after system errors; called on evallib's threads."""
         recorder: Any = evals.record.default_recorder()
         current = EvallibSample(self.completion_fns, recorder.current_sample_id(), rng)
-        return self._loop.run(self._attempts(sample, recorder, current))
+        attempted: tuple[Task, Any] = self._portal.call(self._attempts, sample, recorder, current)
+        return attempted
 
     async def _attempts(self, task: Task, recorder: Any, sample: EvallibSample) -> tuple[Task, Any]:
         token = _sample.set(sample)
@@ -156,19 +158,16 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
 
     def run(self, recorder: Any) -> dict[str, Any]:
         """Attempt all tasks and return the nanoeval's full summary."""
-        with loop_thread("nanoeval-evallib") as self._loop, self._loop.entered(self.nanoeval):
-            tasks = check_tasks(
-                self._loop.run(_list_tasks(self.nanoeval)), eval_name=self.nanoeval.get_name()
-            )
+        with (
+            start_blocking_portal() as self._portal,
+            self._portal.wrap_async_context_manager(self.nanoeval),
+        ):
+            listed = self._portal.call(self.nanoeval.get_tasks)
+            tasks = check_tasks(listed, eval_name=self.nanoeval.get_name())
             outcomes = self.eval_all_samples(recorder, tasks)
-            summary = self._loop.run(self.nanoeval.get_full_summary(outcomes))
+            summary = self._portal.call(self.nanoeval.get_full_summary, outcomes)
         report: dict[str, Any] = _json_like(summary)
         return report
-
-
-async def _list_tasks(eval: Eval[Any, Any]) -> Sequence[Task]:
-    tasks: Sequence[Task] = await eval.get_tasks()
-    return tasks
 
 
 def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> Eval[Any, Any]:
