@@ -15,7 +15,7 @@ from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage, report_usage
 from nanoeval_runner import run
-from nanoeval_runner._display.surface import choose_surface
+from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._display.tally import Tally, score_of
 from nanoeval_runner._display.view import View
 from nanoeval_runner.formats import (

@@ -559,17 +559,17 @@ def recorded_form(event_type: str, data: Any) -> Any:
     elif event_type == "error" and type(data) is dict:
         msg, error = data.pop("msg", None), data.pop("error", None)
         kind = type(error).__name__ if error is not None else None
-        message = str_of(error) if error is not None else msg
+        message = text_of(error) if error is not None else msg
         return {"type": kind, "message": message, "msg": msg, **data}
     return data
 
 
-def str_of(error: Any) -> str:
-    """Return what an error says. Never raises `Exception`."""
+def text_of(error: Any) -> str:
+    """Return the text of an error, or say that it has none. Never raises `Exception`."""
     try:
         return str(error)
-    except Exception as failure:  # noqa: BLE001  said instead of the message
-        return f"<{type(error).__name__} whose str() raises {type(failure).__name__}>"
+    except Exception as failure:  # noqa: BLE001  an exception of the user's, whatever it does
+        return f"<its __str__ raised {type(failure).__name__}>"
 
 
 def as_bool(value: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import chz
 import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
-from nanoeval_core.recording import as_bool, str_of
+from nanoeval_core.recording import as_bool, text_of
 
 from nanoeval_recorder._description import describe_run
 from nanoeval_recorder._file_recorder import FILE_LINE, FileRecorder, check_rotate_bytes, encode
@@ -57,7 +57,7 @@ def json_line(
             fields = {"status": "completed", **data}
         elif kind == "error":
             msg, error = data.pop("msg", None), data.pop("error", None)
-            said = str_of(error) if error is not None else None
+            said = text_of(error) if error is not None else None
             fields = {"message": msg, "error": said, **data}
         elif kind == "file":
             sha256 = data.pop("sha256")

@@ -9,20 +9,13 @@ import pickle
 import traceback
 
 from nanoeval_core.errors import NanoevalError, RolloutSystemError
+from nanoeval_core.recording import text_of as text_of
 
 _REMOTE_NOTE = "traceback in the executor:\n"
 
 
 class FailureDescription(NanoevalError):
     """Stands for an exception that could not be pickled: its type and text, and its traceback."""
-
-
-def text_of(error: BaseException) -> str:
-    """Return the text of an exception, or say that it has none."""
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001  an exception of the user's, whatever it does
-        return f"<its __str__ raised {type(failure).__name__}>"
 
 
 def presentable(error: BaseException) -> BaseException:

@@ -251,11 +251,15 @@ def _end_process(exit_code: int) -> NoReturn:
     os._exit(exit_code)
 
 
+def ipython_shell() -> Any:
+    """Return the shell that this process is: IPython's, or a notebook's; None without one."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
 def is_interactive() -> bool:
     """Return whether a person types into this process: a notebook, an interactive session."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)
+    return ipython_shell() is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
 def say(text: str) -> None:

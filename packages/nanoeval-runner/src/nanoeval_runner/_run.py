@@ -40,7 +40,7 @@ from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
 
-from nanoeval_runner._display.surface import choose_surface
+from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._earlier_run import earlier_run, take_over
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._failures import wrapped

@@ -2,9 +2,9 @@
 
 tally                   one eval's running score, and its errors in their own words
 view                    what is shown of one eval; its run fills it in
-surface, surfaces       where it is shown: a notebook, a log, nowhere
+surface                 where it is shown: a notebook, a log, nowhere
 terminal                or a terminal
-board                   all of it together
+board                   all of it together, on the surface that fits
 
 Runs fill in their views; the display queries nothing. Nothing heavy is imported until there is
 something to draw on a terminal.

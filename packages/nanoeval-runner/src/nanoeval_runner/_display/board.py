@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from typing import Protocol
 
-from nanoeval_runner._display.surface import Nowhere, choose_surface
+from nanoeval_core.errors import ConfigError
+
+from nanoeval_runner._display.surface import Lines, Notebook, Surface
+from nanoeval_runner._display.terminal import Terminal
 from nanoeval_runner._display.view import View
+from nanoeval_runner._interrupts import ipython_shell
 from nanoeval_runner.formats import width_of, write_line
 from nanoeval_runner.results import Result, collected, results_table
 
 log = logging.getLogger("nanoeval.runner")
+
+VARIABLE = "NANOEVAL_PROGRESS"
+CHOICES = ("auto", "live", "lines", "off")
 
 FIRST_DELAY = 0.3
 """Seconds before anything is drawn: a run that is shorter only shows its table."""
@@ -61,7 +70,8 @@ class Board:
             if not finished or (audience is not None and not audience.is_shown):
                 return
             stream = audience.stream if audience is not None else None
-            width = self.surface.width if stream is None else width_of(stream)
+            terminal = self.surface.terminal if stream is None else stream
+            width = width_of(terminal) if terminal is not None else None
             for line in results_table(finished, width):
                 if stream is None:
                     self.surface.say(line)
@@ -72,7 +82,7 @@ class Board:
 
     def _give_up(self, error: Exception) -> None:
         """Go on without a display: the terminal is gone, or a pipe closed."""
-        self.surface = Nowhere()
+        self.surface = Surface()
         log.warning("nothing more is shown (%s: %s)", type(error).__name__, error)
 
     def tick(self) -> None:
@@ -92,3 +102,28 @@ class Board:
             self.surface.show([member.shown() for member in self.members])
         except Exception as error:  # noqa: BLE001  reported; a display must not end a run
             self._give_up(error)
+
+
+def choose_surface() -> Surface:
+    """Return the surface for this process's stderr, or what `NANOEVAL_PROGRESS` says.
+
+    By default a notebook's cell, or a terminal that can move its cursor and has somebody to look
+    at it; lines elsewhere.
+
+    Raises:
+        ConfigError: that variable has another value than `auto`, `live`, `lines` or `off`.
+    """
+    choice = os.environ.get(VARIABLE) or "auto"
+    if choice not in CHOICES:
+        raise ConfigError(f"{VARIABLE}={choice!r}: choose one of {', '.join(CHOICES)}")
+    stream = sys.stderr
+    if choice == "off" or stream is None:
+        return Surface()
+    if choice == "auto" and getattr(ipython_shell(), "kernel", None) is not None:
+        return Notebook()
+    is_dumb = os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
+    draws_lines = (stream.encoding or "").lower().startswith("utf")
+    is_drawable = not is_dumb and draws_lines and not os.environ.get("CI") and stream.isatty()
+    if choice == "live" or (choice == "auto" and is_drawable):
+        return Terminal(stream)
+    return Lines(stream)

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from nanoeval_runner._display.surface import Surface
 from nanoeval_runner._display.view import View
-from nanoeval_runner.formats import width_of, write_line
+from nanoeval_runner.formats import write_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,28 +26,23 @@ STANDSTILL_LINES = 4
 """As many lines as a run may take to say why nothing moves."""
 
 
-class Terminal:
+class Terminal(Surface):
     """Redraws the same few lines, as wide and as many as the terminal has room for.
 
     What is written to stdout and stderr meanwhile, and what is logged, appears above them. The
     cursor stays visible, so that a killed run does not leave a terminal without one.
     """
 
-    interval: float = SHORTEST_INTERVAL
+    interval = SHORTEST_INTERVAL
     is_redrawn = True
-    is_due = True
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.terminal: TextIO = stream
         self._console: Console | None = None
         self._live: Live | None = None
         self._width = 0
         self._lengths: list[int] = []
         self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
-
-    @property
-    def width(self) -> int | None:
-        return width_of(self._stream)
 
     def show(self, views: Sequence[View]) -> None:
         live, console = self._started()
@@ -65,7 +61,7 @@ class Terminal:
         if self._live is None or self._console is None:
             from rich.live import Live  # noqa: PLC0415  heavy; only for terminals
 
-            self._console = _console(self._stream)
+            self._console = _console(self.terminal)
             self._live = Live(
                 console=self._console,
                 auto_refresh=False,
@@ -96,7 +92,7 @@ class Terminal:
 
     def _redirect_logging(self) -> None:
         """Have what log handlers write pass above the display: they hold the stream they had."""
-        originals = {self._stream, sys.__stderr__}
+        originals = {self.terminal, sys.__stderr__}
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream in originals:
                 self._handlers.append((handler, handler.stream))
@@ -106,7 +102,7 @@ class Terminal:
         if self._live is not None and self._console is not None:
             self._console.print(text, markup=False, highlight=False)
         else:
-            write_line(self._stream, text)
+            write_line(self.terminal, text)
 
     def close(self) -> None:
         for handler, stream in self._handlers:
