@@ -53,10 +53,12 @@ MISSING = " is not here: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C reach tests, and keep what is cached out of a person's home."""
-    cache = tempfile.TemporaryDirectory(prefix="nanoeval-tests-cache-")
-    config.add_cleanup(cache.cleanup)
-    os.environ["NANOEVAL_CACHE_DIR"] = cache.name
+    """Let Ctrl-C reach tests, and keep caches and state files apart from a person's."""
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # where state files are by default
+    for name, folder in (("NANOEVAL_CACHE_DIR", None), ("NANOEVAL_STATE_DIR", memory)):
+        own = tempfile.TemporaryDirectory(prefix="nanoeval-tests-", dir=folder)
+        config.add_cleanup(own.cleanup)
+        os.environ[name] = own.name
     # What a shell starts in the background ignores Ctrl-C, children too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
