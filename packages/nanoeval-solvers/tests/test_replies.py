@@ -141,7 +141,7 @@ UNITS += ["why?\nA) ", "Lyon? ", "A: no. ", "so Paris is Lyon. ", "the second op
 @pytest.mark.parametrize("unit", UNITS)
 def test_long_replies_take_time_in_proportion(unit: str) -> None:
     # Minutes, if the time grew with the square of the length: beyond the guard of every test.
-    reply = unit * (200_000 // len(unit))
+    reply = unit * (100_000 // len(unit))
     read_choices(f"{reply}\n", CITIES)
     answer_in(reply)
 
