@@ -260,11 +260,11 @@ async def act(word: str, task: Task) -> Any:  # noqa: C901  a word each
         case "exit":
             sys.exit(7)
         case "die with heirs":  # a process of its own inherits all that it has open
-            os.system("sleep 30 &")  # noqa: ASYNC221  its shell is gone at once
+            os.system("sleep 300 &")  # noqa: ASYNC221  its shell is gone at once
             os.kill(os.getpid(), signal.SIGKILL)
         case "fork":
             if not os.fork():
-                time.sleep(30)  # noqa: ASYNC251  the child has no event loop
+                time.sleep(300)  # noqa: ASYNC251  the child has no event loop
                 os._exit(0)
             return os.getpid()
         case "interruptible":
