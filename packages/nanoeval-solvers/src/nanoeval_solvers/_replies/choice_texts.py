@@ -72,7 +72,8 @@ class ChoiceTexts:
         best: dict[int, list[int]] = {}
         for spelling, index in self._starts.get(small[place : place + 1], ()):
             end = _end_of(spelling, small, place)
-            if end is not None and not _GOES_ON.match(text, end):
+            quoted = end is not None and text[place - 1 : place] == text[end : end + 1] == "'"
+            if end is not None and (quoted or not _GOES_ON.match(text, end)):
                 best.setdefault(end, []).append(index)
         if not best:
             return None

@@ -99,6 +99,7 @@ _LATEX_SYMBOLS = {
 }  # fmt: skip
 _POWER = re.compile(r"\^\s*\{([^{}\n]{1,40})\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?|\\([,;:!%$#&_ ()\[\]{}|\\])")
+_CHECK_BOX = re.compile(r"^([ \t]*[-*+] )\[([ xX])\](?= )", re.MULTILINE)
 _STRUCK = re.compile(r"~~[^~\n]{1,400}~~")
 _EMPHASIS = re.compile(r"(\*{1,3}|_{1,3})(?=\S)([^\n*_]{1,400}?\*?)(?<=\S)\1(?![\w*_])")
 _STRAY = re.compile(r"\*{2,}|(?<![\w*)])\*(?=[\w(])|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|`+|\$+")
@@ -167,6 +168,7 @@ def plain(text: str) -> str:
     if "\\" in text:
         text = _without_latex(text)
     text = _POWER.sub(r"^\1", text).replace("^°", "°")
+    text = _CHECK_BOX.sub(lambda box: box[1] + ("✗" if box[2] == " " else "✓"), text)
     text = _STRUCK.sub(" ", _HEADING.sub("", text))
     for _ in range(3):
         text = _EMPHASIS.sub(r"\2", text)

@@ -33,6 +33,7 @@ _OR = listed(
 )
 _BETWEEN_NAMES = frozenset("fNPd'\"([{<-")
 _ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")
+_A_IS_LABEL_BEFORE = re.compile("not|cannot|rather than|instead of|fails|failed|[a-z]+n't")
 _I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
 
 
@@ -348,7 +349,13 @@ class Names:
         letter = words[at + 1] if bracketed else word
         label = letter.text.translate(_LOOK_ALIKES)
         if label.upper() not in self.index or not (
-            bracketed or label.isupper() or _in_list(words, at)
+            bracketed
+            or label.isupper()
+            or _in_list(words, at)
+            or (
+                (at == 0 or words[at - 1].role == "\n")
+                and self._own_text(marked, self.index[label.upper()], word.end)[0] is not None
+            )
         ):
             return None
         end = words[at + 2].end if bracketed else word.end
@@ -471,7 +478,11 @@ class Names:
             return (
                 after.role in _I_IS_LABEL_BEFORE or joins(after) is not None or after.text == "is"
             )
-        if label == "A" and after.role in "VfNPXnCd":
+        if (
+            label == "A"
+            and after.role in "VfNPXnCd"
+            and not _A_IS_LABEL_BEFORE.fullmatch(after.text)
+        ):
             following = words[at + 2] if at + 2 < len(words) else None
             only = after.role == "f" and (following is None or following.role in ".,;:!\n")
             return only or not after.text[0].isalnum()  # "A correct answer" is not A

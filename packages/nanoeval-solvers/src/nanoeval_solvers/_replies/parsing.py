@@ -41,7 +41,7 @@ _EXPLICIT = re.compile(r"answer|final|box|[:{]", re.IGNORECASE)
 # The grammar, over the roles (see `words`) of what stands before and after the named choices.
 _OPEN = r"fdNPe,'\"(\[{<"
 _NOUN_IS = re.compile(
-    rf"[NKP](?:[NPKVOfdwibeSIrCc9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=—S-]+[{_OPEN}cVObrSi:]*$"
+    rf"[NKP](?:[NPKVBOfdwibeSIrCc9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=—S-]+[{_OPEN}cVObrSi:]*$"
 )
 _NOUN = re.compile(rf"^#?[fdSVrKPb,'\"\[]*(?:[NK][fVKP]*)+\]?[{_OPEN}]*$")
 _OPTIONS = re.compile(
@@ -52,21 +52,29 @@ _IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC9%,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPE
 _SO = re.compile(rf"^#?f+,$|^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
 _BUT = re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$")
 _IS = re.compile(rf"^#?[、ci{_OPEN}]*$")
-_HEAD = re.compile(rf"^#?[fSr]*V[fNP]*[c:=][{_OPEN}]*$")
+_HEAD = re.compile(rf"^#?[fSr]*[VB][fNP]*[c:=][{_OPEN}]*$")
 _LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
 _IS_RIGHT = re.compile(
-    r"^,?[NPe]{0,2}(?:I[fS]?(?=[.,;!]|$)|[cI][frSbIe'\"]*(?:[VN]|fP)|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
+    r"^,?[NPe]{0,2}(?:B|I[fS]?(?=[.,;!]|$)|(?!cV+f?w)[cI][frSbIe'\"]*(?:[VN]|fP)(?![^.,;:!?bkrSL]*[nXzo])"
+    r"|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
 )
 _IS_WRONG = re.compile(
     r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
 )
+_NOT_ANOTHER = re.compile(r"^,?n[fdNP'\"(]*(?:L|$)")  # "B, not A"
+_IS_CLEARLY_WRONG = re.compile(
+    r"^,?[ef]*(?:(?:[cI][fSbre]*)?X|[cI][fSbre]*n[fSb]*[VN]|[fm]*nc[fSb]*[VN])"
+)
+_ENDS_LINE = re.compile(r"[.,;:!)\]}e✓]*(?:\([^()nmhozXL]*\)[.!]*)?")  # "B (90 % sure)."
+_EXPLAINS = re.compile(r"^[.,;:)—-]*[bifIhoN]")
+_ASKS_BACK = re.compile(r"r[^L]*\?|[f,]*X[.!]*")
 _MAKES_RIGHT = re.compile(r"^f*[VN]")
-_ENDS = re.compile(r"^[e'\"]*[NPf]?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
+_ENDS = re.compile(r"^[e'\"]*(?:[NPf]|fN)?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
 _ENDS_HARD = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!|…—\[-]|[brnSoh(])")
 _RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
 _HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?|[fr]*V[fNP]*)[:=]?['\"]*$")
 _BULLET = frozenset("-•>*+9.'\")(|")
-_POSITIVE = re.compile(r"(?:^|[?:,.|)(=—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
+_POSITIVE = re.compile(r"(?:^|[?:,.|)(=S—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
 _NEGATIVE = frozenset("nXz")
 _NO = frozenset(("no", "nope", "nein", "non", "нет"))
 
@@ -84,7 +92,12 @@ _HARD_BUTS = listed(
     """
 )
 
+_ABBREVIATED = listed("fig figs eq eqs sec no nos vs cf dr ch ref app vol pt st mr mrs ms prof ex")
 _FINAL = frozenset(("final", "finally", "最终", "最終", "finale", "endgültige", "окончательный"))
+_YES = frozenset(("yes", "yep", "yeah", "ja", "oui", "sí", "да", "是", "是的"))
+_ALSO = frozenset(
+    ("also", "equally", "too", "likewise", "auch", "aussi", "también", "anche", "также")
+)
 _ANDS = frozenset(("and", "und", "et", "y", "e", "и"))
 _WINDOW = 40  # words before and after a mention that are looked at
 
@@ -102,6 +115,7 @@ class _Statement(NamedTuple):
     adds: bool = False  # it leaves room for others, as one of several does
     reach: float = 1  # how many lines on: "C is right" holds for the whole reply
     retracts: bool = False  # it takes back all that was said
+    denies: bool = False  # it says that `picked` is wrong
 
 
 def read_choices(
@@ -175,7 +189,10 @@ def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement |
     """Return which of the statements counts, given in order; None without any."""
     said: _Statement | None = None
     for new in statements:
-        if said is None or new.retracts:
+        if new.denies:
+            if said is not None and (said.picked or _NOBODY) & (new.picked or _NOBODY):
+                said = _Statement(None, new.read_by, new.line, retracts=True)
+        elif said is None or new.retracts:
             said = new
         elif said.picked == new.picked:
             said = new if said.read_by == "prose" else said._replace(line=new.line)
@@ -203,7 +220,8 @@ class _Lines:
 
     def statements(self) -> list[_Statement]:
         """Return all statements, in their order."""
-        found: list[_Statement] = []
+        told: list[_Statement] = []
+        found: list[_Statement] = []  # of them, those that name an answer
         number = 0
         while number < len(self._lines):
             line = self._lines[number]
@@ -211,10 +229,13 @@ class _Lines:
             roles = _roles(line)
             if number < len(self._lines) and _HEADER.match(roles):
                 line, number = self._with_object(line, number)
-            found += self._line(line, number, found)
+            for one in self._line(line, number, found):
+                told.append(one)
+                if not one.denies:
+                    found.append(one)
         if found and self._lines and re.search(r"[.?!]r[rfS,!.]*$", _roles(self._lines[-1])):
-            found.append(_Statement(None, "prose", number, marked=True))  # "B. Hmm, wait."
-        return found
+            told.append(_Statement(None, "prose", number, marked=True))  # "B. Hmm, wait."
+        return told
 
     def _may_name(self, word: Word) -> bool:
         return word.role == LABEL or (word.text in self._names.index and word.text not in "AI")
@@ -251,13 +272,17 @@ class _Lines:
         self._note_verdict(line)
         made = False
         said: list[_Statement] = []
+        asked: list[_Statement] = []
         for sentence in _sentences(line):
             scopes: set[str] = set()
             marked = False
             statements: list[_Statement] = []
+            denials: list[_Statement] = []
             asides: list[list[Word]] = []
             unread = taken_back = False
             took_back = self._took_back
+            if asked and sentence[0].text.lower() in _YES:  # "Is it B? Yes."
+                statements, asked = asked, []
             for place, clause in enumerate(_clauses(sentence, asides)):
                 first = clause[0]
                 if first.role in "Sr":
@@ -266,13 +291,19 @@ class _Lines:
                     taken_back = taken_back or first.text.lower().split()[0] in _TAKES_BACK
                 concedes = any(word.role == "k" for word in clause)
                 holding = {*scopes, "k"} if concedes else scopes
-                statements += (
+                new = [
                     one._replace(marked=one.marked or marked or took_back)
                     for one in self._clause(clause, number, holding, at_start=first is line[0])
-                )
+                ]
+                denials += [one for one in new if one.denies]
+                new = [one for one in new if not one.denies]
+                wrong = {one.picked for one in denials}
+                statements = [one for one in statements if one.picked not in wrong]
+                statements = self._with(statements, new, clause, number, bool(before or said))
                 told = not self._denied or any(word.role == "m" for word in clause)  # "maybe B"
                 unread = unread or (told and any(self._may_name(w) for w in clause))
             if sentence[-1].role == "?" or any(word.role == "?" for word in sentence[-2:]):
+                asked = [one for one in statements if not one.retracts]
                 statements = [one for one in statements if one.retracts]
             elif taken_back and unread and not statements and (before or made):
                 statements = [_Statement(None, "prose", number, marked=True)]
@@ -282,12 +313,14 @@ class _Lines:
                 sentence, made or bool(before and before[-1].line >= number - 1)
             )
             # "It's A, but I'm torn."
+            asks = _ASKS_BACK.fullmatch(_roles(sentence)) is not None  # "Wait, is it?", "Wrong!"
             torn = any(one.role == "r" and two.role == "R" for one, two in pairwise(sentence))
-            if retracts and (torn or not statements):
+            if (retracts and (torn or not statements)) or (asks and made and not statements):
                 statements = [_Statement(None, "prose", number, retracts=True)]
             self._took_back = taken_back and not statements
             made = made or bool(statements)
             said += statements
+            yield from denials
             yield from statements
             for aside in asides:
                 has_name = any(self._may_name(word) for word in aside)
@@ -299,6 +332,32 @@ class _Lines:
                     yield from self._clause(clause, number, scopes, at_start=False)
         if not made and (unclear := self._unclear_answer(line, number)) is not None:
             yield unclear
+
+    def _with(
+        self,
+        statements: list[_Statement],
+        new: list[_Statement],
+        clause: list[Word],
+        number: int,
+        follows: bool,
+    ) -> list[_Statement]:
+        """Return the statements of a sentence so far with the new ones of its next clause."""
+        roles = _roles(clause)
+        if new and new[-1].reach == math.inf and any(w.text.lower() in _ALSO for w in clause[1:]):
+            if not (self._names.multiple and (follows or statements)):
+                new = [_Statement(None, "prose", number)]
+            new = [one._replace(marked=False) for one in new]
+        if roles[0] == "k" and statements:  # "it is B, though I believe it is A"
+            other = self._clause(clause[1:], number, set(), at_start=False)
+            if any(
+                one.picked != statements[-1].picked and one.reach == 1 and not one.denies
+                for one in other
+            ):
+                new = [_Statement(None, "prose", number)]
+        if roles[0] == "r" and not new and LABEL not in roles and _NEGATIVE & set(roles):
+            # "B is true, but does not answer the question"
+            statements = [one for one in statements if one.reach != math.inf]
+        return statements + new
 
     def _clause(
         self, clause: list[Word], number: int, scopes: set[str], *, at_start: bool
@@ -323,20 +382,21 @@ class _Lines:
                 continue
             after = roles[group.end : group.end + _WINDOW]
             kind = _kind(anchor, after, group)
-            beyond = group.end + len(after) - len(after.lstrip(".…—-"))
-            if kind is not None and group.end < beyond < len(clause) - 1:
-                other = joins(clause[beyond]) is True and self._may_name(clause[beyond + 1])
-                if other:  # "A … or B"
-                    yield _Statement(None, "prose", number, marked=True)
-                    return
+            if kind is not None and self._or_another(clause[group.end :]):
+                yield _Statement(None, "prose", number, marked=True)
+                return
             if kind is None:
                 denies = denies or bool(_DENIES & set(roles[at : group.end]))
-            wrong = _IS_WRONG.match(after) is not None and not after.startswith(("n", ",n"))
+            wrong = _IS_WRONG.match(after) is not None and _NOT_ANOTHER.match(after) is None
             if wrong or denies:
                 self._denied = True
+                clearly = kind is not None if denies else _IS_CLEARLY_WRONG.match(after)
+                if clearly and not scopes & set("hok") and not set("hm") & set(roles):
+                    yield _Statement(group.picked, "prose", number, denies=True)
             elif kind is not None and not scopes & set("hok") and "h" not in after:
-                if kind == "it" and "b" in before[:2]:
-                    pass  # a reason: "A is wrong because it is Lyon"
+                several = group.picked is None and kind == "right"
+                if (kind == "it" or several) and "b" in before[:2]:
+                    pass  # a reason: "A is wrong because it is Lyon", "as both A and B are right"
                 elif kind == "is" and not (
                     denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"
                 ):
@@ -346,6 +406,15 @@ class _Lines:
                         group, kind, before, number, clause[max(0, at - 6) : at], at_start=at_start
                     )
             at = max(group.end, at + 1)
+
+    def _or_another(self, following: list[Word]) -> bool:
+        """Return whether another choice is offered after one: "A … or B", "A is right, or B"."""
+        for word, after in pairwise(following[:_WINDOW]):
+            if word.role in _DENIES:
+                return False
+            if joins(word) is True and self._may_name(after):
+                return True
+        return False
 
     def _statement(
         self,
@@ -406,6 +475,8 @@ class _Lines:
         start = 0
         while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fNP"):
             start += 1
+        ticked = line[start] if line[start].role in "VX" and len(line[start].text) == 1 else None
+        start += ticked is not None and start < len(line) - 1
         heads: list[tuple[int, int, frozenset[int]]] = []  # where it begins, ends, what it names
         begins = True
         for at in range(start, len(line)):
@@ -420,15 +491,17 @@ class _Lines:
         if not heads or heads[0][0] != start:
             return
         for (at, after, picked), (end, *_) in pairwise([*heads, (len(line), 0, _NOBODY)]):
-            rest = line[after:end]
+            rest = [*line[after:end], *([] if ticked is None else [ticked])]
             mention = self._marked.named.get(line[at].start)
             headed = mention is not None and mention.headed
-            if not headed and _roles(rest)[:1] not in tuple(":|)-—=?VX"):
+            if not (headed or ticked) and _roles(rest)[:1] not in tuple(":|)-—=?SVX"):
                 continue
             negated = any(one.role in _NEGATIVE or one.text.lower() in _NO for one in rest)
             if negated:
                 self._verdicts.setdefault(picked, set()).add(False)
-            elif _POSITIVE.search(_roles(rest)) and not set("hm") & {one.role for one in rest}:
+            elif (ticked or _POSITIVE.search(_roles(rest))) and not set("hm") & {
+                one.role for one in rest
+            }:
                 self._verdicts.setdefault(picked, set()).add(True)
 
     def verdicts(self) -> _Statement | None:
@@ -450,18 +523,25 @@ class _Lines:
             start = 0
             while start < len(line) - 1 and line[start].role in _BULLET | frozenset("S,"):
                 start += 1
+            if re.match(r"9[^.)]", _roles(line)):
+                start = 0  # "1 - x" is no item of a list
             group = self._names.group(self._marked, line, start, weak=False)
             if group is None:
                 continue
             after = _roles(line[group.end :])
             heads[number] = group
-            if re.match(r"^[.,;:!)\]}e✓]*$", after):
+            if _ENDS_LINE.fullmatch(after):
                 picks.append((number, group, True))
-            elif (group.headed and re.match(r"^[.,;:)—-]*[bifI]", after)) or any(
+            elif (group.headed and _EXPLAINS.match(after)) or any(
                 word.text.lower() in _BECAUSE for word in line[group.end : group.end + 2]
             ):
                 picks.append((number, group, False))
         last = len(self._lines) - 1
+        *earlier, final = _sentences(self._lines[-1]) if self._lines else [[]]
+        if earlier and len(earlier[-1]) > 2 and not _leads_on(earlier[-1]):
+            group = self._names.group(self._marked, final, 0, weak=False)  # "… . B."
+            if group is not None and re.fullmatch(r"[.)!]*", _roles(final[group.end :])):
+                picks.append((last, group, True))
         if self._names.multiple and len(heads) > 1:
             listed = [group.picked for _, group, whole in picks if whole and group.picked]
             if len(listed) == len(self._lines) and len(listed) < len(self._names.index):
@@ -502,8 +582,15 @@ class _Lines:
 
 
 # A statement that ends in the choice: nothing in it denies, supposes, or tells of others.
-_IS_NAMED = re.compile(r"^[^nXzmhokuL?]+cL[,e'\")]*f*[.!]*$")
+_IS_NAMED = re.compile(r"^[^nXzmhoku?]+cL[,e'\")]*f*[.!]*$")
 _PERSONAL = frozenset(("i", "my", "our", "your", "favorite", "favourite", "one", "we"))
+
+
+def _leads_on(sentence: list[Word]) -> bool:
+    """Return whether a letter that follows belongs to `sentence`, as in "see Fig. B"."""
+    last = sentence[-2]
+    asks_for_wrong = sentence[-1].role == "?" and _NEGATIVE & set(_roles(sentence))
+    return last.role == LABEL or last.text.lower() in _ABBREVIATED or bool(asks_for_wrong)
 
 
 def _listed(group: Group, neighbor: Group | None, distance: int) -> bool:
@@ -627,6 +714,8 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
     text = word.text.lower()
     following = sentence[place + 1 : place + 5]
     if word.role == "S":
+        if [before.role, *(one.role for one in following[:1])] == [LABEL, LABEL]:
+            return False  # "A → B" concludes nothing
         return before.role not in "cNVSr" or (word.text[0].isalpha() and before.role not in "cSr")
     if word.role == "r":
         after = following[0].role if following else ""
@@ -637,6 +726,8 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
         )
     if text in _BECAUSE or word.role == "k" or before.role == "z":
         return True
+    if text == "leaves" and "n" in seen:
+        return True  # "eliminating A and C leaves B"
     if before.role == "," and word.role == "c" and "n" in seen:
         return True  # "it is not A, it is B"
     if before.role in ",—" and before is not clause[0] and word.role != ",":

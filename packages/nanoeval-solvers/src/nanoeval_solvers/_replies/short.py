@@ -17,7 +17,7 @@ from nanoeval_solvers._replies.words import ANSWER, IS, ROLES, SO, UNSPACED
 ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
 
 _SHORT = 100  # characters of a reply that can be nothing but an answer
-_NOT_HERE = frozenset("key one selection pick guess bet vote verdict decision response".split())  # noqa: SIM905
+_NOT_HERE = frozenset("key one selection pick bet vote verdict decision response".split())  # noqa: SIM905
 
 
 def _any(role: str, *, spaced: bool) -> str:
@@ -50,7 +50,7 @@ _HEADING = re.compile(
     rf"[\s>#*_`•✅\[【-]*{_BEFORE}{_NOUN}[\])】]?[\s*_`]*[:：]?[\s*_`]*", re.IGNORECASE
 )
 _SENTENCE = re.compile(
-    rf"{_NOUN}[*_`]*(?:\s(?:to|of|for|here|then|therefore|thus)\b[^.:\n=]{{0,60}})?{_IS}[\s*_`:]*"
+    rf"{_NOUN}[*_`]*(?:,[^,.:=\n]{{1,30}},)?(?:\s(?:to|of|for|here|then|therefore|thus)\b[^.:\n=]{{0,60}})?{_IS}[\s*_`:]*"
     r"(?P<answer>[^\n]{1,200})",
     re.IGNORECASE,
 )
@@ -59,12 +59,15 @@ _DENIED = re.compile(
     r"(?:not|nicht|pas|no|не|不)\b|不|\[[^\]]*\]$|<[^>]*>$|\?+$|\W*$", re.IGNORECASE
 )
 _DENIES = re.compile(
-    r"(?:n't|\bnot|\bdoubt|\bif|\bsuppose|\bassum\w+|\bwhether|\bmany|\bfirst|\bwrong)\b[^.]{0,40}$"
+    r"(?:n't|\b(?:not|doubt|if|suppose|assum\w+|whether|many|first|wrong))\b(?:(?!\bbut\b)[^.;]){0,40}$",
+    re.IGNORECASE,
 )
 _RETRACTED = re.compile(
     r"\b(?:i retract|i take (?:that|it|this) back|scratch that|disregard (?:that|this|my)|"
-    r"i (?:do not|don't) know|i was wrong)\b",
-    re.IGNORECASE,
+    r"i (?:do not|don't) know|i was wrong|"
+    r"that(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct)))\b"
+    r"|(?:^|[.!?]\s)\s*(?:wait|hmm+|oops|actually|hold on|no,)(?!\w)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _TAG = re.compile(r"<(/?)\s*(?:final[_ -]?)?(?:answer|solution|response)\s*>", re.IGNORECASE)
 _ENDS = re.compile(
@@ -128,39 +131,46 @@ def _stated(text: str, *, prose: bool) -> AnswerRead | None:
         inside = [content for begin, content in boxes if start <= begin < at and content.strip()]
         new = _of_line(line, lines[number + 1 :], inside, prose=prose)
         if new is not None:
-            said, end = new, at
-    if said is not None and _RETRACTED.search(text[end:] if end < len(text) else text[-200:]):
+            said, end = new[0], start + new[1]
+    if said is not None and _RETRACTED.search(text, end):
         return NONE
     return said
 
 
 def _of_line(
     line: str, following: list[str], boxes: list[str], *, prose: bool
-) -> AnswerRead | None:
+) -> tuple[AnswerRead, int] | None:
+    """Return the answer that `line` states, or heads, and where in it what states it ends."""
     asked_for = _LINE.fullmatch(line) or _HASHES.fullmatch(line)
-    is_empty = asked_for is None or not asked_for["answer"]
-    if is_empty and _HEADING.fullmatch(line):
-        below = next((one for one in following[:4] if one.strip()), "")
+    is_empty = asked_for is not None and not asked_for["answer"]
+    if is_empty or _HEADING.fullmatch(line):
+        below = next((one for one in following[:4] if one.strip(" `")), "")
         if len(below.strip()) <= _SHORT and not _LINE.fullmatch(below):
             content = [one for _, one in boxed_at(below)]
             answer = content[-1].strip() if content else _bare(below)
-            return AnswerRead(answer, "answer_line") if answer else NONE
+            return (AnswerRead(answer, "answer_line") if answer else NONE), len(line)
         return None
+    said: tuple[AnswerRead, int] | None = None
+    at = 0
     if asked_for is not None:
         within = [content for _, content in boxed_at(asked_for["answer"])]
-        answer = within[-1].strip() if within else _bare(_until_sentence(asked_for["answer"]))
-        if not answer or _DENIED.fullmatch(answer) or _DENIED.match(answer):
-            return NONE
-        return AnswerRead(answer, "boxed" if within else "answer_line")
-    last = None
-    for sentence in _SENTENCE.finditer(line):
-        if not _DENIES.search(line[max(0, sentence.start() - 60) : sentence.start()]):
-            last = sentence
-    if last is not None and prose and not boxed_at(last["answer"]):
-        answer = _bare(_until_sentence(last["answer"]))
-        if answer and not _DENIED.match(answer) and len(answer) <= _SHORT:
-            return AnswerRead(answer, "prose")
-    return AnswerRead(boxes[-1].strip(), "boxed") if boxes else None
+        stated = asked_for["answer"] if within else _until_sentence(asked_for["answer"])
+        answer = within[-1].strip() if within else _bare(stated)
+        at = asked_for.start("answer") + len(stated)
+        if not answer or _DENIED.match(answer):
+            return NONE, at
+        said = AnswerRead(answer, "boxed" if within else "answer_line"), at
+    while prose and (sentence := _SENTENCE.search(line, at)):
+        stated = _until_sentence(sentence["answer"])
+        at = sentence.start("answer") + len(stated)
+        before = line[max(0, sentence.start() - 60) : sentence.start()]
+        answer = _bare(stated)
+        denied = _DENIES.search(before) or _DENIED.match(answer) or boxed_at(stated)
+        if answer and not denied and len(answer) <= _SHORT:
+            said = AnswerRead(answer, "prose"), at
+    if said is None and boxes:
+        return AnswerRead(boxes[-1].strip(), "boxed"), len(line)
+    return said
 
 
 def _until_sentence(text: str) -> str:
@@ -180,5 +190,5 @@ def _bare(text: str) -> str:
         inner = text[len(opening) : -len(closing)]
         if len(text) > 2 * len(opening) and text == f"{opening}{inner}{closing}":
             text = inner.strip() if opening not in inner else text
-    text = re.split(r"\s(?:because|since|weil|porque|parce que)\s", text, maxsplit=1)[0]
+    text = re.split(r"\s(?:because|since|weil|porque|parce que)\s|, not\s", text, maxsplit=1)[0]
     return _REMARK.sub("", text.removesuffix("です").removesuffix("입니다"))
