@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import math
 import threading
@@ -10,7 +11,9 @@ from abc import ABC
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import chz
 import pytest
@@ -104,7 +107,7 @@ def test_choices_may_have_the_same_text() -> None:
     question = mcq.Question(question="?", answers=["no", "no", "yes"], correct_indices={1})
     assert question.is_right({1})
     assert not question.is_right({0})
-    assert read_choices("Answer: B", question.answers).picked == {1}
+    assert read_choices("Answer: B", question.answers).picked == frozenset({1})
     assert read_choices("Answer: no", question.answers).picked is None
 
 
@@ -185,6 +188,30 @@ def test_what_subclasses_of_the_api_solver_use(model_server: ModelServer) -> Non
     guess = OpenAIAPIMCQSolver._random_guess(task.question)
     assert guess.metadata == {"random_guess": True}
     assert guess == OpenAIAPIMCQSolver._random_guess(task.question)
+
+
+def test_a_solver_with_a_client_of_its_own_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    @chz.chz
+    class Own(OpenAIAPIMCQSolver):
+        @functools.cached_property
+        def _client(self) -> Any:
+            message = SimpleNamespace(content="Answer: B")
+            response = SimpleNamespace(
+                choices=[SimpleNamespace(message=message, finish_reason="stop")]
+            )
+            create = AsyncMock(return_value=response)
+            return SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    eval = Letters(solver=Own(model="m"))
+    task = asyncio.run(eval.get_tasks())[0]
+
+    async def evaluate() -> mcq.Answer:
+        async with eval:
+            return await eval.evaluate(task)
+
+    assert Attempt(evaluate()).result.picked == 1
 
 
 def test_a_follow_up_is_asked_once_and_recorded(model_server: ModelServer) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import chz
@@ -52,6 +53,14 @@ class OpenAIAPIMCQSolver(Answering, MCQSolver[Answer]):
     FIELDS: ClassVar[Sequence[str]] = CHOICES_FIELDS
 
     user_prompt: str = chz.field(default=CHOICES_PROMPT, doc="A template.")
+
+    async def _context(self) -> AsyncGenerator[None, None]:
+        mine = OpenAIAPIMCQSolver
+        if type(self)._client is mine._client and type(self).solve is mine.solve:
+            async with contextlib.asynccontextmanager(super()._context)():
+                yield
+        else:  # a subclass that asks in its own way may need no key
+            yield
 
     def _asked(self, question: Question) -> list[Message]:
         several = question.allow_multiple_choices
