@@ -117,6 +117,9 @@ MISTAKES = [
     in_code("async def evaluate", "def evaluate", "is an `async` missing?", code=1),
     in_code("async def get_summary", "def get_summary", "is an `async` missing?", code=1),
     in_code("return True", "return {}['x']", "KeyError: 'x'", "task '0'", ".py:17", code=1),
+    in_code(
+        "return True", "raise ExceptionGroup('two', [KeyError('x')])", "task '0'", "'x'", code=1
+    ),
     in_code("return True", "return __import__('threading').Lock()", "result of task", "pickle"),
     in_code('return {"accuracy": 1.0}', "return 1", "must return a dict of metrics", code=1),
     in_code('{"accuracy": 1.0}', "1 / 0", "ZeroDivisionError", "results", ".py:20", code=1),

@@ -162,3 +162,18 @@ def test_nobody_waits_for_a_program_whose_machines_are_gone(tmp_path: Path) -> N
     assert done.returncode == 0, (tmp_path / "said").read_text()
     assert machines_in(tmp_path) == []
     assert processes_of(tmp_path) == []  # the one that would remove them has nothing left to do
+
+
+def test_what_a_program_leaves_is_removed_and_is_no_leak_of_its_own(tmp_path: Path) -> None:
+    left = tmp_path / "nanoeval-machine-left"
+    left.mkdir()
+    code = "import sys; from nanoeval_computer._owner import reaper_for\n"
+    code += "reaper_for('').watch('folder', sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, left],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    wait_for(lambda: not left.exists(), "the folder goes", LATE)

@@ -59,7 +59,9 @@ class Reaper:
         assert self._process.stdin is not None  # noqa: S101  it is a pipe
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        if not self._left:
+        if self._left:
+            self._process.returncode = 0  # it outlives this process, which is no leak to warn of
+        else:
             self._process.wait()
 
     def _write(self, kind: str, name: str) -> None:

@@ -164,10 +164,10 @@ def describe(error: BaseException) -> str:
             more = len(refusals) - KINDS_SHOWN
             shown = refusals[:KINDS_SHOWN] + [f"  and {more} more like it"] * (more > 0)
             return "\n".join([*shown, error.message])
-        return f"error: {error.message}\n{_describe_leaves(leaves_of(error))}\n{_hint()}"
+        return f"error: {error.message}\n{_describe_leaves(error)}\n{_hint()}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"
-    return f"error: {_describe_leaf(error).strip()}\n{_hint()}"
+    return f"error: {_describe_leaf(error, _notes_of(error)).strip()}\n{_hint()}"
 
 
 def _are_all(error: BaseException, kind: type[NanoevalError]) -> bool:
@@ -177,22 +177,23 @@ def _are_all(error: BaseException, kind: type[NanoevalError]) -> bool:
     )
 
 
-def _describe_leaves(leaves: list[BaseException]) -> str:
+def _describe_leaves(group: BaseExceptionGroup[Any]) -> str:
     """Return each kind of exception once: hundreds of tasks in flight may all fail alike."""
-    alike: dict[tuple[str, str], list[BaseException]] = {}
-    for leaf in leaves:
-        alike.setdefault((type(leaf).__name__, _innermost(leaf)), []).append(leaf)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for leaf, notes in _noted_leaves(group):
+        text = _describe_leaf(leaf, notes)
+        alike.setdefault((type(leaf).__name__, _innermost(leaf, notes)), []).append(text)
     texts = [
-        _describe_leaf(group[0]) + (f"\n  and {len(group) - 1} more like it" * (len(group) > 1))
-        for group in alike.values()
+        same[0] + (f"\n  and {len(same) - 1} more like it" * (len(same) > 1))
+        for same in alike.values()
     ]
     more = [f"  and {len(texts) - KINDS_SHOWN} more kinds"] if len(texts) > KINDS_SHOWN else []
     return "\n".join([*texts[:KINDS_SHOWN], *more])
 
 
-def _describe_leaf(error: BaseException) -> str:
-    notes = [n.splitlines()[0] for n in getattr(error, "__notes__", []) if "traceback" not in n]
-    where = _innermost(error)
+def _describe_leaf(error: BaseException, notes: list[str]) -> str:
+    where = _innermost(error, notes)
+    notes = [note.splitlines()[0] for note in notes if "traceback" not in note]
     advice = next((words for sign, words in ADVICE.items() if sign in str(error)), "")
     lines = [f"{type(error).__name__}: {_text_of(error)}", *notes, where, advice]
     return "\n".join(f"  {line}" for line in lines if line)
@@ -206,9 +207,9 @@ def _text_of(error: BaseException) -> str:
     return "\n  ".join(line.partition(" [type=")[0] for line in lines)
 
 
-def _innermost(error: BaseException) -> str:
-    """Return where it was raised: in an executor process, its note says so."""
-    remote = "".join(note for note in getattr(error, "__notes__", []) if "traceback" in note)
+def _innermost(error: BaseException, notes: list[str]) -> str:
+    """Return where it was raised: in an executor process, a note says so."""
+    remote = "".join(note for note in notes if "traceback" in note)
     places = re.findall(r'File "([^"]+)", line (\d+)', remote)
     places = places or [
         (frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)
@@ -229,10 +230,21 @@ def _hint() -> str:
 
 def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:
     """Return the exceptions in a group that are not groups themselves, in order."""
-    leaves: list[BaseException] = []
+    return [leaf for leaf, _ in _noted_leaves(group)]
+
+
+def _noted_leaves(group: BaseExceptionGroup[Any]) -> Iterator[tuple[BaseException, list[str]]]:
+    """Yield those exceptions with their notes, which are also those of the groups they are in."""
     for error in group.exceptions:
-        leaves += leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
+        if isinstance(error, BaseExceptionGroup):
+            for leaf, notes in _noted_leaves(error):
+                yield leaf, [*notes, *_notes_of(error)]
+        else:
+            yield error, _notes_of(error)
+
+
+def _notes_of(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", []))
 
 
 def raise_file_limit() -> None:
