@@ -4,13 +4,16 @@ import json
 from typing import Any
 
 import pytest
-from nanoeval_monitor._attempt_row import AttemptRow, attempt_row
+from nanoeval_monitor._attempt_row import AttemptDigest, AttemptRow
 from nanoeval_monitor._value_text import as_text, head
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Sampling
 
 
 def row(*events: Event, group_id: str | None = "1.0") -> AttemptRow:
-    return attempt_row("q", group_id, events)
+    digest = AttemptDigest("q", group_id or "")
+    for event in events:
+        digest.add(event)
+    return digest.row()
 
 
 @pytest.mark.parametrize(

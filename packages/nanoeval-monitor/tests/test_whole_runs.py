@@ -188,10 +188,9 @@ def test_a_search_goes_on_by_itself_and_says_how_far_it_is(
 ) -> None:
     for name in ("FIRST_LOOK_SECONDS", "SLICE_SECONDS"):
         monkeypatch.setattr(f"nanoeval_monitor._background_indexing.{name}", 0.0)
-    index = RecordIndex(write_record("RUN", n=9000))
-    index.update_all()
-    told = asyncio.run(search_all(index))
+    told = asyncio.run(search_all(RecordIndex(write_record("RUN", n=9000))))
     assert not told[0]["searched"]
     assert told[0]["index"]["searchable"] < 9000
+    assert told[0]["index"]["bytes_read"] < told[0]["index"]["bytes"]
     assert told[-1]["index"]["searchable"] == 9000
     assert told[-1]["total"] == 1111  # 7, 70 to 79, 700 to 799, 7000 to 7999

@@ -1,9 +1,8 @@
-"""One attempt in one line of a table, made from its events (pure)."""
+"""One attempt in one line of a table, and its searchable text, made from its events (pure)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nanoeval_core.json_values import utf8
@@ -58,67 +57,91 @@ class AttemptRow(NamedTuple):
     at: str
 
 
-def attempt_row(sample_id: str, group_id: str | None, events: Sequence[Event]) -> AttemptRow:
-    """Sum up the events of one attempt."""
-    attempt, _, retry = (group_id or "").partition(".")
-    match: dict[str, Any] | None = None
-    scores: list[float] = []
-    question = reply = error = ""
-    prompt_chars = reply_chars = samplings = errors = 0
-    for event in events:  # one loop, in a part of the monitor that runs for every attempt
+class AttemptDigest:
+    """What an attempt comes to, event by event: its row, and its texts to search in."""
+
+    _fields: dict[str, str] | None = None
+    _match: dict[str, Any] | None = None
+    _score = 0.0
+    _num_scores = _errors = _samplings = _prompt_chars = _reply_chars = 0
+    _question = _reply = _error = ""
+    _at: str | None = None
+
+    def __init__(self, sample_id: str, group_id: str) -> None:
+        self._sample_id = sample_id
+        self._group_id = group_id
+        self._texts = [sample_id]
+
+    def add(self, event: Event) -> None:
+        """Take in the attempt's next event; nothing of it is kept but texts."""
         data = event.data if isinstance(event.data, dict) else {}
-        if isinstance(event, Match):
-            match = data
+        if self._at is None:
+            self._at = event.created_at or ""
+        if event.extra:
+            self._add_fields(event.extra)
+        if isinstance(event, Sampling):
+            prompt = data.get("prompt")
+            asked, replies = as_text(prompt), [as_text(one) for one in event.sampled]
+            if not self._samplings:
+                self._question = head(question_of(prompt), LONG)
+            self._samplings += 1
+            self._prompt_chars += len(asked)
+            self._reply_chars += sum(map(len, replies))
+            self._reply = replies[0] if replies else ""
+            self._texts += (asked, *replies)
+        elif isinstance(event, Match):
+            self._match = data
             score = _score(data)
             if score is not None:
-                scores.append(score)
-        elif isinstance(event, Sampling):
-            prompt, replies = data.get("prompt"), [as_text(one) for one in event.sampled]
-            if not samplings:
-                question = question_of(prompt)
-            samplings += 1
-            prompt_chars += len(as_text(prompt))
-            reply_chars += sum(map(len, replies))
-            reply = replies[0] if replies else ""
+                self._num_scores += 1
+                self._score += score
+            self._texts += (as_text(data.get("picked")), as_text(data.get("expected")))
         elif isinstance(event, ErrorEvent):
-            errors += 1
-            error = error_text(event)
-    found: dict[str, Any] = {} if match is None else match
-    asked, prob = found.get("question"), number(found.get("prob_picked"))
-    return AttemptRow(
-        sample_id,
-        group_id or "",
-        _small(attempt, 1),
-        _small(retry, 0),
-        _verdict(match, errors),
-        sum(scores) / len(scores) if scores else None,
-        number(found.get("prob_correct")) if prob is None else prob,
-        head(as_text(found.get("picked")), SHORT),
-        head(as_text(found.get("expected")), SHORT),
-        head(asked if isinstance(asked, str) and asked else question, LONG),
-        head(reply, LONG),
-        prompt_chars,
-        reply_chars,
-        samplings,
-        head(error, LONG),
-        _fields(events),
-        utf8(str(events[0].created_at or "")),
-    )
-
-
-def search_text(sample_id: str, events: Sequence[Event]) -> str:
-    """Return all texts of an attempt that a person may search for, as the index has them."""
-    found = [sample_id]
-    for event in events:
-        if isinstance(event, Sampling):
-            found += [as_text(event.prompt), *(as_text(one) for one in event.sampled)]
-        elif isinstance(event, Match):
-            found += [as_text(event.picked), as_text(event.expected)]
-        elif isinstance(event, ErrorEvent):
-            found.append(error_text(event))
+            self._errors += 1
+            self._error = error_text(event)
+            self._texts.append(self._error)
         elif not isinstance(event, Metrics):
-            found.append(as_text(event.data))
-    return as_words(utf8("\n".join(found)))
+            self._texts.append(as_text(event.data))
+        if isinstance(event, (Match, Metrics, RawSample)):
+            self._add_fields(data)
+            self._add_fields(data.get("metadata"))
+
+    def _add_fields(self, source: Any) -> None:
+        """Keep what was recorded besides the usual fields and can name a group."""
+        for name, value in source.items() if isinstance(source, dict) else ():
+            if name not in _NO_FIELDS and _is_short(value):
+                if self._fields is None:
+                    self._fields = {}
+                if len(self._fields) < MAX_FIELDS:
+                    self._fields[utf8(str(name))] = utf8(str(value))
+
+    def row(self) -> AttemptRow:
+        attempt, _, retry = self._group_id.partition(".")
+        match = self._match or {}
+        asked, prob = match.get("question"), number(match.get("prob_picked"))
+        return AttemptRow(
+            self._sample_id,
+            self._group_id,
+            _small(attempt, 1),
+            _small(retry, 0),
+            _verdict(self._match, self._errors),
+            self._score / self._num_scores if self._num_scores else None,
+            number(match.get("prob_correct")) if prob is None else prob,
+            head(as_text(match.get("picked")), SHORT),
+            head(as_text(match.get("expected")), SHORT),
+            head(asked, LONG) if isinstance(asked, str) and asked else self._question,
+            head(self._reply, LONG),
+            self._prompt_chars,
+            self._reply_chars,
+            self._samplings,
+            head(self._error, LONG),
+            json.dumps(self._fields, ensure_ascii=False) if self._fields else "{}",
+            utf8(self._at or ""),
+        )
+
+    def search_text(self) -> str:
+        """Return all texts of the attempt that a person may search for, as the index has them."""
+        return as_words(utf8("\n".join(self._texts)))
 
 
 def error_text(event: ErrorEvent) -> str:
@@ -139,20 +162,6 @@ def _verdict(match: dict[str, Any] | None, errors: int) -> Verdict:
     if match is not None and "score" in match:  # which may be no number
         match = {**match, "score": _score(match)}
     return verdict(match, errors=errors)
-
-
-def _fields(events: Sequence[Event]) -> str:
-    """Return what was recorded besides the usual fields and can name a group, as JSON."""
-    found: dict[str, str] = {}
-    for event in events:
-        sources: list[Any] = [event.extra] if event.extra else []
-        if isinstance(event, (Match, Metrics, RawSample)) and isinstance(event.data, dict):
-            sources += [event.data, event.data.get("metadata")]
-        for source in sources:
-            for name, value in source.items() if isinstance(source, dict) else ():
-                if name not in _NO_FIELDS and _is_short(value) and len(found) < MAX_FIELDS:
-                    found[utf8(str(name))] = utf8(str(value))
-    return json.dumps(found, ensure_ascii=False) if found else "{}"
 
 
 def _is_short(value: Any) -> bool:

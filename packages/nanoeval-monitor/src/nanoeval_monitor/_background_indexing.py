@@ -61,11 +61,11 @@ class BackgroundIndexing:
     async def _read(self, index: RecordIndex) -> None:
         try:
             while self._group is not None:
-                whole = await asyncio.to_thread(index.update, SLICE_SECONDS)
-                if index in self._searched:
-                    searched = await asyncio.to_thread(index.update_search, SLICE_SECONDS)
-                    whole = whole and searched
-                if whole:
+                if index in self._searched and not await asyncio.to_thread(
+                    index.update_search, SLICE_SECONDS
+                ):
+                    continue  # once it is up to what was read, what is read is searchable at once
+                if await asyncio.to_thread(index.update, SLICE_SECONDS):
                     await asyncio.to_thread(add_details, index)
                     return
         except (NanoevalError, OSError, sqlite3.Error) as error:

@@ -50,6 +50,8 @@ CREATE INDEX IF NOT EXISTS attempt_prob ON attempt (prob, id, verdict, sample_id
 CREATE INDEX IF NOT EXISTS attempt_score ON attempt (score, id, verdict, sample_id)
 """
 SEARCH_SCHEMA = "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(body, content='')"
+# As many parts of one size as sqlite merges at once: with its 4, words are written twice as often.
+SEARCH_MERGES = "INSERT INTO search (search, rank) VALUES ('automerge', 16)"
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = OFF",  # it can be made again
@@ -70,7 +72,7 @@ SET_METADATA = (
 # Through attempt_identity.
 KNOWN_ATTEMPTS = """
 SELECT sample_id, group_id, id, spans, score FROM attempt
-WHERE (sample_id, group_id) IN (
+WHERE id <= ? AND (sample_id, group_id) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
@@ -85,10 +87,9 @@ _WAS_RETRIED = """EXISTS (
 )"""
 _VERDICT = f"CASE WHEN verdict = 'lost' AND {_WAS_RETRIED} THEN 'error' ELSE verdict END"
 _READ = _COLUMNS.replace("verdict", f"{_VERDICT} AS verdict")
-PUT_ATTEMPT = f"""
-INSERT OR REPLACE INTO attempt ({_COLUMNS}, id, spans)
-VALUES ({", ".join("?" * 19)})
-"""
+_INTO_ATTEMPT = f"INTO attempt ({_COLUMNS}, id, spans) VALUES ({', '.join('?' * 19)})"
+ADD_ATTEMPT = f"INSERT {_INTO_ATTEMPT} ON CONFLICT (sample_id, group_id) DO NOTHING"
+PUT_ATTEMPT = f"INSERT OR REPLACE {_INTO_ATTEMPT}"
 LAST_ATTEMPT = "SELECT coalesce(max(id), 0) FROM attempt"
 PUT_FILE = "INSERT OR IGNORE INTO file (sha256, spans) VALUES (?, ?)"
 GET_FILE = "SELECT spans FROM file WHERE sha256 = ?"
@@ -106,7 +107,7 @@ SCORES = "SELECT sample_id, score FROM attempt WHERE score IS NOT NULL"
 
 # --- full text
 
-SEARCHABLE = "SELECT id, sample_id, spans FROM attempt WHERE id > ? ORDER BY id LIMIT ?"
+SEARCHABLE = "SELECT id, sample_id, group_id, spans FROM attempt WHERE id > ? ORDER BY id LIMIT ?"
 ADD_SEARCH = "INSERT INTO search (rowid, body) VALUES (?, ?)"
 DROP_SEARCH = "INSERT INTO search (search, rowid, body) VALUES ('delete', ?, ?)"
 

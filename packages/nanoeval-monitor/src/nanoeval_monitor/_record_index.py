@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,23 @@ from nanoeval_recorder.reading.events import Event, FinalReport, RecordedFile, R
 from nanoeval_recorder.reading.reader import parse_event
 
 from nanoeval_monitor import _index_sql as sql
-from nanoeval_monitor._attempt_row import attempt_row, search_text
-from nanoeval_monitor._record_lines import FINGERPRINT, Place, RecordLine, RecordLines, Spans
+from nanoeval_monitor._attempt_row import AttemptDigest, AttemptRow
+from nanoeval_monitor._record_lines import (
+    FINGERPRINT,
+    Place,
+    RecordLine,
+    RecordLines,
+    extended,
+    joined,
+)
 
 BATCH_LINES = 5000
 BATCH_BYTES = 8 << 20
 SEARCH_BATCH = 4000
 SLICE_SECONDS = 0.5
+SCORE = AttemptRow._fields.index("score")
 
 Key = tuple[str, str]
-
-
-@dataclasses.dataclass(slots=True)
-class _Pending:
-    """The events of one attempt in one batch, and where they are."""
-
-    events: list[Event]
-    spans: Spans
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,50 +51,60 @@ class _Batch:
     """Lines that were read together: what they hold, and from where to where they are."""
 
     start: Place
-    end: Place
+    last: RecordLine
+    lines: int = 0
     size: int = 0
     bad: int = 0
-    tail: bytes = b""
-    pending: dict[Key, _Pending] = dataclasses.field(default_factory=dict)
+    attempts: dict[Key, AttemptDigest] = dataclasses.field(default_factory=dict)
+    spans: dict[Key, bytes] = dataclasses.field(default_factory=dict)
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-    files: dict[str, Spans] = dataclasses.field(default_factory=dict)
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
-    def take(self, line: RecordLine) -> None:
-        part, offset, content = line
+    def take(self, event: Event | None, key: Key | None, line: RecordLine) -> None:
+        part, offset, content = self.last = line
         length = len(content)
+        self.lines += 1
         self.size += length
-        self.end = Place(part, offset + length)
-        self.tail = content
-        try:
-            event = parse_event(content)
-        except ValueError:
+        if event is None:
             self.bad += bool(content.strip())
-            return
-        if isinstance(event, RunStarted):
+        elif isinstance(event, RecordedFile):
+            if event.sha256 is not None:
+                spans = self.files.get(event.sha256, b"")
+                self.files[event.sha256] = extended(spans, part, offset, length)
+        elif key is not None:
+            digest = self.attempts.get(key)
+            if digest is None:
+                digest = self.attempts[key] = AttemptDigest(*key)
+            digest.add(event)
+            self.spans[key] = extended(self.spans.get(key, b""), part, offset, length)
+        elif isinstance(event, RunStarted):
             if part == 0:
                 self.metadata["spec"] = json.dumps(event.spec)
         elif isinstance(event, FinalReport):
             self.metadata["final_report"] = json.dumps(event.data)
-        elif isinstance(event, RecordedFile):
-            if event.sha256 is not None:
-                self.files.setdefault(event.sha256, Spans()).add(part, offset, length)
-        elif event.sample_id is not None:
+
+
+def _read_batches(lines: Iterator[RecordLine], start: Place) -> Iterator[_Batch]:
+    """Yield the lines from `start` on. What follows each other of one attempt is not parted."""
+    batch: _Batch | None = None
+    last: Key | None = None
+    for line in lines:
+        try:
+            event = parse_event(line.content)
+        except ValueError:
+            event = None
+        key = None
+        if event is not None and event.sample_id is not None:
             key = utf8(event.sample_id), utf8(event.group_id or "")
-            found = self.pending.get(key)
-            if found is None:
-                found = self.pending[key] = _Pending([], Spans())
-            found.events.append(event)
-            found.spans.add(part, offset, length)
-
-
-def _read_batch(lines: Iterator[RecordLine], start: Place) -> _Batch | None:
-    """Return the next lines, from `start`, where the last ones ended; None at the record's end."""
-    batch = _Batch(start, start)
-    for count, line in enumerate(lines, 1):
-        batch.take(line)
-        if count >= BATCH_LINES or batch.size >= BATCH_BYTES:
-            break
-    return batch if batch.size else None
+        if batch is None:
+            batch = _Batch(start, line)
+        elif key != last and (batch.lines >= BATCH_LINES or batch.size >= BATCH_BYTES):
+            yield batch
+            batch = _Batch(batch.last.end, line)
+        batch.take(event, key, line)
+        last = key
+    if batch is not None:
+        yield batch
 
 
 class RecordIndex:
@@ -137,16 +147,13 @@ class RecordIndex:
             deadline = time.monotonic() + seconds
             place = _place(_metadata(connection))
             with contextlib.closing(self.lines.after(place)) as lines:
-                while True:
-                    batch = _read_batch(lines, place)
-                    if batch is None:
-                        for statement in sql.SORTED.split(";"):
-                            connection.execute(statement)
-                        _put(connection, {"caught_up_at": self.lines.size()})
-                        return True
+                for batch in _read_batches(lines, place):
                     if not self._write(connection, batch) or time.monotonic() >= deadline:
                         return False
-                    place = batch.end
+            for statement in sql.SORTED.split(";"):
+                connection.execute(statement)
+            _put(connection, {"caught_up_at": self.lines.size()})
+            return True
 
     def update_all(self) -> None:
         """Read all of the record."""
@@ -227,95 +234,97 @@ class RecordIndex:
 
     def _write(self, connection: sqlite3.Connection, batch: _Batch) -> bool:
         """Put a batch into the index; False if another process has meanwhile read on."""
-        tail = batch.tail
+        tail, end = batch.last.content, batch.last.end
         fingerprint = tail[-FINGERPRINT:] if len(tail) >= FINGERPRINT else None
         with _transaction(connection):
             known = _metadata(connection)
             if _place(known) != batch.start:
                 return False
-            searchable = int(known.get("searchable", 0))
-            attempts = self._store(connection, batch.pending, searchable)
-            files = [(sha256, spans.pack()) for sha256, spans in batch.files.items()]
-            connection.executemany(sql.PUT_FILE, files)
+            attempts = self._store(connection, batch, int(known.get("searchable", 0)))
+            connection.executemany(sql.PUT_FILE, batch.files.items())
             _put(
                 connection,
                 {
                     **batch.metadata,
                     "attempts": attempts,
-                    "part": batch.end.part,
-                    "offset": batch.end.offset,
-                    "fingerprint": fingerprint or self.lines.before(batch.end),
+                    "part": end.part,
+                    "offset": end.offset,
+                    "fingerprint": fingerprint or self.lines.before(end),
                     "bytes_read": int(known.get("bytes_read", 0)) + batch.size,
                     "bad_lines": int(known.get("bad_lines", 0)) + batch.bad,
                 },
             )
         return True
 
-    def _store(
-        self, connection: sqlite3.Connection, pending: dict[Key, _Pending], searchable: int
-    ) -> int:
-        """Write the attempts of a batch; those that were there already get their new events."""
+    def _store(self, connection: sqlite3.Connection, batch: _Batch, searchable: int) -> int:
+        """Write the attempts of a batch; return the last one's id."""
+        attempts, spans = batch.attempts, batch.spans
         (before,) = connection.execute(sql.LAST_ATTEMPT).fetchone()
-        known = connection.execute(sql.KNOWN_ATTEMPTS, (json.dumps(list(pending)),)).fetchall()
-        earlier = self.lines.events([spans for _, _, _, spans, _ in known])
-        ids: dict[Key, int] = {}
-        scores: list[tuple[str, int, float]] = []  # what each question gains or loses
-        for (sample_id, group_id, attempt_id, packed, score), events in zip(
-            known, earlier, strict=True
-        ):
-            one = pending[sample_id, group_id]
-            one.events = events + one.events
-            one.spans = Spans.unpack(packed).joined(one.spans)
-            ids[sample_id, group_id] = attempt_id
-            if score is not None:
-                scores.append((sample_id, -1, -score))
-            if attempt_id <= searchable:
-                old = search_text(sample_id, events)
-                connection.execute(sql.DROP_SEARCH, (attempt_id, old))
-                connection.execute(sql.ADD_SEARCH, (attempt_id, search_text(sample_id, one.events)))
-        rows, texts, last = [], [], before
-        for key, one in pending.items():
-            row = attempt_row(*key, one.events)
-            attempt_id = ids.get(key, 0)
-            if not attempt_id:
-                attempt_id = last = last + 1
-                if searchable == before > 0:  # it is asked for, and was up to here
-                    texts.append((attempt_id, search_text(key[0], one.events)))
-            if row.score is not None:
-                scores.append((row.sample_id, 1, row.score))
-            rows.append((*row, attempt_id, one.spans.pack()))
-        connection.executemany(sql.PUT_ATTEMPT, rows)
-        if texts:
-            connection.executemany(sql.ADD_SEARCH, texts)
+        rows = {key: (*one.row(), None, spans[key]) for key, one in attempts.items()}
+        last = before + connection.executemany(sql.ADD_ATTEMPT, rows.values()).rowcount
+        scores: list[tuple[str, int, float | None]] = []  # what each question gains or loses
+        if last < before + len(rows):  # some attempts were there: they get their new events
+            keys = json.dumps(list(attempts))
+            known = connection.execute(sql.KNOWN_ATTEMPTS, (before, keys)).fetchall()
+            earlier = self.lines.events([row[3] for row in known])
+            later = self.lines.events([spans[row[:2]] for row in known])
+            for row, old, new in zip(known, earlier, later, strict=True):
+                sample_id, group_id, attempt_id, old_spans, score = row
+                digest = _digest(sample_id, group_id, old)
+                old_text = digest.search_text()
+                for event in new:
+                    digest.add(event)
+                del attempts[row[:2]]
+                whole = joined(old_spans, spans[row[:2]])
+                rows[row[:2]] = continued = (*digest.row(), attempt_id, whole)
+                connection.execute(sql.PUT_ATTEMPT, continued)
+                scores.append((sample_id, -1, score))
+                if attempt_id <= searchable:
+                    connection.execute(sql.DROP_SEARCH, (attempt_id, old_text))
+                    connection.execute(sql.ADD_SEARCH, (attempt_id, digest.search_text()))
+        if searchable == before > 0:  # search is asked for, and was up to here
+            texts = [one.search_text() for one in attempts.values()]
+            ids = range(before + 1, last + 1)
+            connection.executemany(sql.ADD_SEARCH, zip(ids, texts, strict=True))
             _put(connection, {"searchable": last})
+        scores += [(sample_id, 1, row[SCORE]) for (sample_id, _), row in rows.items()]
         _count_scores(connection, scores)
         return int(last)
 
     def _index_search_batch(self, connection: sqlite3.Connection) -> bool:
         with _transaction(connection):
             connection.execute(sql.SEARCH_SCHEMA)
+            connection.execute(sql.SEARCH_MERGES)
             after = int(_metadata(connection).get("searchable", 0))
             rows = connection.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
             if not rows:
                 return False
-            events = self.lines.events([row[2] for row in rows])
-            connection.executemany(
-                sql.ADD_SEARCH,
-                [
-                    (row[0], search_text(row[1], found))
-                    for row, found in zip(rows, events, strict=True)
-                ],
-            )
+            events = self.lines.events([row[3] for row in rows])
+            texts = [
+                (row[0], _digest(row[1], row[2], found).search_text())
+                for row, found in zip(rows, events, strict=True)
+            ]
+            connection.executemany(sql.ADD_SEARCH, texts)
             _put(connection, {"searchable": rows[-1][0]})
         return True
 
 
-def _count_scores(connection: sqlite3.Connection, scores: list[tuple[str, int, float]]) -> None:
+def _digest(sample_id: str, group_id: str, events: Iterable[Event]) -> AttemptDigest:
+    digest = AttemptDigest(sample_id, group_id)
+    for event in events:
+        digest.add(event)
+    return digest
+
+
+def _count_scores(
+    connection: sqlite3.Connection, scores: list[tuple[str, int, float | None]]
+) -> None:
     """Bring the questions' totals, and how many questions have which total, up to date."""
     changes: dict[str, tuple[int, float]] = {}
     for sample_id, number, score in scores:
-        attempts, total = changes.get(sample_id, (0, 0.0))
-        changes[sample_id] = attempts + number, total + score
+        if score is not None:
+            attempts, total = changes.get(sample_id, (0, 0.0))
+            changes[sample_id] = attempts + number, total + number * score
     rows = connection.execute(sql.GET_QUESTIONS, (json.dumps(list(changes)),))
     before = {row[0]: (row[1], row[2]) for row in rows}
     tallies: Counter[tuple[int, float]] = Counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -30,40 +30,25 @@ class RecordLine(NamedTuple):
     offset: int
     content: bytes
 
+    @property
+    def end(self) -> Place:
+        return Place(self.part, self.offset + len(self.content))
 
-class Spans:
-    """Where the lines of one attempt are: neighbors are one span."""
 
-    def __init__(self) -> None:
-        self._spans: list[list[int]] = []
+def extended(spans: bytes, part: int, offset: int, length: int) -> bytes:
+    """Return where the lines of an attempt are, with one more: neighbors are one span."""
+    if spans:
+        last_part, start, size = _SPAN.unpack_from(spans, len(spans) - _SPAN.size)
+        if last_part == part and start + size == offset and size + length < 1 << 32:
+            return spans[: -_SPAN.size] + _SPAN.pack(part, start, size + length)
+    return spans + _SPAN.pack(part, offset, length)
 
-    @classmethod
-    def unpack(cls, packed: bytes) -> Spans:
-        found = cls()
-        found._spans = [list(span) for span in _SPAN.iter_unpack(packed)]
-        return found
 
-    def add(self, part: int, offset: int, length: int) -> None:
-        if self._spans:
-            last = self._spans[-1]
-            follows = last[0] == part and last[1] + last[2] == offset
-            if follows and last[2] + length < 1 << 32:
-                last[2] += length
-                return
-        self._spans.append([part, offset, length])
-
-    def joined(self, later: Spans) -> Spans:
-        """Return these spans and then those of `later`."""
-        found = Spans.unpack(self.pack())
-        for span in later:
-            found.add(*span)
-        return found
-
-    def pack(self) -> bytes:
-        return b"".join(_SPAN.pack(*span) for span in self._spans)
-
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        return ((part, offset, length) for part, offset, length in self._spans)
+def joined(spans: bytes, later: bytes) -> bytes:
+    """Return these spans and then those of `later`."""
+    for span in _SPAN.iter_unpack(later):
+        spans = extended(spans, *span)
+    return spans
 
 
 class RecordLines:
@@ -109,7 +94,7 @@ class RecordLines:
         wanted = sorted(
             (part, offset, length, index)
             for index, packed in enumerate(spans)
-            for part, offset, length in Spans.unpack(packed)
+            for part, offset, length in _SPAN.iter_unpack(packed)
         )
         found: list[list[Event]] = [[] for _ in spans]
         stream: BinaryIO | None = None

@@ -93,7 +93,8 @@ def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
         "rows": found,
         "total": total,
         "offset": query.offset,
-        "searched": not match or progress["searchable"] >= progress["attempts"],
+        "searched": not match
+        or (progress["complete"] and progress["searchable"] == progress["attempts"]),
         "index": progress,
     }
 

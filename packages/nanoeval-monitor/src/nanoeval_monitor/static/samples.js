@@ -104,12 +104,13 @@ async function load(page) {
   if (mine !== session) return;
   mine.pages.set(page, found.rows);
   mine.total = found.total;
-  const share = found.index.attempts ? Math.floor((100 * found.index.searchable) / found.index.attempts) : 0;
-  const busy = !found.searched ? ` · searched ${number(found.index.searchable)} of ${number(found.index.attempts)} attempts so far (${share} %)` : found.index.complete ? "" : " · still being read";
+  const { attempts, searchable, bytes, bytes_read: read, complete } = found.index;
+  const share = (part) => `${Math.min(99, Math.floor((100 * part * read) / (bytes || 1)))} % of the record`;
+  const busy = !found.searched ? ` · searched ${number(searchable)} attempts so far, ${share(searchable / (attempts || 1))}` : complete ? "" : ` · read ${share(1)} so far`;
   mine.isBusy = Boolean(busy);
   mine.box.querySelector(".result-count").textContent = `${counted(found.total, "attempt")}${busy}`;
   // Until all was searched or read, the counts and the first pages may change.
-  if (!found.searched || !found.index.complete) {
+  if (!found.searched || !complete) {
     clearTimeout(mine.again);
     mine.again = setTimeout(async () => {
       if (mine !== session || !mine.box.isConnected) return;
