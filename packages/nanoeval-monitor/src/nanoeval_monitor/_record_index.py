@@ -27,7 +27,7 @@ from nanoeval_recorder.reading.events import Event, FinalReport, RecordedFile, R
 from nanoeval_recorder.reading.reader import parse_event
 
 from nanoeval_monitor import _index_sql as sql
-from nanoeval_monitor._attempt_row import AttemptDigest, AttemptRow
+from nanoeval_monitor._attempt_row import AttemptDigest
 from nanoeval_monitor._record_lines import (
     FINGERPRINT,
     Place,
@@ -41,7 +41,6 @@ BATCH_LINES = 5000
 BATCH_BYTES = 8 << 20
 SEARCH_BATCH = 4000
 SLICE_SECONDS = 0.5
-SCORE = AttemptRow._fields.index("score")
 
 Key = tuple[str, str]
 
@@ -260,8 +259,9 @@ class RecordIndex:
         """Write the attempts of a batch; return the last one's id."""
         attempts, spans = batch.attempts, batch.spans
         (before,) = connection.execute(sql.LAST_ATTEMPT).fetchone()
-        rows = {key: (*one.row(), None, spans[key]) for key, one in attempts.items()}
-        last = before + connection.executemany(sql.ADD_ATTEMPT, rows.values()).rowcount
+        rows = {key: one.row() for key, one in attempts.items()}
+        values = [(*row, None, spans[key]) for key, row in rows.items()]
+        last = before + connection.executemany(sql.ADD_ATTEMPT, values).rowcount
         scores: list[tuple[str, int, float | None]] = []  # what each question gains or loses
         if last < before + len(rows):  # some attempts were there: they get their new events
             keys = json.dumps(list(attempts))
@@ -276,8 +276,8 @@ class RecordIndex:
                     digest.add(event)
                 del attempts[row[:2]]
                 whole = joined(old_spans, spans[row[:2]])
-                rows[row[:2]] = continued = (*digest.row(), attempt_id, whole)
-                connection.execute(sql.PUT_ATTEMPT, continued)
+                rows[row[:2]] = digest.row()
+                connection.execute(sql.PUT_ATTEMPT, (*rows[row[:2]], attempt_id, whole))
                 scores.append((sample_id, -1, score))
                 if attempt_id <= searchable:
                     connection.execute(sql.DROP_SEARCH, (attempt_id, old_text))
@@ -287,7 +287,7 @@ class RecordIndex:
             ids = range(before + 1, last + 1)
             connection.executemany(sql.ADD_SEARCH, zip(ids, texts, strict=True))
             _put(connection, {"searchable": last})
-        scores += [(sample_id, 1, row[SCORE]) for (sample_id, _), row in rows.items()]
+        scores += [(row.sample_id, 1, row.score) for row in rows.values()]
         _count_scores(connection, scores)
         return int(last)
 
