@@ -8,12 +8,12 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner.formats import encodable
 from nanoeval_runner.text_table import format_table, text_width
@@ -141,37 +141,10 @@ def short_path(path: object) -> str:
     return "~" + text.removeprefix(home) if home != "/" and text.startswith(home + "/") else text
 
 
-@contextlib.contextmanager
-def paged() -> Iterator[None]:
-    """Show what the block prints through `$PAGER` (or less) on a terminal."""
-    pager = os.environ.get("PAGER") or ("less" if shutil.which("less") else "")
-    if not (sys.stdout.isatty() and sys.stdin.isatty() and pager):
-        yield
-        return
-    environ = {"LESS": "-FRX", "LESSCHARSET": "utf-8", **os.environ}
-    with subprocess.Popen(
-        pager, shell=True, stdin=subprocess.PIPE, text=True, encoding="utf-8", env=environ
-    ) as process:
-        assert process.stdin is not None  # noqa: S101  it is a pipe
-        stdout, sys.stdout = sys.stdout, _Styled(process.stdin)
-        try:
-            yield
-        except BrokenPipeError:  # the reader has seen enough
-            pass
-        finally:
-            sys.stdout = stdout
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-
-
-class _Styled:
-    """A pipe to a pager that shows what the terminal behind it shows."""
-
-    encoding = "utf-8"
-
-    def __init__(self, pipe: Any) -> None:
-        self.write = pipe.write
-        self.flush = pipe.flush
-
-    def isatty(self) -> bool:
-        return True
+def write_pages(lines: Iterable[str]) -> None:
+    """Write lines, on a terminal through `$PAGER` (or less)."""
+    os.environ.setdefault("LESS", "-FRX")
+    ends = itertools.chain([""], itertools.repeat("\n"))  # click ends the last one
+    encoding = sys.stdout.encoding
+    texts = (end + encodable(line, encoding) for end, line in zip(ends, lines, strict=False))
+    click.echo_via_pager(texts, color=has_style())

@@ -20,7 +20,7 @@ from nanoeval_recorder.reading.scores import score_of
 from nanoeval_cli._attempts import counted, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
-from nanoeval_cli._output import bold, note, paged, write, write_json
+from nanoeval_cli._output import bold, note, write_json, write_pages
 
 WANTED: dict[str, tuple[Verdict, ...]] = {
     "wrong": ("wrong", "partly right", "unparsable", "refused"),
@@ -67,10 +67,7 @@ def command(
         return 0
     first = next(limited, None)
     if first is not None:
-        with paged():
-            for sample in itertools.chain([first], limited):
-                for line in _shown(sample):
-                    write(line)
+        write_pages(line for one in itertools.chain([first], limited) for line in _shown(one))
     else:
         verdicts = Counter(map(verdict_of, counted(record)))
         if not verdicts:
