@@ -233,7 +233,7 @@ def test_cr2_and_its_degrees_of_freedom_are_those_of_the_matrices(seed: int) -> 
     linear = np.array(columns).T
     gram = linear.T @ linear
 
-    spread = spread_of_mean(cluster_sizes(means, clusters), n)
+    spread = spread_of_mean(cluster_sizes(list(y), list(groups)), n)
     close(spread.adjusted_variance, ((linear.T @ y) ** 2).sum())
     close(spread.df, np.trace(gram) ** 2 / np.trace(gram @ gram))
 

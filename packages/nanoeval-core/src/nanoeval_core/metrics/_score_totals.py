@@ -71,17 +71,16 @@ class ScoreTotals:
         return [QuestionKind(q.attempts, q.mean, q.residuals) for q in self._questions.values()]
 
     def estimate(self, confidence: float) -> MeanEstimate:
-        clusters: dict[Hashable, Hashable] | None = None
+        clusters: list[Hashable] | None = None
         if any(cluster is not None for cluster in self._clusters.values()):
             # A question without a cluster is alone in one of its own.
-            clusters = {
-                question_id: ("alone", question_id) if cluster is None else ("shared", cluster)
+            clusters = [
+                ("alone", question_id) if cluster is None else ("shared", cluster)
                 for question_id, cluster in self._clusters.items()
-            }
-        means = {question_id: question.mean for question_id, question in self._questions.items()}
+            ]
         return estimate_mean(
             mean=self.mean,
-            sizes=cluster_sizes(means, clusters),
+            sizes=cluster_sizes([one.mean for one in self._questions.values()], clusters),
             num_scores=self.num_scores,
             bounded=self._bounded,
             plain=False,

@@ -29,20 +29,10 @@ def metrics_of_tables(
         ValueError: a column or an answer group's correctness is missing or contradictory.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows, correctness = read_grouped(samples_df, answer_group_correctness_df, by)
-    return _with_breakdown(rows, by, lambda some: _summarize(some, correctness))
-
-
-def read_grouped(
-    samples_df: Any, answer_group_correctness_df: Any, by: Sequence[str] = ()
-) -> tuple[list[Row], Correctness]:
-    """Return the rows of both tables, checked against each other."""
     rows = _read_rows(samples_df, "answer_group_id", by)
     _refuse_system_errors(rows)
     correctness = _read_correctness(answer_group_correctness_df)
-    for row in rows:
-        _sample(row, correctness)
-    return rows, correctness
+    return _with_breakdown(rows, by, lambda some: _summarize(some, correctness))
 
 
 def read_correctness(correctness_df: Any, by: Sequence[str] = ()) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -61,43 +61,36 @@ def spread_of_mean(sizes: Sequence[ClusterSize], n: int) -> Spread:
     return Spread(variance, adjusted, df, squares)
 
 
-def group_by_cluster(
-    means: Mapping[Any, float], clusters: Mapping[Any, Hashable] | None
-) -> list[list[float]]:
-    """Return the question means of each cluster; None for `clusters` makes each question its own.
+def clusters_of(
+    questions: Iterable[Any], clusters: Mapping[Any, Hashable] | None
+) -> list[Hashable] | None:
+    """Return the cluster of each question, in their order; None where `clusters` is.
 
     Raises:
         ValueError: `clusters` lacks a question.
     """
     if clusters is None:
-        return [[mean] for mean in means.values()]
-    groups: dict[Hashable, list[float]] = {}
-    for question, mean in means.items():
+        return None
+    found = []
+    for question in questions:
         if question not in clusters:
             raise ValueError(f"clusters has no entry for question {question!r}: give it one")
-        groups.setdefault(clusters[question], []).append(mean)
-    return list(groups.values())
+        found.append(clusters[question])
+    return found
 
 
-def cluster_sizes(
-    means: Mapping[Any, float] | Sequence[float], clusters: Mapping[Any, Hashable] | None
-) -> list[ClusterSize]:
-    """Return the clusters of questions with these means; None for `clusters` makes each its own.
-
-    Where each is its own, the means alone are enough: a million of them take 8 MB.
-
-    Raises:
-        ValueError: `clusters` lacks a question.
-    """
-    values = means.values() if isinstance(means, Mapping) else means
-    centre = math.fsum(values) / len(values)
+def cluster_sizes(means: Sequence[float], clusters: Sequence[Hashable] | None) -> list[ClusterSize]:
+    """Return the clusters of questions with these means; None makes each question its own."""
+    centre = math.fsum(means) / len(means)
     bound = float(centre >= 0.5)
     if clusters is None:
-        residuals = math.fsum((mean - centre) ** 2 for mean in values)
-        return [ClusterSize(1, len(values), residuals, sum(mean != bound for mean in values))]
-    assert isinstance(means, Mapping)  # noqa: S101  clusters are by question
+        residuals = math.fsum((mean - centre) ** 2 for mean in means)
+        return [ClusterSize(1, len(means), residuals, sum(mean != bound for mean in means))]
+    groups: dict[Hashable, list[float]] = {}
+    for mean, cluster in zip(means, clusters, strict=True):
+        groups.setdefault(cluster, []).append(mean)
     by_size: dict[int, list[list[float]]] = {}
-    for group in group_by_cluster(means, clusters):
+    for group in groups.values():
         by_size.setdefault(len(group), []).append(group)
     return [
         ClusterSize(
@@ -112,4 +105,4 @@ def cluster_sizes(
     ]
 
 
-__all__ = ["ClusterSize", "Spread", "cluster_sizes", "group_by_cluster", "spread_of_mean"]
+__all__ = ["ClusterSize", "Spread", "cluster_sizes", "clusters_of", "spread_of_mean"]

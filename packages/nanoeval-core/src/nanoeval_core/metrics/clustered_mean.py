@@ -18,6 +18,7 @@ from nanoeval_core.metrics.cluster_variance import (
     ClusterSize,
     Spread,
     cluster_sizes,
+    clusters_of,
     spread_of_mean,
 )
 from nanoeval_core.metrics.intervals import (
@@ -109,20 +110,14 @@ def clustered_mean(
     if not scores:
         two_sided_z(confidence)
         return no_estimate(confidence)
-    # Without clusters the questions' ids are not needed again: a million means take 8 MB.
-    means: Mapping[Any, float] | Sequence[float]
-    if clusters is None:
-        means = means_only = array("d", (mean_of(q, values) for q, values in scores.items()))
-    else:
-        means = question_means(scores)
-        means_only = array("d", means.values())
+    means = array("d", (mean_of(question, values) for question, values in scores.items()))
     single = num_scores == len(means)
     return estimate_mean(
-        mean=math.fsum(means_only) / len(means),
-        sizes=cluster_sizes(means, clusters),
+        mean=math.fsum(means) / len(means),
+        sizes=cluster_sizes(means, clusters_of(scores, clusters)),
         num_scores=num_scores,
         bounded=all(0 <= score <= 1 for values in scores.values() for score in values),
-        plain=clusters is None and single and all(mean in (0.0, 1.0) for mean in means_only),
+        plain=clusters is None and single and all(mean in (0.0, 1.0) for mean in means),
         confidence=confidence,
     )
 
@@ -257,17 +252,12 @@ def independent_outcomes(
     return mean * (1.0 - mean) / variance, spread.df
 
 
-def question_means(scores: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
-    """Return the mean score of each question.
+def mean_of(question: Any, values: Sequence[float]) -> float:
+    """Return the mean score of one question.
 
     Raises:
-        ValueError: a question has no scores, or one that is not finite.
+        ValueError: it has no scores, or one that is not finite.
     """
-    return {question: mean_of(question, values) for question, values in scores.items()}
-
-
-def mean_of(question: Any, values: Sequence[float]) -> float:
-    """Return the mean score of one question, as `question_means` has it."""
     number = len(values)
     if not number:
         raise ValueError(f"question {question!r} has no scores: leave it out, or count it missing")
@@ -286,5 +276,4 @@ __all__ = [
     "independent_outcomes",
     "mean_of",
     "no_estimate",
-    "question_means",
 ]

@@ -19,7 +19,7 @@ from nanoeval_core.metrics._student_t import (
     t_sf,
     two_sided_z,
 )
-from nanoeval_core.metrics.cluster_variance import cluster_sizes, spread_of_mean
+from nanoeval_core.metrics.cluster_variance import cluster_sizes, clusters_of, spread_of_mean
 from nanoeval_core.metrics.clustered_mean import (
     MeanEstimate,
     clustered_mean,
@@ -159,8 +159,8 @@ def compare(
         a=a,
         b=b,
         **_difference(
-            differences if clusters is None else dict(zip(scores_a, differences, strict=True)),
-            clusters,
+            differences,
+            clusters_of(scores_a, clusters),
             in_unit_interval=all(0.0 <= score <= 1.0 for score in values),
             least_p=counted["exact_p_value"] if single and clusters is None else 0.0,
             confidence=confidence,
@@ -204,8 +204,8 @@ def _wins_and_losses(changes: Sequence[Change], n: int) -> dict[str, Any]:
 
 
 def _difference(
-    differences: Mapping[Any, float] | Sequence[float],
-    clusters: Mapping[Any, Hashable] | None,
+    differences: Sequence[float],
+    clusters: Sequence[Hashable] | None,
     *,
     in_unit_interval: bool,
     least_p: float,
@@ -214,15 +214,14 @@ def _difference(
     """Return the difference with its error, interval and p-value.
 
     Args:
-        differences: of each question's means; by question where there are clusters.
-        clusters: as `compare` has them.
+        differences: of each question's means.
+        clusters: of each question; None makes each its own.
         in_unit_interval: whether scores are known to be in [0, 1].
         least_p: what the p-value is at least.
         confidence: of the interval.
     """
-    values = differences.values() if isinstance(differences, Mapping) else differences
-    n = len(values)
-    mean = math.fsum(values) / n
+    n = len(differences)
+    mean = math.fsum(differences) / n
     found: dict[str, Any] = {
         "difference": mean,
         "stderr": None,
@@ -237,8 +236,8 @@ def _difference(
     found["stderr"] = math.sqrt(spread.variance)
     variance = spread.adjusted_variance
     if in_unit_interval:
-        differing = sum(difference != 0 for difference in values)
-        typical = math.fsum(difference**2 for difference in values) / (differing or 1)
+        differing = sum(difference != 0 for difference in differences)
+        typical = math.fsum(difference**2 for difference in differences) / (differing or 1)
         typical = typical if differing else 1.0
         variance += DISAGREEMENT_WEIGHT * typical / n**2
     elif variance <= (1e-14 * mean) ** 2:
@@ -265,8 +264,8 @@ class _Scored(NamedTuple):
 
 
 def _score_interval(
-    differences: Mapping[Any, float] | Sequence[float],
-    clusters: Mapping[Any, Hashable] | None,
+    differences: Sequence[float],
+    clusters: Sequence[Hashable] | None,
     confidence: float,
 ) -> _Scored | None:
     """Return the score interval of nearly unanimous flips; None where clusters differ enough.
@@ -275,10 +274,8 @@ def _score_interval(
     right (or wrong): few clusters show how they vary, and Wilson's interval at the number of
     outcomes they count for takes the place of one at the estimated variance.
     """
-    values = differences.values() if isinstance(differences, Mapping) else differences
-    moved = array("d", ((difference + 1.0) / 2.0 for difference in values))
-    by_question = dict(zip(differences, moved, strict=True)) if clusters is not None else moved
-    sizes = cluster_sizes(by_question, clusters)
+    moved = array("d", ((difference + 1.0) / 2.0 for difference in differences))
+    sizes = cluster_sizes(moved, clusters)
     if sum(group.mixed for group in sizes) >= FEW_MIXED:
         return None
     mean = math.fsum(moved) / len(moved)

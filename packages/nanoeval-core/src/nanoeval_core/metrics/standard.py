@@ -63,12 +63,11 @@ def compute_default_metrics(
         ValueError: a column or an answer group's correctness is missing or contradictory.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    _tables.read_grouped(samples_df, answer_group_correctness_df, by)
+    own = _tables.metrics_of_tables(samples_df, answer_group_correctness_df, by=by)
+    if not _team_has_its_own():
+        return own
     metrics = get_library_config().compute_default_metrics(samples_df, answer_group_correctness_df)
-    if by:
-        own = _tables.metrics_of_tables(samples_df, answer_group_correctness_df, by=by)
-        metrics = {**metrics, "by": own["by"]}
-    return metrics
+    return {**metrics, "by": own["by"]} if by else metrics
 
 
 def compute_default_metrics_on_correctness_without_answer_groups(
