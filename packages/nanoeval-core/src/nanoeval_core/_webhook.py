@@ -7,6 +7,7 @@ incoming webhooks show (Slack, Mattermost), the other two are its parts, for pro
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import logging
 import queue
@@ -28,7 +29,14 @@ def send(url: str, message: str, extra: str | None = None) -> None:
 
     A failure is logged and hurts nobody; with 100 messages waiting, further ones are dropped.
     """
-    _senders.of(url).put(message, extra)
+    _sender(url).put(message, extra)
+
+
+@functools.cache
+def _sender(url: str) -> _Sender:
+    sender = _Sender(url)
+    atexit.register(sender.finish)
+    return sender
 
 
 class _Sender:
@@ -62,31 +70,9 @@ class _Sender:
             finally:
                 self._waiting.task_done()
 
-    def finish(self, deadline: float) -> None:
-        """Wait until everything is sent, or the deadline."""
+    def finish(self) -> None:
+        """Wait a little until everything is sent."""
+        deadline = time.monotonic() + LAST_SECONDS
         with self._waiting.all_tasks_done:
             while self._waiting.unfinished_tasks and time.monotonic() < deadline:
                 self._waiting.all_tasks_done.wait(max(0.0, deadline - time.monotonic()))
-
-
-class _Senders:
-    """Owns the senders of this process, by URL, and waits for them at its end."""
-
-    def __init__(self) -> None:
-        self._by_url: dict[str, _Sender] = {}
-
-    def of(self, url: str) -> _Sender:
-        if not self._by_url:
-            atexit.register(self._finish)
-        sender = self._by_url.get(url)
-        if sender is None:
-            sender = self._by_url[url] = _Sender(url)
-        return sender
-
-    def _finish(self) -> None:
-        deadline = time.monotonic() + LAST_SECONDS
-        for sender in self._by_url.values():
-            sender.finish(deadline)
-
-
-_senders = _Senders()

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from nanoeval_core.errors import ConfigError
 from nanoeval_runner.state_files import SUFFIX, set_concurrency, state_paths
 
 from nanoeval_monitor._live_run_set import LiveRunSet
@@ -122,8 +121,6 @@ class LiveFeed:
             raise KeyError(run_set_id)
         if eval_id is not None and eval_id not in {row["id"] for row in one.view["evals"]}:
             raise KeyError(eval_id)
-        if limit is not None and (isinstance(limit, bool) or limit < 1):
-            raise ConfigError(f"limit={limit!r}: give a whole number of at least 1, or none")
         set_concurrency(one.file, eval_id, limit)
 
     def _find(self, run_set_id: str) -> LiveRunSet | None:

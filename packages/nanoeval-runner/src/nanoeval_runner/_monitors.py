@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from nanoeval_core.by_name import entry_point_names, load_entry_point
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_runner._interrupts import say
@@ -35,11 +36,10 @@ def find_monitor() -> StartMonitor:
     Raises:
         ConfigError: no monitor is installed.
     """
-    from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
-
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        start: StartMonitor = point.load()
-        return start
+    for name in entry_point_names(ENTRY_POINT_GROUP):
+        start: StartMonitor | None = load_entry_point(ENTRY_POINT_GROUP, name)
+        if start is not None:
+            return start
     raise ConfigError(
         "RunnerArgs.use_monitor=True needs a monitor, and none is installed: "
         '`pip install "nanoeval[monitor]"`, or leave use_monitor out'

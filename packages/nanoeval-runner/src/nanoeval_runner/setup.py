@@ -48,6 +48,11 @@ T = TypeVar("T")
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_BUDGET = 3
+_CODES: dict[type[NanoevalError], int] = {
+    ConfigError: EXIT_BAD_INPUT,
+    RecorderError: EXIT_BAD_INPUT,  # none could be made, so nothing ran
+    BudgetExceeded: EXIT_BUDGET,
+}
 
 KINDS_SHOWN = 3
 _STDLIB = os.path.dirname(os.__file__) + os.sep + "asyncio"
@@ -129,23 +134,11 @@ def exit_codes() -> Iterator[None]:
             traceback.print_exc()
         # The run that was interrupted has said so, and how to resume; others have not.
         _exit(130, "" if interrupt.args else "interrupted")
-    except (ConfigError, RecorderError) as error:  # no recorder could be made, so nothing ran
-        _fail(error, EXIT_BAD_INPUT)
-    except BudgetExceeded as error:
-        _fail(error, EXIT_BUDGET)
     except Exception as error:  # noqa: BLE001  the program ends with it
-        codes = {
-            ConfigError: EXIT_BAD_INPUT,
-            RecorderError: EXIT_BAD_INPUT,
-            BudgetExceeded: EXIT_BUDGET,
-        }
-        _fail(error, next((codes[kind] for kind in codes if _are_all(error, kind)), EXIT_FAILED))
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exception(error)
-    _exit(code, describe(error))
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exception(error)
+        found = (code for kind, code in _CODES.items() if _is_all(error, kind))
+        _exit(next(found, EXIT_FAILED), describe(error))
 
 
 def _exit(code: int, message: str) -> NoReturn:
@@ -157,9 +150,9 @@ def _exit(code: int, message: str) -> NoReturn:
 def describe(error: BaseException) -> str:
     """Return what a person needs of an error: its text, its notes, and how to see more."""
     if isinstance(error, BaseExceptionGroup):
-        if _are_all(error, BudgetExceeded):
+        if _is_all(error, BudgetExceeded):
             return "\n".join(f"error: {leaf}" for leaf in leaves_of(error))
-        if _are_all(error, ConfigError):  # found by the first task: a missing key, say
+        if _is_all(error, ConfigError):  # found by the first task: a missing key, say
             refusals = list(dict.fromkeys(f"error: {leaf}" for leaf in leaves_of(error)))
             more = len(refusals) - KINDS_SHOWN
             shown = refusals[:KINDS_SHOWN] + [f"  and {more} more like it"] * (more > 0)
@@ -170,11 +163,10 @@ def describe(error: BaseException) -> str:
     return f"error: {_describe_leaf(error, _notes_of(error)).strip()}\n{_hint()}"
 
 
-def _are_all(error: BaseException, kind: type[NanoevalError]) -> bool:
-    """Return whether `error` is a group of nothing but errors of this kind."""
-    return isinstance(error, BaseExceptionGroup) and all(
-        isinstance(leaf, kind) for leaf in leaves_of(error)
-    )
+def _is_all(error: BaseException, kind: type[NanoevalError]) -> bool:
+    """Return whether `error` is of this kind, or a group of nothing but such errors."""
+    leaves = leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return all(isinstance(leaf, kind) for leaf in leaves)
 
 
 def _describe_leaves(group: BaseExceptionGroup[Any]) -> str:

@@ -88,11 +88,6 @@ class StateFile:
     def run_set_id(self) -> str:
         return self.path.stem
 
-    def state_of(self, row: EvalRow) -> str:
-        """Return the eval's state, or `died` when it is unfinished and nobody runs it."""
-        unfinished = row.state in ("queued", "running")
-        return "died" if unfinished and not self.is_running else row.state
-
     def facts_of(self, row: EvalRow) -> RunFacts:
         """Return what the file says of the run of one of its evals."""
         state = run_state(row.state, is_running=self.is_running)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import click
-from nanoeval_core.errors import ConfigError
 
 from nanoeval_cli._command import Command, subcommand
 from nanoeval_cli._output import write
@@ -18,7 +17,7 @@ class MonitorCommand(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ("--help" in args or "-h" in args) and find_spec("nanoeval_monitor") is not None:
             write("nanoeval monitor --port 8080\n")
-            find_command("monitor")(["--help"])
+            find_command()(["--help"])
         return super().parse_args(ctx, args)
 
 
@@ -32,10 +31,5 @@ def command(fields: dict[str, str]) -> int:
     It is a package of its own: `pip install "nanoeval[monitor]"`. With it installed, this help
     lists its arguments.
     """
-    if find_spec("nanoeval_monitor") is None:
-        raise ConfigError(
-            'the web monitor is not installed: `pip install "nanoeval[monitor]"`. '
-            "Without it: nanoeval ls, nanoeval show RUN --slowest"
-        )
-    find_command("monitor")([f"{name}={value}" for name, value in fields.items()])
+    find_command()([f"{name}={value}" for name, value in fields.items()])
     return 0
