@@ -65,13 +65,13 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words, fields = self.split(ctx, args, set())
+        words, positional, fields = self.split(ctx, args, set())
         if self.own_fields is not None and not ctx.resilient_parsing:
-            positional = [word for word in words if not word.startswith("-")]
             # A flag stays the command's: alone, it could not be a field.
             with_value = {n.lstrip("-") for n, o in self._options(ctx).items() if not o.is_flag}
             names = self.own_fields(positional) & with_value
-            words, fields = self.split(ctx, args, names) if names else (words, fields)
+            if names:
+                words, _, fields = self.split(ctx, args, names)
         rest = super().parse_args(ctx, words)
         if self.takes_fields:
             ctx.params["fields"] = fields
@@ -87,10 +87,11 @@ class Command(click.Command):
 
     def split(
         self, ctx: click.Context, args: Sequence[str], not_options: set[str]
-    ) -> tuple[list[str], dict[str, str]]:
-        """Return what click is to read, and the arguments of the eval by name."""
+    ) -> tuple[list[str], list[str], dict[str, str]]:
+        """Return what click is to read, what of it has no name, and the arguments of the eval."""
         options = {n: o for n, o in self._options(ctx).items() if n.lstrip("-") not in not_options}
         words: list[str] = []
+        positional: list[str] = []
         fields: dict[str, str] = {}
         left = deque(args)
         while left:
@@ -102,6 +103,7 @@ class Command(click.Command):
                 option = options.get(dashed)
             if word == "--":
                 words += [word, *left]
+                positional += left
                 break
             if option is not None:
                 words += _option_words(option, word, equals, value, left)
@@ -119,29 +121,16 @@ class Command(click.Command):
                 raise ConfigError(f"argument {word!r}: write it as name=value")
             else:
                 words.append(word)
-        self._check_positional(ctx, words)
-        return words, fields
-
-    def _check_positional(self, ctx: click.Context, words: Sequence[str]) -> None:
-        """Refuse `n 5` where `n=5` was meant."""
+                if not word.startswith("-"):
+                    positional.append(word)
         arguments = [one for one in self.get_params(ctx) if isinstance(one, click.Argument)]
-        if not self.takes_fields or any(one.nargs != 1 for one in arguments):
-            return
-        options = self._options(ctx)
-        positional, is_value = [], False
-        for word in words:
-            if word.startswith("-"):
-                option = options.get(word)
-                is_value = option is not None and not option.is_flag
-            elif is_value:
-                is_value = False
-            else:
-                positional.append(word)
-        if len(positional) > len(arguments):
+        takes_more = not self.takes_fields or any(one.nargs != 1 for one in arguments)
+        if len(positional) > len(arguments) and not takes_more:
             raise ConfigError(
                 f"argument {positional[len(arguments)]!r}: write it as name=value, without spaces, "
                 "or --name value"
             )
+        return words, positional, fields
 
     def _check_name(self, ctx: click.Context, name: str, options: dict[str, click.Option]) -> None:
         """Refuse a name that no eval has: a mistyped option, or any where there is no eval."""
