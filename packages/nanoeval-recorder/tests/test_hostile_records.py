@@ -26,7 +26,8 @@ from nanoeval_recorder import (
 )
 from nanoeval_recorder.reading.dataframe import columns, rows
 from nanoeval_recorder.reading.events import Event, RunStarted
-from nanoeval_recorder.reading.outline import outline_of, outlines
+from nanoeval_recorder.reading.outline import outline_of
+from nanoeval_recorder.reading.reader import record_files
 
 from tests.support.recorder_driver import attempt, build
 
@@ -107,7 +108,8 @@ def refusal(read_it: Callable[[Path], object], path: Path) -> str:
 def check(path: Path) -> None:
     said = [refusal(reader, path) for reader in READERS] + [refusal(reports, path.parent)]
     assert all(path.name in text for text in said if text)
-    assert outlines(path.parent) is not None
+    for file in record_files(path.parent):
+        outline_of(file)
 
 
 @in_this_folder
@@ -178,7 +180,7 @@ def test_what_never_ends_is_refused_and_hides_nothing(
     for reader in READERS:
         with pytest.raises(RecorderError, match=r"odd\.jsonl is no regular file"):
             reader(odd)
-    assert [outline.path.name for outline in outlines(tmp_path)] == ["good.jsonl"]
+    assert [file.name for file in record_files(tmp_path)] == ["good.jsonl"]
     assert len(list(samples(tmp_path))) == 3
 
 
@@ -216,5 +218,5 @@ def test_a_folder_of_odd_files_gives_what_is_sound(tmp_path: Path, whole: dict[s
         (tmp_path / f"{number}.jsonl").write_bytes(content)
     (tmp_path / "good.jsonl").write_bytes(whole["json"])
     shutil.copy(tmp_path / "good.jsonl", tmp_path / "wrong.jsonl.zst")
-    names = {outline.path.name for outline in outlines(tmp_path)}
+    names = {file.name for file in record_files(tmp_path) if outline_of(file) is not None}
     assert names == {"good.jsonl", "3.jsonl"}

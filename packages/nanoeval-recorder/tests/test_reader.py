@@ -33,7 +33,7 @@ from nanoeval_recorder.reading.events import (
     RunStarted,
     Sampling,
 )
-from nanoeval_recorder.reading.outline import outlines
+from nanoeval_recorder.reading.reader import record_files
 
 from tests.support.recorder_driver import attempt, build, ids
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_read_in_a_folder_does_not_hide_the_rest(tmp_path: Path) 
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "broken.jsonl").symlink_to(tmp_path / "nowhere")
     assert {found.path for found in reports(tmp_path)} == {good}
-    assert {found.path for found in outlines(tmp_path)} == {good}
+    assert record_files(tmp_path) == [good]
 
 
 def test_a_folder_gives_all_its_runs_and_nothing_else(tmp_path: Path) -> None:

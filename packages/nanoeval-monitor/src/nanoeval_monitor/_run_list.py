@@ -17,7 +17,7 @@ from nanoeval_core.metrics.headline import Headline, headline
 from nanoeval_core.run_facts import RunFacts
 from nanoeval_recorder.reading.events import OtherEvent, RunStarted
 from nanoeval_recorder.reading.outline import Outline, outline_of
-from nanoeval_recorder.reading.reader import SUFFIXES, first_event, record_parts
+from nanoeval_recorder.reading.reader import first_event, named_like_records, record_parts
 from nanoeval_runner.state_files import (
     SUFFIX,
     EvalRow,
@@ -34,7 +34,6 @@ from nanoeval_monitor._run_summary import peek
 log = logging.getLogger("nanoeval.monitor")
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
-_LATER_PART = re.compile(r"(.+)\.\d{4,}(\.jsonl(?:\.zst|\.gz)?)")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -154,7 +153,8 @@ class RunList:
     def _recorded(self) -> list[RunEntry]:
         files: dict[Path, list[Path]] = {}
         for folder in self._folders:
-            files |= _candidates(folder)
+            is_file = folder.is_file()
+            files |= {folder: record_parts(folder)} if is_file else named_like_records(folder)
         for gone in set(self._records) - set(files):
             del self._records[gone]
             self._taken.discard(self._keys.pop(gone, ""))
@@ -229,28 +229,6 @@ def changed_at(file: Path) -> int:
     log_file = file.with_name(f"{file.name}-wal")
     times = [one.stat().st_mtime_ns for one in (file, log_file) if one.exists()]
     return max(times, default=0)
-
-
-def _candidates(folder: Path) -> dict[Path, list[Path]]:
-    """Return what may be a record in `folder`, by its name: its parts by the first of them.
-
-    One walk for all: asking for the parts of each would walk the folder once for every record.
-    """
-    if folder.is_file():
-        return {folder: record_parts(folder)}
-    found = [file for file in sorted(folder.rglob("*")) if file.name.endswith(SUFFIXES)]
-    names = set(found)
-    parts: dict[Path, list[Path]] = {}
-    for file in found:
-        match = _LATER_PART.fullmatch(file.name)
-        first = file if match is None else file.with_name(match[1] + match[2])
-        parts.setdefault(first if first in names else file, []).append(file)
-    return {first: _in_order(first, files) for first, files in parts.items()}
-
-
-def _in_order(first: Path, files: list[Path]) -> list[Path]:
-    """Return `files` with the first part first: by name, `x.0001.jsonl` comes before `x.jsonl`."""
-    return [first, *(file for file in files if file != first)]
 
 
 def _outline(file: Path) -> Outline | None:

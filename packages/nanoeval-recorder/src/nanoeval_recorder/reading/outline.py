@@ -8,7 +8,6 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from nanoeval_core.errors import RecorderError
 from nanoeval_core.run_facts import RunFacts
 
 from nanoeval_recorder.reading._open import DamagedRecord
@@ -17,11 +16,10 @@ from nanoeval_recorder.reading.reader import (
     first_event,
     open_record,
     parse_event,
-    record_files,
     record_parts,
 )
 
-__all__ = ["Outline", "outline_of", "outlines"]
+__all__ = ["Outline", "outline_of"]
 
 TAIL = 1 << 16
 _LARGE = 1 << 53
@@ -92,19 +90,6 @@ def _seconds(value: Any) -> float | None:
             found = found.replace(tzinfo=datetime.UTC)
         return found.timestamp()
     except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def outlines(folder: str | Path) -> list[Outline]:
-    """Return the records in `folder`, newest first; files that begin like none are left out."""
-    found = [outline for file in record_files(folder) if (outline := _if_there(file)) is not None]
-    return sorted(found, key=lambda outline: -outline.modified_at)
-
-
-def _if_there(file: Path) -> Outline | None:
-    try:
-        return outline_of(file)
-    except (OSError, RecorderError):  # gone since the folder was listed
         return None
 
 

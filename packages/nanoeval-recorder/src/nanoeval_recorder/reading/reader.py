@@ -7,6 +7,7 @@ compressed or not; ours, or written by the published `evals` package.
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from nanoeval_core.dialogues import Turn, unfold
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.folder import existing_parts, split_name
+from nanoeval_recorder.folder import existing_parts
 from nanoeval_recorder.reading._open import DamagedRecord
 from nanoeval_recorder.reading._open import open_record as open_record
 from nanoeval_recorder.reading.events import (
@@ -34,6 +35,7 @@ from nanoeval_recorder.reading.events import (
 __all__ = [
     "SUFFIXES",
     "first_event",
+    "named_like_records",
     "open_record",
     "parse_event",
     "read",
@@ -46,6 +48,7 @@ __all__ = [
 LONGEST_SPEC = 1 << 26
 """Bytes of a first line: what has a longer one is another kind of file."""
 SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".log")
+_LATER_PART = re.compile(r"(.+)\.\d{4,}(\.jsonl(?:\.zst|\.gz)?)")
 DIALOGUES = 64
 """Samples and groups whose samplings are remembered: those of an attempt stand together."""
 
@@ -81,16 +84,22 @@ def record_files(path: str | Path) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"no record at {path}: give a file or a folder of records")
         return [path]
-    files = [file for file in sorted(path.rglob("*")) if file.name.endswith(SUFFIXES)]
-    return [file for file in files if _first_part(file) == file and _looks_like_record(file)]
+    return [file for file in sorted(named_like_records(path)) if _looks_like_record(file)]
 
 
-def _first_part(file: Path) -> Path:
-    stem, suffix = split_name(file)
-    name, dot, number = stem.rpartition(".")
-    first = file.with_name(f"{name}{suffix}")
-    is_part = dot and number.isdecimal() and len(number) >= 4 and first.exists()
-    return first if is_part else file
+def named_like_records(folder: Path) -> dict[Path, list[Path]]:
+    """Return what may be a record in `folder`, by its name: its parts by the first of them.
+
+    One walk for all: asking for the parts of each would walk the folder once for every record.
+    """
+    found = {file for file in folder.rglob("*") if file.name.endswith(SUFFIXES)}
+    parts: dict[Path, list[Path]] = {}
+    for file in sorted(found):
+        match = _LATER_PART.fullmatch(file.name)
+        first = file if match is None else file.with_name(match[1] + match[2])
+        parts.setdefault(first if first in found else file, []).append(file)
+    # By name, `x.0001.jsonl` comes before `x.jsonl`.
+    return {first: [first, *(f for f in files if f != first)] for first, files in parts.items()}
 
 
 def _looks_like_record(file: Path) -> bool:
