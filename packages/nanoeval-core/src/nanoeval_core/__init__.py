@@ -83,39 +83,7 @@ _HOME = {
     "set_library_config": "nanoeval_core.library_config",
 }
 
-__all__ = [
-    "BaseRecorder",
-    "BudgetExceeded",
-    "ConfigError",
-    "Eval",
-    "EvalSpec",
-    "GraderError",
-    "HasAsyncContextManager",
-    "LibraryConfig",
-    "NanoevalError",
-    "NotPicklableError",
-    "RecorderConfig",
-    "RecorderError",
-    "RecorderProtocol",
-    "RolloutSystemError",
-    "RunInterrupted",
-    "RunnerArgs",
-    "StateError",
-    "SystemErrorsNotSupported",
-    "TResult",
-    "TTask",
-    "Task",
-    "TaskError",
-    "TaskTimeoutError",
-    "Usage",
-    "assert_no_system_errors",
-    "dummy_recorder",
-    "get_library_config",
-    "get_recorder",
-    "report_usage",
-    "set_default_recorder",
-    "set_library_config",
-]
+__all__ = list(_HOME)
 
 if not TYPE_CHECKING:  # hidden, so that type checkers report names that do not exist
     from importlib import import_module

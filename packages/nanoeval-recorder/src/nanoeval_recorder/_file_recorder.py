@@ -28,7 +28,8 @@ from nanoeval_recorder.folder import ZST_SUFFIX, existing_parts, part_path, zstd
 MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 MARK = 4096
 """Bytes at the beginning and before a position by which a file is recognized."""
-FILE_SHA = len(b'{"type":"file","sha256":"')
+FILE_LINE = b'{"type":"file","sha256":"'
+"""How the line of a file begins, in every format: the driver knows it without reading it."""
 
 
 class FileRecorder(TransactionalRecorder):
@@ -210,7 +211,8 @@ class FileRecorder(TransactionalRecorder):
 
     def _is_new_file(self, chunk: bytes, start: int) -> bool:
         """Return whether the file in the line at `start` is new to the record; it is kept now."""
-        sha256 = chunk[start + FILE_SHA : start + FILE_SHA + 64]
+        start += len(FILE_LINE)
+        sha256 = chunk[start : start + 64]
         is_new = sha256 not in self._kept_files
         self._kept_files.add(sha256)
         return is_new
@@ -316,10 +318,6 @@ def check_rotate_bytes(config: Any, field: str) -> None:
     value = getattr(config, field)
     if value is not None and not value > 0:
         raise ValueError(f"{field}={value!r}: give a positive number, or None")
-
-
-FILE_LINE = b'{"type":"file","sha256":"'
-"""How the line of a file begins, in every format: the driver knows it without reading it."""
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nanoeval_core.metrics.clustered_mean import estimate_values
@@ -13,6 +13,14 @@ def supported_ks(fewest_attempts: int) -> list[int]:
     """Return 1, 2, 4, … below `fewest_attempts`, and that: a metric@k needs k attempts of each."""
     powers = (1 << bit for bit in range(fewest_attempts.bit_length()))
     return sorted({fewest_attempts, *powers})
+
+
+def estimators(k: int) -> dict[str, Callable[[int, int, int], float]]:
+    """Return the estimators of `pass@k` and `pass^k`, which are the same for k = 1."""
+    found: dict[str, Callable[[int, int, int], float]] = {f"pass@{k}": pass_at_k}
+    if k > 1:
+        found[f"pass^{k}"] = pass_hat_k
+    return found
 
 
 def at_k_metrics(
@@ -27,18 +35,15 @@ def at_k_metrics(
     """
     entries: dict[str, Any] = {}
     for k in supported_ks(min(attempts for attempts, _ in tallies)):
-        for name, estimator in ((f"pass@{k}", pass_at_k), (f"pass^{k}", pass_hat_k)):
-            if k > 1 or estimator is pass_at_k:
-                values = [(estimator(n, c, k), number) for (n, c), number in tallies.items()]
-                single = k == 1 and all(n == 1 for n, _ in tallies)
-                entries |= estimate_values(
-                    values,
-                    num_scores=sum(tallies.values()),
-                    bounded=True,
-                    plain=single,
-                    confidence=confidence,
-                ).as_dict(name)
+        for name, estimator in estimators(k).items():
+            entries |= estimate_values(
+                [(estimator(n, c, k), number) for (n, c), number in tallies.items()],
+                num_scores=sum(tallies.values()),
+                bounded=True,
+                plain=k == 1 and all(n == 1 for n, _ in tallies),
+                confidence=confidence,
+            ).as_dict(name)
     return entries
 
 
-__all__ = ["at_k_metrics", "supported_ks"]
+__all__ = ["at_k_metrics", "estimators", "supported_ks"]

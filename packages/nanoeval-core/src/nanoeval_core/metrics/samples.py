@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.metrics.accumulator import Accumulator
-from nanoeval_core.metrics.at_k import supported_ks
+from nanoeval_core.metrics.at_k import estimators, supported_ks
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_core.metrics.consensus import Consensus, consensus_at_k
 from nanoeval_core.metrics.outcomes import Outcome
-from nanoeval_core.metrics.pass_at_k import pass_at_k, pass_hat_k
 
 Groups = dict[Hashable, list["Sample"]]
 
@@ -97,14 +96,13 @@ def _at_k_clustered(
     by_instance: Groups, k: int, clusters: Mapping[Hashable, Hashable], confidence: float
 ) -> dict[str, Any]:
     entries: dict[str, Any] = {}
-    for name, estimator in ((f"pass@{k}", pass_at_k), (f"pass^{k}", pass_hat_k)):
-        if k > 1 or estimator is pass_at_k:
-            values = {
-                instance: [estimator(len(group), sum(s.is_correct for s in group), k)]
-                for instance, group in by_instance.items()
-            }
-            estimate = clustered_mean(values, clusters=clusters, confidence=confidence)
-            entries |= estimate.as_dict(name)
+    for name, estimator in estimators(k).items():
+        values = {
+            instance: [estimator(len(group), sum(s.is_correct for s in group), k)]
+            for instance, group in by_instance.items()
+        }
+        estimate = clustered_mean(values, clusters=clusters, confidence=confidence)
+        entries |= estimate.as_dict(name)
     return entries
 
 

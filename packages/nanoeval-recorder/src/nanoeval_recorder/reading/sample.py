@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, RunStarted, Sampling
 from nanoeval_recorder.reading.reader import read_record, record_files
 
-__all__ = ["RecordedSample", "samples", "samples_of"]
+__all__ = ["RecordedSample", "attempt_and_retry", "samples", "samples_of"]
 
 _WINDOW = 16  # attempts after which one of ours is known to be over
 
@@ -34,14 +35,12 @@ class RecordedSample:
     @property
     def attempt(self) -> int:
         """Which attempt at the question this was, from 1."""
-        number = (self.group_id or "").partition(".")[0]
-        return int(number) if number.isdecimal() else 1
+        return attempt_and_retry(self.group_id or "")[0]
 
     @property
     def retry(self) -> int:
         """How often the attempt had been retried before this, from 0."""
-        number = (self.group_id or "").partition(".")[2]
-        return int(number) if number.isdecimal() else 0
+        return attempt_and_retry(self.group_id or "")[1]
 
     @property
     def matches(self) -> list[Match]:
@@ -66,6 +65,13 @@ class RecordedSample:
     @property
     def errors(self) -> list[ErrorEvent]:
         return [event for event in self.events if isinstance(event, ErrorEvent)]
+
+
+@functools.lru_cache(maxsize=1000)  # nearly all attempts have one of a few
+def attempt_and_retry(group_id: str) -> tuple[int, int]:
+    """Return which attempt, from 1, and which retry, from 0, a `group_id` names."""
+    attempt, _, retry = group_id.partition(".")
+    return int(attempt) if attempt.isdecimal() else 1, int(retry) if retry.isdecimal() else 0
 
 
 def samples(path: str | Path) -> Iterator[RecordedSample]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from nanoeval_core.errors import RecorderError
 from nanoeval_recorder.reading._open import open_record
 from nanoeval_recorder.reading.events import RunStarted
 from nanoeval_recorder.reading.reader import first_event, read_record, record_files, record_parts
-from nanoeval_recorder.reading.sample import samples_of
+from nanoeval_recorder.reading.sample import attempt_and_retry, samples_of
 
 __all__ = ["AttemptScore", "GroupScore", "accuracy_by", "attempt_scores", "question_scores"]
 
@@ -188,22 +187,12 @@ def _pairs(file: Path) -> Iterator[tuple[str, float | None]]:
 
 def _score(scanned: _Scanned) -> AttemptScore:
     ids, match = scanned
-    sample_id, (attempt, retry) = str(ids[0]), _numbers_in(str(ids[1] or ""))
+    sample_id, (attempt, retry) = str(ids[0]), attempt_and_retry(str(ids[1] or ""))
     if match is None:
         return AttemptScore(sample_id, attempt, retry, None, True, {})
     metadata = match.metadata if isinstance(match.metadata, dict) else {}
     score = score_of(match.score, match.correct)
     return AttemptScore(sample_id, attempt, retry, score, False, metadata)
-
-
-@functools.lru_cache(maxsize=1000)  # nearly all attempts have one of a few
-def _numbers_in(group_id: str) -> tuple[int, int]:
-    """Return which attempt and which retry a `group_id` names."""
-    attempt, _, retry = group_id.partition(".")
-    return (
-        int(attempt) if attempt.isdecimal() else 1,
-        int(retry) if retry.isdecimal() else 0,
-    )
 
 
 def score_of(score: Any, correct: Any) -> float | None:
