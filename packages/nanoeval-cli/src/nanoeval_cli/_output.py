@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import math
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import click
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.json_values import json_value
 from nanoeval_runner.formats import encodable
 from nanoeval_runner.text_table import format_table, text_width
 
@@ -61,21 +61,11 @@ def bold(text: str) -> str:
 
 def write_json(value: Any) -> None:
     """Print JSON that every reader takes, a part at a time: what is not finite is null."""
-    encoder = json.JSONEncoder(indent=2, default=str, ensure_ascii=False, allow_nan=False)
-    chunks = encoder.iterencode(_finite(value))
+    encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
+    chunks = encoder.iterencode(json_value(value))
     while part := "".join(itertools.islice(chunks, CHUNKS_A_WRITE)):
         sys.stdout.write(encodable(part, sys.stdout.encoding))
     sys.stdout.write("\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return value
 
 
 def terminal_width() -> int | None:
