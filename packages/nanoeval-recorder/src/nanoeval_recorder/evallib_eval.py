@@ -22,10 +22,10 @@ from typing import Any
 import chz
 import evals
 import evals.record
-import msgspec
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.eval import Eval, check_tasks
+from nanoeval_core.json_values import json_value
 from nanoeval_core.recorder import set_default_recorder
 from nanoeval_core.recorder_adapter import unfolded_events
 from nanoeval_core.recorder_protocol import BasicRunSpec
@@ -36,8 +36,6 @@ from nanoeval_core.recording import (
     recorded_form,
 )
 from nanoeval_core.task import Task
-
-from nanoeval_recorder._file_recorder import encode
 
 __all__ = ["EvallibEval", "EvallibSample", "complete", "current_sample"]
 
@@ -166,7 +164,8 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
             tasks = check_tasks(listed, eval_name=self.nanoeval.get_name())
             outcomes = self.eval_all_samples(recorder, tasks)
             summary = self._portal.call(self.nanoeval.get_full_summary, outcomes)
-        report: dict[str, Any] = _json_like(summary)
+        # As it will be read back: evallib's encoder knows less than ours.
+        report: dict[str, Any] = json_value(summary)
         return report
 
 
@@ -204,11 +203,6 @@ def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> 
     return made
 
 
-def _json_like(value: Any) -> Any:
-    """Return `value` as it will be read back: evallib's encoder knows less than ours."""
-    return msgspec.json.decode(encode(value))
-
-
 def replay(events: bytes, recorder: Any, task: Task) -> None:
     """Tell evallib's recorder what an attempt recorded. The sample is the thread's current one."""
     for attempt in load_events([events]):
@@ -218,7 +212,7 @@ def replay(events: bytes, recorder: Any, task: Task) -> None:
                 event_type = "metrics"
             elif event_type == "sampling" and isinstance(data.get("usage"), Mapping):
                 data["usage"], data["usage_details"] = _summable(data["usage"]), data["usage"]
-            data = _json_like(data)
+            data = json_value(data)
             if isinstance(data, dict):
                 data = {**data, "task": task.name}
             recorder.record_event(event_type, data)

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlparse
 
 import chz
-import msgspec
 from nanoeval_core.errors import RecorderError
+from nanoeval_core.json_values import json_value
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec, View
 from nanoeval_core.recording import BaseRecorder
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._file_recorder import encode
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -125,7 +124,7 @@ class MLflowRecorder(BaseRecorder):
         self._log(counts)
 
     def record_final_report(self, final_report: Any) -> None:
-        report = msgspec.json.decode(encode(final_report))
+        report = json_value(final_report)
         self._log(dict(_numbers(report)))
         self._client.log_dict(self._run.info.run_id, report, "final_report.json")
         self._finished = True
