@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,13 +52,18 @@ def to_dataframe(path: str | Path) -> Any:
     Raises:
         RecorderError: neither polars nor pandas is installed.
     """
-    make = _frame_maker()
+    library = next(filter(find_spec, ("polars", "pandas")), None)
+    if library is None:
+        raise RecorderError(
+            "to_dataframe needs polars or pandas: `pip install polars` or `pip install pandas`"
+        )
     types = columns(path)
     table: dict[str, list[Any]] = {name: [] for name in types}
     for row in rows(path):
         for name, values in table.items():
             values.append(row.get(name))
-    return make(table, types)
+    frames = import_module(library)
+    return frames.DataFrame(table) if library == "pandas" else _polars_frame(frames, table, types)
 
 
 def columns(path: str | Path) -> dict[str, type]:
@@ -97,13 +104,13 @@ def write_parquet(path: str | Path, output: str | Path) -> None:
     except ImportError as error:
         raise RecorderError("writing parquet needs polars: `pip install polars`") from error
     types = columns(path)
-    schema = {name: _polars_types(polars)[kind] for name, kind in types.items()}
+    schema = _polars_schema(polars, types)
 
     def frames(*_: Any) -> Iterator[Any]:
         found = rows(path)
         while group := list(islice(found, ROWS_A_GROUP)):
-            table = {name: [_typed(row.get(name), types[name]) for row in group] for name in types}
-            yield polars.DataFrame(table, schema=schema, strict=False)
+            table = {name: [row.get(name) for row in group] for name in types}
+            yield _polars_frame(polars, table, types)
 
     source = register_io_source(frames, schema=schema)
     source.sink_parquet(output, row_group_size=ROWS_A_GROUP)
@@ -157,32 +164,14 @@ def _cell(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _typed(value: Any, kind: type) -> Any:
-    return str(value) if kind is str and value is not None else value
+def _polars_frame(polars: Any, table: dict[str, list[Any]], types: dict[str, type]) -> Any:
+    typed = {
+        name: [str(value) if types[name] is str and value is not None else value for value in cells]
+        for name, cells in table.items()
+    }
+    return polars.DataFrame(typed, schema=_polars_schema(polars, types), strict=False)
 
 
-def _polars_types(polars: Any) -> dict[type, Any]:
-    return {str: polars.String, int: polars.Int64, bool: polars.Boolean, float: polars.Float64}
-
-
-def _frame_maker() -> Callable[[dict[str, list[Any]], dict[str, type]], Any]:
-    try:
-        import polars  # noqa: PLC0415  optional
-    except ImportError:
-        pass
-    else:
-        kinds = _polars_types(polars)
-
-        def make(table: dict[str, list[Any]], types: dict[str, type]) -> Any:
-            typed = {n: [_typed(value, types[n]) for value in table[n]] for n in table}
-            schema = {name: kinds[kind] for name, kind in types.items()}
-            return polars.DataFrame(typed, schema=schema, strict=False)
-
-        return make
-    try:
-        import pandas  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise RecorderError(
-            "to_dataframe needs polars or pandas: `pip install polars` or `pip install pandas`"
-        ) from error
-    return lambda table, types: pandas.DataFrame(table)
+def _polars_schema(polars: Any, types: dict[str, type]) -> dict[str, Any]:
+    kinds = {str: polars.String, int: polars.Int64, bool: polars.Boolean, float: polars.Float64}
+    return {name: kinds[kind] for name, kind in types.items()}
