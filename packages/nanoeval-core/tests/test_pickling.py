@@ -11,7 +11,7 @@ from typing import Any
 import chz
 import pytest
 from nanoeval_core.errors import NotPicklableError
-from nanoeval_core.pickling import check_picklable, dumps
+from nanoeval_core.pickling import dumps
 from nanoeval_core.task import Task
 
 
@@ -42,7 +42,7 @@ class Question(Task):
 )
 def test_the_field_is_named(value: object, path: str) -> None:
     with pytest.raises(NotPicklableError, match=rf"^thing cannot be pickled: field '{path}': "):
-        check_picklable(value, what="thing")
+        dumps(value, what="thing")
 
 
 def test_files_belong_to_one_process(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_files_belong_to_one_process(tmp_path: Path) -> None:
     file.write_text("x", "utf-8")
     for mode in ("r", "rb", "r+b", "ab"):
         with file.open(mode) as opened, pytest.raises(NotPicklableError, match="cannot be pickled"):
-            check_picklable(opened, what="thing")
+            dumps(opened, what="thing")
 
 
 def test_local_classes_and_functions_travel_by_value() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol
 
 import chz
 
+from nanoeval_core import pickling
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.errors import (
     ConfigError,
@@ -16,7 +17,6 @@ from nanoeval_core.errors import (
     SystemErrorsNotSupported,
     TaskError,
 )
-from nanoeval_core.pickling import check_picklable
 from nanoeval_core.task import Task, TResult, TTask
 
 log = logging.getLogger("nanoeval.tasks")
@@ -137,8 +137,8 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         tasks = check_tasks(await self.get_tasks(), eval_name=name)
         for task in tasks:
             if not task.unsafe_skip_serialization_validation:
-                check_picklable(task, what=f"task {task.name!r} of eval {name!r}", renew_locks=True)
-        check_picklable(self, what=f"eval {name!r}", renew_locks=True)
+                pickling.dumps(task, what=f"task {task.name!r} of eval {name!r}", renew_locks=True)
+        pickling.dumps(self, what=f"eval {name!r}", renew_locks=True)
         summary: object = await self.get_full_summary([])
         if not isinstance(summary, dict):
             raise ConfigError(

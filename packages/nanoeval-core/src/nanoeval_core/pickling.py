@@ -82,11 +82,6 @@ def check_loadable(pickled: bytes, *, what: str) -> None:
         ) from error
 
 
-def check_picklable(value: Any, *, what: str, renew_locks: bool = False) -> None:
-    """Raise `NotPicklableError`, naming `what` and the field, unless `value` can be pickled."""
-    dumps(value, what=what, renew_locks=renew_locks)
-
-
 def _not_picklable(
     value: Any, *, what: str, error: Exception, renew_locks: bool
 ) -> NotPicklableError:
@@ -121,4 +116,4 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(key), part) for key, part in vars(value).items())
 
 
-__all__ = ["PICKLE_ERRORS", "check_picklable", "check_round_trip", "dumps"]
+__all__ = ["PICKLE_ERRORS", "check_loadable", "check_round_trip", "dumps"]

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +75,11 @@ class RunList:
     Args:
         folders: where records are looked for; those of live runs join with `follow`.
         state: the folder of state files, or one of them; None for none.
-        open_index: for tests.
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        state: Path | None = None,
-        open_index: Callable[[Path], RecordIndex] = RecordIndex,
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], state: Path | None = None) -> None:
         self._folders = list(dict.fromkeys(folder.absolute() for folder in folders))
         self._state = state
-        self._make_index = open_index
         self._lock = threading.Lock()
         self._indices: dict[Path, RecordIndex] = {}
         self._records: dict[Path, tuple[Any, RunEntry | None]] = {}
@@ -139,7 +132,7 @@ class RunList:
         """Return the index of a record."""
         with self._lock:
             if record not in self._indices:
-                self._indices[record] = self._make_index(record)
+                self._indices[record] = RecordIndex(record)
             return self._indices[record]
 
     def follow(self, record: Path) -> RecordIndex:
