@@ -40,24 +40,9 @@ class APIModel(ModelFields, HasAsyncContextManager):
         """Return the body of a request."""
         from nanoeval_solvers._api import wire  # noqa: PLC0415  on the path of calls only
 
-        sent = {
-            name: value
-            for name, value in (("temperature", self.temperature), ("top_p", self.top_p))
-            if value is not None
-        }
-        make = wire.chat_body if self.api == "chat" else wire.responses_body
         if params.get("n") not in (None, 1):
             raise ConfigError(f"params['n']={params['n']!r}: a call gives one reply")
-        body = make(
-            messages,
-            model=self.model,
-            max_tokens=self.max_tokens,
-            reasoning_effort=self.reasoning_effort,
-            params={**sent, **params, **self.extra_body},
-            tools=tools,
-            tool_choice=tool_choice,
-        )
-        return {name: value for name, value in body.items() if value is not None}
+        return wire.request_body(self, messages, params, tools, tool_choice)
 
     async def _context(self) -> AsyncGenerator[None, None]:
         from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  as above

@@ -14,14 +14,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 from nanoeval_core.usage import Usage
 
 from nanoeval_solvers._api.failures import error_in
+from nanoeval_solvers._api.model_fields import ModelFields
 from nanoeval_solvers._templates import Message
-from nanoeval_solvers.reply import Reply, TokenLogprobs, ToolCall
+from nanoeval_solvers.reply import Problem, Reply, TokenLogprobs, ToolCall
 from nanoeval_solvers.tools import EMPTY, Tool, ToolChoice, tools_by_name
 
 API = Literal["chat", "responses"]
@@ -62,11 +63,17 @@ class _Details(msgspec.Struct):
     reasoning_tokens: float | None = None
 
 
-class _ChatUsage(msgspec.Struct):
+class _Usage(msgspec.Struct):
+    """Tokens, as chat completions and as responses name them."""
+
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
 
 
 class _TopLogprob(msgspec.Struct):
@@ -87,10 +94,12 @@ class _Logprobs(msgspec.Struct):
 _TEXT_TYPES = ("text", "output_text", "")
 
 
-class _TextPart(msgspec.Struct):
+class _Part(msgspec.Struct):
     type: str = ""
     text: str | None = None
     thinking: Any = None
+    refusal: str | None = None
+    logprobs: list[_TokenLogprob] | None = None
 
 
 class _Function(msgspec.Struct):
@@ -105,7 +114,7 @@ class _ChatCall(msgspec.Struct):
 
 
 class _ChatMessage(msgspec.Struct):
-    content: str | list[_TextPart] | None = None  # parts: Mistral's reasoning models
+    content: str | list[_Part] | None = None  # parts: Mistral's reasoning models
     refusal: str | None = None
     tool_calls: list[_ChatCall] | None = None
     function_call: _Function | None = None  # before there were several
@@ -143,21 +152,7 @@ class _Chat(msgspec.Struct):
     choices: list[_ChatChoice]
     error: Any = None
     model: str | None = None
-    usage: _ChatUsage | None = None
-
-
-class _ResponsesUsage(msgspec.Struct):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-
-
-class _Part(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    refusal: str | None = None
-    logprobs: list[_TokenLogprob] | None = None
+    usage: _Usage | None = None
 
 
 class _Item(msgspec.Struct):
@@ -180,7 +175,7 @@ class _Responses(msgspec.Struct):
     status: str | None = None
     incomplete_details: _Incomplete | None = None
     error: Any = None
-    usage: _ResponsesUsage | None = None
+    usage: _Usage | None = None
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode
@@ -190,68 +185,45 @@ _decode_responses = msgspec.json.Decoder(_Responses).decode
 # Requests.
 
 
-def chat_body(
+def request_body(
+    model: ModelFields,
     messages: Sequence[Message],
-    *,
-    model: str,
-    max_tokens: int | None,
-    reasoning_effort: str | None,
     params: Mapping[str, Any],
     tools: Sequence[Tool] = (),
     tool_choice: ToolChoice | None = None,
 ) -> dict[str, Any]:
-    sent = [_without(message, "output") if "output" in message else message for message in messages]
-    body: dict[str, Any] = {"model": model, "messages": sent}
-    if max_tokens is not None:
+    """Return the body of a request to the API of `model`; a field that is None is left out."""
+    effort = model.reasoning_effort
+    schemas = [tool.schema for tool in tools_by_name(tools).values()]
+    choice: Any = tool_choice
+    named = tool_choice not in (None, "auto", "none", "required")
+    rest = {"temperature": model.temperature, "top_p": model.top_p, **params, **model.extra_body}
+    body: dict[str, Any] = {"model": model.model}
+    if model.api == "chat":
+        body["messages"] = [_without(one, "output") if "output" in one else one for one in messages]
         # Reasoning models refuse the older name, other endpoints do not know the newer one.
-        body["max_completion_tokens" if reasoning_effort else "max_tokens"] = max_tokens
-    if reasoning_effort is not None:
-        body["reasoning_effort"] = reasoning_effort
-    if tools:
-        body["tools"] = [tool.schema for tool in tools_by_name(tools).values()]
-    if tool_choice is not None:
-        known = tool_choice in ("auto", "none", "required")
-        named = {"type": "function", "function": {"name": tool_choice}}
-        body["tool_choice"] = tool_choice if known else named
-    return body | dict(params)
-
-
-def responses_body(
-    messages: Sequence[Message],
-    *,
-    model: str,
-    max_tokens: int | None,
-    reasoning_effort: str | None,
-    params: Mapping[str, Any],
-    tools: Sequence[Tool] = (),
-    tool_choice: ToolChoice | None = None,
-) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": model,
-        "input": [item for message in messages for item in _input_items(message)],
-        "store": False,
-    }
-    if max_tokens is not None:
-        body["max_output_tokens"] = max_tokens
-    if reasoning_effort is not None:
-        body["reasoning"] = {"effort": reasoning_effort}
-        if tools:
-            # Nothing is stored there, so the thoughts between calls have to be sent back.
-            body["include"] = ["reasoning.encrypted_content"]
-    if tools:
-        body["tools"] = [
-            {"type": "function", **tool.schema["function"], "strict": False}
-            for tool in tools_by_name(tools).values()
-        ]
-    if tool_choice is not None:
-        known = tool_choice in ("auto", "none", "required")
-        body["tool_choice"] = tool_choice if known else {"type": "function", "name": tool_choice}
-    rest = dict(params)
-    response_format = rest.pop("response_format", None)
-    if response_format is not None:
-        schema = response_format["json_schema"]
-        body["text"] = {"format": {"type": "json_schema", **schema}}
-    return body | rest
+        body["max_completion_tokens" if effort else "max_tokens"] = model.max_tokens
+        body["reasoning_effort"] = effort
+        if named:
+            choice = {"type": "function", "function": {"name": tool_choice}}
+        body |= {"tools": schemas or None, "tool_choice": choice}
+    else:
+        body["input"] = [item for message in messages for item in _input_items(message)]
+        body |= {"store": False, "max_output_tokens": model.max_tokens}
+        if effort is not None:
+            body["reasoning"] = {"effort": effort}
+            if tools:
+                # Nothing is stored there, so the thoughts between calls have to be sent back.
+                body["include"] = ["reasoning.encrypted_content"]
+        schemas = [{"type": "function", **one["function"], "strict": False} for one in schemas]
+        if named:
+            choice = {"type": "function", "name": tool_choice}
+        body |= {"tools": schemas or None, "tool_choice": choice}
+        response_format = rest.pop("response_format", None)
+        if response_format is not None:
+            schema = response_format["json_schema"]
+            body["text"] = {"format": {"type": "json_schema", **schema}}
+    return {name: value for name, value in (body | rest).items() if value is not None}
 
 
 def _input_items(message: Message) -> list[dict[str, Any]]:
@@ -503,48 +475,28 @@ def _chat_reply(chat: _Chat, raw: bytes, limit: int | None) -> Reply:
         raise MalformedReplyError("the reply has no choices")
     choice = chat.choices[0]
     message = choice.message or _ChatMessage(content=choice.text)
-    text = message.text
-    _check_finished(choice.finish_reason, text)
-    filtered = choice.finish_reason is not None and _REFUSED.search(choice.finish_reason)
-    refused = filtered or (message.refusal and not text)
-    usage = Usage(requests=1)
-    if chat.usage is not None:
-        count(usage, chat.usage.prompt_tokens, chat.usage.completion_tokens)
-        details(usage, chat.usage.prompt_tokens_details, chat.usage.completion_tokens_details)
-    logprobs = choice.logprobs.content if choice.logprobs is not None else None
-    text = text or message.refusal or ""
-    calls: tuple[ToolCall, ...] = ()
-    back: dict[str, Any] = {"role": "assistant", "content": text or EMPTY}
+    _check_finished(choice.finish_reason, message.text)
     called = message.tool_calls or []
     if message.function_call is not None and not called:
         called = [_ChatCall(function=message.function_call)]
-    if called:
-        calls = _tool_calls(
-            [(one.id, one.function.name, one.function.arguments) for one in called if one.function],
-            raw,
-        )
-        back = {"role": "assistant", "content": text or None, "tool_calls": _calls_back(calls)}
-        for sent, one in zip(back["tool_calls"], called, strict=False):
-            if one.extra_content is not None:
-                sent["extra_content"] = one.extra_content
+    made = [(one, one.function) for one in called if one.function]
+    said = _Said(
+        text=message.text,
+        refusal=message.refusal or "",
+        reason=choice.finish_reason,
+        thoughts=message.thoughts,
+        logprobs=choice.logprobs.content if choice.logprobs is not None else None,
+        called=[(call.id, function.name, function.arguments) for call, function in made],
+    )
+    reply = _reply(said, chat, raw, limit)
+    if made:
+        for sent, (call, _) in zip(reply.message["tool_calls"], made, strict=True):
+            if call.extra_content is not None:
+                sent["extra_content"] = call.extra_content
         for name in ("reasoning_content", "reasoning", "reasoning_details"):
             if getattr(message, name) is not None:
-                back[name] = getattr(message, name)
-    return Reply(
-        text=text,
-        finish_reason=choice.finish_reason,
-        problem="content_policy"
-        if refused
-        else _empty(text, calls or message.thoughts or logprobs, usage),
-        model=chat.model,
-        usage=usage,
-        logprobs=_logprobs(logprobs),
-        tool_calls=calls,
-        reasoning=message.thoughts,
-        message=back,
-        limit=limit,
-        raw=raw,
-    )
+                reply.message[name] = getattr(message, name)
+    return reply
 
 
 def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Reply:
@@ -552,7 +504,6 @@ def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Rep
         part for item in response.output if item.type == "message" for part in item.content or ()
     ]
     text = "".join(part.text for part in parts if part.text)
-    refusal = "".join(part.refusal for part in parts if part.refusal)
     thoughts = [
         part.text
         for item in response.output
@@ -567,63 +518,73 @@ def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Rep
     _check_finished(response.status, text)
     if not (parts or called) and reason is None and response.status not in ("completed", None):
         raise MalformedReplyError(f"the response has status {response.status!r} and no text")
-    usage = Usage(requests=1)
-    if response.usage is not None:
-        count(usage, response.usage.input_tokens, response.usage.output_tokens)
-        details(usage, response.usage.input_tokens_details, response.usage.output_tokens_details)
-    calls = _tool_calls([(one.call_id, one.name, one.arguments) for one in called], raw)
-    refused = (reason is not None and _REFUSED.search(reason)) or (refusal and not text)
-    text = text or refusal
-    finished = "tool_calls" if calls else "stop"
-    back: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
+    if reason is None and response.status == "completed":
+        reason = "tool_calls" if called else "stop"
+    said = _Said(
+        text=text,
+        refusal="".join(part.refusal for part in parts if part.refusal),
+        reason=reason or response.status,
+        thoughts="\n\n".join(thoughts) or None,
+        logprobs=parts[0].logprobs if parts else None,
+        called=[(one.call_id, one.name, one.arguments) for one in called],
+    )
+    reply = _reply(said, response, raw, limit)
+    if called:
+        # Its items, to be sent back without ids: nothing is stored there.
+        secret = [
+            {"type": "reasoning", "summary": [], "encrypted_content": item.encrypted_content}
+            for item in response.output
+            if item.type == "reasoning" and item.encrypted_content
+        ]
+        reply.message["output"] = [*secret, *_input_items(reply.message)]
+    return reply
+
+
+class _Said(NamedTuple):
+    """What either API replied: why it ended, and of each call its id, name and arguments."""
+
+    text: str
+    refusal: str
+    reason: str | None
+    thoughts: str | None
+    logprobs: list[_TokenLogprob] | None
+    called: list[tuple[str | None, str | None, Any]]
+
+
+def _reply(said: _Said, read: _Chat | _Responses, raw: bytes, limit: int | None) -> Reply:
+    usage = _usage(read.usage)
+    text, calls = said.text or said.refusal, _tool_calls(said.called, raw)
+    problem: Problem | None = None
+    if (said.reason and _REFUSED.search(said.reason)) or (said.refusal and not said.text):
+        problem = "content_policy"
+    elif not (text.strip() or calls or said.thoughts or said.logprobs or usage.completion_tokens):
+        problem = "empty"  # it said nothing at all, and spent nothing on it
+    message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
     if calls:
-        back["tool_calls"] = _calls_back(calls)
-        back["output"] = _output_back(response.output, back, calls)
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.name or "unnamed",
+                    "arguments": json.dumps(call.arguments or {}),
+                },
+            }
+            for call in calls
+        ]
     return Reply(
         text=text,
-        finish_reason=reason or (finished if response.status == "completed" else response.status),
-        problem="content_policy" if refused else _empty(text, calls or thoughts, usage),
-        model=response.model,
+        finish_reason=said.reason,
+        problem=problem,
+        model=read.model,
         usage=usage,
-        logprobs=_logprobs(parts[0].logprobs if parts else None),
+        logprobs=_logprobs(said.logprobs),
         tool_calls=calls,
-        reasoning="\n\n".join(thoughts) or None,
-        message=back,
+        reasoning=said.thoughts,
+        message=message,
         limit=limit,
         raw=raw,
     )
-
-
-def _empty(text: str, others: object, usage: Usage) -> Literal["empty"] | None:
-    """Return whether the endpoint said nothing at all, and spent nothing on it."""
-    said = text.strip() or others or usage.completion_tokens
-    return None if said else "empty"
-
-
-def _output_back(
-    output: Sequence[_Item], message: Message, calls: Sequence[ToolCall]
-) -> list[dict[str, Any]]:
-    """Return the items of a response, to be sent back: without ids, as nothing is stored there."""
-    items: list[dict[str, Any]] = [
-        {"type": "reasoning", "summary": [], "encrypted_content": item.encrypted_content}
-        for item in output
-        if item.type == "reasoning" and item.encrypted_content
-    ]
-    return items + _input_items(message)
-
-
-def _calls_back(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {
-                "name": call.name or "unnamed",
-                "arguments": json.dumps(call.arguments or {}),
-            },
-        }
-        for call in calls
-    ]
 
 
 def _tool_calls(
@@ -681,16 +642,17 @@ def _texts_in(value: Any) -> str:
     return ""
 
 
-def count(usage: Usage, prompt: float | None, completion: float | None) -> None:
-    usage.prompt_tokens = _whole(prompt)
-    usage.completion_tokens = _whole(completion)
-
-
-def details(usage: Usage, prompt: _Details | None, completion: _Details | None) -> None:
-    if prompt is not None:
-        usage.cached_tokens = _whole(prompt.cached_tokens)
-    if completion is not None:
-        usage.reasoning_tokens = _whole(completion.reasoning_tokens)
+def _usage(read: _Usage | None) -> Usage:
+    usage = Usage(requests=1)
+    if read is not None:
+        prompt, completion = read.prompt_tokens, read.completion_tokens
+        usage.prompt_tokens = _whole(read.input_tokens if prompt is None else prompt)
+        usage.completion_tokens = _whole(read.output_tokens if completion is None else completion)
+        if details := read.prompt_tokens_details or read.input_tokens_details:
+            usage.cached_tokens = _whole(details.cached_tokens)
+        if details := read.completion_tokens_details or read.output_tokens_details:
+            usage.reasoning_tokens = _whole(details.reasoning_tokens)
+    return usage
 
 
 def _whole(tokens: float | None) -> int:
