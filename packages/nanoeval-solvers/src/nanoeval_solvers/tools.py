@@ -59,6 +59,9 @@ Ended = Literal["no_call", "refused", "context_length"]
 refused the content; the chat is longer than the model's context."""
 
 
+NoResult = Literal["arguments", "unknown_tool", "truncated", "denied", "failed"]
+
+
 class ToolError(NanoevalError):
     """A tool failed in a way that the model should be told: raise it from the tool."""
 
@@ -216,7 +219,7 @@ class ToolResult:
     images: tuple[str, ...] = ()
     whole: str = ""
     value: Any = None
-    problem: Literal["arguments", "unknown_tool", "truncated", "denied", "failed"] | None = None
+    problem: NoResult | None = None
     seconds: float = 0.0
 
 
@@ -283,22 +286,18 @@ class Dialogue:
             return ()
         self._nudged = 0
         results = tuple([await self._execute(call, reply.truncated) for call in calls])
-        self.messages += [
-            {"role": "tool", "tool_call_id": one.call.id, "content": one.text or EMPTY}
-            for one in results
-        ]
+        pictures: list[dict[str, Any]] = []
         for one in results:
+            shown = {"role": "tool", "tool_call_id": one.call.id, "content": one.text or EMPTY}
+            self.messages.append(shown)
             if len(one.whole) > len(one.text):
                 whole = {"call": one.call.id, "whole": record_file(one.whole)}
                 get_recorder().record_extra({"tool_result": whole})
-        # After the batch: a tool's message holds text alone, and has to follow the calls.
-        parts: list[dict[str, Any]] = []
-        for one in results:
             if one.images:
-                parts.append({"type": "text", "text": f"Images of {one.call.id}:"})
-                parts += [{"type": "image_url", "image_url": {"url": url}} for url in one.images]
-        if parts:
-            self.messages.append({"role": "user", "content": parts})
+                pictures.append({"type": "text", "text": f"Images of {one.call.id}:"})
+                pictures += [{"type": "image_url", "image_url": {"url": url}} for url in one.images]
+        if pictures:  # after the batch: a tool's message holds text alone, and follows the calls
+            self.messages.append({"role": "user", "content": pictures})
         return results
 
     def _with_own_ids(self, reply: Reply) -> tuple[Message, list[ToolCall]]:
@@ -322,43 +321,43 @@ class Dialogue:
         return message, [dataclasses.replace(call, id=new[call.id]) for call in reply.tool_calls]
 
     async def _execute(self, call: ToolCall, truncated: bool) -> ToolResult:
-        known = self._tools.get(call.name)
+        problem: NoResult | None = None
+        value: Any = None
+        seconds = 0.0
         if truncated:
-            text = "Not executed: the reply was cut off at its limit of tokens. Call it again."
-            return ToolResult(call=call, text=text, whole=text, problem="truncated")
-        if known is None:
+            problem = "truncated"
+            whole = "Not executed: the reply was cut off at its limit of tokens. Call it again."
+        elif call.name not in self._tools:
             names = ", ".join(self._tools) or "none"
-            text = f"There is no tool {call.name!r}. The tools are: {names}."
-            return ToolResult(call=call, text=text, whole=text, problem="unknown_tool")
-        if call.arguments is None:
-            text = f"Not executed: {call.problem}"
-            return ToolResult(call=call, text=text, whole=text, problem="arguments")
-        denied = None if self._approve is None else await self._approve(call)
-        if denied is not None:
-            return ToolResult(call=call, text=denied, whole=denied, problem="denied")
-        started = time.monotonic()
-        try:
-            value = await known.run(call.arguments)
-        except ToolError as error:
-            whole = str(error)
-            return ToolResult(
-                call=call,
-                text=shortened(whole, self._limit),
-                whole=whole,
-                problem="failed",
-                seconds=time.monotonic() - started,
-            )
-        parts = value if isinstance(value, list | tuple) and _holds_images(value) else [value]
-        images = tuple(part.url for part in parts if isinstance(part, Image))
-        whole = "\n".join(_as_text(part) for part in parts if not isinstance(part, Image))
-        shown = f"{len(images)} image{'s' * (len(images) > 1)}, shown below." if images else ""
+            problem = "unknown_tool"
+            whole = f"There is no tool {call.name!r}. The tools are: {names}."
+        elif call.arguments is None:
+            problem, whole = "arguments", f"Not executed: {call.problem}"
+        elif self._approve is not None and (denied := await self._approve(call)) is not None:
+            problem, whole = "denied", denied
+        else:
+            started = time.monotonic()
+            try:
+                value = await self._tools[call.name].run(call.arguments)
+            except ToolError as error:
+                problem, whole = "failed", str(error)
+            seconds = time.monotonic() - started
+        images: tuple[str, ...] = ()
+        shown = ""
+        if problem is None:
+            several = isinstance(value, list | tuple) and any(isinstance(x, Image) for x in value)
+            parts = value if several else [value]
+            images = tuple(part.url for part in parts if isinstance(part, Image))
+            whole = "\n".join(_as_text(part) for part in parts if not isinstance(part, Image))
+            shown = f"{len(images)} image{'s' * (len(images) > 1)}, shown below." if images else ""
         return ToolResult(
             call=call,
             text=shortened("\n".join(filter(None, (whole, shown))), self._limit),
             images=images,
             whole=whole,
             value=value,
-            seconds=time.monotonic() - started,
+            problem=problem,
+            seconds=seconds,
         )
 
 
@@ -391,10 +390,6 @@ def shortened(text: str, limit: int = RESULT_LIMIT) -> str:
     return head.decode("utf-8", "ignore") + note + tail.decode("utf-8", "ignore")
 
 
-def _holds_images(parts: Sequence[Any]) -> bool:
-    return any(isinstance(part, Image) for part in parts)
-
-
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -424,7 +419,7 @@ def _arguments_model(
     function: Callable[..., Any], name: str, about: Mapping[str, str]
 ) -> type[pydantic.BaseModel]:
     fields: dict[str, Any] = {}
-    types = inspect.get_annotations(_plain(function), eval_str=True)
+    types = inspect.get_annotations(getattr(function, "__func__", function), eval_str=True)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(
@@ -445,10 +440,6 @@ def _arguments_model(
         return pydantic.create_model(name, __config__={"extra": "forbid"}, **fields)
     except (TypeError, NameError, pydantic.errors.PydanticUserError) as error:
         raise ConfigError(f"tool {name!r}: its parameters have no JSON schema: {error}") from error
-
-
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    return getattr(function, "__func__", function)
 
 
 def _plain_schema(schema: dict[str, Any]) -> dict[str, Any]:

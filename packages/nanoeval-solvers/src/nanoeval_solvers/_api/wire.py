@@ -76,15 +76,10 @@ class _Usage(msgspec.Struct):
     output_tokens_details: _Details | None = None
 
 
-class _TopLogprob(msgspec.Struct):
-    token: str
-    logprob: float = -math.inf
-
-
 class _TokenLogprob(msgspec.Struct):
     token: str
     logprob: float = -math.inf
-    top_logprobs: list[_TopLogprob] | None = None
+    top_logprobs: list[_TokenLogprob] | None = None
 
 
 class _Logprobs(msgspec.Struct):
