@@ -75,7 +75,9 @@ def plan_of(task: ComputerConfiguration, default_image: str | None) -> MachinePl
     if len(sides) > 25:
         raise ConfigError(f"{where}: {len(sides)} side containers are more than 25")
     return MachinePlan(
-        main=dataclasses.replace(base, image=image, environment={**base.environment, **values}),
+        main=base.model_copy(
+            update={"image": image, "environment": {**base.environment, **values}}
+        ),
         sides=sides,
         network_mode=task.network_mode,
         host_config=_limits(task, where),

@@ -16,8 +16,10 @@ the row and returns the object, its fields as a mapping, or None to leave the ro
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -81,7 +83,7 @@ class FromRows:
     @classmethod
     def from_jsonl(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
         """Return the objects of a file with a JSON object a line."""
-        return cls.from_rows(_json_lines(path), fields, source=str(path))
+        return cls.from_rows(json_lines(path), fields, source=str(path))
 
     @classmethod
     def from_parquet(cls, path: str | Path, fields: FieldsOf | None = None) -> list[Self]:
@@ -207,22 +209,28 @@ def _value(row: Row, given: Any, where: str, *, needed: bool = False) -> Any:
     return given(row) if callable(given) else given
 
 
-def _json_lines(path: str | Path) -> Iterator[Row]:
+def json_lines(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of JSON lines, gzipped where its name ends with .gz.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
+    number = 0
     try:
-        with open(path, encoding="utf-8") as file:
+        with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
+                row = json.loads(line) if line.strip() else {}
                 if not isinstance(row, dict):
                     raise ConfigError(f"{path}, line {number} is no JSON object")
-                yield row
-    except (OSError, UnicodeError) as error:
+                if line.strip():
+                    yield row
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path}, line {number} is no JSON: {error}") from error
+        hint = " (a pointer of Git LFS?)" if line.startswith(b"version https://git") else ""
+        raise ConfigError(f"{path}, line {number} is no JSON{hint}: {error}") from error
 
 
 def _missing(package: str, what: str) -> ConfigError:

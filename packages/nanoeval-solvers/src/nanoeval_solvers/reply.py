@@ -96,12 +96,6 @@ class Reply:
 
 
 _CUT_OFF = frozenset(
-    {
-        "length",
-        "max_tokens",
-        "max_output_tokens",
-        "model_length",
-        "model_context_window_exceeded",
-        "token_limit",
-    }
-)
+    ("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded",
+     "token_limit")
+)  # fmt: skip

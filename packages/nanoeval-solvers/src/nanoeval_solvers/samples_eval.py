@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chz
@@ -201,24 +201,15 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
         base, split = [*self.entry.name.split("."), ""][:2]
         return f"{base}.{split}.{index}".replace("/", "-")
 
-    def _prompts(
-        self, samples: Sequence[Mapping[str, Any]]
-    ) -> list[tuple[list[Message], list[str]]]:
-        shots = self._shots()
-        prompts = []
-        for number, sample in enumerate(samples, 1):
-            messages = self._chat(sample, number)
-            if shots:
-                messages = [*messages[:-1], *shots, *messages[-1:]]
-            prompts.append((messages, self._ideal(sample, number)))
-        return prompts
-
-    def _shots(self) -> list[Message]:
+    def _prompts(self, samples: Sequence[Mapping[str, Any]]) -> list[Prompt]:
         count = int(self.entry.args.get("num_few_shot") or 0)
-        if not count:
-            return []
-        shots = read_samples(self.entry, "few_shot_jsonl")[:count]
-        return [message for shot in shots for message in shot["sample"]]
+        shown = read_samples(self.entry, "few_shot_jsonl")[:count] if count else []
+        shots = [message for shot in shown for message in shot["sample"]]
+        prompts: list[Prompt] = []
+        for number, sample in enumerate(samples, 1):
+            chat = self._chat(sample, number)
+            prompts.append(([*chat[:-1], *shots, *chat[-1:]], self._ideal(sample, number)))
+        return prompts
 
     def _chat(self, sample: Mapping[str, Any], number: int) -> list[Message]:
         asked = sample.get("input")
@@ -277,25 +268,14 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
                 False, expected=task.ideal, picked=None, problem=reply.problem
             )
             return SampleResult(False, problem=reply.problem)
-        score = self._score(reply.text, task.ideal)
+        ignores_case = form == "includes" and bool(self.entry.args.get("ignore_case", False))
+        options = {"ignore_case": True} if ignores_case else {}
+        score = scoring.FORMS[form](reply.text, task.ideal, **options)
         expected = task.ideal[0] if len(task.ideal) == 1 else task.ideal
         get_recorder().record_match(score.correct, expected=expected, picked=score.picked)
         if score.f1 is not None:
             get_recorder().record_sample_completed(accuracy=float(score.correct), f1_score=score.f1)
         return SampleResult(score.correct, score.f1)
-
-    def _score(self, reply: str, ideal: Sequence[str]) -> scoring.Score:
-        form = self.entry.form
-        if form == "includes":
-            ignore_case = bool(self.entry.args.get("ignore_case", False))
-            return scoring.includes(reply, ideal, ignore_case=ignore_case)
-        score: Callable[[str, Sequence[str]], scoring.Score] = {
-            "match": scoring.match,
-            "multiple_choice": scoring.match,
-            "fuzzy_match": scoring.fuzzy_match,
-            "json_match": scoring.json_match,
-        }[form]
-        return score(reply, ideal)
 
     async def get_summary(self, results: list[tuple[SampleTask, SampleResult]]) -> dict[str, Any]:
         # Deferred: statistics are needed when a run ends, not when an eval is defined.

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -157,12 +156,7 @@ class ModelServer:
             raise self._failed
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
@@ -180,7 +174,7 @@ class ModelServer:
 
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/{path:.*}", self._handle)
-        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/models", _no_models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
@@ -190,11 +184,6 @@ class ModelServer:
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
-
-    async def _models(self, _: web.Request) -> web.Response:
-        from aiohttp import web  # noqa: PLC0415
-
-        return web.json_response({"object": "list", "data": []})
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         request = Request(
@@ -219,13 +208,10 @@ class ModelServer:
             self.in_flight -= 1
 
     def _refusal(self, request: Request) -> Scripted | None:
-        if self.api_key is not None and request.headers.get("authorization") != (
-            f"Bearer {self.api_key}"
-        ):
-            sent = request.headers.get("authorization", "").removeprefix("Bearer ")
-            return Scripted(
-                status=401, text=f"Incorrect API key provided: {sent}.", code="invalid_api_key"
-            )
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.api_key not in (None, key):
+            words = f"Incorrect API key provided: {key}."
+            return Scripted(status=401, text=words, code="invalid_api_key")
         wrong = chat_fault(request.body) if self.strict else None
         if wrong is not None:
             return Scripted(status=400, text=f"Invalid chat: {wrong}", code="invalid_chat")
@@ -276,6 +262,12 @@ class ModelServer:
         return web.Response(status=scripted.status, headers=headers, body=body)
 
 
+async def _no_models(_: web.Request) -> web.Response:
+    from aiohttp import web  # noqa: PLC0415
+
+    return web.json_response({"object": "list", "data": []})
+
+
 def _body(request: Request, scripted: Scripted) -> bytes:
     if scripted.fault == "garbage":
         return b"<html>bad gateway</html>"
@@ -283,7 +275,9 @@ def _body(request: Request, scripted: Scripted) -> bytes:
         error = {"message": scripted.text, "type": "error", "code": scripted.code}
         return json.dumps({"error": error}).encode()
     as_chat = request.path.endswith("/chat/completions")
-    whole = _chat(request, scripted) if as_chat else _response(request, scripted)
+    whole = _chat(request, scripted)
+    if not as_chat:
+        whole = _response(request, whole)
     if not request.body.get("stream"):
         return json.dumps(whole).encode()
     events = _chunks(whole) if as_chat else [{"type": "response.completed", "response": whole}]
@@ -326,14 +320,7 @@ def _chat(request: Request, scripted: Scripted) -> dict[str, Any]:
     if scripted.reasoning is not None:
         message["reasoning_content"] = scripted.reasoning
     if scripted.tool_calls:
-        message["tool_calls"] = [
-            {
-                "type": "function",
-                "function": {"name": call["name"], "arguments": call["arguments"]},
-            }
-            | ({} if call["id"] is None else {"id": call["id"]})
-            for call in _calls(scripted)
-        ]
+        message["tool_calls"] = [_call(one) for one in scripted.tool_calls]
     logprobs = None
     if scripted.top_logprobs is not None:
         logprobs = {"content": [_token(top) for top in scripted.top_logprobs]}
@@ -358,20 +345,16 @@ def _chat(request: Request, scripted: Scripted) -> dict[str, Any]:
 _numbers = itertools.count(1)
 
 
-def _calls(scripted: Scripted) -> list[dict[str, Any]]:
-    """Return name, arguments as text, and id of each call."""
-    calls = []
-    for one in scripted.tool_calls:
-        call = dict(one) if isinstance(one, Mapping) else {"name": one[0], "arguments": one[1]}
-        arguments = call.get("arguments", {})
-        calls.append(
-            {
-                "id": call["id"] if "id" in call else f"call_{next(_numbers)}",
-                "name": call.get("name"),
-                "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
-            }
-        )
-    return calls
+def _call(scripted: ScriptedCall) -> dict[str, Any]:
+    if isinstance(scripted, Mapping):
+        call = dict(scripted)
+    else:
+        call = {"name": scripted[0], "arguments": scripted[1]}
+    arguments = call.get("arguments", {})
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    made = {"type": "function", "function": {"name": call.get("name"), "arguments": written}}
+    own = call.get("id", f"call_{next(_numbers)}")
+    return made if own is None else made | {"id": own}
 
 
 def _token(top: Mapping[str, float]) -> dict[str, Any]:
@@ -384,56 +367,51 @@ def _token(top: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
-    part: dict[str, Any] = {"type": "output_text", "text": scripted.text, "annotations": []}
-    if scripted.refusal is not None:
-        part = {"type": "refusal", "refusal": scripted.refusal}
-    asked, said = len(request.prompt.split()), len((scripted.text or "").split())
-    usage = {
-        "input_tokens": asked,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": said,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": asked + said,
-    }
+def _response(request: Request, chat: dict[str, Any]) -> dict[str, Any]:
+    """Return a reply of chat completions as the responses API has it."""
+    (choice,) = chat["choices"]
+    message, usage = choice["message"], dict(chat["usage"])
+    part: dict[str, Any] = {"type": "output_text", "text": message["content"], "annotations": []}
+    if message["refusal"] is not None:
+        part = {"type": "refusal", "refusal": message["refusal"]}
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-    reason = reasons.get(scripted.finish_reason or "")
+    reason = reasons.get(choice["finish_reason"])
+    status = "incomplete" if reason else "completed"
+    calls = message.get("tool_calls", ())
     output: list[dict[str, Any]] = []
-    if scripted.reasoning is not None:
-        summary = [{"type": "summary_text", "text": scripted.reasoning}]
+    if "reasoning_content" in message:
+        summary = [{"type": "summary_text", "text": message["reasoning_content"]}]
         output.append({"type": "reasoning", "id": "r", "summary": summary})
         if "reasoning.encrypted_content" in request.body.get("include", ()):
             output[-1]["encrypted_content"] = "c2VjcmV0"
-    if scripted.text or scripted.refusal or not scripted.tool_calls:
-        output.append(
-            {
-                "type": "message",
-                "id": "m",
-                "role": "assistant",
-                "status": "incomplete" if reason else "completed",
-                "content": [part],
-            }
-        )
+    if message["content"] or message["refusal"] or not calls:
+        said = {"role": "assistant", "status": status, "content": [part]}
+        output.append({"type": "message", "id": "m", **said})
     output += [
         {
             "type": "function_call",
             "id": f"fc_{index}",
-            "call_id": call["id"],
-            "name": call["name"],
-            "arguments": call["arguments"],
+            "call_id": call.get("id"),
+            **call["function"],
             "status": "completed",
         }
-        for index, call in enumerate(_calls(scripted))
+        for index, call in enumerate(calls)
     ]
+    tokens = {
+        "input_tokens": usage.pop("prompt_tokens"),
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": usage.pop("completion_tokens"),
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
     return {
         "id": "resp_1",
         "object": "response",
         "created_at": 1,
-        "model": request.body.get("model"),
-        "status": "incomplete" if reason else "completed",
+        "model": chat["model"],
+        "status": status,
         "incomplete_details": {"reason": reason} if reason else None,
         "output": output,
-        "usage": usage | dict(scripted.usage),
+        "usage": tokens | usage,
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -443,9 +421,6 @@ def _response(request: Request, scripted: Scripted) -> dict[str, Any]:
 def chat_fault(body: Mapping[str, Any]) -> str | None:
     """Return what the strictest endpoints would refuse in a request of either API."""
     messages = _chat_of(body)
-    names = {
-        tool.get("function", tool).get("name") for tool in body.get("tools", ()) if tool is not None
-    }
     open_calls: list[str] = []
     ids: set[str] = set()
     before = None
@@ -464,7 +439,7 @@ def chat_fault(body: Mapping[str, Any]) -> str | None:
         elif role == before and role != "system":
             return f"{where}: two messages of {role!r} in a row"
         for call in calls or ():
-            wrong = _call_fault(call, ids, names)
+            wrong = _call_fault(call, ids, has_tools=bool(body.get("tools")))
             if wrong is not None:
                 return f"{where}: {wrong}"
             ids.add(call["id"])
@@ -473,7 +448,7 @@ def chat_fault(body: Mapping[str, Any]) -> str | None:
     return f"call {open_calls[0]!r} has no result" if open_calls else None
 
 
-def _call_fault(call: Mapping[str, Any], ids: set[str], names: set[Any]) -> str | None:
+def _call_fault(call: Mapping[str, Any], ids: set[str], *, has_tools: bool) -> str | None:
     function = call.get("function", {})
     try:
         arguments = json.loads(function.get("arguments"))
@@ -483,7 +458,7 @@ def _call_fault(call: Mapping[str, Any], ids: set[str], names: set[Any]) -> str 
         return f"id {call.get('id')!r} is missing or not unique"
     if not isinstance(arguments, dict):
         return "arguments that are no JSON object"
-    if not function.get("name") or not names:
+    if not function.get("name") or not has_tools:
         return "a call without a name, or without tools in the request"
     return None
 

@@ -6,16 +6,16 @@ The package is located, never imported: its own imports are heavy and want an AP
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import importlib.util
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from nanoeval_core.errors import ConfigError
+
+from nanoeval_solvers.data import json_lines
 
 FORMS = {
     "evals.elsuite.basic.match:Match": "match",
@@ -23,6 +23,10 @@ FORMS = {
     "evals.elsuite.basic.fuzzy_match:FuzzyMatch": "fuzzy_match",
     "evals.elsuite.basic.json_match:JsonMatch": "json_match",
     "evals.elsuite.multiple_choice:MultipleChoice": "multiple_choice",
+}
+_COLUMNS = {
+    "hellaswag": ("ctx", "endings", "label"),
+    "hendrycks_test": ("question", "choices", "answer"),
 }
 
 
@@ -58,19 +62,15 @@ def find_eval(name: str, registries: Sequence[str] = ()) -> RegisteredEval:
         entry, registry = found
         alias = entry if isinstance(entry, str) else entry.get("id")
         if alias is None:
-            return _registered(wanted, entry, registry)
+            kind = str(entry.get("class", "")).strip()
+            if kind not in FORMS:
+                raise ConfigError(
+                    f"eval {wanted!r} is a {kind or 'nothing known'}: SamplesEval reads samples of "
+                    f"{', '.join(sorted(FORMS.values()))}; run it with oaieval"
+                )
+            return RegisteredEval(wanted, FORMS[kind], dict(entry.get("args") or {}), registry)
         wanted = str(alias)
     raise ConfigError(f"eval {name!r} is an alias of itself in the registry")
-
-
-def _registered(name: str, entry: Mapping[str, Any], registry: Path) -> RegisteredEval:
-    kind = str(entry.get("class", "")).strip()
-    if kind not in FORMS:
-        raise ConfigError(
-            f"eval {name!r} is a {kind or 'nothing known'}: SamplesEval reads samples of "
-            f"{', '.join(sorted(FORMS.values()))}; run it with oaieval"
-        )
-    return RegisteredEval(name, FORMS[kind], dict(entry.get("args") or {}), registry)
 
 
 def registry_folders(more: Sequence[str]) -> list[Path]:
@@ -146,23 +146,7 @@ def read_samples(entry: RegisteredEval, field: str = "samples_jsonl") -> list[di
     if not path.exists():
         raise ConfigError(f"eval {entry.name!r}: its samples are not there: {path}")
     files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
-    return [sample for file in files for sample in _read_jsonl(file)]
-
-
-def _read_jsonl(file: Path) -> Iterator[dict[str, Any]]:
-    opener = gzip.open if file.name.endswith(".gz") else open
-    with opener(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                sample = json.loads(line)
-            except ValueError as error:
-                hint = " (a pointer of Git LFS?)" if line.startswith(b"version https://git") else ""
-                raise ConfigError(f"{file}:{number} is no JSON{hint}: {error}") from error
-            if not isinstance(sample, dict):
-                raise ConfigError(f"{file}:{number} is no JSON object")
-            yield sample
+    return [sample for file in files for sample in json_lines(file)]
 
 
 def read_questions(entry: RegisteredEval) -> list[dict[str, Any]]:
@@ -179,11 +163,9 @@ def read_questions(entry: RegisteredEval) -> list[dict[str, Any]]:
     except ImportError as error:
         raise ConfigError(f"eval {entry.name!r} reads {dataset}: `pip install datasets`") from error
     query = {name: values[0] for name, values in parse_qs(parsed.query).items()}
-    fields = {"hellaswag": ("ctx", "endings"), "hendrycks_test": ("question", "choices")}
-    if parsed.netloc not in fields:
+    if parsed.netloc not in _COLUMNS:
         raise ConfigError(f"eval {entry.name!r}: the columns of {dataset} are not known")
-    question, answers = fields[parsed.netloc]
-    label = "label" if parsed.netloc == "hellaswag" else "answer"
+    question, answers, label = _COLUMNS[parsed.netloc]
     return [
         {"question": row[question], "answers": row[answers], "label": int(row[label])}
         for row in datasets.load_dataset(parsed.netloc, **query)

@@ -6,7 +6,7 @@ import json
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -85,3 +85,12 @@ def _same_json(one: Any, other: Any) -> bool:
             and all(_same_json(a, b) for a, b in zip(one, other, strict=True))
         )
     return bool(one == other)
+
+
+FORMS: Mapping[str, Callable[..., Score]] = {
+    "match": match,
+    "multiple_choice": match,
+    "includes": includes,
+    "fuzzy_match": fuzzy_match,
+    "json_match": json_match,
+}
