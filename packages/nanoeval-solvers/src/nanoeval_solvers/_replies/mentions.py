@@ -56,6 +56,13 @@ _ORDINALS = (
 _LAST = ("last", "letzte", "dernière", "última")
 
 
+_NOWHERE = Word("\0", "\0", -1, -1)  # what is before the first word, and after the last
+
+
+def _at(words: list[Word], at: int) -> Word:
+    return words[at] if 0 <= at < len(words) else _NOWHERE
+
+
 class Mention(NamedTuple):
     """What a word of role "L" names; `picked` is None where it names no single choice."""
 
@@ -167,11 +174,7 @@ class Names:
         marked = self.mark(text)
         words = [word for word in marked.words if word.role not in "\n'\"" and word.text != "`"]
         start = 0
-        while (
-            start < len(words)
-            and words[start].role in "-•>!V*+"
-            and words[start].text not in self.index
-        ):
+        while _at(words, start).role in "-•>!V*+" and words[start].text not in self.index:
             start += 1
         group = self.group(marked, words, start, weak=True)
         if group is None:
@@ -189,7 +192,7 @@ class Names:
         clear, boxed, headed, start, end, number = True, False, False, at, at, 0
         while True:
             at = self._skip(marked, words, at)
-            if number and at < len(words) and words[at].role == "n":
+            if number and _at(words, at).role == "n":
                 break  # "A, C, not B"
             found = self._one(marked, words, at, weak=weak or number > 0)
             if found is None:
@@ -201,13 +204,13 @@ class Names:
             clear = clear and mention.picked is not None
             picked |= mention.picked or frozenset()
             boxed, headed = boxed or mention.boxed, headed or mention.headed
-            while end < len(words) and words[end].role in ")]}'\"":
+            while _at(words, end).role in ")]}'\"":
                 end += 1
             at, joined = self._same(marked, words, end, mention), False
             end = at
             while at < len(words) and (either := joins(words[at])) is not None:
                 clear, at, joined = clear and not either, at + 1, True
-                if at < len(words) and words[at].role == "m":  # "A, possibly C"
+                if _at(words, at).role == "m":  # "A, possibly C"
                     clear, at = False, at + 1
             if not joined:
                 break
@@ -220,26 +223,24 @@ class Names:
     def _same(self, marked: MarkedText, words: list[Word], at: int, mention: Mention) -> int:
         """Return the word after a repetition of what was named: "Paris (B)", "Paris, option B"."""
         ahead = at
-        while ahead < len(words) and words[ahead].role in "(,—-fPN":
+        while _at(words, ahead).role in "(,—-fPN":
             ahead += 1
-        if ahead < len(words) and words[ahead].role == LABEL:
-            again = marked.named[words[ahead].start]
-            if again.picked == mention.picked:
-                ahead += 1
-                while ahead < len(words) and words[ahead].role in ")]":
-                    ahead += 1
-                return ahead
+        if (
+            _at(words, ahead).role == LABEL
+            and marked.named[words[ahead].start].picked == mention.picked
+        ):
+            at = ahead + 1
+            while _at(words, at).role in ")]":
+                at += 1
         return at
 
     def _skip(self, marked: MarkedText, words: list[Word], at: int) -> int:
         """Return the first word from `at` on that is no filler, or begins a choice's text."""
-        while at < len(words) and words[at].role in _BETWEEN_NAMES:
+        while _at(words, at).role in _BETWEEN_NAMES:
             if self.texts.at(marked.plain, marked.small, words[at].start) is not None:
                 break
-            following = words[at + 1] if at + 1 < len(words) else None
-            is_sign = following is not None and (
-                following.start == words[at].end or following.role == "9"
-            )
+            following = _at(words, at + 1)
+            is_sign = following.start == words[at].end or following.role == "9"
             if words[at].role == "-" and is_sign:
                 break
             if words[at].text.upper() in self.index and (
@@ -260,24 +261,21 @@ class Names:
         known = marked.named.get(word.start)
         if text is not None and (known is None or text[1] > word.end):
             index, end = text
-            after = at
-            while after < len(words) and words[after].start < end:
-                after += 1
+            after = _after(words, at, end)
             if known is None and not weak and index is None:
                 return None
-            again = marked.named.get(words[after].start) if after < len(words) else None
+            again = marked.named.get(_at(words, after).start)
             if words[after - 1].end > end or self._signed(marked, words, at, end):
                 return None
-            repeated = again is not None and again.picked == frozenset(self._only(index))
+            own = None if index is None else frozenset({index})
+            repeated = again is not None and again.picked == (own or frozenset())
             if self._ends(words, after) or repeated:
                 is_label = known is None and word.text.upper() in self.index and end == word.end
                 if not is_label:
-                    return Mention(None if index is None else frozenset({index})), after
+                    return Mention(own), after
         if known is not None:
             return known, at + 1
-        if not weak:
-            return None
-        if not self._ends(words, at + 1):
+        if not (weak and self._ends(words, at + 1)):
             return None
         if word.text.upper() in self.index and word.text.islower():
             # The letter that a word begins with ("a matter") is none.
@@ -290,30 +288,22 @@ class Names:
             return None
         return Mention(frozenset(self.index[letter] for letter in letters)), at + 1
 
-    @staticmethod
-    def _only(index: int | None) -> tuple[int, ...]:
-        return () if index is None else (index,)
-
     def _signed(self, marked: MarkedText, words: list[Word], at: int, end: int) -> bool:
         """Return whether a sign before a text makes it another: "> 5", "- 5"."""
-        if at == 0 or words[at - 1].role not in "<>≤≥≠±≈~-+":
-            return False
-        if words[at - 1].role in "-+":
-            spelled = words[at - 1].role + marked.small[words[at].start : end]
-            return spelled in self.texts.all or words[at - 1].end == words[at].start
-        return True
+        sign = _at(words, at - 1)
+        if sign.role in "-+":
+            spelled = sign.role + marked.small[words[at].start : end]
+            return spelled in self.texts.all or sign.end == words[at].start
+        return sign.role in "<>≤≥≠±≈~"
 
     def _ends(self, words: list[Word], at: int) -> bool:
         """Return whether what is named can end before word `at`."""
-        if at >= len(words):
-            return True
-        return words[at].role in _ENDINGS or joins(words[at]) is not None
+        return at >= len(words) or words[at].role in _ENDINGS or joins(words[at]) is not None
 
     def _unknown(self, words: list[Word], at: int) -> bool:
         """Return whether word `at` looks like a label that no choice has."""
-        if at >= len(words) or not re.fullmatch("[A-Z]", words[at].text):
-            return False
-        return words[at].text not in self.index
+        text = _at(words, at).text
+        return re.fullmatch("[A-Z]", text) is not None and text not in self.index
 
     def _box(self, marked: MarkedText, words: list[Word], at: int) -> int:
         """Mark the box that begins at word `at` as one word; the word after it."""
@@ -332,10 +322,8 @@ class Names:
             marked.named[start] = Mention(group.picked, boxed=True)
         elif re.fullmatch(r"\(?[A-Za-z]\)?\.?|(?i:none of .*)|\W*\?\W*", inside):
             marked.named[start] = Mention(None, boxed=True)
-        if start in marked.named:
-            marked.words.append(Word(LABEL, inside, start, words[end - 1].end))
-        else:  # a formula or number that is no choice
-            marked.words.append(Word("w", inside, start, words[end - 1].end))
+        role = LABEL if start in marked.named else "w"  # a formula or number that is no choice
+        marked.words.append(Word(role, inside, start, words[end - 1].end))
         return end
 
     def _label(self, marked: MarkedText, words: list[Word], at: int) -> tuple[Mention, int] | None:
@@ -366,14 +354,10 @@ class Names:
         own_end, other = self._own_text(marked, index, end)
         if own_end is None and not bracketed and not self._stands_alone(words, at, label):
             return None
-        before = words[at - 1] if at else None
-        attached = before is not None and before.end == word.start
-        if attached and before is not None and before.role in "-+*/^_=#@&\\~9":
-            listed = at > 1 and (
-                (before.role == "/" and words[at - 2].text in self.index)
-                or (before.role == "=" and words[at - 2].role == "N")
-            )
-            if not listed:
+        before, earlier = _at(words, at - 1), _at(words, at - 2)
+        if before.end == word.start and before.role in "-+*/^_=#@&\\~9":
+            is_listed = before.role == "/" and earlier.text in self.index
+            if not is_listed and (before.role, earlier.role) != ("=", "N"):
                 return None
         follows = marked.plain[end : end + 1]
         headed = bracketed or (follows in ").:" and follows != "") or own_end is not None
@@ -384,15 +368,13 @@ class Names:
         self, marked: MarkedText, words: list[Word], at: int
     ) -> tuple[Mention, int] | None:
         """Return the text of a choice, of several words or with signs, where one can be named."""
-        word, before = words[at], words[at - 1] if at else None
-        if before is not None and before.role not in ":=cCN'\"\nS(.,":
+        word = words[at]
+        if at and words[at - 1].role not in ":=cCN'\"\nS(.,":
             return None
         found = self.texts.at(marked.plain, marked.small, word.start)
         if found is None or found[0] is None or found[1] <= word.end:
             return None
-        after = at
-        while after < len(words) and words[after].start < found[1]:
-            after += 1
+        after = _after(words, at, found[1])
         if words[after - 1].end > found[1] or self._signed(marked, words, at, found[1]):
             return None
         if after < len(words) and words[after].role not in ".,;:!?)]}'\"\n([bBhrn":
@@ -422,57 +404,35 @@ class Names:
 
     def _stands_alone(self, words: list[Word], at: int, label: str) -> bool:
         """Return whether a bare capital letter is a label, not part of a name or a sentence."""
-        before = words[at - 1] if at else None
-        after = words[at + 1] if at + 1 < len(words) else None
-        word = words[at]
-        if before is not None:
-            spelled = before.role == "w" and before.text.isascii() and before.text[-1:].isalpha()
-            if spelled and joins(before) is None:
-                return False  # "vitamin B"
-            if (
-                before.role == "w"
-                and before.end == word.start
-                and re.match(f"[{UNSPACED}]", before.text)
-            ):
-                return before.text not in "素型类组点级班图表"
-            is_bullet = before.role == "*" and (at == 1 or words[at - 2].role == "\n")
-            if (
-                before.role in "=<>+*/^×·"
-                and not is_bullet
-                and not (
-                    at > 1
-                    and (
-                        words[at - 2].role in "NKVOPc"
-                        or words[at - 2].text.strip("()") in self.index
-                    )
-                )
-            ):
-                return False
-            if (
-                before.role in ".@#"
-                and before.end == word.start
-                and at > 1
-                and words[at - 2].role in "w9"
-            ):
-                return False
-        if after is None:
+        word, before, after = words[at], _at(words, at - 1), _at(words, at + 1)
+        earlier, following = _at(words, at - 2), _at(words, at + 2)
+        attached = before.end == word.start
+        spelled = before.role == "w" and before.text.isascii() and before.text[-1:].isalpha()
+        if spelled and joins(before) is None:
+            return False  # "vitamin B"
+        if before.role == "w" and attached and re.match(f"[{UNSPACED}]", before.text):
+            return before.text not in "素型类组点级班图表"
+        is_bullet = before.role == "*" and (at == 1 or earlier.role == "\n")
+        is_value = earlier.role in "NKVOPc" or earlier.text.strip("()") in self.index
+        if before.role in "=<>+*/^×·" and not is_bullet and not is_value:
+            return False
+        if before.role in ".@#" and attached and earlier.role in "w9":
+            return False
+        if after is _NOWHERE:
             return True
         attached = after.start == word.end
         if joins(after) is not None and after.role in "/+&":
-            following = words[at + 2] if at + 2 < len(words) else None
-            is_name = following is not None and following.text.strip("()").upper() in self.index
+            is_name = following.text.strip("()").upper() in self.index
             return is_name and (after.role != "+" or self.multiple)
         if joins(after) is not None and label != "I":
             return True
         if after.role in _FORMULA or (attached and after.role in "9-*"):
             return False
-        if after.role == "-" and at + 2 < len(words) and words[at + 2].role == "9":
+        if after.role == "-" and following.role == "9":
             return False
         if after.role in "w9":
             return bool(re.match(f"[{UNSPACED}]", after.text))
-        following = words[at + 2] if at + 2 < len(words) else None
-        goes_on = following is not None and following.role == "w" and following.text[0].islower()
-        if after.role == "." and goes_on:
+        if after.role == "." and following.role == "w" and following.text[0].islower():
             return False  # "E. coli"
         if label == "I":
             return (
@@ -483,17 +443,23 @@ class Names:
             and after.role in "VfNPXnCd"
             and not _A_IS_LABEL_BEFORE.fullmatch(after.text)
         ):
-            following = words[at + 2] if at + 2 < len(words) else None
-            only = after.role == "f" and (following is None or following.role in ".,;:!\n")
+            only = after.role == "f" and following.role in ".,;:!\n\0"
             return only or not after.text[0].isalnum()  # "A correct answer" is not A
         return True
 
 
+def _after(words: list[Word], at: int, end: int) -> int:
+    """Return the first word from `at` on that does not begin before `end`."""
+    while at < len(words) and words[at].start < end:
+        at += 1
+    return at
+
+
 def _in_list(words: list[Word], at: int) -> bool:
     """Return whether a small letter is a label by what surrounds it: "is b) …"."""
-    after = words[at + 1] if at + 1 < len(words) else None
+    after = _at(words, at + 1)
     named = at == 0 or words[at - 1].role in "cN:C\n"
-    return named and after is not None and after.role == ")" and after.start == words[at].end
+    return named and after.role == ")" and after.start == words[at].end
 
 
 def joins(word: Word) -> bool | None:
