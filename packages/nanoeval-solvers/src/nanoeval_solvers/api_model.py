@@ -47,11 +47,8 @@ class APIModel(ModelFields, HasAsyncContextManager):
     async def _context(self) -> AsyncGenerator[None, None]:
         from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  as above
 
-        client = open_client(self)
-        try:
+        async with open_client(self):
             yield
-        finally:
-            await client.leave()
 
     async def ask(
         self,
@@ -87,11 +84,8 @@ class APIModel(ModelFields, HasAsyncContextManager):
         if self.seed is not None:
             fields["seed"] = self.seed + attempt - 1
         body = self.body(messages, fields, tools=tools, tool_choice=tool_choice)
-        client = open_client(self)
-        try:
+        async with open_client(self) as client:
             return await client.ask(self, body, sample=sample)
-        finally:
-            await client.leave()
 
 
 def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **more: Any) -> None:

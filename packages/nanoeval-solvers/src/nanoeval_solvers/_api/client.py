@@ -19,7 +19,7 @@ import resource
 import time
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from nanoeval_core.errors import ConfigError, RequestRejectedError, RolloutSystemError
 from nanoeval_core.recorder import get_recorder
@@ -57,44 +57,32 @@ _ENOUGH_REJECTED = 8  # prompts, with none served, to say that it is not for wha
 _SHARE_JUDGED_FROM = 100  # calls: `fail_on_error` as a share says nothing about fewer
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
 class _Route:
-    """What calls to one model of an endpoint share: limiter, cache, connections, and what is known.
+    """What calls to one model of an endpoint share, and what they have found out about it."""
 
-    Attributes:
-        answered: the endpoint answered at all.
-        served: it served a call.
-        unauthorized: calls refused with credentials that are the current ones, in a row.
-        starting: calls that wait for their first turn.
-        asking: calls that were sent and have no outcome yet, pauses between retries included.
-        undecided: rejected calls that wait, while nothing was served, for others to show whether
-            these requests are rejected or all.
-        rejection: what the last of them was told.
-        rejected_prompts: the prompts of those, by their hashes.
-        closed: why no call will ever work.
-        failing: calls that failed since the last that was served.
-    """
-
-    def __init__(
-        self, model: ModelFields, sender: Sender, gauges: MutableMapping[str, float | str]
-    ) -> None:
-        self.sender = sender
-        self.old_senders: list[Sender] = []
-        self.gauges = gauges
-        self.limiter = _limiter_of(model, sender, gauges)
-        self.cache = _cache_of(model)
-        self.stream = model.stream
-        self.renewing = asyncio.Lock()
-        self.answered = False
-        self.served = False
-        self.unauthorized = 0
-        self.starting = self.asking = 0
-        self.undecided = 0
-        self.decided = asyncio.Event()
-        self.rejection: Failure | None = None
-        self.rejected_prompts: set[bytes] = set()
-        self.closed: Failure | None = None
-        self.failing = 0
-        self.replies = self.thoughts_only = 0
+    sender: Sender
+    gauges: MutableMapping[str, float | str]
+    limiter: Limiter
+    cache: ReplyCache | None
+    stream: bool
+    old_senders: list[Sender] = dataclasses.field(default_factory=list)
+    renewing: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    answered: bool = False  # the endpoint answered at all
+    served: bool = False  # it served a call
+    unauthorized: int = 0  # calls refused with credentials that are the current ones, in a row
+    starting: int = 0  # calls that wait for their first turn
+    asking: int = 0  # calls that were sent and have no outcome yet, pauses between retries included
+    # Rejected calls wait, while nothing was served, for others to show whether these requests are
+    # rejected or all: how many, what the last of them was told, and hashes of their prompts.
+    undecided: int = 0
+    decided: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    rejection: Failure | None = None
+    rejected_prompts: set[bytes] = dataclasses.field(default_factory=set)
+    closed: Failure | None = None  # why no call will ever work
+    failing: int = 0  # calls that failed since the last that was served
+    replies: int = 0
+    thoughts_only: int = 0
 
     async def close(self) -> None:
         self.limiter.close()
@@ -142,17 +130,12 @@ class _Route:
 
 
 class Client:
-    """The connections of this process to one endpoint.
-
-    Attributes:
-        users: how many have it open.
-        loop: the event loop that it belongs to.
-    """
+    """The connections of this process to one endpoint; its last user closes it."""
 
     def __init__(self, model: ModelFields, name: tuple[Any, ...]) -> None:
-        self.users = 0
+        self._users = 0
         self._name = name
-        self.loop = asyncio.get_running_loop()  # held, so that its id is not another's
+        self._loop = asyncio.get_running_loop()  # held, so that its id is not another's
         self._url = model.endpoint_url
         check_url(self._url, "$OPENAI_BASE_URL")
         self._key = _key_of(model)
@@ -162,10 +145,13 @@ class Client:
         self._preparing = asyncio.Lock()
         self._dice = random.Random()
 
-    async def leave(self) -> None:
-        """End a use of the client; its last user closes it."""
-        self.users -= 1
-        if self.users:
+    async def __aenter__(self) -> Self:
+        self._users += 1
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._users -= 1
+        if self._users:
             return
         del _Clients.open[self._name]
         for route in self._routes.values():
@@ -209,8 +195,13 @@ class Client:
                     )
                 context = get_run_context()
                 gauges: dict[str, float | str] = {} if context is None else context.gauges
-                sender = Sender(address, timeout=model.timeout)
-                self._routes[model.route_id()] = _Route(model, sender, gauges)
+                self._routes[model.route_id()] = _Route(
+                    sender=Sender(address, timeout=model.timeout),
+                    gauges=gauges,
+                    limiter=_limiter_of(model, address, gauges),
+                    cache=_cache_of(model),
+                    stream=model.stream,
+                )
             return self._routes[model.route_id()]
 
     async def _ask_sdk(self, model: ModelFields) -> Address:
@@ -519,12 +510,12 @@ def _record_retry(model: ModelFields, failure: Failure, retry: int, delay: float
 
 
 def _limiter_of(
-    model: ModelFields, sender: Sender, gauges: MutableMapping[str, float | str]
+    model: ModelFields, address: Address, gauges: MutableMapping[str, float | str]
 ) -> Limiter:
     context = get_run_context()
     path = None
     if context is not None:
-        url = sender.address.url if model.client_id else model.endpoint_url
+        url = address.url if model.client_id else model.endpoint_url
         name = hashlib.sha256(f"{url} {model.model}".encode()).hexdigest()[:16]
         path = Path(context.shared_dir) / f"api-limits-{name}"
     return Limiter(
@@ -566,8 +557,6 @@ class _Clients:
 def open_client(model: ModelFields) -> Client:
     """Return the client of the endpoint of `model`, shared by all users in this event loop.
 
-    `Client.leave` must follow.
-
     Raises:
         ConfigError: there is no key, or the client cannot be built.
     """
@@ -581,5 +570,4 @@ def open_client(model: ModelFields) -> Client:
     client = _Clients.open.get(key)
     if client is None:
         client = _Clients.open[key] = Client(model, key)
-    client.users += 1
     return client

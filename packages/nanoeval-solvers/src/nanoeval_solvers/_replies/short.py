@@ -122,14 +122,17 @@ def read_answer(
 
 def _stated(text: str, *, prose: bool) -> AnswerRead | None:
     """Return the last answer that is stated; None where none is, `NONE` where it is taken back."""
-    boxes = boxed_at(text)
+    boxes: dict[int, list[str]] = {}  # by the number of their line
+    for begin, content in boxed_at(text):
+        if content.strip():
+            boxes.setdefault(text.count("\n", 0, begin), []).append(content)
     said: AnswerRead | None = None
     end = at = 0
     lines = text.split("\n")
     for number, line in enumerate(lines):
         start, at = at, at + len(line) + 1
-        inside = [content for begin, content in boxes if start <= begin < at and content.strip()]
-        new = _of_line(line, lines[number + 1 :], inside, prose=prose)
+        following = lines[number + 1 : number + 5]
+        new = _of_line(line, following, boxes.get(number, []), prose=prose)
         if new is not None:
             said, end = new[0], start + new[1]
     if said is not None and _RETRACTED.search(text, end):
@@ -144,7 +147,7 @@ def _of_line(
     asked_for = _LINE.fullmatch(line) or _HASHES.fullmatch(line)
     is_empty = asked_for is not None and not asked_for["answer"]
     if is_empty or _HEADING.fullmatch(line):
-        below = next((one for one in following[:4] if one.strip(" `")), "")
+        below = next((one for one in following if one.strip(" `")), "")
         if len(below.strip()) <= _SHORT and not _LINE.fullmatch(below):
             content = [one for _, one in boxed_at(below)]
             answer = content[-1].strip() if content else _bare(below)
