@@ -108,16 +108,18 @@ class ModelFields:
                 f"{where}.api_key_env is no name of an environment variable: name the one that "
                 "holds the key, such as OPENAI_API_KEY"
             )
-        if self.extra_body.get("n") not in (None, 1):
+        n = self.extra_body.get("n")
+        if n not in (None, 1):
             raise ConfigError(
-                f"{where}.extra_body['n']={self.extra_body['n']!r}: a call gives one reply. Leave "
-                "it out, and ask for several samples with the eval's own field, such as n_consensus"
+                f"{where}.extra_body['n']={n!r}: a call gives one reply. Leave it out, and ask for "
+                "several samples with the eval's own field, such as n_consensus"
             )
         if self.api not in ("chat", "responses"):
             raise ConfigError(f"{where}.api={self.api!r}: give 'chat' or 'responses'")
 
     @chz.validate
     def _check_limits(self) -> None:
+        where = type(self).__name__
         for name in (
             "max_concurrency",
             "requests_per_minute",
@@ -126,18 +128,14 @@ class ModelFields:
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ConfigError(
-                    f"{type(self).__name__}.{name}={value}: give more than 0, or None for no limit"
-                )
+                raise ConfigError(f"{where}.{name}={value}: give more than 0, or None for no limit")
         for name in ("max_retries", "retry_seconds"):
             if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"{type(self).__name__}.{name}={getattr(self, name)}: it cannot be negative"
-                )
+                raise ConfigError(f"{where}.{name}={getattr(self, name)}: it cannot be negative")
         if self.seed is not None and self.api == "responses":
             raise ConfigError(
-                f"{type(self).__name__}.seed={self.seed}: the responses API takes no seed: leave "
-                "it out, or use api='chat'"
+                f"{where}.seed={self.seed}: the responses API takes no seed: leave it out, or use "
+                "api='chat'"
             )
 
     @chz.validate

@@ -11,7 +11,6 @@ import re
 from typing import Literal, NamedTuple
 
 from nanoeval_solvers._replies import cleaning, structured
-from nanoeval_solvers._replies.boxed import boxed_at
 from nanoeval_solvers._replies.words import ANSWER, IS, ROLES, SO, UNSPACED
 
 ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
@@ -73,6 +72,7 @@ _TAG = re.compile(r"<(/?)\s*(?:final[_ -]?)?(?:answer|solution|response)\s*>", r
 _ENDS = re.compile(
     r"(?<!\d)(?<!\b[A-Z][a-z])(?<!\b[A-Z])[.!?。](?=\s|$)|(?<=\d)\.(?=\s|$)|[。！？]"
 )
+_BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?<!\\)[{}]")
 _REMARK = re.compile(r"\s+\((?!mod\b)[^()]*\s[^()]*\)$")
 
 
@@ -123,7 +123,7 @@ def read_answer(
 def _stated(text: str, *, prose: bool) -> AnswerRead | None:
     """Return the last answer that is stated; None where none is, `NONE` where it is taken back."""
     boxes: dict[int, list[str]] = {}  # by the number of their line
-    for begin, content in boxed_at(text):
+    for begin, content in _boxed_at(text):
         if content.strip():
             boxes.setdefault(text.count("\n", 0, begin), []).append(content)
     said: AnswerRead | None = None
@@ -140,6 +140,19 @@ def _stated(text: str, *, prose: bool) -> AnswerRead | None:
     return said
 
 
+def _boxed_at(text: str) -> list[tuple[int, str]]:
+    """Return where boxes of `text` begin, and their contents, in the order of their ends; one that
+    never ends is left out."""
+    found: list[tuple[int, str]] = []
+    opened: list[re.Match[str] | None] = []  # the beginning of a box; None for a brace of no box
+    for brace in _BRACE.finditer(text):
+        if brace[0] != "}":
+            opened.append(brace if brace["box"] else None)
+        elif opened and (start := opened.pop()) is not None:
+            found.append((start.start(), text[start.end() : brace.start()]))
+    return found
+
+
 def _of_line(
     line: str, following: list[str], boxes: list[str], *, prose: bool
 ) -> tuple[AnswerRead, int] | None:
@@ -149,14 +162,14 @@ def _of_line(
     if is_empty or _HEADING.fullmatch(line):
         below = next((one for one in following if one.strip(" `")), "")
         if len(below.strip()) <= _SHORT and not _LINE.fullmatch(below):
-            content = [one for _, one in boxed_at(below)]
+            content = [one for _, one in _boxed_at(below)]
             answer = content[-1].strip() if content else _bare(below)
             return (AnswerRead(answer, "answer_line") if answer else NONE), len(line)
         return None
     said: tuple[AnswerRead, int] | None = None
     at = 0
     if asked_for is not None:
-        within = [content for _, content in boxed_at(asked_for["answer"])]
+        within = [content for _, content in _boxed_at(asked_for["answer"])]
         stated = asked_for["answer"] if within else _until_sentence(asked_for["answer"])
         answer = within[-1].strip() if within else _bare(stated)
         at = asked_for.start("answer") + len(stated)
@@ -168,7 +181,7 @@ def _of_line(
         at = sentence.start("answer") + len(stated)
         before = line[max(0, sentence.start() - 60) : sentence.start()]
         answer = _bare(stated)
-        denied = _DENIES.search(before) or _DENIED.match(answer) or boxed_at(stated)
+        denied = _DENIES.search(before) or _DENIED.match(answer) or _boxed_at(stated)
         if answer and not denied and len(answer) <= _SHORT:
             said = AnswerRead(answer, "prose"), at
     if said is None and boxes:
