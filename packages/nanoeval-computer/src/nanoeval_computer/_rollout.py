@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import random
@@ -81,7 +82,7 @@ class Rollout:
         self.containers.clear()
 
     async def _add(
-        self, kind: str, name: str, create: Callable[[], Awaitable[Any]], remove: Any
+        self, kind: str, name: str, create: Awaitable[Any], remove: Callable[[], Awaitable[Any]]
     ) -> Any:
         """Create something that is removed with the rollout, or by the reaper."""
         if not self._keep:
@@ -101,7 +102,7 @@ class Rollout:
                     self._reaper.forget(name)
 
         self._stack.push_async_callback(end)
-        return await create()
+        return await create
 
     async def _removed(self, remove: Callable[[], Awaitable[Any]], name: str) -> None:
         with engine_errors(f"removing {name}"):
@@ -167,21 +168,15 @@ class Rollout:
                 return [str(host) for host in subnet.hosts()][1:]  # the first is the gateway's
             raise AssertionError("the last try returns or raises")
 
-        async def remove() -> None:
-            await aiodocker.networks.DockerNetwork(self.docker, name).delete()
-
-        hosts: list[str] = await self._add("network", name, create, remove)
+        remove = aiodocker.networks.DockerNetwork(self.docker, name).delete
+        hosts: list[str] = await self._add("network", name, create(), remove)
         self._internal.add(name)
         return hosts
 
     async def _add_volume(self, name: str) -> None:
-        async def create() -> None:
-            await self.docker.volumes.create({"Name": name, "Labels": self._labels})
-
-        async def remove() -> None:
-            await aiodocker.volumes.DockerVolume(self.docker, name).delete(force=True)
-
-        await self._add("volume", name, create, remove)
+        create = self.docker.volumes.create({"Name": name, "Labels": self._labels})
+        remove = aiodocker.volumes.DockerVolume(self.docker, name).delete
+        await self._add("volume", name, create, functools.partial(remove, force=True))
 
     async def _start_service(
         self, service: Service, plan: MachinePlan, networks: dict[str, dict[str, str]]
@@ -240,12 +235,8 @@ class Rollout:
         name = f"{self._name}-{service}"
         container = self.docker.containers.container(name)
 
-        async def create() -> None:
-            await self.docker.containers.create({**config, "Labels": self._labels}, name=name)
-
-        async def remove() -> None:
-            await container.delete(force=True, v=True)
-
+        create = self.docker.containers.create({**config, "Labels": self._labels}, name=name)
+        remove = functools.partial(container.delete, force=True, v=True)
         await self._add("container", name, create, remove)
         self.containers.append(name)
         for network, endpoint in (more_networks or {}).items():

@@ -8,6 +8,7 @@ its own, ends what the command left running, and prints a line that ends with it
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from nanoeval_computer._reaper import DYING_SECONDS
@@ -78,6 +79,10 @@ nanoeval_kill() {  # tell whether anything is left: this shell is its parent the
 """The shell of a machine among the host's processes. What is left is searched from outside."""
 
 TRAILER_BYTES = 32 + len(" 255 1\n")
+
+
+Sink = Callable[[bytes], object]
+"""What takes a command's output as it comes."""
 
 
 class Process(Protocol):
@@ -177,22 +182,16 @@ class Shell:
             held = self._held
             at = held.rfind(self._marker, max(0, len(held) - TRAILER_BYTES))
             if at >= 0 and held.endswith(b"\n"):
-                sink.add(held[:at])
+                sink(held[:at])
                 exit_code, left = held[at:].split()[1:]
                 return Ended(int(exit_code), left=left != b"0")
             if len(held) > TRAILER_BYTES:
-                sink.add(held[:-TRAILER_BYTES])
+                sink(held[:-TRAILER_BYTES])
                 self._held = held[-TRAILER_BYTES:]
         if not self._started:
             return Ended(None, started=False, said=self._held)
-        sink.add(self._held)
+        sink(self._held)
         return Ended(None)
 
     async def close(self) -> None:
         await self._process.close()
-
-
-class Sink(Protocol):
-    """What takes a command's output as it comes."""
-
-    def add(self, data: bytes) -> None: ...

@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 
     from nanoeval_computer._rollout import Rollout
 
-__all__ = [
-    "ContainerMachine",
-    "ContainerRuntime",
-]
+__all__ = ["ContainerMachine", "ContainerRuntime"]
 
 log = logging.getLogger("nanoeval.computer")
 

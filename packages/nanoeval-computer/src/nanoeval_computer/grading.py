@@ -20,13 +20,7 @@ from nanoeval_computer.simple_solver import SimpleSolver
 from nanoeval_computer.steps import FinalResult, Step
 from nanoeval_computer.task import ComputerTask
 
-__all__ = [
-    "HasSolution",
-    "NothingSolver",
-    "OracleSolver",
-    "check_solutions",
-    "fresh_machine",
-]
+__all__ = ["HasSolution", "NothingSolver", "OracleSolver", "check_solutions", "fresh_machine"]
 
 
 COPY_SECONDS = 120.0

@@ -26,12 +26,7 @@ from nanoeval_computer.code_execution_interface import ComputerConfiguration, Ne
 from nanoeval_computer.machine import Machine, resolve_environment
 from nanoeval_computer.runtime import MachineRuntime
 
-__all__ = [
-    "BubblewrapMachine",
-    "BubblewrapRuntime",
-    "LocalMachine",
-    "LocalRuntime",
-]
+__all__ = ["BubblewrapMachine", "BubblewrapRuntime", "LocalMachine", "LocalRuntime"]
 
 log = logging.getLogger("nanoeval.computer")
 
@@ -260,7 +255,8 @@ async def _machine(
     folder = Path(tempfile.gettempdir(), f"nanoeval-machine-{secrets.token_hex(8)}")
     if not runtime.keep_machines:
         reaper_for("").watch("folder", str(folder))
-    _make(folder)
+    for part in (folder, folder / "home", folder / "tmp"):
+        part.mkdir(mode=0o700)
     machine = kind(folder, task, runtime)
     try:
         yield machine
@@ -270,12 +266,6 @@ async def _machine(
             log.warning("machine kept; enter it with: %s", machine.attach_command)
         else:
             await asyncio.to_thread(_remove, folder)
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(mode=0o700)
-    for part in ("home", "tmp"):
-        (folder / part).mkdir()
 
 
 def _remove(folder: Path) -> None:

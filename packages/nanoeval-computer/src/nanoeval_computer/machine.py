@@ -25,14 +25,7 @@ from nanoeval_computer.code_execution_interface import (
 )
 from nanoeval_computer.secret import Secret
 
-__all__ = [
-    "KILLED",
-    "MAX_BYTES",
-    "TIMED_OUT",
-    "CommandResult",
-    "Machine",
-    "MachineLost",
-]
+__all__ = ["KILLED", "MAX_BYTES", "TIMED_OUT", "CommandResult", "Machine", "MachineLost"]
 
 log = logging.getLogger("nanoeval.computer")
 
@@ -174,10 +167,10 @@ class Machine(ComputerInterface):
             self.note_use()
         started = time.monotonic()
         output = Output(self._max_output)
-        ended, timed_out = await self._run(cmd, output, timeout=timeout, keep=background)
+        ended, timed_out = await self._run(cmd, output.add, timeout=timeout, keep=background)
         if ended.exit_code is None and idempotent and not timed_out:
             output = Output(self._max_output)
-            ended, timed_out = await self._run(cmd, output, timeout=timeout, keep=background)
+            ended, timed_out = await self._run(cmd, output.add, timeout=timeout, keep=background)
         value = self.outward(output.value())
         if ended.exit_code is None and not timed_out:
             value += b"\n[the shell of this command was killed]\n"
@@ -282,15 +275,12 @@ class Machine(ComputerInterface):
         What takes too long is left to the end of the machine.
         """
         if cookie is not None:
-            await self._abandon(cookie)
+            try:
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    await self._kill(cookie)
+            except (TimeoutError, OSError, RolloutSystemError, MachineLost) as error:
+                log.warning("%s: an abandoned command may still run: %r", self.name, error)
         await shell.close()
-
-    async def _abandon(self, cookie: str) -> None:
-        try:
-            async with asyncio.timeout(_GRACE_SECONDS):
-                await self._kill(cookie)
-        except (TimeoutError, OSError, RolloutSystemError, MachineLost) as error:
-            log.warning("%s: an abandoned command may still run: %r", self.name, error)
 
     def _lost(self, why: str) -> Exception:
         """Return the error for a machine that answers no more: the agent's doing, or not."""
@@ -318,7 +308,7 @@ class Machine(ComputerInterface):
             text = base64.b64encode(file).decode()
             write = f"printf %s {text} | base64 -d > {{path}}"
             output = Output(_SMALL)
-            ended, _ = await self._run(_writing(destination, write), output)
+            ended, _ = await self._run(_writing(destination, write), output.add)
             _check_transfer(destination, ended.exit_code, output.value())
             return
         chunks = [file[at : at + _CHUNK] for at in range(0, len(file), _CHUNK)]
@@ -357,21 +347,22 @@ class Machine(ComputerInterface):
             OSError: it does not exist, is a link, a folder or a device, or cannot be read.
             ValueError: it is larger than `MAX_BYTES`: use `download_path`.
         """
-        content = _Whole()
-        await self._receive(file, content)
-        if content.size > MAX_BYTES:
+        output = Output(MAX_BYTES)
+        await self._receive(file, output.add)
+        content = output.value()
+        if output.truncated:
             raise ValueError(
-                f"{file} holds {content.size} bytes, more than the {MAX_BYTES} that download "
-                "takes: use download_path"
+                f"{file} holds {MAX_BYTES + output.truncated} bytes, more than the {MAX_BYTES} "
+                "that download takes: use download_path"
             )
-        return bytes(content.data)
+        return content
 
     async def download_path(self, source: str, destination: str | os.PathLike[str]) -> None:
         """Write the machine's file `source` to `destination` on this host, in constant memory."""
         part = f"{os.fspath(destination)}.part"
         with await asyncio.to_thread(open, part, "wb") as file:
             try:
-                await self._receive(source, _ToFile(file))
+                await self._receive(source, file.write)
             except BaseException:
                 os.unlink(part)
                 raise
@@ -393,7 +384,7 @@ class Machine(ComputerInterface):
             RolloutSystemError: something does.
         """
         output = Output(_SMALL)
-        await self._run(_REACH, output, timeout=_REACH_SECONDS)
+        await self._run(_REACH, output.add, timeout=_REACH_SECONDS)
         answers = [
             line
             for line in output.value().decode(errors="replace").splitlines()
@@ -431,27 +422,6 @@ class Machine(ComputerInterface):
     @abstractmethod
     def attach_command(self) -> str:
         """The command that opens a shell in the machine."""
-
-
-class _Whole:
-    """Output that is wanted whole; past `MAX_BYTES` only its size is."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        self.size += len(data)
-        if self.size <= MAX_BYTES:
-            self.data += data
-
-
-class _ToFile:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def add(self, data: bytes) -> None:
-        self._file.write(data)
 
 
 def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:

@@ -118,23 +118,21 @@ def with_kept_machines(value: T) -> T:
     Raises:
         ConfigError: there is no runtime in it that can.
     """
-    changed = {
-        name: with_kept_machines(field)
-        for name in chz.chz_fields(value)
-        if chz.is_chz(field := getattr(value, name)) and _starts_machines(field)
-    }
+    kept = _kept(value)
+    if kept is None:
+        raise ConfigError(f"{type(value).__name__} starts no machines that can be kept")
+    return kept
+
+
+def _kept(value: T) -> T | None:
+    """Return `value` with machines that are kept; None where it starts none."""
+    if not chz.is_chz(value):
+        return None
+    fields = {name: _kept(getattr(value, name)) for name in chz.chz_fields(value)}
+    changed = {name: field for name, field in fields.items() if field is not None}
     if isinstance(value, MachineRuntime):
         changed["keep_machines"] = True
-    if not changed:
-        raise ConfigError(f"{type(value).__name__} starts no machines that can be kept")
-    return chz.replace(value, **changed)
-
-
-def _starts_machines(value: Any) -> bool:
-    return isinstance(value, MachineRuntime) or any(
-        chz.is_chz(field := getattr(value, name)) and _starts_machines(field)
-        for name in chz.chz_fields(value)
-    )
+    return chz.replace(value, **changed) if changed else None
 
 
 async def play_task(task: ComputerTask, runtime: ComputerRuntime) -> FinalResult:

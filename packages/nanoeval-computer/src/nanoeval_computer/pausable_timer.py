@@ -10,11 +10,7 @@ from contextvars import ContextVar
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
 from nanoeval_core.usage import pause_clocks
 
-__all__ = [
-    "NamedTimeoutError",
-    "PausableTimer",
-    "pause_all_pausable_timers",
-]
+__all__ = ["NamedTimeoutError", "PausableTimer", "pause_all_pausable_timers"]
 
 MOST_SECONDS = 100_000_000
 

@@ -17,9 +17,7 @@ from nanoeval_computer.code_execution_interface import (
 from nanoeval_computer.machine import Machine
 from nanoeval_computer.task import SimpleJupyterTask
 
-__all__ = [
-    "MachineRuntime",
-]
+__all__ = ["MachineRuntime"]
 
 
 @chz.chz

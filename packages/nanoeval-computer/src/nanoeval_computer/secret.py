@@ -7,9 +7,7 @@ import os
 from nanoeval_core import RolloutSystemError
 from pydantic import BaseModel
 
-__all__ = [
-    "Secret",
-]
+__all__ = ["Secret"]
 
 
 class Secret(BaseModel):

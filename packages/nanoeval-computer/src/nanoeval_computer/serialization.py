@@ -13,12 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = [
-    "Migration",
-    "SerializableBaseModel",
-    "VersionedModel",
-    "bear_published_paths",
-]
+__all__ = ["Migration", "SerializableBaseModel", "VersionedModel", "bear_published_paths"]
 
 _PUBLISHED = {
     "_serializable_base_model": "serialization:SerializableBaseModel",

@@ -15,12 +15,7 @@ from nanoeval_computer.solver import PythonCodingSolver
 from nanoeval_computer.steps import FinalResult, Step
 from nanoeval_computer.task import ComputerTask
 
-__all__ = [
-    "ComputerRuntimeSolver",
-    "DummySolver",
-    "SimpleSolver",
-    "UserSolver",
-]
+__all__ = ["ComputerRuntimeSolver", "DummySolver", "SimpleSolver", "UserSolver"]
 
 
 @chz.chz

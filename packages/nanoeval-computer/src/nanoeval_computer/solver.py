@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -240,7 +241,8 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
             if _is_conversation(convo) or isinstance(convo, list)
         )
         if lengths:
-            stats["convo_len_percentiles"] = [_quantile(lengths, q) for q in (0.25, 0.5, 0.75)]
+            several = lengths if len(lengths) > 1 else lengths * 2
+            stats["convo_len_percentiles"] = statistics.quantiles(several, method="inclusive")
         return stats
 
     async def self_test(self) -> None:
@@ -253,14 +255,6 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
 def _is_conversation(convo: Any) -> bool:
     """Return whether `convo` is a model with messages, as those that solvers of labs keep."""
     return isinstance(convo, BaseModel) and isinstance(getattr(convo, "messages", None), list)
-
-
-def _quantile(values: Sequence[int], q: float) -> float:
-    """Return the `q` quantile of sorted `values`, interpolated as numpy does it."""
-    place = q * (len(values) - 1)
-    below = int(place)
-    above = min(below + 1, len(values) - 1)
-    return values[below] + (values[above] - values[below]) * (place - below)
 
 
 def strip_all_metadata(convo: Any, allowed_metadata_fields: list[str] | None = None) -> Any:

@@ -12,9 +12,7 @@ from nanoeval_computer.code_execution_interface import (
     ComputerRuntime,
 )
 
-__all__ = [
-    "run_with_startup_timeout",
-]
+__all__ = ["run_with_startup_timeout"]
 
 
 @contextlib.asynccontextmanager

@@ -17,11 +17,7 @@ from nanoeval_computer.code_execution_interface import (
 )
 from nanoeval_computer.serialization import SerializableBaseModel
 
-__all__ = [
-    "ComputerTask",
-    "Grade",
-    "SimpleJupyterTask",
-]
+__all__ = ["ComputerTask", "Grade", "SimpleJupyterTask"]
 
 
 class Grade(BaseModel):
