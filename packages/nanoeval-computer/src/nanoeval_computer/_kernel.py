@@ -19,23 +19,19 @@ def reply(**fields: object) -> None:
     sys.stdout.flush()
 
 
-def run(manager: Any, client: Any, code: str, timeout: float) -> dict[str, Any]:  # noqa: C901
+def run(manager: Any, client: Any, code: str, timeout: float) -> dict[str, Any]:
     message = client.execute(code)
     output, final, error, status = [], None, None, None
     size, deadline = 0, time.monotonic() + timeout
     interrupted = False
     while True:
-        if not manager.is_alive():
-            status = "failed_with_kernel_death"
+        is_dead, is_late = not manager.is_alive(), time.monotonic() > deadline
+        if is_dead or (is_late and interrupted):  # it does not listen
+            status = "failed_with_kernel_death" if is_dead else "cancelled"
             manager.restart_kernel(now=True)
             client.wait_for_ready(timeout=60)
             break
-        if time.monotonic() > deadline:
-            if interrupted:  # it does not listen
-                status = "cancelled"
-                manager.restart_kernel(now=True)
-                client.wait_for_ready(timeout=60)
-                break
+        if is_late:
             interrupted, deadline = True, time.monotonic() + 10
             manager.interrupt_kernel()
         try:

@@ -88,14 +88,7 @@ class LimitsHelper:
 
     @chz.validate
     def _check_limits(self) -> None:
-        for name in (
-            "max_actions",
-            "max_time_seconds",
-            "grading_timeout",
-            "exception_handling_timeout",
-            "total_sample_timeout",
-            "validate_connection_limit",
-        ):
+        for name in chz.chz_fields(LimitsHelper):
             if getattr(self, name) <= 0:
                 raise AssertionError(
                     f"{type(self).__name__}.{name}={getattr(self, name)}: give more than 0"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 import logging
 import os
 import secrets
 import shlex
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from nanoeval_core import RolloutSystemError
@@ -41,6 +42,7 @@ _OPENINGS = 3
 _GRACE_SECONDS = DYING_SECONDS + 20.0
 _SMALL = 48 * 1024
 _CHUNK = 1024 * 1024
+_TRANSFER_SECONDS = 3600.0
 
 _ERRORS: Mapping[int, tuple[type[OSError], str]] = {
     61: (FileNotFoundError, "does not exist"),
@@ -311,16 +313,14 @@ class Machine(ComputerInterface):
             ended, _ = await self._run(_writing(destination, write), output.add)
             _check_transfer(destination, ended.exit_code, output.value())
             return
-        chunks = [file[at : at + _CHUNK] for at in range(0, len(file), _CHUNK)]
-        await self._send(len(file), destination, iter(chunks).__next__)
+        await self._send(len(file), destination, io.BytesIO(file))
 
     async def upload_path(self, source: str | os.PathLike[str], destination: str) -> None:
         """Write the file `source` of this host to `destination`, in constant memory."""
         with await asyncio.to_thread(_open_regular, source) as file:
-            size = os.fstat(file.fileno()).st_size
-            await self._send(size, destination, lambda: file.read(_CHUNK))
+            await self._send(os.fstat(file.fileno()).st_size, destination, file)
 
-    async def _send(self, size: int, destination: str, next_chunk: Callable[[], bytes]) -> None:
+    async def _send(self, size: int, destination: str, file: BinaryIO) -> None:
         write = f"head -c {size} > {{path}} && [ $(wc -c < {{path}}) -eq {size} ]"
         command = self.inward(_writing(destination, write))
         process = await self.open_process(["bash", "-c", command])
@@ -328,7 +328,7 @@ class Machine(ComputerInterface):
             sent = 0
             with contextlib.suppress(ConnectionError, RuntimeError):  # its exit code says why
                 while sent < size:
-                    chunk = await asyncio.to_thread(next_chunk)
+                    chunk = await asyncio.to_thread(file.read, _CHUNK)
                     if not chunk:
                         raise ValueError(f"a file for {destination} shrank while it was sent")
                     await process.write(chunk)
@@ -373,8 +373,7 @@ class Machine(ComputerInterface):
         command = (
             f"[ -e {path} ] || [ -L {path} ] || exit 61; {_REGULAR.format(path=path)} cat {path}"
         )
-        hour = 3600.0
-        ended, _ = await self._run(command, sink, timeout=hour)
+        ended, _ = await self._run(command, sink, timeout=_TRANSFER_SECONDS)
         _check_transfer(file, ended.exit_code, b"")
 
     async def check_offline(self) -> None:
@@ -385,11 +384,8 @@ class Machine(ComputerInterface):
         """
         output = Output(_SMALL)
         await self._run(_REACH, output.add, timeout=_REACH_SECONDS)
-        answers = [
-            line
-            for line in output.value().decode(errors="replace").splitlines()
-            if line.startswith(("connect ", "name "))
-        ]
+        lines = output.value().decode(errors="replace").splitlines()
+        answers = [line for line in lines if line.startswith(("connect ", "name "))]
         if answers:
             raise RolloutSystemError(
                 f"machine {self.name} should have no internet, but reached: {', '.join(answers)}"
@@ -458,12 +454,10 @@ def resolve_environment(
     values: dict[str, str] = {}
     masked: dict[str, str] = {}
     for name, given in environment.items():
-        if given is None:
-            continue
         if isinstance(given, Secret):
             values[name] = given.value()
-            if values[name]:
-                masked[values[name]] = given.secret
-        else:
+            masked[values[name]] = given.secret
+        elif given is not None:
             values[name] = str(given)
+    masked.pop("", None)
     return values, masked

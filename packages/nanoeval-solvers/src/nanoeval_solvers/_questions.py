@@ -41,9 +41,8 @@ class ReadAnswer(BaseModel):
             return Outcome.UNPARSABLE if lost else Outcome.REFUSED
         return Outcome.CORRECT if correct else Outcome.INCORRECT
 
-    @property
-    def _noted(self) -> dict[str, Any]:
-        """How the answer came about, as far as the record should say it."""
+    def _noted(self, question: Any, *, always: bool) -> dict[str, Any]:
+        """Return what a match's record says of the answer; `always` with metadata, empty or not."""
         notes = {
             "problem": self.problem,
             "unparsable": self.problem == "unparsable",
@@ -52,7 +51,9 @@ class ReadAnswer(BaseModel):
             "only_reasoning": self.only_reasoning,
             "followed_up": self.followed_up,
         }
-        return {name: note for name, note in notes.items() if note}
+        metadata = {**question.metadata, **self.metadata}
+        noted = {name: note for name, note in notes.items() if note}
+        return noted | ({"metadata": metadata} if metadata or always else {})
 
 
 TQuestion = TypeVar("TQuestion")
@@ -100,11 +101,6 @@ class QuestionsEval(ABC, Eval[TTask, TAnswer], Generic[TQuestion, TTask, TAnswer
     def _as_shown(self, name: str, question: TQuestion) -> TQuestion:
         """Return a question as it is asked."""
         return question
-
-    def _match_metadata(self, question: Any, answer: TAnswer) -> dict[str, Any]:
-        """Return what a match's record has of the metadata."""
-        metadata = {**question.metadata, **answer.metadata}
-        return {"metadata": metadata} if metadata or self._is_numbered else {}
 
     async def get_summary(self, results: list[tuple[TTask, TAnswer]]) -> dict[str, Any]:
         return {} if self._is_numbered and not results else await self._summarize_answers(results)

@@ -314,7 +314,7 @@ class MCQEval(QuestionsEval[Question, MCQTask, Answer]):
     def record_answer(self, task: MCQTask, answer: Answer) -> None:
         """Record `answer` as a match, with the choices as shown, and why there is no pick."""
         question = task.question
-        extra = answer._noted | self._match_metadata(question, answer)
+        extra = answer._noted(question, always=self._is_numbered)
         if answer.tied:
             extra["tied"] = [question.show_picked(one) for one in answer.tied]
             extra["score"] = answer.score(question)

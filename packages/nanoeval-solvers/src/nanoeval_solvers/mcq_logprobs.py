@@ -134,16 +134,15 @@ class MCQLogprobSolver(Prompted, MCQSolver[Answer]):
     async def solve(self, task: MCQTask) -> Answer:
         question = task.question
         size = len(question.answers)
+        wrong = None
         if question.allow_multiple_choices:
+            wrong = "allows multiple choices"
+        elif size > len(ascii_uppercase):
+            wrong = f"has {size} choices: from the 27th on (AA) a letter is no single token"
+        if wrong is not None:
             raise ConfigError(
-                f"{type(self).__name__} cannot answer question {task.question_id!r}, which allows "
-                "multiple choices: use OpenAIAPIMCQSolver"
-            )
-        if size > len(ascii_uppercase):
-            raise ConfigError(
-                f"{type(self).__name__} cannot answer question {task.question_id!r}, which has "
-                f"{size} choices: from the 27th on (AA) a letter is no single token: use "
-                "OpenAIAPIMCQSolver"
+                f"{type(self).__name__} cannot answer question {task.question_id!r}, which {wrong}"
+                ": use OpenAIAPIMCQSolver"
             )
         turns = range(size) if self.cyclic else range(1)
         asked = await gather_results(*(self._ask(task, turn) for turn in turns))

@@ -185,8 +185,8 @@ class ShortAnswerEval(QuestionsEval[Question, ShortAnswerTask, Answer]):
     def record_answer(self, task: ShortAnswerTask, answer: Answer) -> None:
         """Record `answer` as a match: the question, and the reason where there is no answer."""
         question = task.question
-        extra = {"question": question.question, **answer._noted}
-        extra |= self._match_metadata(question, answer)
+        extra = answer._noted(question, always=self._is_numbered)
+        extra["question"] = question.question
         if answer.verdict is not None:
             extra |= answer.verdict.record
         references: Any = list(question.answers) or None
