@@ -48,5 +48,11 @@ def test_import_loads_nothing_that_it_does_not_need(statement: str, absent: set[
     assert not loaded_by(statement) & (NEVER | absent)
 
 
+def test_commands_that_look_at_runs_load_no_eval() -> None:
+    for command in ("ls", "show", "samples"):
+        loaded = loaded_by(f"import nanoeval_cli._commands.{command}_command")
+        assert not loaded & {"pydantic.main", "nanoeval_core.eval", "nanoeval_core.spec"}
+
+
 def test_running_in_process_does_not_load_what_pools_and_clients_need() -> None:
     assert not loaded_by("from nanoeval import run") & {"openai", "multiprocess", "pandas", "numpy"}

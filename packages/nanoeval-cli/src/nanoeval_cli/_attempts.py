@@ -9,7 +9,6 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_core.words import Verdict, verdict
 from nanoeval_recorder.reading.sample import RecordedSample, samples
 from nanoeval_recorder.reading.scores import question_scores
-from nanoeval_runner.stored_scores import stored_scores
 
 from nanoeval_cli._catalogue import RunInfo
 
@@ -53,6 +52,9 @@ def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[st
     """
     found = question_scores(run.record, like) if run.record is not None else {}
     if not found and run.state_file is not None and run.row is not None:
+        # Deferred: few runs need it, and it imports what loads their results.
+        from nanoeval_runner.stored_scores import stored_scores  # noqa: PLC0415
+
         found = stored_scores(run.state_file.path, run.row)
     if not found:
         raise ConfigError(

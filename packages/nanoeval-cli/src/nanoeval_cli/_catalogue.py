@@ -6,6 +6,7 @@ import calendar
 import contextlib
 import dataclasses
 import datetime
+import functools
 import heapq
 import itertools
 import math
@@ -17,8 +18,8 @@ from typing import Any
 
 from nanoeval_core.errors import ConfigError, RecorderError, StateError
 from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_core.recorder_protocol import check_run_set_id
 from nanoeval_core.run_facts import RunFacts
-from nanoeval_core.spec import check_run_set_id
 from nanoeval_recorder.folder import records_folder
 from nanoeval_recorder.reading.outline import Outline, outline_of
 from nanoeval_recorder.reading.reader import SUFFIXES
@@ -105,7 +106,7 @@ def runs_newest_first(
             model or set), in whatever case: a look at their first lines costs little.
     """
     states, records = sorted(_state_files()), sorted(_record_files())  # the newest last
-    named = {path.name.partition("_")[0]: path for _, path in records}
+    named = {_run_id_in(path): path for _, path in records}
     found: list[tuple[float, int, Callable[[], RunInfo]]] = []  # a heap of what is not yet yielded
     seen: set[str] = set()
     number = itertools.count()
@@ -136,8 +137,11 @@ def _state_files() -> Iterator[tuple[float, Path]]:
             yield max(one.stat().st_mtime for one in written) + 1.0, Path(entry.path)
 
 
-def _record_files() -> Iterator[tuple[float, Path]]:
-    """Yield what may be a record, each with a time before which its run was created."""
+def _record_files() -> Iterator[tuple[float, str]]:
+    """Yield the paths of what may be records, each with a time before which its run was created.
+
+    As text: of ten thousand, few are looked into.
+    """
     waiting = [str(records_folder())]
     while waiting:
         try:
@@ -150,18 +154,23 @@ def _record_files() -> Iterator[tuple[float, Path]]:
                 waiting.append(entry.path)
             elif entry.name.endswith(SUFFIXES) and not _is_later_part(entry.name, names):
                 bound = _time_in(entry.name) or entry.stat(follow_symlinks=False).st_mtime
-                yield bound, Path(entry.path)
+                yield bound, entry.path
 
 
-def records_by_run_id() -> dict[str, Path]:
+def records_by_run_id() -> dict[str, str]:
     """Return the records by the run ids that they are named for."""
-    return {path.name.partition("_")[0]: path for _, path in _record_files()}
+    return {_run_id_in(path): path for _, path in _record_files()}
 
 
-def _may_name(path: Path, text: str) -> bool:
+def _run_id_in(path: str) -> str:
+    return path.rpartition("/")[2].partition("_")[0]
+
+
+def _may_name(path: str, text: str) -> bool:
     """Return whether the first line of a record may hold `text`, which is in lower case."""
     plain = text.isascii() and text.isprintable() and not set('"\\/') & set(text)
-    if not text or not plain or path.suffix in (".zst", ".gz") or text in path.name.lower():
+    name = path.rpartition("/")[2].lower()
+    if not text or not plain or name.endswith((".zst", ".gz")) or text in name:
         return True
     try:
         file = os.open(path, os.O_RDONLY)
@@ -184,11 +193,17 @@ def _time_in(name: str) -> float | None:
     """Return the end of the second in which a run began, by the run id in its record's name."""
     if not (name[:12].isascii() and name[:12].isdecimal()):
         return None
-    year, *rest = (int(name[at : at + 2]) for at in range(0, 12, 2))
+    year, month, day, hour, minute, second = (int(name[at : at + 2]) for at in range(0, 12, 2))
     try:
-        return calendar.timegm((2000 + year, *rest)) + 1.0
+        midnight = _midnight(2000 + year, month, day)
     except ValueError:  # there is no such day
         return None
+    return midnight + 3600 * hour + 60 * minute + second + 1.0
+
+
+@functools.cache
+def _midnight(*day: int) -> int:
+    return calendar.timegm((*day, 0, 0, 0))
 
 
 Found = tuple[str, float, Callable[[], RunInfo]]
@@ -196,7 +211,7 @@ Found = tuple[str, float, Callable[[], RunInfo]]
 
 
 def _in_state_file(
-    path: Path, problems: list[StateError], named: Mapping[str, Path] | None = None
+    path: Path, problems: list[StateError], named: Mapping[str, str] | None = None
 ) -> list[Found]:
     """Return the runs in a state file; `named` are records by the run ids in their names."""
     try:
@@ -211,8 +226,8 @@ def _in_state_file(
     return [(row.run_id, row.created_at, partial(_of_row, file, row, named)) for row in file.evals]
 
 
-def _in_record(path: Path, seen: Container[str]) -> list[Found]:
-    outline = None if path.name.partition("_")[0] in seen else _outline(path)
+def _in_record(path: str, seen: Container[str]) -> list[Found]:
+    outline = None if _run_id_in(path) in seen else _outline(Path(path))
     if outline is None:
         return []
     run = _of_record(outline)
@@ -226,9 +241,9 @@ def _outline(path: Path) -> Outline | None:
         return None
 
 
-def _of_row(file: StateFile, row: EvalRow, named: Mapping[str, Path]) -> RunInfo:
+def _of_row(file: StateFile, row: EvalRow, named: Mapping[str, str]) -> RunInfo:
     record = record_of(row) or named.get(row.run_id)  # without events there is no position
-    outline = _outline(record) if record is not None and record.exists() else None
+    outline = _outline(Path(record)) if record is not None and os.path.exists(record) else None
     run = RunInfo(run_id=row.run_id) if outline is None else _of_record(outline)
     run.summary = {}  # the state file's, or none
     run.update(file.facts_of(row))
@@ -302,9 +317,9 @@ def _by_file_name(name: str) -> list[RunInfo]:
         if path.exists():
             runs = sorted(_in_state_file(path, []), key=lambda found: -found[1])
             return [make() for _, _, make in runs[:1]]
-    begin = [path for _, path in _record_files() if path.name.startswith(name)]
-    exact = [path for path in begin if path.name.partition("_")[0] == name]
-    outlines = [_outline(path) for path in (exact or begin)[:RUNS_LISTED]]
+    begin = [path for _, path in _record_files() if path.rpartition("/")[2].startswith(name)]
+    exact = [path for path in begin if _run_id_in(path) == name]
+    outlines = [_outline(Path(path)) for path in (exact or begin)[:RUNS_LISTED]]
     return [_with_state(outline) for outline in outlines if outline is not None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.spec import check_run_set_id
+from nanoeval_core.recorder_protocol import check_run_set_id
 from nanoeval_runner.state_files import state_dir, state_file, state_paths
 
 

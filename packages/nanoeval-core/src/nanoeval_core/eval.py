@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, Protocol
 
 import chz
@@ -156,22 +156,6 @@ def overrides(eval: Eval[Any, Any], method: str) -> bool:
     return getattr(type(eval), method) is not getattr(Eval, method)
 
 
-def measured_model(arguments: Mapping[str, Any]) -> str | None:
-    """Return the model that is measured: the eval's `model` or `model_name`, or its solver's.
-
-    Args:
-        arguments: the eval's, by path.
-    """
-    found: list[tuple[int, str]] = []
-    for path, value in arguments.items():
-        *parents, name = path.split(".")
-        # A grader may ask a model too: that is not the one that is measured.
-        is_model = name in ("model", "model_name") and "grader" not in parents
-        if is_model and isinstance(value, str) and value:
-            found.append((len(parents), value))
-    return min(found, default=(0, None))[1]
-
-
 def check_complete(eval: Eval[Any, Any]) -> None:
     """Check that `eval` defines what a run calls.
 
@@ -286,6 +270,5 @@ __all__ = [
     "assert_no_system_errors",
     "check_complete",
     "check_tasks",
-    "measured_model",
     "overrides",
 ]

@@ -16,7 +16,7 @@ import datetime
 import importlib
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
@@ -25,7 +25,7 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 import chz
 
 from nanoeval_core.by_name import entry_point_names, load_entry_point
-from nanoeval_core.errors import NoCurrentRecorderError, RecorderError
+from nanoeval_core.errors import ConfigError, NoCurrentRecorderError, RecorderError
 
 __all__ = [
     "BasicRunSpec",
@@ -33,8 +33,10 @@ __all__ = [
     "RecorderProtocol",
     "RunSpec",
     "View",
+    "check_run_set_id",
     "current_run_spec",
     "find_recorder",
+    "measured_model",
     "new_run_spec",
     "recorder_names",
     "using_run_spec",
@@ -200,9 +202,35 @@ def using_run_spec(run_spec: BasicRunSpec) -> Iterator[None]:
         _run_spec.reset(token)
 
 
+def measured_model(arguments: Mapping[str, Any]) -> str | None:
+    """Return the model that is measured: the eval's `model` or `model_name`, or its solver's.
+
+    Args:
+        arguments: the eval's, by path.
+    """
+    found: list[tuple[int, str]] = []
+    for path, value in arguments.items():
+        *parents, name = path.split(".")
+        # A grader may ask a model too: that is not the one that is measured.
+        is_model = name in ("model", "model_name") and "grader" not in parents
+        if is_model and isinstance(value, str) and value:
+            found.append((len(parents), value))
+    return min(found, default=(0, None))[1]
+
+
 def new_run_spec(*, run_set_id: str, eval_name: str, model_name: str | None = None) -> BasicRunSpec:
     """Return a `BasicRunSpec` with a fresh `run_id`."""
     return BasicRunSpec(uuid(), run_set_id, eval_name, model_name, created_at=utc_now())
+
+
+def check_run_set_id(value: str) -> None:
+    """Raise `ConfigError` unless `value` can name a file on every system."""
+    plain = value.replace("-", "").replace("_", "").replace(".", "")
+    if not (plain.isascii() and plain.isalnum()) or value.startswith(".") or len(value) > 128:
+        raise ConfigError(
+            f"RunnerArgs.run_set_id={value!r}: it names a file: use up to 128 letters, digits, "
+            "'-', '_' and '.'"
+        )
 
 
 def uuid() -> str:

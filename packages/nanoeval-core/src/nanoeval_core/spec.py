@@ -18,7 +18,7 @@ from nanoeval_core.executors import (
     ExecutorConfig,
     find_executor,
 )
-from nanoeval_core.recorder_protocol import RecorderConfig, find_recorder
+from nanoeval_core.recorder_protocol import RecorderConfig, check_run_set_id, find_recorder
 
 log = logging.getLogger("nanoeval.spec")
 
@@ -184,17 +184,6 @@ class RunnerArgs:
         return self.executor_name == MULTIPROCESS
 
 
-def check_run_set_id(value: str) -> None:
-    """Raise `ConfigError` unless `value` can name a file on every system."""
-    plain = value.replace("-", "").replace("_", "").replace(".", "")
-    if not (plain.isascii() and plain.isalnum()) or value.startswith(".") or len(value) > 128:
-        _refuse(
-            "run_set_id",
-            value,
-            "it names a file: use up to 128 letters, digits, '-', '_' and '.'",
-        )
-
-
 @chz.chz
 class EvalSpec:
     """An eval, and how to run it: what `nanoeval.run` takes."""
@@ -222,4 +211,4 @@ class EvalSpec:
         return self.runner.model_name
 
 
-__all__ = ["ENV_ALLOW_ZERO_CONCURRENCY", "EvalSpec", "RunnerArgs", "check_run_set_id"]
+__all__ = ["ENV_ALLOW_ZERO_CONCURRENCY", "EvalSpec", "RunnerArgs"]

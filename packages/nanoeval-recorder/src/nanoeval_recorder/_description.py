@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import chz
 import msgspec
-from nanoeval_core.eval import measured_model
-from nanoeval_core.recorder_protocol import BasicRunSpec
+from nanoeval_core.recorder_protocol import BasicRunSpec, measured_model
 from nanoeval_core.redaction import Redactor
 
 from nanoeval_recorder._file_recorder import encode

@@ -10,7 +10,8 @@ from typing import Any
 import anyio.to_thread
 import chz
 from nanoeval_core.errors import ConfigError, StateError
-from nanoeval_core.spec import EvalSpec, check_run_set_id
+from nanoeval_core.recorder_protocol import check_run_set_id
+from nanoeval_core.spec import EvalSpec
 
 from nanoeval_runner._interrupts import Interrupted
 from nanoeval_runner._queue import backup, transactions

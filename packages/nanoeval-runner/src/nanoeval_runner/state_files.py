@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import json
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,12 +157,13 @@ class StateReader:
     def read(self) -> StateFile:
         """Read what the file says of its run set now."""
         limit = transactions.get_metadata(self._connection, "global_limit")
-        files = [file for file in files_of(self.path) if file.is_file()]
+        found = [(file.name, file.stat()) for file in files_of(self.path)]
+        files = [(name, status) for name, status in found if stat.S_ISREG(status.st_mode)]
         # Reading makes an empty `-wal`: that is nothing written.
         written = [
-            file
-            for file in files
-            if file.name.endswith((SUFFIX, f"{SUFFIX}-wal")) and file.stat().st_size
+            status.st_mtime
+            for name, status in files
+            if name.endswith((SUFFIX, f"{SUFFIX}-wal")) and status.st_size
         ]
         return StateFile(
             path=self.path,
@@ -169,8 +171,8 @@ class StateReader:
             executors=transactions.list_executors(self._connection),
             global_limit=limit if isinstance(limit, int) else None,
             is_running=is_being_run(self.path),
-            modified_at=max(file.stat().st_mtime for file in written),
-            size=sum(file.stat().st_size for file in files),
+            modified_at=max(written),
+            size=sum(status.st_size for _, status in files),
         )
 
     def durations(self, row: EvalRow, *, since: float, span: int) -> list[float]:
@@ -233,14 +235,13 @@ def state_files() -> Iterator[StateFile | StateError]:
 
 def is_being_run(path: Path) -> bool:
     """Return whether a process holds the lock of the state file at `path`."""
-    lock = path.with_suffix(".lock")
-    if not lock.exists():
-        return False
-    with lock.open("rb") as file:
-        try:
+    try:
+        with path.with_suffix(".lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
     return False
 
 

@@ -14,12 +14,15 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chz
 from nanoeval_core.errors import StateError
-from nanoeval_core.eval import Eval, measured_model
+from nanoeval_core.recorder_protocol import measured_model
 from nanoeval_core.redaction import REDACTED, Redactor, is_secret_name
+
+if TYPE_CHECKING:  # `nanoeval ls` reads state files, and needs no eval's class
+    from nanoeval_core.eval import Eval
 
 __all__ = [
     "changes",

@@ -6,7 +6,7 @@ import sys
 
 import click
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.spec import check_run_set_id
+from nanoeval_core.recorder_protocol import check_run_set_id
 from nanoeval_core.words import run_state
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
