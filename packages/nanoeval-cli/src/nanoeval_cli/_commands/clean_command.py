@@ -158,9 +158,9 @@ def _say_left_alone(run_sets: list[str], why: str, option: str) -> None:
         note(f"left alone: {number}{shown} {why} ({option} removes {them})")
 
 
-def _has_no_record(file: StateFile, named: Mapping[str, Path]) -> bool:
+def _has_no_record(file: StateFile, named: Mapping[str, str]) -> bool:
     records = [record_of(row) or named.get(row.run_id) for row in file.evals]
-    return any(path is None or not path.exists() for path in records)
+    return any(path is None or not Path(path).exists() for path in records)
 
 
 def _clean_containers(*, dry_run: bool) -> list[str]:
