@@ -55,6 +55,7 @@ def test_each_explains_itself(command: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"nanoeval {command}" in done.stdout
     assert len(done.stdout.splitlines()) > 3
+    assert "\\b" not in done.stdout
 
 
 def test_new_writes_an_eval_that_runs_with_a_test_that_passes(ran: Path) -> None:

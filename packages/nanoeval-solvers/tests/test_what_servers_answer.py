@@ -410,6 +410,13 @@ REJECTIONS: dict[str, bytes] = {
 }
 
 
+def test_a_page_is_told_in_its_words(server: RawServer) -> None:
+    page = "<html><style>p {color: red}</style><title>Access denied</title><p>Rule&nbsp;12</html>"
+    server.replies.append(http(403, page))
+    with pytest.raises(RolloutSystemError, match="403: Access denied Rule 12"):
+        ask(server.url, max_retries=0)
+
+
 def several(
     server: RawServer, replies: list[bytes], *, prompt: str | None = None, **fields: Any
 ) -> list[Any]:

@@ -58,13 +58,13 @@ def command(  # noqa: PLR0913  one parameter an option
     as_json: bool,
     fields: dict[str, str],
 ) -> int:
-    r"""Run evals with several models or other arguments, and compare them in one table.
+    """Run evals with several models or other arguments, and compare them in one table.
 
     \b
       nanoeval sweep my_eval.py:MyEval model=a,b,c
       nanoeval sweep evals.maths:Sums evals.maths:Products solver.temperature=0,1 runner.n_tasks=100
 
-    Every comma makes another choice (\, is a comma in a value; brackets and quotes hold theirs
+    Every comma makes another choice (\\, is a comma in a value; brackets and quotes hold theirs
     together). An argument that only some of the evals have is theirs alone. All cells run at once,
     sharing executors and one display. The table is written to the sweep's folder as table.md and
     table.csv; a cell that finished there is not run again when the sweep is repeated or extended,

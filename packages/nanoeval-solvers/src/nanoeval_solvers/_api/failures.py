@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import random
 import re
@@ -194,7 +195,10 @@ def said(body: bytes) -> tuple[str, frozenset[str]]:
     try:
         content: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return " ".join(body.decode("utf-8", "replace").split())[:500], frozenset()
+        text = body[: 1 << 16].decode("utf-8", "replace")
+        if text.lstrip().startswith("<"):  # a page, of a proxy or a firewall
+            text = html.unescape(_MARKUP.sub(" ", text))
+        return " ".join(text.split())[:500], frozenset()
     if isinstance(content, list) and len(content) == 1:
         content = content[0]  # Google's endpoint wraps its errors in a list
     if not isinstance(content, dict):
@@ -215,6 +219,7 @@ def said(body: bytes) -> tuple[str, frozenset[str]]:
     return str(message)[:2000], frozenset(str(code).lower() for code in codes if code is not None)
 
 
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 # Where errors are, and their messages in them.
 _NESTED = ("error", "errors", "base_resp")
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "status_msg")
