@@ -119,7 +119,8 @@ def _overview(name: str, cells: Sequence[Cell], ledger: Ledger) -> str:
     choices = len({cell.label for cell in cells})
     done = sum(ledger.summary_of(cell.key) is not None for cell in cells)
     text = f"sweep {name}: {evals} eval{'s' * (evals > 1)} × {choices} choice{'s' * (choices > 1)}"
-    return f"{text}, {len(cells)} cells" + (f", {done} of them done" if done else "")
+    text += f", {len(cells)} cell{'s' * (len(cells) > 1)}"
+    return text + (f", {done} of them done" if done else "")
 
 
 def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: bool) -> int:
