@@ -307,7 +307,7 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
         raise ConfigError(
             f"the runs have different questions, so their difference could come from these: "
             f"{' and '.join(sides)}. Run both on the same questions, resume the one that is "
-            "incomplete, or pass common_only=True to compare on what they share"
+            "incomplete, or compare on what they share: common_only=True, --common-only"
         )
     return len(only_a) + len(only_b)
 
