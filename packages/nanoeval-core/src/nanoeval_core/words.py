@@ -37,16 +37,15 @@ def run_state(stored: str, *, is_running: bool) -> RunState:
     return "done" if stored == "done" else "stopped" if stored == "stopped" else "failed"
 
 
-def verdict(match: Mapping[str, Any] | None, *, errors: int = 0, is_last: bool = True) -> Verdict:
-    """Return what an attempt came to.
+def verdict(match: Mapping[str, Any] | None, *, errors: int = 0) -> Verdict:
+    """Return what an attempt came to, if no retry follows it.
 
     Args:
         match: the data of its match event; None without one.
         errors: how many errors it recorded.
-        is_last: whether no retry follows it.
     """
     if match is None:
-        return "no match" if not errors else "lost" if is_last else "error"
+        return "lost" if errors else "no match"
     if match.get("unparsable") or match.get("problem") == "empty":
         return "unparsable"
     if match.get("refused") or match.get("problem") in ("content_policy", "context_length"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sqlite3
@@ -130,18 +131,7 @@ def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
 
 def _estimate(tallies: list[ScoreTally]) -> dict[str, Any]:
     found = estimate(tallies)
-    if found.mean is None:
-        return {}
-    return {
-        "mean": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "stderr": found.stderr,
-        "n": found.n,
-        "num_scores": found.num_scores,
-        "method": found.method,
-        "why": found.why,
-    }
+    return {} if found.mean is None else dataclasses.asdict(found)
 
 
 def _error(kind: str, number: int, attempt_id: int, example: str) -> dict[str, Any]:

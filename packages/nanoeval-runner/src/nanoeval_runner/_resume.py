@@ -8,7 +8,6 @@ import pickle
 from typing import Any
 
 import anyio.to_thread
-import chz
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_core.recorder_protocol import check_run_set_id
 from nanoeval_core.spec import EvalSpec
@@ -20,6 +19,7 @@ from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run import run_in
 from nanoeval_runner._run_set import RunSet, joined, run_sets
+from nanoeval_runner.budget import with_budget
 from nanoeval_runner.stored_eval import restore_origin
 
 
@@ -56,9 +56,8 @@ async def resume(
                 f"run set {run_set_id!r} holds no evals: it ended before its tasks were queued. "
                 "Run the eval again"
             )
-        budgets = {"budget_tokens": budget_tokens, "budget_cost": budget_cost}
         specs = {
-            row.id: _with_budgets(await _load_spec(run_set, row), budgets)
+            row.id: with_budget(await _load_spec(run_set, row), budget_tokens, budget_cost)
             for row in rows
             if row.state != EvalState.DONE or resume_completed_evals
         }
@@ -83,11 +82,6 @@ async def resume(
         if errors:
             raise ExceptionGroup(f"{len(errors)} evals of run set {run_set_id!r} failed", errors)
         return [summaries[row.id] for row in rows]
-
-
-def _with_budgets(spec: EvalSpec, budgets: dict[str, Any]) -> EvalSpec:
-    given = {name: value for name, value in budgets.items() if value is not None}
-    return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec
 
 
 async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) -> dict[str, Any]:

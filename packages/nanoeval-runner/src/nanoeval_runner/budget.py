@@ -8,9 +8,11 @@ from collections.abc import Hashable, Iterator
 from contextvars import ContextVar
 from typing import Protocol
 
+import chz
+from nanoeval_core.spec import EvalSpec
 from nanoeval_core.usage import Usage
 
-__all__ = ["SharedBudget", "current_budget", "reached", "shared_budget"]
+__all__ = ["SharedBudget", "current_budget", "reached", "shared_budget", "with_budget"]
 
 
 class Spender(Hashable, Protocol):
@@ -66,6 +68,13 @@ def shared_budget(
         yield
     finally:
         current_budget.reset(token)
+
+
+def with_budget(spec: EvalSpec, tokens: int | None, cost: float | None) -> EvalSpec:
+    """Return `spec` with those of these budgets that are given, instead of its own."""
+    budgets = {"budget_tokens": tokens, "budget_cost": cost}
+    given = {name: value for name, value in budgets.items() if value is not None}
+    return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec
 
 
 def reached(usage: Usage, tokens: int | None, cost: float | None) -> str | None:

@@ -10,8 +10,8 @@ import chz
 import click
 from click.shell_completion import CompletionItem
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.spec import EvalSpec
 from nanoeval_runner import run
+from nanoeval_runner.budget import with_budget
 from nanoeval_runner.command_line import help_text
 from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
@@ -160,10 +160,3 @@ def command(  # noqa: PLR0913  one parameter an option
     if as_json:
         write_json(summary)
     return found.exit_code(fail_on_errors)
-
-
-def with_budget(spec: EvalSpec, tokens: int | None, cost: float | None) -> EvalSpec:
-    """Return `spec` with the budgets that were asked for."""
-    found = {"budget_tokens": tokens, "budget_cost": cost}
-    given = {name: value for name, value in found.items() if value is not None}
-    return chz.replace(spec, runner=chz.replace(spec.runner, **given)) if given else spec

@@ -83,12 +83,12 @@ def _make_private(folder: Path) -> None:
             one.chmod(0o700)
 
 
-def open_private(path: Path, flags: int = 0) -> int:
+def open_private(path: Path) -> int:
     """Open a file for reading and writing, created 0600 whatever the umask; return its number."""
     try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, 0o600)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.fchmod(number, 0o600)
     return number
 
