@@ -184,6 +184,19 @@ def test_an_unfinished_run_is_exported_as_one(folders: Path) -> None:
     assert len(log.samples) == 3
 
 
+def test_the_export_is_a_command(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inspect()
+    from nanoeval_recorder.inspect_log import main
+
+    path = record(folders, n=1)
+    main([str(path)])
+    assert capsys.readouterr().out.strip() == str(path.with_suffix(".eval"))
+    with pytest.raises(SystemExit, match="error: no record at"):
+        main([str(folders / "none.jsonl")])
+    with pytest.raises(SystemExit, match="inspect_log RECORD"):
+        main([])
+
+
 @pytest.fixture
 def mlflow(monkeypatch: pytest.MonkeyPatch) -> Any:
     pytest.importorskip("mlflow", reason="pip install 'nanoeval-recorder[mlflow]'")

@@ -1,10 +1,13 @@
 """Turns a record into a log of Inspect, which `inspect view` opens.
 
+python -m nanoeval.recorders.inspect_log RECORD [LOG.eval | LOG.json]
+
 Needs the extra `nanoeval-recorder[inspect]`. A log is built in memory, with all samples of a run.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ except ImportError as error:
     raise ImportError(
         "exporting to Inspect needs inspect-ai: `pip install 'nanoeval-recorder[inspect]'`"
     ) from error
+
+from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder.folder import split_name
 from nanoeval_recorder.reading.events import (
@@ -314,3 +319,16 @@ def _seconds(event: Sampling) -> float | None:
 def _error(event: ErrorEvent) -> EvalError:
     message = f"{event.error_type}: {event.message}" if event.error_type else str(event.message)
     return EvalError(message=message, traceback="", traceback_ansi="")
+
+
+def main(arguments: list[str]) -> None:
+    if not 1 <= len(arguments) <= 2 or arguments[0].startswith("-"):
+        raise SystemExit((__doc__ or "").partition("\n\n")[2].partition("\n\n")[0])
+    try:
+        print(write_inspect_log(*arguments))  # noqa: T201  a command's output
+    except (OSError, ValueError, RecorderError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
