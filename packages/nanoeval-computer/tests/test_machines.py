@@ -77,13 +77,14 @@ def test_every_process_of_a_command_ends_with_it(machine: Make) -> None:
 
     async def go() -> None:
         async with machine() as computer:
-            started = f"setsid {sleep} & {sleep} & echo started"
+            hidden = f'env -i PATH="$PATH" setsid {sleep} &'  # without the mark of its command
+            started = f"{hidden} setsid {sleep} & {sleep} & echo started"
             result = await computer.send_shell_command(started, timeout=60)
             assert (result.output, result.exit_code) == (b"started\n", 0)
             left = await computer.send_shell_command("ps -ef 2>/dev/null || ps; exit 0")
             assert sleep.encode() not in left.output
             hung = await computer.send_shell_command(
-                f"echo so far; setsid {sleep} & {sleep}", timeout=2
+                f"echo so far; {hidden} setsid {sleep} & {sleep}", timeout=2
             )
             assert hung.timed_out
             assert (hung.output, hung.exit_code) == (b"so far\n", 124)

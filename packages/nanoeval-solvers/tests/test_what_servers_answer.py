@@ -311,6 +311,38 @@ def test_a_refusal_without_a_message(server: RawServer) -> None:
     assert ask(server.url).result.problem == "content_policy"
 
 
+def _call(
+    arguments: str, *, id: str | None = "c1", name: str | None = "add", index: int = 0
+) -> Any:
+    return {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [_call('{"a":1}'), _call('{"a":2}', id="c2")],  # all of them are number 0
+        [_call('{"a"'), _call(":1}"), _call('{"a":2}', id="c2", index=1)],  # name and id again
+        [_call('{"a"'), _call(":1}", id="c9", name=None), _call('{"a":2}', id="c2", index=1)],
+        [_call('{"a"'), _call('{"a":2}', id="c2", index=1), _call(":1}", id="", name="")],
+    ],
+)
+def test_calls_in_streams_that_number_and_name_them_oddly(
+    server: RawServer, parts: list[Any]
+) -> None:
+    deltas = [delta(tool_calls=[part]) for part in parts]
+    server.replies.append(streamed(*deltas, delta(finish_reason="tool_calls")))
+    calls = ask(server.url, stream=True).result.tool_calls
+    assert [(call.name, call.arguments) for call in calls] == [("add", {"a": 1}), ("add", {"a": 2})]
+
+
+def test_a_call_of_no_function_is_none(server: RawServer) -> None:
+    message = {"content": None, "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}
+    server.replies.append(http(200, chat(message=message)))
+    reply = ask(server.url).result
+    assert reply.tool_calls == ()
+    assert "tool_calls" not in reply.message
+
+
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens"])
 def test_finish_reasons_that_cut_off(server: RawServer, finish: str) -> None:
     server.replies.append(http(200, chat(finish=finish)))

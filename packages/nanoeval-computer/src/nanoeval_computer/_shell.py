@@ -17,14 +17,21 @@ COOKIE = "NANOEVAL_COMMAND"
 """The variable in the environment of every process of a command, by which they are found."""
 
 KILL = f"""
-nanoeval_kill() {{  # end every process whose environment holds the cookie
-  local round pid entry found end=$((SECONDS + {DYING_SECONDS:g}))
+# End every process whose environment holds the cookie, and those that have no cookie and no parent
+# any more and were started since ("env -i setsid …"): in clock ticks, as /proc has it.
+nanoeval_kill() {{
+  local round pid entry found stat fields since=${{2:-}} end=$((SECONDS + {DYING_SECONDS:g}))
   for ((round = 0; SECONDS < end; round++)); do
     found=
     for pid in /proc/[0-9]*; do
       while IFS= read -r -d '' entry; do
-        if [[ $entry == "{COOKIE}=$1" ]]; then found=1; kill -9 "${{pid#/proc/}}"; break; fi
+        if [[ $entry == "{COOKIE}=$1" ]]; then found=1; kill -9 "${{pid#/proc/}}"; fi
+        [[ $entry == "{COOKIE}="* ]] && continue 2
       done 2>/dev/null < "$pid/environ"
+      [[ $since ]] && IFS= read -r stat 2>/dev/null < "$pid/stat" || continue
+      fields=(${{stat##*) }})  # state, parent, …; the 20th is when it began
+      [[ ${{fields[0]}} != Z && ${{fields[1]}} == 1 && $pid != /proc/$$ ]] || continue
+      (( fields[19] >= since )) && found=1 && kill -9 "${{pid#/proc/}}"
     done
     [[ $found ]] || return 0
     # At first at full speed, for what forks; then what was killed needs a processor to die.
@@ -42,6 +49,7 @@ LC_ALL=C  # of this shell: lengths are bytes
 while IFS= read -r -N 10 length && IFS= read -r -N "$length" line; do
   marker=${{line:0:32}} cookie=${{line:32:32}} keep=${{line:64:1}} command=${{line:65}}
   printf '+%s\\n' "$marker"  # what was not acknowledged has not been run, and may be sent again
+  read -r since _ < /proc/uptime; since=${{since/./}}
   cd "$cwd" 2>/dev/null || cd /
   if [[ $keep == + ]]; then
     # What stays in the background may hold its output open: it cannot be this shell's.
@@ -56,7 +64,7 @@ while IFS= read -r -N 10 length && IFS= read -r -N "$length" line; do
     fi
     wait $!; code=$?
     kill -9 -- "-$!" 2>/dev/null
-    nanoeval_kill "$cookie"; left=$?
+    nanoeval_kill "$cookie" "$since"; left=$?
   fi
   printf '%s %d %d\\n' "$marker" "$code" "$left"
 done
@@ -66,17 +74,22 @@ SERVE = KILL + _SERVE
 """The shell of a machine that has processes of its own."""
 
 SERVE_ON_HOST = (
-    """
-nanoeval_kill() {  # tell whether anything is left: this shell is its parent then
-  local children= list=/proc/$$/task/$$/children
+    f"""
+nanoeval_kill() {{  # end what a command left: it is this shell's child now
+  local round children= list=/proc/$$/task/$$/children end=$((SECONDS + {DYING_SECONDS:g}))
   [[ -e $list ]] || return 1
-  read -r children < $list
-  [[ -z $children ]]
-}
+  for ((round = 0; SECONDS < end; round++)); do
+    read -r children < $list
+    [[ $children ]] || return 0
+    kill -9 $children
+    (( round < 50 )) || read -t 0.01 <> <(:)
+  done
+  return 1
+}}
 """
     + _SERVE
 )
-"""The shell of a machine among the host's processes. What is left is searched from outside."""
+"""The shell of a machine among the host's processes: it adopts what loses its parent."""
 
 TRAILER_BYTES = 32 + len(" 255 1\n")
 

@@ -20,7 +20,7 @@ import chz
 from nanoeval_core import ConfigError, RolloutSystemError
 
 from nanoeval_computer._owner import reaper_for
-from nanoeval_computer._reaper import end_processes
+from nanoeval_computer._reaper import DYING_SECONDS, end_processes
 from nanoeval_computer._shell import COOKIE, SERVE, SERVE_ON_HOST, Process
 from nanoeval_computer.code_execution_interface import ComputerConfiguration, NetworkMode
 from nanoeval_computer.machine import Machine, resolve_environment
@@ -75,9 +75,12 @@ class _HostProcess:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        while await self._stdout.read(65536):
-            pass  # what it had still to say
-        await self._process.wait()
+        # What it had still to say; a process that got away may hold its output open for ever.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DYING_SECONDS):
+                while await self._stdout.read(65536):
+                    pass
+                await self._process.wait()
 
 
 class LocalMachine(Machine):

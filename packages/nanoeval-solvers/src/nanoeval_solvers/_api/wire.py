@@ -405,7 +405,7 @@ def _streamed_response(events: list[dict[str, Any]]) -> Any:
 
 def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
     message: dict[str, Any] = {}
-    calls: dict[Any, dict[str, Any]] = {}
+    calls: list[dict[str, Any]] = []
     whole: dict[str, Any] = {"finish_reason": None, "message": message}
     logprobs: list[Any] = []
     top: dict[str, Any] = {"choices": [whole]}
@@ -425,7 +425,7 @@ def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
     if not message.get("reasoning_details"):
         message.pop("reasoning_details", None)
     if calls:
-        message["tool_calls"] = list(calls.values())
+        message["tool_calls"] = calls
     if logprobs:
         whole["logprobs"] = {"content": logprobs}
     if not ended and whole["finish_reason"] is None:
@@ -433,15 +433,20 @@ def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
     return top
 
 
-def _add_to_calls(calls: dict[Any, dict[str, Any]], parts: list[dict[str, Any]]) -> None:
+def _add_to_calls(calls: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
     for part in parts:
-        # Without an index, a new id is a new call.
-        index = part.get("index", part.get("id") or next(reversed(calls), 0))
-        call = calls.setdefault(index, {"function": {"name": "", "arguments": ""}})
+        index, function = part.get("index"), part.get("function") or {}
+        call = next((one for one in reversed(calls) if index in (None, one["index"])), None)
+        # Some endpoints repeat id and name with each part, or number parallel calls all alike.
+        own = call.get("id") if call else None
+        begins = part.get("id") and function.get("name") and own and own != part["id"]
+        if call is None or begins:
+            call = {"index": index, "function": {"name": "", "arguments": ""}}
+            calls.append(call)
         call |= {name: part[name] for name in ("id", "extra_content") if part.get(name)}
-        function = part.get("function") or {}
-        for name in ("name", "arguments"):
-            call["function"][name] += function.get(name) or ""
+        if function.get("name") != call["function"]["name"]:
+            call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""
 
 
 # Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
