@@ -114,8 +114,9 @@ def test_a_model_works_with_tools_until_it_submits() -> None:
     replies = [
         Scripted(tool_calls=(("bash", {"command": "cat question"}),)),
         "Let me think.",
-        Scripted(tool_calls=(("python", {"code": "print(6 * 7)"}), ("nope", {}))),
-        Scripted(tool_calls=(("submit", {"answer": "42"}),)),
+        Scripted(tool_calls=(("python", {"code": "print(6 * 7)"}), ("nope", {}), *bash("\0"))),
+        # What comes after `submit` is not done.
+        Scripted(tool_calls=(("submit", {"answer": "42"}), *bash("echo 41 > ANSWER.txt"))),
     ]
     with ModelServer(replies=replies) as server:
         server.strict = True
@@ -126,11 +127,12 @@ def test_a_model_works_with_tools_until_it_submits() -> None:
     assert report["accuracy"] == 1.0
     assert [message["role"] for message in last] == [
         *("system", "user", "assistant", "tool", "assistant", "user"),
-        *("assistant", "tool", "tool"),
+        *("assistant", "tool", "tool", "tool"),
     ]
     assert last[3]["content"] == "what is 6 * 7?"
     assert last[7]["content"].strip() == "42"
     assert "There is no tool 'nope'" in last[8]["content"]
+    assert "null byte" in last[9]["content"]
     result = result_of(events)
     assert (result["ended"], result["turns"], result["grade"]["score"]) == ("submitted", 4, 1.0)
     assert result["total_tokens"] > 0
@@ -138,8 +140,8 @@ def test_a_model_works_with_tools_until_it_submits() -> None:
     assert [step["convo"]["calls"] for step in steps] == [
         ["bash"],
         [],
-        ["python", "nope"],
-        ["submit"],
+        ["python", "nope", "bash"],
+        ["submit", "bash"],
     ]
     assert sum(event.type == "sampling" for event in events) == 4
 

@@ -287,10 +287,13 @@ def test_no_free_address_pool_is_a_system_error(docker: FakeDocker, tmp_path: Pa
         asyncio.run(go())
 
 
-def test_a_removal_that_is_in_progress_is_one(
+def test_a_removal_that_is_in_progress_is_one_and_one_that_fails_is_tried_again(
     docker: FakeDocker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def go() -> None:
+        async with started(tmp_path):
+            docker.answers += [("DELETE /containers/", 500, "container state improper")] * 2
+        assert docker.containers == {}
         async with started(tmp_path) as computer:
             busy = f"removal of container {computer.name} is already in progress"
             docker.answers.append((r"DELETE /containers/.*", 409, busy))

@@ -106,12 +106,19 @@ class Rollout:
 
     async def _removed(self, remove: Callable[[], Awaitable[Any]], name: str) -> None:
         with engine_errors(f"removing {name}"):
-            try:
-                await remove()
-            except aiodocker.DockerError as error:
-                in_progress = error.status == 409 and "in progress" in error.message
-                if error.status != 404 and not in_progress:
-                    raise
+            for tries_left in (2, 1, 0):
+                try:
+                    await remove()
+                except aiodocker.DockerError as error:
+                    if error.status == 404 or (
+                        error.status == 409 and "in progress" in error.message
+                    ):
+                        return
+                    # Podman cannot kill what ends just then, and says 500.
+                    if error.status != 500 or not tries_left:
+                        raise
+                else:
+                    return
 
     async def start_all(self, plan: MachinePlan) -> str:
         """Start the side containers, each after those it waits for, and last the machine.

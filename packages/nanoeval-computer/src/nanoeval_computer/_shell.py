@@ -49,7 +49,8 @@ LC_ALL=C  # of this shell: lengths are bytes
 while IFS= read -r -N 10 length && IFS= read -r -N "$length" line; do
   marker=${{line:0:32}} cookie=${{line:32:32}} keep=${{line:64:1}} command=${{line:65}}
   printf '+%s\\n' "$marker"  # what was not acknowledged has not been run, and may be sent again
-  read -r since _ < /proc/uptime; since=${{since/./}}
+  since=  # the parent of a shell in processes of its own is outside of them, or the first
+  (( PPID < 2 )) && read -r since _ < /proc/uptime; since=${{since/./}}
   cd "$cwd" 2>/dev/null || cd /
   if [[ $keep == + ]]; then
     # What stays in the background may hold its output open: it cannot be this shell's.

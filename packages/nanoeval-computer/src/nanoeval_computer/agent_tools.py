@@ -27,6 +27,7 @@ ANSWER_FILE = "ANSWER.txt"
 """Where `submit` writes an answer: in the task's `cwd`, for its grader to read."""
 
 _CODE_FILE = "/tmp/nanoeval-code.py"
+_TOO_LATE = "Not executed: the work is handed in."
 _LEFT_OUT = "[Earlier turns are left out here: they no longer fit.]"
 
 
@@ -69,7 +70,13 @@ def computer_tools(
         seconds: that one call may take; then it is ended, and the model is told.
     """
 
+    handed_in = False
+
     async def run_bash(command: str) -> str:
+        if handed_in:
+            raise ToolError(_TOO_LATE)
+        if "\0" in command:
+            raise ToolError("Not executed: a command cannot hold a null byte.")
         if isinstance(computer, Machine | JupyterMachine):
             return _shown(await computer.send_shell_command(command, timeout=seconds), seconds)
         try:
@@ -79,6 +86,8 @@ def computer_tools(
             return f"[not finished after {seconds:g} s]"
 
     async def run_python(code: str) -> str:
+        if handed_in:
+            raise ToolError(_TOO_LATE)
         if isinstance(computer, JupyterComputerInterface):
             result = await computer.execute(code, timeout=int(seconds))
             final = result.final_expression_output or ""
@@ -87,12 +96,16 @@ def computer_tools(
         return await run_bash(f"python3 -c {shlex.quote(code)}")
 
     async def hand_in(answer: str = "") -> str:
+        nonlocal handed_in
+        if handed_in:
+            raise ToolError(_TOO_LATE)
         if answer:
             try:
                 path = f"{task.cwd.rstrip('/')}/{ANSWER_FILE}"
                 await computer.upload(answer.encode(errors="replace"), path)
             except OSError as error:
                 raise ToolError(str(error)) from error
+        handed_in = True
         return "Submitted."
 
     return [bash.calling(run_bash), python.calling(run_python), submit.calling(hand_in)]
