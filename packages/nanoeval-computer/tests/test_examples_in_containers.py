@@ -61,6 +61,7 @@ def test_kept_containers_are_named_and_cleaned(
     words = ("run", *MOCK, image, "--keep-machines", "runner.n_tasks=1")
     kept = run_python("-m", "nanoeval", *words, folder=tmp_path, DOCKER_HOST=engine.url)
     assert kept.returncode == 0, kept.stderr
+    assert "left behind" not in kept.stderr
     commands = re.findall(r"machine kept; enter it with: podman exec -it (\S+) bash", kept.stderr)
     assert sorted(commands) == sorted(engine.names())
     assert len(commands) == 2  # the agent's, and the one where it was graded

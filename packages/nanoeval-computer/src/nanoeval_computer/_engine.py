@@ -228,14 +228,13 @@ def _locked(path: Path, *, wait: bool = True) -> int:
     return descriptor
 
 
-_waiting = concurrent.futures.ThreadPoolExecutor(32, thread_name_prefix="nanoeval-starts")
-"""Threads that wait for a turn to start a machine: not those that other work needs."""
-
-
 @contextlib.asynccontextmanager
 async def turn_to_start(max_starting: int) -> AsyncIterator[None]:
     """Wait until fewer than `max_starting` machines are being started by processes of this host."""
-    turn = _waiting.submit(_take_turn, max_starting)
+    # A thread of its own: it is not taken from other work, and ends when the turn is there.
+    waiting = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="nanoeval-starts")
+    turn = waiting.submit(_take_turn, max_starting)
+    waiting.shutdown(wait=False)
     try:
         descriptor = await asyncio.wrap_future(turn)
     except asyncio.CancelledError:
