@@ -335,6 +335,20 @@ def test_images_are_refused_before_anything_starts(docker: FakeDocker) -> None:
             asyncio.run(ContainerRuntime().check_tasks([task]))
 
 
+def test_a_mount_of_nothing_is_refused_before_the_engine_makes_a_folder_of_it(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    composed = f"services: {{main: {{image: 'image:1', volumes: ['{missing}:/mnt:ro']}}}}"
+    for fields in (
+        {"volume_mounts": [VolumeMount(host_path=missing, container_path="/mnt")]},
+        {"docker_compose_yaml": composed},
+    ):
+        task = ComputerConfiguration(docker_image="image:1", **fields)
+        with pytest.raises(ConfigError, match=f"{missing} is to be mounted and does not exist"):
+            asyncio.run(ContainerRuntime().check_tasks([task]))
+
+
 def test_a_name_is_labelled_and_removed_late(docker: FakeDocker, tmp_path: Path) -> None:
     async def go() -> None:
         async with started(tmp_path) as computer:

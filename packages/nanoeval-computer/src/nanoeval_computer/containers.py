@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,9 @@ class ContainerRuntime(MachineRuntime):
         sides = {service.image for plan in plans for service in plan.sides}
         try:
             url = find_engine(self.engine)
+            if url.startswith("unix:"):  # on this host, where it would make what is missing
+                for task, plan in zip(tasks, plans, strict=True):
+                    _check_host_paths(task, plan)
             async with connect(url, self._about) as docker:
                 with engine_errors("looking at images"):
                     architecture = (await docker.version()).get("Arch", "")
@@ -196,6 +200,16 @@ class ContainerRuntime(MachineRuntime):
                     if self.keep_machines:
                         log.warning("machine kept; enter it with: %s", machine.attach_command)
                     await machine.close()
+
+
+def _check_host_paths(task: ComputerConfiguration, plan: MachinePlan) -> None:
+    paths = [mount.host_path for mount in task.volume_mounts]
+    for service in (*plan.sides, plan.main):
+        paths += [source for source in service.volumes.values() if source.startswith("/")]
+    for path in paths:
+        if not os.path.exists(path):
+            name = getattr(task, "name", type(task).__name__)
+            raise ConfigError(f"task {name!r}: {path} is to be mounted and does not exist here")
 
 
 def _record_machine(

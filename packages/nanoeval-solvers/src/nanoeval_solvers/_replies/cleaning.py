@@ -54,7 +54,10 @@ _QUESTION = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_TAG = re.compile(
-    r"</?\s*(?:final[_ -]?)?(?:answer|choice|solution|response|output)\s*>", re.IGNORECASE
+    r"</?\s*NAME\s*>(?P<wraps>(?=\s*<\s*NAME\s*>))?".replace(
+        "NAME", r"(?:final[_ -]?)?(?:answer|choice|solution|response|output)"
+    ),
+    re.IGNORECASE,
 )
 
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
@@ -164,7 +167,9 @@ def characters(text: str) -> str:
 def plain(text: str) -> str:
     """Return `text` without markup; the contents of boxes stand between `BOX` and `END_BOX`."""
     text = characters(text)
-    text = _ANSWER_TAG.sub(lambda tag: "\n" if tag[0][1] == "/" else "\nAnswer: ", text)
+    text = _ANSWER_TAG.sub(
+        lambda tag: "\n" if tag[0][1] == "/" or tag["wraps"] == "" else "\nAnswer: ", text
+    )
     if "\\" in text:
         text = _without_latex(text)
     text = _POWER.sub(r"^\1", text).replace("^°", "°")

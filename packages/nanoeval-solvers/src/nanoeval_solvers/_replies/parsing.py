@@ -590,7 +590,8 @@ def _leads_on(sentence: list[Word]) -> bool:
     """Return whether a letter that follows belongs to `sentence`, as in "see Fig. B"."""
     last = sentence[-2]
     asks_for_wrong = sentence[-1].role == "?" and _NEGATIVE & set(_roles(sentence))
-    return last.role == LABEL or last.text.lower() in _ABBREVIATED or bool(asks_for_wrong)
+    names = last.role == LABEL and sentence[-1].role != "?"
+    return names or last.text.lower() in _ABBREVIATED or bool(asks_for_wrong)
 
 
 def _listed(group: Group, neighbor: Group | None, distance: int) -> bool:
@@ -631,8 +632,8 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
     if anchor is None:
         return None
     ends = _ENDS.match(after) is not None
-    if anchor == "is" and re.match(r"c[.,;]?$", after):  # "A is not the answer. B is."
-        return "is"
+    if anchor in ("is", "but") and re.match(r"c[.,;]?$", after):  # "A is not the answer. B is."
+        return anchor
     if anchor in ("noun", "options", "chooses"):
         return anchor if ends or group.headed else None
     if anchor == "so" and _MAKES_RIGHT.match(after):
