@@ -192,6 +192,7 @@ def test_a_folder_that_cannot_be_written_stops_the_run_before_any_task(folders: 
     with pytest.raises(RecorderError, match="NANOEVAL_LOG_DIR"):
         asyncio.run(run(make_spec(evallib_recorder(), notes=str(notes))))
     assert list(notes.iterdir()) == []
+    assert not [*(folders / "state").glob("*.db"), *(folders / "backups").glob("*")]
 
 
 def test_a_disk_that_fills_up_costs_no_results_and_resuming_writes_the_rest(

@@ -287,7 +287,6 @@ async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder
     )
     if plan.row is None:
         eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
-        run_set.created.add(eval_id)
         run_set.taken.add(eval_id)
     else:
         eval_id = plan.row.id
@@ -313,6 +312,8 @@ async def _execute(
     )
     position = plan.row.record_position if plan.row is not None else None
     async with record.opened(position, in_driver=run.pool == IN_PROCESS):
+        if plan.row is None:
+            run_set.created.add(run.eval_id)  # until here, it may be refused
         progress = Progress(run, run_set, recorder, plan.run_id, plan.model)
         try:
             await _notify(plan, run, "started", run_set.resume_hint())
