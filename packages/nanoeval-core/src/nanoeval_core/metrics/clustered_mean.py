@@ -55,15 +55,15 @@ class MeanEstimate:
         why: what is missing and why; empty when nothing is.
     """
 
-    mean: float | None
-    stderr: float | None
-    low: float | None
-    high: float | None
+    mean: float | None = None
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
     n: int
     num_scores: int
     num_clusters: int
     confidence: float
-    method: str | None
+    method: str | None = None
     why: str = ""
 
     def as_dict(self, name: str) -> dict[str, Any]:
@@ -124,18 +124,7 @@ def clustered_mean(
 
 def no_estimate(confidence: float = 0.95) -> MeanEstimate:
     """Return what there is to say about no questions."""
-    return MeanEstimate(
-        mean=None,
-        stderr=None,
-        low=None,
-        high=None,
-        n=0,
-        num_scores=0,
-        num_clusters=0,
-        confidence=confidence,
-        method=None,
-        why="no results",
-    )
+    return MeanEstimate(n=0, num_scores=0, num_clusters=0, confidence=confidence, why="no results")
 
 
 def estimate_mean(
@@ -173,14 +162,12 @@ def estimate_mean(
     return MeanEstimate(
         mean=mean,
         stderr=None if spread is None else math.sqrt(spread.variance),
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
         n=n,
         num_scores=num_scores,
         num_clusters=num_clusters,
         confidence=confidence,
-        method=interval.method if interval else None,
         why=why,
+        **(interval._asdict() if interval else {}),  # low, high, method
     )
 
 

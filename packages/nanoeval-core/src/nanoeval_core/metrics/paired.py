@@ -85,10 +85,10 @@ class Comparison:
     a: MeanEstimate
     b: MeanEstimate
     difference: float
-    stderr: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
     confidence: float
     n: int
     num_clusters: int
@@ -222,13 +222,7 @@ def _difference(
     """
     n = len(differences)
     mean = math.fsum(differences) / n
-    found: dict[str, Any] = {
-        "difference": mean,
-        "stderr": None,
-        "low": None,
-        "high": None,
-        "p_value": None,
-    }
+    found: dict[str, Any] = {"difference": mean}
     sizes = cluster_sizes(differences, clusters)
     if sum(group.number for group in sizes) < 2:
         return {**found, "why": "a standard error needs at least 2 independent questions"}
