@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -33,11 +32,11 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path, instead: str) -> Iterator[None]:
-    """Say in a sentence that what the block writes to `path` cannot be written.
+def writing(problem: str, instead: str) -> Iterator[None]:
+    """Say in a sentence that what the block writes cannot be written.
 
     Args:
-        path: a file or folder.
+        problem: what cannot be written.
         instead: what a person can do.
 
     Raises:
@@ -46,7 +45,7 @@ def writing(path: Path, instead: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"cannot write {path} ({error.strerror or error}): {instead}") from error
+        raise ConfigError(f"{problem} ({error.strerror or error}): {instead}") from error
 
 
 def has_style() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -12,7 +11,8 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nanoeval_runner.setup import describe
 from nanoeval_runner.state_files import backups, read_state_file, state_file
 from nanoeval_runner.stored_eval import describe_arguments, model_in
 
+from nanoeval_cli._output import writing
 from nanoeval_cli._targets import EvalClass, arguments_of, find_eval_class, make_spec
 
 LEDGER = "sweep.json"
@@ -199,17 +200,13 @@ class Ledger:
             aside.write_text(text + "\n", "utf-8")
             os.replace(aside, self._path)
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Name the sweep's folder in what goes wrong with writing to it."""
-        try:
-            yield
-        except OSError as error:
-            raise ConfigError(
-                f"the sweep's folder {self.folder} cannot be written ({error.strerror}): make room "
-                "or make it writable, or name another with -o. Runs that finished are kept: "
-                "nanoeval ls"
-            ) from error
+        return writing(
+            f"the sweep's folder {self.folder} cannot be written",
+            "make room or make it writable, or name another with -o. Runs that finished are kept: "
+            "nanoeval ls",
+        )
 
 
 async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:

@@ -105,8 +105,7 @@ def load_module(name: str) -> ModuleType:
         if not path.is_file():
             raise ConfigError(f"there is no file {name} in {folder}")
         folder, name = _folder_and_module(path)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    _reach(folder)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -167,8 +166,9 @@ def is_script(target: str) -> bool:
     if target.endswith(".py"):
         path = Path(target).expanduser()
         return path.is_file() and _has_main(path.read_text("utf-8"))
+    _reach(os.getcwd())
     try:
-        spec = importlib.util.find_spec(target) if _in_reach() else None
+        spec = importlib.util.find_spec(target)
     except (ImportError, ValueError):
         return False
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
@@ -176,10 +176,9 @@ def is_script(target: str) -> bool:
     return _has_main(Path(spec.origin).read_text("utf-8"))
 
 
-def _in_reach() -> bool:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return True
+def _reach(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def _has_main(source: str) -> bool:

@@ -42,7 +42,9 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
         raise ConfigError(f"{path} is already there: --force overwrites, --output names another")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}")
-    with writing(path, "name a file that can be written with --output, or make room"):
+    with writing(
+        f"cannot write {path}", "name a file that can be written with --output, or make room"
+    ):
         _export(record, to, path)
     note(f"wrote {path}")
     return 0

@@ -50,7 +50,7 @@ def command(name: str, kind: str, force: bool) -> int:
         "name": name,
         "file": module.name,
     }
-    with writing(module, "give a path in a folder that can be written"):
+    with writing(f"cannot write {module}", "give a path in a folder that can be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         for file, template in ((module, f"{kind}.txt"), (test, f"test_{kind}.txt")):
             text = files("nanoeval_cli").joinpath("_new", template).read_text("utf-8")
