@@ -17,6 +17,7 @@ from unittest.mock import AsyncMock
 
 import chz
 import pytest
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import dummy_recorder, get_recorder
 from nanoeval_solvers import mcq, short_answer
 from nanoeval_solvers._replies.parsing import read_choices
@@ -352,3 +353,7 @@ def test_scores_are_grouped_by_metadata() -> None:
     assert {subject: group["n"] for subject, group in groups.items()} == {"art": 1, "maths": 2}
     (match,) = Attempt(eval.evaluate(results[0][0])).recorder.matches
     assert match["metadata"] == {"subject": "maths"}
+    results[0][0].question.metadata.clear()
+    assert "by" not in asyncio.run(eval.get_summary(results[:1]))  # not those that have it
+    with pytest.raises(ConfigError, match=r"by='subjct': no question has it.*they have 'subject'"):
+        asyncio.run(chz.replace(eval, by=("subjct",)).get_tasks())

@@ -89,6 +89,13 @@ class QuestionsEval(ABC, Eval[TTask, TAnswer], Generic[TQuestion, TTask, TAnswer
         """Return `number` attempts at each question: its id, the attempt, and the question."""
         numbered = self._is_numbered
         questions: Sequence[Any] = await (self._get_tasks() if numbered else self.get_questions())
+        known = {name for question in questions for name in question.metadata}
+        for key in self.by:
+            if questions and key not in known:
+                raise ConfigError(
+                    f"by={key!r}: no question has it in its metadata; they have "
+                    f"{', '.join(sorted(map(repr, known))) or 'none at all'}"
+                )
         named = []
         for index, question in enumerate(questions):
             name = str(index) if question.id is None else question.id

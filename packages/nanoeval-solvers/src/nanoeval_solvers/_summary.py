@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics.breakdown import breakdown
 from nanoeval_core.metrics.calibration import calibration
 from nanoeval_core.metrics.clustered_mean import clustered_mean
@@ -60,17 +59,12 @@ def _by(
     results: Results, by: Sequence[str], summarize: Callable[[Results], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the same summary for each value of the keys `by` of the questions' metadata."""
-    if not by or not results:
-        return {}
-    for key in by:
-        if not any(key in task.question.metadata for task, _ in results):
-            known = sorted({name for task, _ in results for name in task.question.metadata})
-            raise ConfigError(
-                f"by={key!r}: no question has it in its metadata; they have "
-                f"{', '.join(map(repr, known)) or 'none at all'}"
-            )
-    groups = {key: breakdown(results, f"question.metadata.{key}", summarize) for key in by}
-    return {"by": groups}
+    # A run may be of some questions only, none of which has what others have.
+    known = {name for task, _ in results for name in task.question.metadata}
+    groups = {
+        key: breakdown(results, f"question.metadata.{key}", summarize) for key in by if key in known
+    }
+    return {"by": groups} if groups else {}
 
 
 def _calibration(results: Results) -> dict[str, Any]:
