@@ -21,6 +21,15 @@ Problem = Literal["unparsable", "empty", "context_length", "content_policy"]
 model's context, or a refusal by the endpoint's content policy."""
 
 
+def outcome_of_answer(problem: Problem | None, correct: bool) -> Outcome:
+    """Return what an answer with that `problem` counts as; an endpoint's refusal is a result."""
+    from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415  not needed to define evals
+
+    if problem is not None:
+        return Outcome.UNPARSABLE if problem in ("unparsable", "empty") else Outcome.REFUSED
+    return Outcome.CORRECT if correct else Outcome.INCORRECT
+
+
 class ReadAnswer(BaseModel):
     """What is kept of an answer to a question of either kind."""
 
@@ -30,16 +39,6 @@ class ReadAnswer(BaseModel):
     truncated: bool = False
     only_reasoning: bool = False
     followed_up: bool = False
-
-    def _outcome(self, correct: bool) -> Outcome:
-        """Return what the answer counts as; an endpoint's refusal is a result."""
-        # Deferred: not needed to define evals.
-        from nanoeval_core.metrics.outcomes import Outcome  # noqa: PLC0415
-
-        if self.problem is not None:
-            lost = self.problem in ("unparsable", "empty")
-            return Outcome.UNPARSABLE if lost else Outcome.REFUSED
-        return Outcome.CORRECT if correct else Outcome.INCORRECT
 
     def _noted(self, question: Any, *, always: bool) -> dict[str, Any]:
         """Return what a match's record says of the answer; `always` with metadata, empty or not."""

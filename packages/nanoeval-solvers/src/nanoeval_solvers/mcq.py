@@ -38,8 +38,8 @@ from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nanoeval_solvers._mocks import Mock
-from nanoeval_solvers._questions import Problem, QuestionsEval, ReadAnswer
+from nanoeval_solvers._mocks import Mock, check_mock_rates, mock_attempt
+from nanoeval_solvers._questions import Problem, QuestionsEval, ReadAnswer, outcome_of_answer
 from nanoeval_solvers._replies.letters import letter_of, letters_for
 from nanoeval_solvers.data import FromRows
 
@@ -55,7 +55,10 @@ __all__ = [
     "Problem",
     "Question",
     "ReadBy",
+    "check_mock_rates",
     "majority",
+    "mock_attempt",
+    "outcome_of_answer",
 ]
 
 ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
@@ -228,7 +231,7 @@ class Answer(ReadAnswer):
     @property
     def outcome(self) -> Outcome:
         """What became of the attempt."""
-        return self._outcome(self.correct)
+        return outcome_of_answer(self.problem, self.correct)
 
     def score(self, question: Question) -> float:
         """Return 0 (wrong) to 1 (right): a fraction only when answers are tied."""
@@ -377,7 +380,7 @@ class MockSolver(Mock, MCQSolver[Answer]):
     )
 
     async def solve(self, task: MCQTask) -> Answer:
-        dice = await self._attempt(task)
+        dice = await mock_attempt(self, task)
         picked = self._pick(task.question, dice)
         letters = task.question.show_picked(picked)
         get_recorder().record_sampling(

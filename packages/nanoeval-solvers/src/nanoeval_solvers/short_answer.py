@@ -21,8 +21,8 @@ from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import BaseModel, field_validator, model_validator
 
-from nanoeval_solvers._mocks import Mock
-from nanoeval_solvers._questions import QuestionsEval, ReadAnswer
+from nanoeval_solvers._mocks import Mock, mock_attempt
+from nanoeval_solvers._questions import QuestionsEval, ReadAnswer, outcome_of_answer
 from nanoeval_solvers.data import FromRows
 from nanoeval_solvers.graders import ExactMatch, Grader, Verdict
 
@@ -111,7 +111,7 @@ class Answer(ReadAnswer):
         """What became of the attempt; None before it is graded."""
         if self.problem is None and self.is_correct is None:
             return None
-        return self._outcome(self.correct)
+        return outcome_of_answer(self.problem, self.correct)
 
     def score(self, question: Question) -> float:
         """Return 0 (wrong) or 1 (right)."""
@@ -225,7 +225,7 @@ class MockSolver(Mock, ShortAnswerSolver):
     )
 
     async def solve(self, task: ShortAnswerTask) -> Answer:
-        dice = await self._attempt(task)
+        dice = await mock_attempt(self, task)
         text = self._text(task.question, dice)
         get_recorder().record_sampling(
             task.question.question,
