@@ -28,10 +28,8 @@ class Run:
     """Keeps the results that it is told of."""
 
     def __init__(self) -> None:
+        self.tasks = {i: Task(question_id=f"q{i}") for i in (1, 2, 3)}
         self.results: list[Any] = []
-
-    def known(self, task_id: int) -> Task:
-        return Task(question_id=f"q{task_id}")
 
     def add(self, fresh: list[tuple[Task, Any]]) -> None:
         self.results += [result for _, result in fresh]

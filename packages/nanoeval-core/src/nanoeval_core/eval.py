@@ -200,17 +200,18 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
                 f"eval {eval_name!r}: get_tasks()[{index}] is a {type(task).__name__}: "
                 "every task must be an instance of nanoeval.Task"
             )
-        if "/" in task.question_id:  # model_construct and assignment bypass the model's check
+        question_id = task.question_id
+        if "/" in question_id:  # model_construct and assignment bypass the model's check
             raise TaskError(
-                f"eval {eval_name!r}: get_tasks()[{index}].question_id {task.question_id!r} "
+                f"eval {eval_name!r}: get_tasks()[{index}].question_id {question_id!r} "
                 "contains '/': use another character, such as '-'"
             )
-        first = seen.setdefault((task.question_id, task.attempt_id), index)
+        first = seen.setdefault((question_id, task.attempt_id), index)
         if first == index:
             checked.append(task)
         else:
             repeated.append(
-                f"[{index}] has the id of [{first}] (question_id={task.question_id!r}, "
+                f"[{index}] has the id of [{first}] (question_id={question_id!r}, "
                 f"attempt_id={task.attempt_id})"
             )
     if repeated:

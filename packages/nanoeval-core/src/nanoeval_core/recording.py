@@ -230,23 +230,19 @@ class AttemptRecorder(BaseRecorder):
     def __init__(self, encoder: EventEncoder, sample_id: str | None, group_id: str | None) -> None:
         self.run_spec = encoder.run_spec
         self._encoder = encoder
-        self._encode = encoder.encode
         self._sample_id = sample_id
         self._group_id = group_id
-        self._lines: list[bytes] = []
-        self._results: list[int] = []  # which of the lines say how the attempt went
+        self._lines: list[tuple[str, bytes]] = []  # by type of event
         if encoder.filters:
             self._dropped = dropped_types(encoder.filters, sample_id)
         if encoder.methods:
             self._add_own_methods()
 
     def event(self, event_type: str, data: Any) -> None:
-        encode = self._encode
+        encode = self._encoder.encode
         if encode is None or event_type in self._dropped:
             return
-        if event_type in RESULT_TYPES:
-            self._results.append(len(self._lines))
-        elif event_type == "sampling":
+        if event_type == "sampling":
             if type(data) is dict and type(data.get("prompt")) is list:
                 data = {**data, "prompt": self._folded(data)}
         elif event_type == "file":
@@ -255,9 +251,8 @@ class AttemptRecorder(BaseRecorder):
             if data["sha256"] in self._files:
                 return
             self._files.add(data["sha256"])
-        self._lines.append(
-            encode(event_type, data, self._sample_id, self._group_id, _now(_UTC), self._extra)
-        )
+        line = encode(event_type, data, self._sample_id, self._group_id, _now(_UTC), self._extra)
+        self._lines.append((event_type, line))
 
     def record_event(self, event_type: str, data: Any) -> None:
         """Record an event of a type of one's own."""
@@ -326,12 +321,8 @@ class AttemptRecorder(BaseRecorder):
         lines = self._lines
         if not lines:
             return b""
-        if not completed:
-            for place in reversed(self._results):
-                del lines[place]
-        taken = b"".join(lines)
+        taken = b"".join([line for kind, line in lines if completed or kind not in RESULT_TYPES])
         lines.clear()  # in place: what is bound to other ids shares them
-        self._results.clear()
         return taken
 
 

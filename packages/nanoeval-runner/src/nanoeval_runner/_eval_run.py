@@ -6,7 +6,6 @@ The story (`_run.py`) starts and stops it; the outbox alone adds results and tot
 from __future__ import annotations
 
 import asyncio
-import bisect
 import contextvars
 import functools
 import time
@@ -36,6 +35,7 @@ class EvalRun:
     """One eval of a run set.
 
     Attributes:
+        tasks: by the id of their row, as they were queued; retries once they were asked for.
         results: `(task, result)` of every task that is over; a result may be a system error.
         is_running: its tasks are queued, and it is not summed up yet: a signal lets those in
             flight finish.
@@ -62,6 +62,7 @@ class EvalRun:
         self.name = spec.eval.get_name()
         self.encoder = encoder
         self.context = contextvars.copy_context()
+        self.tasks: dict[int, Task] = {}
         self.results: list[Result] = []
         self.is_running = False
         self.over = asyncio.Event()
@@ -77,9 +78,6 @@ class EvalRun:
         self._started_at = time.monotonic()
         self._elapsed_before = row.elapsed if row is not None else 0.0
         self._shared_budget = shared_budget
-        self._tasks: dict[int, Task] = {}
-        self._segments: list[Sequence[Task]] = []
-        self._firsts: list[int] = []
 
     @functools.cached_property
     def tally(self) -> Tally:
@@ -89,9 +87,8 @@ class EvalRun:
     # --- tasks
 
     def queued(self, tasks: Sequence[Task], first_id: int) -> None:
-        """Note that `tasks` are in the state file, with consecutive ids above all earlier ones."""
-        self._segments.append(tasks)
-        self._firsts.append(first_id)
+        """Note that `tasks` are in the state file, with consecutive ids."""
+        self.tasks.update(enumerate(tasks, first_id))
 
     def requeued(self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None) -> None:
         """Note which rows of an earlier run are to be run now.
@@ -100,7 +97,7 @@ class EvalRun:
             asked: the tasks as they are now, by identity. None takes them from the file.
         """
         for row in rows:
-            self._tasks[row.task_id] = task_of_row(row, asked)
+            self.tasks[row.task_id] = task_of_row(row, asked)
 
     def take_over(
         self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None
@@ -112,29 +109,20 @@ class EvalRun:
         """
         fresh = []
         for row in rows:
-            if row.task_id not in self._tasks and (asked is None or row.identity in asked):
+            if row.task_id not in self.tasks and (asked is None or row.identity in asked):
                 assert row.value is not None  # noqa: S101  final rows have one
                 fresh.append((task_of_row(row, asked), load_result(row.value)))
         self.total += len(fresh)
         self.add(fresh)
         return {row.identity for row in rows}
 
-    def known(self, task_id: int) -> Task | None:
-        """Return a task as it was queued; None for a retry that was not asked for yet."""
-        segment = bisect.bisect_right(self._firsts, task_id) - 1
-        if segment >= 0:
-            index = task_id - self._firsts[segment]
-            if index < len(self._segments[segment]):
-                return self._segments[segment][index]
-        return self._tasks.get(task_id)
-
     def task(self, lease: Lease) -> Task:
         """Return the task of a lease, as it was queued."""
-        known = self.known(lease.task_id)
-        if known is None:
+        task = self.tasks.get(lease.task_id)
+        if task is None:
             assert lease.payload is not None  # noqa: S101  the queue sends it for retries
-            known = self._tasks[lease.task_id] = load_task(lease.payload, lease.retry_idx)
-        return known
+            task = self.tasks[lease.task_id] = load_task(lease.payload, lease.retry_idx)
+        return task
 
     # --- results
 

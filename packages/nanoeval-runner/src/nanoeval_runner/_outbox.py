@@ -311,7 +311,7 @@ class Outbox:
         fresh = []
         for row in batch.results:
             assert row.value is not None  # noqa: S101  results have one
-            task = run.known(row.task_id) or task_of_row(row, None)
+            task = run.tasks.get(row.task_id) or task_of_row(row, None)
             fresh.append((task, load_result(row.value)))
         run.add(fresh)
 

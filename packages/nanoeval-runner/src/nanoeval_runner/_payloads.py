@@ -38,31 +38,34 @@ def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list
     """
     rows = []
     cls: type[Task] | None = None
-    common: set[str] = set()
-    pickled_class: bytes | None = None
+    common: set[str] | None = None
+    pickled_class = b""
+    dumps, protocol = pickle.dumps, pickle.HIGHEST_PROTOCOL
     for task in tasks:
         if type(task) is not cls:
-            cls, pickled_class = type(task), None
+            cls, common = type(task), None
             is_plain = not by_value and is_pickled_as_models_are(cls)
-        stored: tuple[bytes, bytes] | None = None
+        fields: bytes | None = None
         if is_plain and not task.__pydantic_extra__ and not task.__pydantic_private__:
             try:
-                if pickled_class is None or task.__pydantic_fields_set__ != common:
-                    common = task.__pydantic_fields_set__
+                if task.__pydantic_fields_set__ != common:
                     state = task.__getstate__()
                     del state["__dict__"]
-                    shared = pickle.dumps((cls, state), pickle.HIGHEST_PROTOCOL)
+                    shared = dumps((cls, state), protocol)
                     pickled_class = _IN_TWO + len(shared).to_bytes(_LENGTH) + shared
-                stored = pickled_class, pickle.dumps(task.__dict__, pickle.HIGHEST_PROTOCOL)
+                    common = task.__pydantic_fields_set__
+                fields = dumps(task.__dict__, protocol)
             except Exception:  # noqa: BLE001, S110  again below, with an error that names the field
                 pass
-        if stored is None:
-            what = f"task {task.name!r} of eval {eval_name!r}"
-            stored = b"", pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
         question_id = task.question_id
         if not question_id.isascii():
             check_text(question_id, f"question_id of a task of eval {eval_name!r}")
-        rows.append((question_id, task.attempt_id, *stored))
+        if fields is not None:
+            rows.append((question_id, task.attempt_id, pickled_class, fields))
+        else:
+            what = f"task {task.name!r} of eval {eval_name!r}"
+            whole = pickling.dumps(task, what=what, by_value=by_value, renew_locks=True)
+            rows.append((question_id, task.attempt_id, b"", whole))
     return rows
 
 

@@ -209,10 +209,25 @@ class Attempt:
         self, result: Any, error: BaseException | None, recorder: AttemptRecorder
     ) -> Completion:
         """Return what to commit: whatever came out of `evaluate`, there is something."""
-        open_eval = self.open_eval
-        completion = self._judge(result, error)
+        lease, open_eval = self.lease, self.open_eval
+        is_done = error is None
+        if error is None:
+            try:
+                if type(result) in _PLAIN:
+                    value = _dumps(result, _PROTOCOL)
+                else:
+                    value = self._pickled(result)
+            except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it
+                is_done, completion = False, self.fatal(not_picklable)
+            else:
+                live = (self.queued, result) if open_eval.in_driver else None
+                # By position: for every attempt.
+                completion = Completion(
+                    lease.task_id, lease.eval_id, "done", value, b"", 0.0, None, None, live
+                )
+        else:
+            completion = self._without_result(error)
         completion.usage = self.usage
-        is_done = completion.outcome == "done"
         try:
             if is_done:
                 if open_eval.records_completion:
@@ -228,21 +243,8 @@ class Attempt:
             open_eval.recorder_failed(failure)
         return completion
 
-    def _judge(self, result: Any, error: BaseException | None) -> Completion:
-        lease = self.lease
-        if error is None:
-            try:
-                if type(result) in _PLAIN:
-                    value = _dumps(result, _PROTOCOL)
-                else:
-                    value = self._pickled(result)
-            except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it
-                return self.fatal(not_picklable)
-            live = (self.queued, result) if self.open_eval.in_driver else None
-            # By position: for every attempt.
-            return Completion(
-                lease.task_id, lease.eval_id, "done", value, b"", 0.0, None, None, live
-            )
+    def _without_result(self, error: BaseException) -> Completion:
+        """Return what becomes of the task when `evaluate` raised `error`."""
         if self.cut is Cut.TIMED_OUT:
             return self.timed_out()
         if self.cut is Cut.RELEASED:
@@ -333,20 +335,20 @@ class Attempt:
 def copy_of(task: Task) -> Task:
     """Return a copy that shares nothing with `task` that could be changed."""
     cls, fields = type(task), task.__dict__
-    if (
-        task.__pydantic_private__ is None
-        and not task.__pydantic_extra__
-        and is_pickled_as_models_are(cls)
-    ):
-        for value in fields.values():
-            if type(value) not in _PLAIN:
-                break
-        else:
+    for value in fields.values():
+        if type(value) not in _PLAIN:
+            break
+    else:
+        if (
+            task.__pydantic_private__ is None
+            and task.__pydantic_extra__ is None
+            and is_pickled_as_models_are(cls)
+        ):
             # What `model_copy` does, without a search for what could be copied: for every attempt.
             plain = cls.__new__(cls)
             plain.__dict__.update(fields)
             _set_fields_set(plain, task.__pydantic_fields_set__.copy())
-            _set_extra(plain, task.__pydantic_extra__)
+            _set_extra(plain, None)
             _set_private(plain, None)
             return plain
     try:
