@@ -9,19 +9,16 @@ from typing import Any
 from nanoeval_core.task import Task
 from nanoeval_runner._outbox import Outbox
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.rows import ResultBatch, StoredTask
+from nanoeval_runner._queue.rows import ResultBatch
 
 
 class Committed:
     """A store in which three results were committed, read while others read them too."""
 
-    async def call(self, function: Any, *arguments: Any) -> list[Any]:
+    async def call(self, function: Any, after: int, limit: int) -> tuple[list[Any], list[Any]]:
+        assert function is transactions.read_results
         await asyncio.sleep(0)
-        if function is not transactions.read_results:
-            return []
-        (after, _) = arguments
-        rows = [StoredTask(i, f"q{i}", 1, 0, None, pickle.dumps(i)) for i in (1, 2, 3)]
-        return [ResultBatch(row.task_id, 7, [row]) for row in rows if row.task_id > after]
+        return [], [ResultBatch(i, 7, [(i, pickle.dumps(i))]) for i in (1, 2, 3) if i > after]
 
 
 class Run:

@@ -91,7 +91,7 @@ class EvalRun:
         self.tasks.update(enumerate(tasks, first_id))
 
     def requeued(self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None) -> None:
-        """Note which rows of an earlier run are to be run now.
+        """Note rows that the queue has: those of an earlier run that are to be run now, retries.
 
         Args:
             asked: the tasks as they are now, by identity. None takes them from the file.

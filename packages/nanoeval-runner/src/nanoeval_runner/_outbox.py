@@ -17,7 +17,7 @@ import anyio.to_thread
 from nanoeval_core.executors import IN_PROCESS
 from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_runner._eval_run import EvalRun, task_of_row
+from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._failures import dump_failure, load_failure
 from nanoeval_runner._payloads import load_result
@@ -283,14 +283,15 @@ class Outbox:
     async def collect(self) -> None:
         """Read what executors elsewhere have committed since the last look."""
         async with self._collecting:  # two looks at once would read the same results
-            rows = await self._store.call(transactions.list_evals)
             while True:
-                batches = await self._store.call(transactions.read_results, self._seq, READ_BATCHES)
+                rows, batches = await self._store.call(
+                    transactions.read_results, self._seq, READ_BATCHES
+                )
                 for batch in batches:
-                    self._seq = batch.seq
                     run = self.runs.get(batch.eval_id)
                     if run is not None:
-                        self._read(run, batch)
+                        await self._read(run, batch)
+                    self._seq = batch.seq
                 if len(batches) < READ_BATCHES:
                     break
             for row in rows:
@@ -307,13 +308,12 @@ class Outbox:
                         run.fail(load_failure(error))
             self.pulse()
 
-    def _read(self, run: EvalRun, batch: ResultBatch) -> None:
-        fresh = []
-        for row in batch.results:
-            assert row.value is not None  # noqa: S101  results have one
-            task = run.tasks.get(row.task_id) or task_of_row(row, None)
-            fresh.append((task, load_result(row.value)))
-        run.add(fresh)
+    async def _read(self, run: EvalRun, batch: ResultBatch) -> None:
+        # The driver has the tasks it listed, but a retry is a row that the queue made.
+        retries = [task_id for task_id, _ in batch.results if task_id not in run.tasks]
+        if retries:
+            run.requeued(await self._store.call(transactions.read_tasks, retries), None)
+        run.add([(run.tasks[task_id], load_result(value)) for task_id, value in batch.results])
 
 
 class DriverSource:

@@ -20,8 +20,16 @@ from nanoeval_core.task import Task
 from nanoeval_runner._failures import load_failure
 from nanoeval_runner._queue.rows import NewTask
 
+PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+"""Types of fields that copies may share, and of results that need no check."""
+
 _IN_TWO = b"2"  # a plain pickle begins with another byte
 _LENGTH = 4
+
+_set_fields_set, _set_extra, _set_private = (
+    getattr(Task, f"__pydantic_{name}__").__set__ for name in ("fields_set", "extra", "private")
+)
+"""What sets a model's attributes beside its fields: `__setattr__` looks them up each time."""
 
 
 def dump_tasks(tasks: Sequence[Task], eval_name: str, *, by_value: bool) -> list[NewTask]:
@@ -83,10 +91,39 @@ def is_pickled_as_models_are(cls: type[Task]) -> bool:
     )
 
 
+def copy_of(task: Task) -> Task:
+    """Return a copy that shares nothing with `task` that could be changed."""
+    cls, fields = type(task), task.__dict__
+    for value in fields.values():
+        if type(value) not in PLAIN:
+            break
+    else:
+        if (
+            task.__pydantic_private__ is None
+            and task.__pydantic_extra__ is None
+            and is_pickled_as_models_are(cls)
+        ):
+            # What `model_copy` does, without a search for what could be copied: for every attempt.
+            plain = cls.__new__(cls)
+            plain.__dict__.update(fields)
+            _set_fields_set(plain, task.__pydantic_fields_set__.copy())
+            _set_extra(plain, None)
+            _set_private(plain, None)
+            return plain
+    try:
+        copied: Task = pickle.loads(pickle.dumps(task, pickle.HIGHEST_PROTOCOL))
+    except Exception:  # noqa: BLE001  a local class, or a lock: copied the slow way
+        what = f"task {task.name!r}"
+        copied = pickle.loads(pickling.dumps(task, what=what, renew_locks=True))
+    return copied
+
+
 @functools.lru_cache(maxsize=16)
-def _common(pickled: bytes) -> tuple[type[Task], dict[str, Any]]:
-    loaded: tuple[type[Task], dict[str, Any]] = pickle.loads(pickled)
-    return loaded
+def _common(pickled: bytes) -> tuple[type[Task], set[str], bool, bool]:
+    """Return class, fields set, and whether there are places for extras and private attributes."""
+    cls, state = pickle.loads(pickled)
+    extra, private = state["__pydantic_extra__"], state["__pydantic_private__"]
+    return cls, state["__pydantic_fields_set__"], extra is not None, private is not None
 
 
 def load_task(payload: bytes, retry_idx: int) -> Task:
@@ -94,13 +131,16 @@ def load_task(payload: bytes, retry_idx: int) -> Task:
     if payload.startswith(_IN_TWO):
         begin = len(_IN_TWO) + _LENGTH
         end = begin + int.from_bytes(payload[len(_IN_TWO) : begin])
-        cls, common = _common(payload[begin:end])
-        state = {k: None if part is None else part.copy() for k, part in common.items()}
+        cls, fields_set, has_extra, has_private = _common(payload[begin:end])
+        # What `__setstate__` does, in a third of its time: for every attempt.
         task = cls.__new__(cls)
-        task.__setstate__({**state, "__dict__": pickle.loads(payload[end:])})
+        task.__dict__.update(pickle.loads(payload[end:]))
+        _set_fields_set(task, fields_set.copy())
+        _set_extra(task, {} if has_extra else None)
+        _set_private(task, {} if has_private else None)
     else:
         task = pickle.loads(payload)
-    assert isinstance(task, Task)  # noqa: S101
+        assert isinstance(task, Task)  # noqa: S101
     if task.retry_idx != retry_idx:
         task = task.model_copy(update={"retry_idx": retry_idx})
     return task

@@ -30,7 +30,7 @@ from nanoeval_core.usage import Usage, current_usage_meter
 from nanoeval_runner._executors.source import LoadedEval
 from nanoeval_runner._failures import annotate, dump_failure, presentable, text_of
 from nanoeval_runner._garbage import collected_rarely
-from nanoeval_runner._payloads import is_pickled_as_models_are
+from nanoeval_runner._payloads import PLAIN
 from nanoeval_runner._queue.rows import Completion, Lease
 from nanoeval_runner._queue.states import retry_delay
 
@@ -39,15 +39,6 @@ log = logging.getLogger("nanoeval.runner")
 AWAITING = "awaiting "
 _STDLIB = os.path.dirname(asyncio.__file__)
 """Where asyncio is: that a task sleeps or waits for a lock is seen from who calls it."""
-
-_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
-"""Types of fields that copies may share, and of results that need no check."""
-
-
-_set_fields_set, _set_extra, _set_private = (
-    getattr(Task, f"__pydantic_{name}__").__set__ for name in ("fields_set", "extra", "private")
-)
-"""What sets a model's attributes beside its fields: `__setattr__` looks them up each time."""
 
 _dumps, _PROTOCOL = pickle.dumps, pickle.HIGHEST_PROTOCOL
 
@@ -213,7 +204,7 @@ class Attempt:
         is_done = error is None
         if error is None:
             try:
-                if type(result) in _PLAIN:
+                if type(result) in PLAIN:
                     value = _dumps(result, _PROTOCOL)
                 else:
                     value = self._pickled(result)
@@ -330,33 +321,6 @@ class Attempt:
         return "\n    ".join(
             [f"{self.name}: running for {self.seconds:.1f} s", *self.frames()[-6:]]
         )
-
-
-def copy_of(task: Task) -> Task:
-    """Return a copy that shares nothing with `task` that could be changed."""
-    cls, fields = type(task), task.__dict__
-    for value in fields.values():
-        if type(value) not in _PLAIN:
-            break
-    else:
-        if (
-            task.__pydantic_private__ is None
-            and task.__pydantic_extra__ is None
-            and is_pickled_as_models_are(cls)
-        ):
-            # What `model_copy` does, without a search for what could be copied: for every attempt.
-            plain = cls.__new__(cls)
-            plain.__dict__.update(fields)
-            _set_fields_set(plain, task.__pydantic_fields_set__.copy())
-            _set_extra(plain, None)
-            _set_private(plain, None)
-            return plain
-    try:
-        copied: Task = pickle.loads(pickle.dumps(task, pickle.HIGHEST_PROTOCOL))
-    except Exception:  # noqa: BLE001  a local class, or a lock: copied the slow way
-        what = f"task {task.name!r}"
-        copied = pickle.loads(pickling.dumps(task, what=what, renew_locks=True))
-    return copied
 
 
 def begun_in(run_context: RunContext) -> dict[asyncio.Task[Any], Context]:

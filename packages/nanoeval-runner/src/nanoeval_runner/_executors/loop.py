@@ -24,13 +24,13 @@ from nanoeval_runner._executors.attempts import (
     OpenEval,
     awaiting,
     begun_in,
-    copy_of,
     innermost,
     where_begun,
 )
 from nanoeval_runner._executors.source import TaskSource
 from nanoeval_runner._executors.threads import use_threads
 from nanoeval_runner._failures import annotate
+from nanoeval_runner._payloads import copy_of
 from nanoeval_runner._queue.rows import Completion, ExchangeRequest, Lease
 from nanoeval_runner._queue.states import CLAIM_SECONDS, next_chunk
 
@@ -90,7 +90,8 @@ class ExecutorLoop:
         self._hurried = asyncio.Event()
         self._leave_within = 0.0
         self._finished: list[Completion] = []
-        self._chunk = FIRST_CHUNK_ALONE if source.in_driver else FIRST_CHUNK_IN_POOL
+        self._first_chunk = FIRST_CHUNK_ALONE if source.in_driver else FIRST_CHUNK_IN_POOL
+        self._chunk = self._first_chunk
         self._unstarted = 0
         self._suspects: dict[int, int] = {}
         self._limits: dict[int, int | None] = {}
@@ -235,6 +236,7 @@ class ExecutorLoop:
     # --- evals
 
     def _open(self, eval_id: int) -> None:
+        self._chunk = self._first_chunk  # other tasks may have started faster than its do
         context, name = self._source.context(eval_id), f"eval {eval_id}"
         host = self._loop.create_task(self._host(eval_id), name=name, context=context)
         self._hosts[eval_id] = host

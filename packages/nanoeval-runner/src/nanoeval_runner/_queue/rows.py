@@ -193,11 +193,11 @@ class StoredTask(NamedTuple):
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class ResultBatch:
-    """Final results that one executor committed together; with the payload of retries."""
+    """Final results that one executor committed together: (task id, pickled result) pairs."""
 
     seq: int
     eval_id: int
-    results: list[StoredTask]
+    results: list[tuple[int, bytes]]
 
 
 @dataclasses.dataclass(slots=True, frozen=True)

@@ -359,13 +359,13 @@ LIST_FINAL = f"SELECT data.id, question_id, attempt_id, retry_idx, NULL, value {
 LIST_FINAL_WITH_PAYLOAD = (
     f"SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, value {_FINAL}"
 )
-# The driver has the tasks it listed in memory, but a retry is a row that the queue made.
-RESULTS_BY_ID = f"""
-SELECT data.id, question_id, attempt_id, retry_idx,
-       CASE WHEN retry_idx > 0 THEN {_PAYLOAD} END, result.value
-FROM json_each(?) AS asked
-CROSS JOIN result ON result.task_id = asked.value
-CROSS JOIN task_data AS data ON data.id = result.task_id
+RESULTS_BY_ID = """
+SELECT task_id, result.value
+FROM json_each(?) AS asked CROSS JOIN result ON result.task_id = asked.value
+"""
+TASKS_BY_ID = f"""
+SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, NULL
+FROM json_each(?) AS asked CROSS JOIN task_data AS data ON data.id = asked.value
 """
 LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
 

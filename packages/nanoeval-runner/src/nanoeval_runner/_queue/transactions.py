@@ -280,14 +280,22 @@ def in_turn(
 # --- what the driver reads
 
 
-def read_results(connection: sqlite3.Connection, after: int, limit: int) -> list[ResultBatch]:
-    """Return up to `limit` batches of final results committed after sequence number `after`."""
-    batches = []
+def read_results(
+    connection: sqlite3.Connection, after: int, limit: int
+) -> tuple[list[EvalRow], list[ResultBatch]]:
+    """Return the evals, and up to `limit` batches of results committed after number `after`."""
+    evals = list_evals(connection)
     log = connection.execute(sql.READ_RESULT_LOG, (after, limit)).fetchall()
-    for seq, eval_id, task_ids in log:
-        rows = connection.execute(sql.RESULTS_BY_ID, (task_ids,))
-        batches.append(ResultBatch(seq, eval_id, [StoredTask(*row) for row in rows]))
-    return batches
+    return evals, [
+        ResultBatch(seq, eval_id, connection.execute(sql.RESULTS_BY_ID, (task_ids,)).fetchall())
+        for seq, eval_id, task_ids in log
+    ]
+
+
+def read_tasks(connection: sqlite3.Connection, task_ids: Sequence[int]) -> list[StoredTask]:
+    """Return tasks with their payload."""
+    rows = connection.execute(sql.TASKS_BY_ID, (json.dumps(task_ids),))
+    return [StoredTask(*row) for row in rows]
 
 
 def last_result_seq(connection: sqlite3.Connection) -> int:
