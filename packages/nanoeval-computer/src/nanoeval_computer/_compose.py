@@ -16,6 +16,13 @@ MAIN = "main"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+def _listed(given: Any) -> Any:
+    """Return a list or a mapping, which may be left empty."""
+    if not isinstance(given or [], list | Mapping):
+        raise ValueError(f"{given!r} is no list and no mapping")  # noqa: TRY004  pydantic's word
+    return given or []
+
+
 def _seconds(given: Any) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(given))
     if "".join(number + unit for number, unit in parts) != str(given):
@@ -26,23 +33,21 @@ def _seconds(given: Any) -> float:
 def _test(given: Any) -> Any:
     if isinstance(given, str):
         return ["sh", "-c", given]
-    if not isinstance(given, list) or not given or given[0] not in ("CMD", "CMD-SHELL"):
+    if not isinstance(given, list) or len(given) < 2 or given[0] not in ("CMD", "CMD-SHELL"):
         raise ValueError("it must be a text or [CMD, …]")
     return given[1:] if given[0] == "CMD" else ["sh", "-c", given[1]]
 
 
 def _environment(given: Any) -> Any:
-    given = given or {}
+    given = _listed(given)
     if isinstance(given, list):
         given = dict(str(entry).partition("=")[::2] for entry in given)
-    if not isinstance(given, Mapping):
-        raise ValueError("it must be a mapping or a list")  # noqa: TRY004  pydantic's word
     return {str(name): "" if value is None else str(value) for name, value in given.items()}
 
 
 def _conditions(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(given or (), "service_started")
+    if isinstance(given := _listed(given), list):
+        return dict.fromkeys(map(str, given), "service_started")
     if not all(
         isinstance(one or {}, Mapping) and set(one or ()) <= {"condition"} for one in given.values()
     ):
@@ -53,12 +58,12 @@ def _conditions(given: Any) -> Any:
 def _networks(given: Any) -> Any:
     if isinstance(given, Mapping) and any(given.values()):
         raise ValueError("options of a network are not supported")
-    return list(given or ["default"])
+    return list(_listed(given) or ["default"])
 
 
 def _volumes(given: Any) -> dict[str, str]:
     volumes = {}
-    for volume in given or ():
+    for volume in _listed(given):
         source, _, rest = str(volume).partition(":")
         path, _, mode = rest.partition(":")
         if not path.startswith("/") or mode not in ("", "ro", "rw"):
@@ -120,7 +125,7 @@ class _Volume(_Strict):
 
 
 class _Compose(_Strict):
-    services: dict[str, _Given] = {}
+    services: dict[str, _Given] | None = None
     networks: dict[str, _Network | None] | None = None
     volumes: dict[str, _Volume | None] | None = None
     version: Any = None
@@ -147,7 +152,7 @@ def read_compose(text: str) -> list[Service]:
         raise ConfigError(_in_words(error)) from None
     waiting = {
         name: Service.model_construct(name=name, **dict(given))
-        for name, given in compose.services.items()
+        for name, given in (compose.services or {}).items()
     }
     for name, service in waiting.items():
         where = f"docker_compose_yaml.services.{name}"

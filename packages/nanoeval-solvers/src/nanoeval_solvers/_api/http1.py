@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
-_CONNECT_TIMEOUT = 15.0  # seconds
+CONNECT_TIMEOUT = 15.0  # seconds
 _KEEPALIVE = 60.0  # seconds that an idle connection is kept
 _RESOLVED = 60.0  # seconds that a host's addresses are believed
-_LARGEST_HEAD = 2**20  # bytes: there are endpoints that send headers of 9,000
+LARGEST_HEAD = 2**20  # bytes: there are endpoints that send headers of 9,000
 _LARGEST_BODY = 2**28  # bytes: what does not end must not fill the memory
 _PASSES = 5  # of the event loop that a reply still has after its time
 
@@ -193,8 +193,8 @@ class Connection(asyncio.Protocol):
         if bare >= 0:
             end, size = bare, 2
         if end < 0:
-            if len(self._buffer) > _LARGEST_HEAD:
-                raise ValueError(f"a head of more than {_LARGEST_HEAD} bytes")
+            if len(self._buffer) > LARGEST_HEAD:
+                raise ValueError(f"a head of more than {LARGEST_HEAD} bytes")
             return False
         lines = self._buffer[:end].decode("latin-1").replace("\r\n", "\n").split("\n")
         self._buffer = self._buffer[end + size :]
@@ -376,11 +376,11 @@ class ConnectionPool:
 
     async def _connect(self, seconds: float) -> Connection:
         try:
-            async with asyncio.timeout(min(_CONNECT_TIMEOUT, seconds)):
+            async with asyncio.timeout(min(CONNECT_TIMEOUT, seconds)):
                 return await self._connect_to_any(await self._resolve())
         except TimeoutError:
             raise ConnectionFailedError(
-                f"cannot connect within {min(_CONNECT_TIMEOUT, seconds):g} s",
+                f"cannot connect within {min(CONNECT_TIMEOUT, seconds):g} s",
                 timed_out=True,
                 unreachable=True,
             ) from None

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_solvers._api.http1 import (
+    CONNECT_TIMEOUT,
+    LARGEST_HEAD,
     ConnectionFailedError,
     ConnectionPool,
     Deadline,
@@ -28,8 +30,6 @@ from nanoeval_solvers._api.http1 import (
 if TYPE_CHECKING:
     import aiohttp
 
-_CONNECT_TIMEOUT = 15.0  # seconds
-_LARGEST_FIELD = 2**20  # bytes: there are endpoints that send headers of 9,000
 _MOST_HEADERS = 10_000
 SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 
@@ -117,10 +117,10 @@ class _Proxied:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers=self._address.headers,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
                 proxy=self._proxy,
-                max_line_size=_LARGEST_FIELD,
-                max_field_size=_LARGEST_FIELD,
+                max_line_size=LARGEST_HEAD,
+                max_field_size=LARGEST_HEAD,
                 max_headers=_MOST_HEADERS,
             )
         url = URL(self._address.url, encoded=True)
@@ -159,7 +159,7 @@ class _Proxied:
         except aiohttp.ConnectionTimeoutError:
             raise ConnectionFailedError(
                 f"cannot connect through the proxy {shown(self._proxy)} within "
-                f"{_CONNECT_TIMEOUT:g} s",
+                f"{CONNECT_TIMEOUT:g} s",
                 timed_out=True,
                 unreachable=True,
             ) from None
