@@ -28,11 +28,14 @@ _THINKING = (
     r"[\w.:-]*(?:think|thought|reason|reflect|scratch_?pad|monologue|analysis|deliberat|rationale|"
     r"chain[_-]of)[\w.:-]*"
 )
+# Its first character is one of three, so that the search passes over all others at once.
 _MARK = re.compile(
-    r"(?P<close></\s*(?=[^<>\n]{1,40}>)NAME\s*>|\[/\s*NAME\s*\]|◁/\s*NAME\s*▷"
-    r"|<\|\s*(?:/|end|close|stop)NAME\s*\|>|<channel\|>)"
-    r"|(?P<open><NAME(?:\s[^<>\n]{0,100})?>|\[(?:THINK|REASON|THOUGHT)[A-Z]*\]|◁\s*NAME\s*▷"
-    r"|<\|\s*NAME\s*\|>|<\|channel>\s*thought)".replace("NAME", _THINKING),
+    r"[<[◁](?:(?P<close>(?<=<)/\s*(?=[^<>\n]{1,40}>)NAME\s*>|(?<=\[)/\s*NAME\s*\]|(?<=◁)/\s*NAME\s*▷"
+    r"|(?<=<)\|\s*(?:/|end|close|stop)NAME\s*\|>|(?<=<)channel\|>)"
+    r"|(?P<open>(?<=<)NAME(?:\s[^<>\n]{0,100})?>|(?<=\[)(?:THINK|REASON|THOUGHT)[A-Z]*\]"
+    r"|(?<=◁)\s*NAME\s*▷|(?<=<)\|\s*NAME\s*\|>|(?<=<)\|channel>\s*thought))".replace(
+        "NAME", _THINKING
+    ),
     re.IGNORECASE,
 )
 _FINAL_CHANNEL = re.compile(
@@ -46,6 +49,9 @@ _TURN = re.compile(
     r"|<start_of_turn>|<end_of_turn>|</s>|<eos>|\[INST\]|^\s*(?:Human|User|###\s*(?:Human|User|Instruction))\s*:",
     re.MULTILINE,
 )
+_TURN_SIGNS = ("<|", "<start_of_turn>", "<end_of_turn>", "</s>", "<eos>", "[INST]")
+_TURN_SIGNS += ("Human", "User", "###")
+"""One of them is in each such place: far sooner looked for."""
 _QUESTION = re.compile(
     r"^[\s#*_>]*(?:(?:next|new|another|following)\s+)?(?:question|problem|exercise|query|pregunta|frage|"
     r"domanda|pergunta|问题|題目|题目|問題|질문|문제|вопрос|q)"
@@ -117,18 +123,19 @@ def clean(reply: str) -> str:
     """Return `reply` without thoughts, invisible characters, special tokens, and later turns."""
     text = _INVISIBLE.sub("", reply).replace("\r\n", "\n")
     text = _without_thoughts(text)
-    turn = _TURN.search(text, len(text) - len(text.lstrip()) + 1)
-    if turn is not None:
-        text = text[: turn.start()]
+    if any(sign in text for sign in _TURN_SIGNS):
+        turn = _TURN.search(text, len(text) - len(text.lstrip()) + 1)
+        text = text if turn is None else text[: turn.start()]
     return _SPECIAL.sub("\n", text).strip()
 
 
 def _without_thoughts(text: str) -> str:
-    finals = list(_FINAL_CHANNEL.finditer(text))
-    if finals:
-        text = text[finals[-1].end() :]
-    elif _CHANNEL.search(text):
-        return ""  # all in channels that are not for the reader
+    if "<|channel|>" in text or "assistantfinal" in text or text.startswith("analysis"):
+        finals = list(_FINAL_CHANNEL.finditer(text))
+        if finals:
+            text = text[finals[-1].end() :]
+        elif _CHANNEL.search(text):
+            return ""  # all in channels that are not for the reader
     kept: list[str] = []
     start, thinking = 0, False
     for mark in _MARK.finditer(text):

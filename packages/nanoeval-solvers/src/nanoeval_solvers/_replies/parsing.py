@@ -141,13 +141,14 @@ def read_choices(
     if not text:
         return UNREAD
     names = Names(choices, multiple=multiple)
-    text = names.lettered(cleaning.before_next_question(text, names.restates))
+    text = cleaning.before_next_question(text, names.restates)
     before, _, last = text.rpartition("\n")
     asked_for = _LAST_LINE.fullmatch(last)
     if asked_for and asked_for[1] in names.index:
         line_before = before.rstrip().rpartition("\n")[2]
         if not _EXPLICIT.search(line_before):
             return Reading(frozenset({names.index[asked_for[1]]}), "answer_line")
+    text = names.lettered(text)
     statements: list[_Statement] = []
     found = structured.object_in(text)
     if found is not None:
