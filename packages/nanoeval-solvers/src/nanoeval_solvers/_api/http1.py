@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import ssl
 import time
 import zlib
@@ -42,32 +43,49 @@ class ConnectionFailedError(Exception):
 
 
 class Deadline:
-    """Calls `expired` after `seconds`, unless it is stopped.
+    """Calls `expired` some seconds after `start`, unless it is stopped. Can be started again.
+
+    Setting a timer costs more than all else that a small reply does to the client: one that is set
+    stays, and when it finds a later start it is set for the rest.
 
     A loop that was blocked finds its timers due before it has read what has arrived meanwhile. So
     the loop passes a few more times first, and again while `progress()` changes.
     """
 
-    def __init__(
-        self,
-        seconds: float,
-        expired: Callable[[], None],
-        progress: Callable[[], int] = lambda: 0,
-    ) -> None:
+    def __init__(self, expired: Callable[[], None], progress: Callable[[], int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._expired, self._progress = expired, progress
         self._passes, self._seen = _PASSES, -1
-        self._handle: asyncio.Handle = self._loop.call_later(seconds, self._due)
+        self._at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float) -> None:
+        self._at = self._loop.time() + seconds
+        self._passes, self._seen = _PASSES, -1
+        if self._timer is None or self._timer.when() > self._at:
+            self.close()
+            self._timer = self._loop.call_at(self._at, self._look)
 
     def stop(self) -> None:
-        self._handle.cancel()
+        self._at = math.inf
 
-    def _due(self) -> None:
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._at == math.inf:
+            return
+        if self._loop.time() < self._at:
+            self._timer = self._loop.call_at(self._at, self._look)
+            return
         seen = self._progress()
         self._passes = _PASSES if seen != self._seen else self._passes - 1
         self._seen = seen
         if self._passes:
-            self._handle = self._loop.call_soon(self._due)
+            self._loop.call_soon(self._look)
         else:
             self._expired()
 
@@ -85,6 +103,8 @@ class Connection(asyncio.Protocol):
         self.used = 0
         self.idle_since = 0.0
         self._reply: asyncio.Future[HTTPReply] | None = None
+        self._seconds = 0.0
+        self._deadline = Deadline(self._expire, lambda: self._got)
         self._clear()
 
     def _clear(self) -> None:
@@ -120,8 +140,8 @@ class Connection(asyncio.Protocol):
         self._clear()
         reply: asyncio.Future[HTTPReply] = asyncio.get_running_loop().create_future()
         self._reply = reply
-        late = ConnectionFailedError(f"no reply within {seconds:g} s", timed_out=True)
-        deadline = Deadline(seconds, lambda: self.fail(late), lambda: self._got)
+        self._seconds = seconds
+        self._deadline.start(seconds)
         self.transport.write(request)
         try:
             return await reply
@@ -131,7 +151,10 @@ class Connection(asyncio.Protocol):
             self.abort()
             raise
         finally:
-            deadline.stop()
+            self._deadline.stop()
+
+    def _expire(self) -> None:
+        self.fail(ConnectionFailedError(f"no reply within {self._seconds:g} s", timed_out=True))
 
     def abort(self) -> None:
         if self.transport is not None:
@@ -151,6 +174,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._deadline.close()
         if self._reply is None:
             return
         if self._in_body and self._length is None and not self._chunked and exc is None:

@@ -134,7 +134,8 @@ class _Proxied:
             expired = True
             task.cancel()
 
-        deadline = Deadline(seconds, expire, lambda: len(pieces))
+        deadline = Deadline(expire, lambda: len(pieces))
+        deadline.start(seconds)
         try:
             async with self._session.post(url, data=body, allow_redirects=False) as response:
                 async for piece in response.content.iter_any():
@@ -173,7 +174,7 @@ class _Proxied:
             words = str(error) or type(error).__name__
             raise ConnectionFailedError(f"the connection failed: {words}") from None
         finally:
-            deadline.stop()
+            deadline.close()
 
     async def close(self) -> None:
         if self._session is not None:
