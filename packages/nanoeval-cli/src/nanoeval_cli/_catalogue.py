@@ -102,7 +102,7 @@ def runs_newest_first(
 
     Args:
         problems: takes what is wrong with state files that cannot be read.
-        naming: leaves out records that surely have this text in no name (of the run, its eval,
+        naming: leaves out runs that surely have this text in no name (of the run, its eval,
             model or set), in whatever case: a look at their first lines costs little.
     """
     states, records = sorted(_state_files()), sorted(_record_files())  # the newest last
@@ -110,6 +110,7 @@ def runs_newest_first(
     found: list[tuple[float, int, Callable[[], RunInfo]]] = []  # a heap of what is not yet yielded
     seen: set[str] = set()
     number = itertools.count()
+    text = naming.lower()
     while states or records or found:
         state_bound = states[-1][0] if states else -math.inf
         record_bound = records[-1][0] if records else -math.inf
@@ -117,10 +118,11 @@ def runs_newest_first(
             yield heapq.heappop(found)[2]()
             continue
         if state_bound >= record_bound:
-            runs = _in_state_file(states.pop()[1], [] if problems is None else problems, named)
+            path = states.pop()[1]
+            runs = _in_state_file(path, [] if problems is None else problems, named, text)
         else:
-            path = records.pop()[1]
-            runs = _in_record(path, seen) if _may_name(path, naming.lower()) else []
+            record = records.pop()[1]
+            runs = _in_record(record, seen) if _may_name(record, text) else []
         for run_id, created_at, make in runs:
             if run_id not in seen:
                 seen.add(run_id)
@@ -132,7 +134,9 @@ def _state_files() -> Iterator[tuple[float, Path]]:
     entries = {entry.name: entry for entry in os.scandir(state_dir())}
     for name, entry in entries.items():
         if name.endswith(SUFFIX):
-            written = [entry, entries.get(f"{name}-wal", entry)]
+            wal = entries.get(f"{name}-wal")
+            # Reading makes an empty one: that is nothing written.
+            written = [entry, wal] if wal is not None and wal.stat().st_size else [entry]
             # A second more, as for records: what the state says of a run comes first.
             yield max(one.stat().st_mtime for one in written) + 1.0, Path(entry.path)
 
@@ -168,9 +172,8 @@ def _run_id_in(path: str) -> str:
 
 def _may_name(path: str, text: str) -> bool:
     """Return whether the first line of a record may hold `text`, which is in lower case."""
-    plain = text.isascii() and text.isprintable() and not set('"\\/') & set(text)
     name = path.rpartition("/")[2].lower()
-    if not text or not plain or name.endswith((".zst", ".gz")) or text in name:
+    if not text or not _is_plain(text) or name.endswith((".zst", ".gz")) or text in name:
         return True
     try:
         file = os.open(path, os.O_RDONLY)
@@ -181,6 +184,11 @@ def _may_name(path: str, text: str) -> bool:
     finally:
         os.close(file)
     return not end or text.encode() in line.lower()
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether JSON has `text` as it is."""
+    return text.isascii() and text.isprintable() and not set('"\\/') & set(text)
 
 
 def _is_later_part(name: str, names: set[str]) -> bool:
@@ -211,7 +219,10 @@ Found = tuple[str, float, Callable[[], RunInfo]]
 
 
 def _in_state_file(
-    path: Path, problems: list[StateError], named: Mapping[str, str] | None = None
+    path: Path,
+    problems: list[StateError],
+    named: Mapping[str, str] | None = None,
+    naming: str = "",
 ) -> list[Found]:
     """Return the runs in a state file; `named` are records by the run ids in their names."""
     try:
@@ -223,7 +234,15 @@ def _in_state_file(
         return []
     if named is None:
         named = records_by_run_id()
-    return [(row.run_id, row.created_at, partial(_of_row, file, row, named)) for row in file.evals]
+    return [
+        (row.run_id, row.created_at, partial(_of_row, file, row, record))
+        for row in file.evals
+        # Without events its position says nothing of a record.
+        for record in [record_of(row) or named.get(row.run_id)]
+        if naming in f"{row.run_id} {path.stem} {row.name} {row.model_name} {row.arguments}".lower()
+        or not _is_plain(naming)
+        or (record is not None and _may_name(str(record), naming))
+    ]
 
 
 def _in_record(path: str, seen: Container[str]) -> list[Found]:
@@ -241,8 +260,7 @@ def _outline(path: Path) -> Outline | None:
         return None
 
 
-def _of_row(file: StateFile, row: EvalRow, named: Mapping[str, str]) -> RunInfo:
-    record = record_of(row) or named.get(row.run_id)  # without events there is no position
+def _of_row(file: StateFile, row: EvalRow, record: str | Path | None) -> RunInfo:
     outline = _outline(Path(record)) if record is not None and os.path.exists(record) else None
     run = RunInfo(run_id=row.run_id) if outline is None else _of_record(outline)
     run.summary = {}  # the state file's, or none

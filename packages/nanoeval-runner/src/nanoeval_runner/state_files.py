@@ -127,15 +127,19 @@ class StateFile:
 class StateReader:
     """A state file, open for reading. Use it with `with`, on one thread at a time.
 
+    Args:
+        path: the file.
+        at_rest: nobody writes it meanwhile, so it is read without locks.
+
     Raises:
         StateError: it is not the user's own, not a state file of this version, or cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, at_rest: bool = False) -> None:
         check_owner(path)
         self.path = path
         try:
-            self._connection = connect(path, read_only=True)
+            self._connection = connect(path, read_only=True, at_rest=at_rest)
         except sqlite3.Error as error:
             raise StateError(f"state file {path} cannot be read: {error}") from error
         try:
@@ -198,7 +202,9 @@ def read_state_file(path: Path) -> StateFile:
     Raises:
         StateError: as `StateReader` raises it.
     """
-    with StateReader(path) as reader:
+    wal = path.with_name(f"{path.name}-wal")
+    unwritten = not wal.exists() or not wal.stat().st_size
+    with StateReader(path, at_rest=unwritten and not is_being_run(path)) as reader:
         try:
             return reader.read()
         except sqlite3.Error as error:

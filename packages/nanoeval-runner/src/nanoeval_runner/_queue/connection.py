@@ -57,14 +57,20 @@ def _close_turns() -> None:
 os.register_at_fork(after_in_child=_close_turns)
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False, at_rest: bool = False) -> sqlite3.Connection:
     """Return a connection with nanoeval's settings to the state file at `path`.
+
+    Args:
+        path: the file.
+        read_only: it is only read.
+        at_rest: and nobody writes it meanwhile: no locks, and no files that readers share.
 
     Raises:
         sqlite3.OperationalError: there is no such file: one that vanished is never made again.
     """
+    mode = "ro&immutable=1" if at_rest else "ro" if read_only else "rw"
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
+        f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
@@ -72,7 +78,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         cached_statements=128,
         factory=QueueConnection,
     )
-    if read_only:
+    if read_only or at_rest:
         return connection
     try:
         connection.turn_file = open_private(path.with_suffix(".turn"))
