@@ -49,8 +49,9 @@ _TURN = re.compile(
     r"|<start_of_turn>|<end_of_turn>|</s>|<eos>|\[INST\]|^\s*(?:Human|User|###\s*(?:Human|User|Instruction))\s*:",
     re.MULTILINE,
 )
-_TURN_SIGNS = ("<|", "<start_of_turn>", "<end_of_turn>", "</s>", "<eos>", "[INST]")
-_TURN_SIGNS += ("Human", "User", "###")
+_TURN_SIGNS = (
+    "<|", "<start_of_turn>", "<end_of_turn>", "</s>", "<eos>", "[INST]", "Human", "User", "###",
+)  # fmt: skip
 """One of them is in each such place: far sooner looked for."""
 _QUESTION = re.compile(
     r"^[\s#*_>]*(?:(?:next|new|another|following)\s+)?(?:question|problem|exercise|query|pregunta|frage|"
