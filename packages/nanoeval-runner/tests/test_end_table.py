@@ -32,6 +32,12 @@ def test_groups_are_rows_with_error_and_interval() -> None:
     assert list(rows).index("accuracy") < list(rows).index("subject=physics")
 
 
+def test_one_command_comes_next() -> None:
+    assert result_lines(result(summary("a")))[-1].endswith("nanoeval show R")
+    stopped = result_lines(result(summary("a"), state="stopped"))
+    assert not [line for line in stopped if "nanoeval" in line]  # how to go on was said
+
+
 def test_many_groups_leave_the_table_at_fifteen_lines() -> None:
     lines = result_lines(result(summary(*(f"subject number {n}" for n in range(40)))))
     assert len(lines) <= 15

@@ -96,7 +96,7 @@ def result_lines(result: Result, width: int | None = None) -> list[str]:
     end.append(" · ".join(took))
     if result.record:
         end.append(f"record: {result.record}")
-    if result.run_id:
+    if result.run_id and result.state == "done":  # else it was said how to go on
         end.append(f"next: {_next_command(result)}")
     if result.lost:
         end.append(_lost_line(result))
