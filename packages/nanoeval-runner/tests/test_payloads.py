@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nanoeval_core import Task
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner._payloads import dump_tasks, load_task
+from nanoeval_runner._payloads import copy_of, dump_tasks, load_task
 from pydantic import ConfigDict, PrivateAttr
 
 
@@ -88,6 +88,23 @@ def test_loaded_tasks_share_nothing() -> None:
     first.attempt_id = 5
     assert "attempt_id" in first.model_fields_set
     assert "attempt_id" not in second.model_fields_set
+
+
+def test_a_copy_shares_nothing_with_its_task() -> None:
+    for task in TASKS:
+        copied = copy_of(task)
+        assert copied == task
+        assert copied.model_fields_set is not task.model_fields_set
+    queued = WithExtra(question_id="q")
+    copy_of(queued).more = 1  # type: ignore[attr-defined]
+    assert queued.model_extra == {}
+
+
+def test_tasks_of_a_class_may_have_other_fields_set() -> None:
+    listed = [Task(question_id="q1"), Task(question_id="q2", attempt_id=2), cached(), private()]
+    built = Task.model_construct(attempt_id=3, question_id="q5")  # its fields in another order
+    rows = dump_tasks([*listed, built], "e", by_value=False)
+    assert [load_task(head + values, 0) for _, _, head, values in rows] == [*listed, built]
 
 
 def test_a_class_may_say_itself_how_it_is_pickled() -> None:

@@ -230,6 +230,8 @@ class ExecutorLoop:
             # A claim that was filled, or nearly, says that there is more.
             self._more = self._more or 2 * len(reply.leases) >= want
             claim = _Claim(len(reply.leases))
+            self._unstarted += claim.size
+            self.in_flight += claim.size
             for lease in reply.leases:
                 self._start(lease, claim)
 
@@ -321,8 +323,6 @@ class ExecutorLoop:
         task = copy_of(queued) if open_eval.in_driver else queued
         attempt = Attempt(lease, open_eval, queued, task)
         open_eval.attempts[lease.task_id] = attempt
-        self._unstarted += 1
-        self.in_flight += 1
         if lease.losses:
             self._suspects[lease.task_id] = lease.losses
         # Not `create_task`, which is half as dear as what it makes; nor a name made for each.

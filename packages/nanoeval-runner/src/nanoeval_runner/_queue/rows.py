@@ -16,7 +16,7 @@ RESULT_STATES = FINAL | {"retried"}
 
 
 NewTask = tuple[str, int, bytes, bytes]
-"""A task to be queued: question id, attempt id, class, fields; see `_payloads.dump_tasks`."""
+"""A task to be queued: question id, attempt id, class, values; see `_payloads.dump_tasks`."""
 
 
 @dataclasses.dataclass(slots=True)
