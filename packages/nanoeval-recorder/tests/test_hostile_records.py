@@ -220,3 +220,16 @@ def test_a_folder_of_odd_files_gives_what_is_sound(tmp_path: Path, whole: dict[s
     shutil.copy(tmp_path / "good.jsonl", tmp_path / "wrong.jsonl.zst")
     names = {file.name for file in record_files(tmp_path) if outline_of(file) is not None}
     assert names == {"good.jsonl", "3.jsonl"}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_a_copy_took_no_longer_than_its_run(
+    tmp_path: Path, whole: dict[str, bytes], name: str
+) -> None:
+    (tmp_path / "copy.jsonl").write_bytes(whole[name])
+    os.utime(tmp_path / "copy.jsonl", (4e9, 4e9))
+    outline = outline_of(tmp_path / "copy.jsonl")
+    assert outline is not None
+    seconds = outline.facts().seconds
+    assert seconds is not None
+    assert seconds < 1e6

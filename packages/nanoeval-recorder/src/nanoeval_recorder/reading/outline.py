@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import re
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ __all__ = ["Outline", "outline_of"]
 
 TAIL = 1 << 16
 _LARGE = 1 << 53
+_TIME = re.compile(rb'"(?:created_at|timestamp)": ?"([0-9T:.+Z -]{10,40})"')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,13 +36,15 @@ class Outline:
         path: the record, or its first part.
         started: its first line: what was run.
         final_report: what its last line reports; None when the run has not finished.
-        modified_at: when it was last written, in seconds since the epoch.
+        modified_at: when its file was last written, in seconds since the epoch.
+        last_at: the time of its last event, where that is known: a copy was written later.
     """
 
     path: Path
     started: RunStarted
     final_report: dict[str, Any] | None
     modified_at: float
+    last_at: float | None = None
 
     @property
     def run_id(self) -> str:
@@ -51,6 +56,9 @@ class Outline:
         config = _dict(spec.get("run_config"))
         usage, errors = _dict(report.get("usage")), _dict(report.get("system_errors"))
         created = _seconds(started.created_at or spec.get("created_at"))
+        end = self.modified_at
+        if self.last_at is not None and created is not None and self.last_at > created:
+            end = self.last_at
         model = str(started.model or spec.get("model_name") or "")
         total = _count(config.get("num_tasks")) or _count(report.get("num_tasks"))
         prompts = _count(usage.get("prompt_tokens")) or 0
@@ -63,7 +71,7 @@ class Outline:
             model="" if model == "unknown" else model,
             state="died" if self.final_report is None else "done",
             created_at=self.modified_at if created is None else created,
-            seconds=None if created is None else max(0.0, self.modified_at - created),
+            seconds=None if created is None else max(0.0, end - created),
             done=None if self.final_report is None else total,
             total=total,
             errors=_count(errors.get("total")) or 0,
@@ -104,13 +112,16 @@ def outline_of(file: Path) -> Outline | None:
     if not isinstance(first, RunStarted):
         return None
     last_file = record_parts(file)[-1]
-    last = _event(_last_line(last_file))
+    end = _end_of(last_file)
+    last = _event(end.rpartition(b"\n")[2])
     if not isinstance(last, FinalReport) and first.run_set_id is None:
         last = _event(_line_of_report(last_file))
     report = last.data if isinstance(last, FinalReport) and isinstance(last.data, dict) else None
     if report is not None and report.get("partial"):
         report = None
-    return Outline(file, first, report, last_file.stat().st_mtime)
+    times = _TIME.findall(end)
+    last_at = _seconds(times[-1].decode()) if times else None
+    return Outline(file, first, report, last_file.stat().st_mtime, last_at)
 
 
 def _event(line: bytes) -> Event | None:
@@ -120,13 +131,13 @@ def _event(line: bytes) -> Event | None:
         return None
 
 
-def _last_line(file: Path) -> bytes:
+def _end_of(file: Path) -> bytes:
+    """Return a record's last line, and what of the lines before it was read with it."""
     if file.suffix in (".zst", ".gz"):
-        last = b""
+        last: deque[bytes] = deque(maxlen=2)
         with open_record(file) as lines, contextlib.suppress(DamagedRecord):
-            for line in lines:
-                last = line
-        return last
+            last.extend(lines)
+        return b"".join(last).rstrip(b"\n")
     with open_record(file) as lines:
         size = end = lines.seek(0, 2)
         tail = b""
@@ -134,7 +145,7 @@ def _last_line(file: Path) -> bytes:
             start = max(0, size - 2 * (size - end) - TAIL)
             lines.seek(start)
             tail, end = lines.read(size - start), start
-    return tail.rstrip(b"\n").rpartition(b"\n")[2]
+    return tail.rstrip(b"\n")
 
 
 def _line_of_report(file: Path) -> bytes:
