@@ -33,7 +33,10 @@ _OR = listed(
 )
 _BETWEEN_NAMES = frozenset("fNPd'\"([{<-")
 _ENDINGS = frozenset(".,;:!?|…—-)]}'\"brnouIkSech(zCViXNP[")
-_A_IS_LABEL_BEFORE = re.compile("not|cannot|rather than|instead of|fails|failed|[a-z]+n't")
+_A_IS_LABEL_BEFORE = re.compile(
+    "not|cannot|rather than|instead of|fails|failed|[a-z]+n't"
+    "|works|fits|wins|survives|prevails|makes sense|stands out|is left|is what remains"
+)
 _I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
 
 

@@ -56,7 +56,7 @@ _HEAD = re.compile(rf"^#?[fSr]*[VB][fNP]*[c:=][{_OPEN}]*$")
 _LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
 _IS_RIGHT = re.compile(
     r"^,?[NPe]{0,2}(?:B|I[fS]?(?=[.,;!]|$)|(?!cV+f?w)[cI][frSbIe'\"]*(?:[VN]|fP)(?![^.,;:!?bkrSL]*[nXzo])"
-    r"|[efc]*V(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
+    r"|[efc]*V(?!,n[^L]*$)(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
 )
 _IS_WRONG = re.compile(
     r"^,?[ef]*(?:[cI][fSbremw]?[fSbrem]*[nXz]|m?X|[ec]*z|[fm]*n[fScb]*(?:[VNXwe9]|[.,;!?]|$))"
@@ -72,7 +72,7 @@ _MAKES_RIGHT = re.compile(r"^f*[VN]")
 _ENDS = re.compile(r"^[e'\"]*(?:[NPf]|fN)?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
 _ENDS_HARD = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!|…—\[-]|[brnSoh(])")
 _RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
-_HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?|[fr]*V[fNP]*)[:=]?['\"]*$")
+_HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?[:=]?|[fr]*V[fNP]*[:=])['\"]*$")
 _BULLET = frozenset("-•>*+9.'\")(|")
 _POSITIVE = re.compile(r"(?:^|[?:,.|)(=S—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
 _NEGATIVE = frozenset("nXz")
@@ -163,7 +163,10 @@ def read_choices(
         statements = [one for one in statements if one.read_by != "prose" or one.retracts]
     said = _decide(statements, multiple=multiple)
     if said is None and not (parsing == "strict" or truncated or found):
-        said = lines.verdicts() or lines.only_line() or lines.only_named()
+        alone, listed = lines.only_line(), lines.verdicts()
+        if alone and listed and alone.picked != listed.picked:
+            return UNREAD
+        said = alone or listed or lines.only_named()
     return UNREAD if said is None else _reading(said)
 
 
@@ -271,7 +274,7 @@ class _Lines:
         self, line: list[Word], number: int, before: Sequence[_Statement]
     ) -> Iterator[_Statement]:
         self._note_verdict(line)
-        made = False
+        self._denied = made = False
         said: list[_Statement] = []
         asked: list[_Statement] = []
         for sentence in _sentences(line):
@@ -497,6 +500,9 @@ class _Lines:
             headed = mention is not None and mention.headed
             if not (headed or ticked) and _roles(rest)[:1] not in tuple(":|)-—=?SVX"):
                 continue
+            # "plausible, but the evidence is against it", "not large, but right"
+            turn = max((i for i, one in enumerate(rest) if one.role == "r"), default=-1)
+            rest = rest[turn + 1 :]
             negated = any(one.role in _NEGATIVE or one.text.lower() in _NO for one in rest)
             if negated:
                 self._verdicts.setdefault(picked, set()).add(False)
@@ -548,10 +554,11 @@ class _Lines:
             if len(listed) == len(self._lines) and len(listed) < len(self._names.index):
                 return _Statement(frozenset().union(*listed), "prose")
             return None
+        lines = [group for number, group, whole in picks if whole and number]
         edges = {
             group.picked
             for number, group, whole in picks
-            if (number == 0 and not _listed(group, heads.get(1), 1))
+            if (number == 0 and not any(_listed(group, one, 1) for one in [heads.get(1), *lines]))
             or (number == last and whole and not _listed(group, heads.get(last - 1), -1))
         }
         return _Statement(edges.pop(), "prose") if len(edges) == 1 else None
