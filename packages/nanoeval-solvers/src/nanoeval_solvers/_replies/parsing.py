@@ -55,7 +55,7 @@ _IS = re.compile(rf"^#?[、ci{_OPEN}]*$")
 _HEAD = re.compile(rf"^#?[fSr]*[VB][fNP]*[c:=][{_OPEN}]*$")
 _LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
 _IS_RIGHT = re.compile(
-    r"^,?[NPe]{0,2}(?:B|I[fS]?(?=[.,;!]|$)|(?!cV+f?w)[cI][frSbIe'\"]*(?:[VN]|fP)(?![^.,;:!?bkrSL]*[nXzo])"
+    r"^,?[NPe]{0,2}(?:B|I[fS]?(?=[.,;!]|$)|(?!cV+f?w)[cI][frSbIe'\"]*(?:[VN]|fP)(?![^.,;:!?bkrSL]*[nXz]|[^.,;:!?krSL]*o)"
     r"|[efc]*V(?!,n[^L]*$)(?=[.,;:!?e]|$)|[,—-][fV]*N+(?=[.,;!]|$))"
 )
 _IS_WRONG = re.compile(
@@ -67,7 +67,7 @@ _IS_CLEARLY_WRONG = re.compile(
 )
 _ENDS_LINE = re.compile(r"[.,;:!)\]}e✓]*(?:\([^()nmhozXL]*\)[.!]*)?")  # "B (90 % sure)."
 _EXPLAINS = re.compile(r"^[.,;:)—-]*[bifIhoN]")
-_ASKS_BACK = re.compile(r"r[^L]*\?|[f,]*X[.!]*")
+_ASKS_BACK = re.compile(r"r[^L]*\?|[f,]*X[.!]*|r[^LuO]*X[^L]*")
 _MAKES_RIGHT = re.compile(r"^f*[VN]")
 _ENDS = re.compile(r"^[e'\"]*(?:[NPf]|fN)?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])")
 _ENDS_HARD = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!|…—\[-]|[brnSoh(])")
@@ -162,11 +162,17 @@ def read_choices(
     if parsing == "strict" or truncated:
         statements = [one for one in statements if one.read_by != "prose" or one.retracts]
     said = _decide(statements, multiple=multiple)
-    if said is None and not (parsing == "strict" or truncated or found):
-        alone, listed = lines.only_line(), lines.verdicts()
-        if alone and listed and alone.picked != listed.picked:
-            return UNREAD
-        said = alone or listed or lines.only_named()
+    if not (parsing == "strict" or truncated or found):
+        if said is None:
+            alone, listed = lines.only_line(), lines.verdicts()
+            if alone and listed and alone.picked != listed.picked:
+                return UNREAD
+            said = alone or listed or lines.only_named()
+        elif said.read_by == "prose" and not multiple:
+            alone = lines.only_line()
+            if alone and alone.line == lines.count and alone.picked != said.picked:
+                # A last line "B": it concludes what was said of options one by one.
+                said = alone if said.reach == math.inf or said.retracts else None
     return UNREAD if said is None else _reading(said)
 
 
@@ -221,6 +227,7 @@ class _Lines:
         self._denied = False  # the clause before denied a choice
         self._took_back = False  # the sentence before was a "Wait, no."
         self._lines = [line for line in _split(self._marked.words) if line]
+        self.count = len(self._lines)
 
     def statements(self) -> list[_Statement]:
         """Return all statements, in their order."""
@@ -506,7 +513,7 @@ class _Lines:
             negated = any(one.role in _NEGATIVE or one.text.lower() in _NO for one in rest)
             if negated:
                 self._verdicts.setdefault(picked, set()).add(False)
-            elif (ticked or _POSITIVE.search(_roles(rest))) and not set("hm") & {
+            elif (ticked or _POSITIVE.search(_roles(rest))) and not set("hmo") & {
                 one.role for one in rest
             }:
                 self._verdicts.setdefault(picked, set()).add(True)
@@ -556,12 +563,12 @@ class _Lines:
             return None
         lines = [group for number, group, whole in picks if whole and number]
         edges = {
-            group.picked
+            group.picked: number + 1 if whole else 0
             for number, group, whole in picks
             if (number == 0 and not any(_listed(group, one, 1) for one in [heads.get(1), *lines]))
             or (number == last and whole and not _listed(group, heads.get(last - 1), -1))
         }
-        return _Statement(edges.pop(), "prose") if len(edges) == 1 else None
+        return _Statement(*edges, "prose", *edges.values()) if len(edges) == 1 else None
 
     def only_named(self) -> _Statement | None:
         """Return the one choice that a reply names, where it concludes "so … is Paris".
