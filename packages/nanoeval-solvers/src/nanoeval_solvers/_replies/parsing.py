@@ -568,7 +568,10 @@ class _Lines:
             if (number == 0 and not any(_listed(group, one, 1) for one in [heads.get(1), *lines]))
             or (number == last and whole and not _listed(group, heads.get(last - 1), -1))
         }
-        return _Statement(*edges, "prose", *edges.values()) if len(edges) == 1 else None
+        if len(edges) != 1:
+            return None
+        picked, line = edges.popitem()
+        return _Statement(picked, "prose", line)
 
     def only_named(self) -> _Statement | None:
         """Return the one choice that a reply names, where it concludes "so … is Paris".
