@@ -164,15 +164,15 @@ def read_choices(
     said = _decide(statements, multiple=multiple)
     if not (parsing == "strict" or truncated or found):
         if said is None:
-            alone, listed = lines.only_line(), lines.verdicts()
-            if alone and listed and alone.picked != listed.picked:
+            edge, listed = lines.only_line(), lines.verdicts()
+            if edge and listed and edge.picked != listed.picked:
                 return UNREAD
-            said = alone or listed or lines.only_named()
+            said = edge or listed or lines.only_named()
         elif said.read_by == "prose" and not multiple:
-            alone = lines.only_line()
-            if alone and alone.line == lines.count and alone.picked != said.picked:
+            edge = lines.only_line()
+            if edge and edge.line == lines.count and edge.picked != said.picked:
                 # A last line "B": it concludes what was said of options one by one.
-                said = alone if said.reach == math.inf or said.retracts else None
+                said = edge if said.reach == math.inf or said.retracts else None
     return UNREAD if said is None else _reading(said)
 
 
@@ -570,8 +570,8 @@ class _Lines:
         }
         if len(edges) != 1:
             return None
-        picked, line = edges.popitem()
-        return _Statement(picked, "prose", line)
+        picked, at = edges.popitem()
+        return _Statement(picked, "prose", at)
 
     def only_named(self) -> _Statement | None:
         """Return the one choice that a reply names, where it concludes "so … is Paris".
