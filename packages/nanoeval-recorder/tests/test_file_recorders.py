@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from nanoeval_core import RecorderError, RolloutSystemError, get_recorder
@@ -300,18 +300,26 @@ def test_after_a_crash_each_event_is_there_once(
 
 
 @both
-def test_the_empty_position_starts_the_record_afresh(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", [None, "zst"])
+def test_the_empty_position_starts_the_record_afresh(
+    name: str, compression: Literal["zst"] | None, tmp_path: Path
+) -> None:
     run_spec = ids()
-    config = CONFIGS[name](log_dir=str(tmp_path))
+    config = CONFIGS[name](log_dir=str(tmp_path), compression=compression)
     first = build(config, run_spec)
     with first:
         first.write_events(quiz_attempts(first, range(3)))
+    assert isinstance(first, FileRecorder)
+    with first.path.open("r+b") as file:
+        file.truncate(first.path.stat().st_size - 3)  # killed as it wrote
     second = build(config, run_spec)
     with second:
         second.rewind("")
         second.write_events(quiz_attempts(second, [9]))
     assert isinstance(second, FileRecorder)
-    assert [e.sample_id for e in read(second.path) if isinstance(e, Match)] == ["q9"]
+    events = list(read(second.path))
+    assert [e.sample_id for e in events if isinstance(e, Match)] == ["q9"]
+    assert [e.type for e in events].count("spec") == 1
 
 
 @both

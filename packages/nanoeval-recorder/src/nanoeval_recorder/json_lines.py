@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from nanoeval_core.recording import as_bool, text_of
 
 from nanoeval_recorder._description import describe_run
 from nanoeval_recorder._file_recorder import FILE_LINE, FileRecorder, check_rotate_bytes, encode
-from nanoeval_recorder.folder import SUFFIX, ZST_SUFFIX, records_folder, split_name
+from nanoeval_recorder.folder import SUFFIX, ZST_SUFFIX, records_folder, split_name, zstd
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -225,20 +225,38 @@ class JsonRecorder(FileRecorder):
 
     def _starts(self, offset: int) -> list[tuple[int, Any]]:
         """Return where runs begin from `offset` on, and their ids."""
-        if self._compress is not None or not self.path.exists():
-            return []
         found = []
-        with self.path.open("rb") as lines:
-            lines.seek(offset)
-            for line in lines:
-                if _STARTED in line[:200]:
-                    try:
-                        ids = msgspec.json.decode(line).get("run_spec")
-                    except msgspec.MsgspecError:
-                        ids = None
-                    found.append((offset, ids.get("run_id") if isinstance(ids, dict) else None))
-                offset += len(line)
+        for start, line in self._written(offset):
+            if _STARTED in line[:200]:
+                try:
+                    ids = msgspec.json.decode(line).get("run_spec")
+                except msgspec.MsgspecError:
+                    ids = None
+                found.append((start, ids.get("run_id") if isinstance(ids, dict) else None))
         return found
+
+    def _written(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Yield each line from `offset` on, and where it is; compressed, each frame's content.
+
+        The line that begins a run is a frame of its own.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            if self._compress is None:
+                for line in file:
+                    yield offset, line
+                    offset += len(line)
+                return
+            rest = memoryview(file.read())
+        while rest:
+            try:
+                size = zstd().get_frame_size(rest)
+            except zstd().ZstdError:  # its writer was killed
+                return
+            yield offset, zstd().decompress(rest[:size])
+            offset, rest = offset + size, rest[size:]
 
 
 def _locked(fd: int) -> bool:
