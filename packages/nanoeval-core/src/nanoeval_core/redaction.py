@@ -62,12 +62,13 @@ def is_secret_name(name: str) -> bool:
 
 def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return the values of environment variables with secret names, longest first."""
+    environ = os.environ if environ is None else environ
     found = set()
-    for name, value in (os.environ if environ is None else environ).items():
-        if len(value.strip()) < MIN_SECRET or not is_secret_name(name):
-            continue
+    for name in filter(is_secret_name, environ):
+        value = environ[name]
         # A path, such as SSH_AUTH_SOCK's, says where a secret is, and is none.
-        if not (value.startswith(os.sep) and os.path.exists(value)):
+        is_path = value.startswith(os.sep) and os.path.exists(value)
+        if len(value.strip()) >= MIN_SECRET and not is_path:
             found.add(value.strip())
     return sorted(found, key=len, reverse=True)
 
@@ -87,8 +88,9 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return `text` without keys, and without what it calls a secret: `password=…`."""
         text = self.keys(text)
-        text = _SECRET_PAIR.sub(rf"\1{REDACTED}", text)
-        return _SECRET_OPTION.sub(rf"\1{REDACTED}", text)
+        if "=" in text or ":" in text:  # most have neither, and the patterns are slow
+            text = _SECRET_PAIR.sub(rf"\1{REDACTED}", text)
+        return _SECRET_OPTION.sub(rf"\1{REDACTED}", text) if "-" in text else text
 
     def value(self, value: Any) -> Any:
         """Return a copy of `value` (dicts, lists and scalars) without secrets.

@@ -144,6 +144,7 @@ def installed_packages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+@functools.cache
 def user_name() -> str:
     try:
         return getpass.getuser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shlex
@@ -18,6 +19,7 @@ __all__ = [
 ]
 
 _replacement: ContextVar[str | None] = ContextVar("nanoeval_resume_command", default=None)
+_find_spec = functools.cache(importlib.util.find_spec)
 
 
 def resume_command(run_set_id: str) -> str:
@@ -25,11 +27,12 @@ def resume_command(run_set_id: str) -> str:
     replacement = _replacement.get()
     if replacement is not None:
         return replacement
-    if importlib.util.find_spec("nanoeval_cli") is None:  # the runner alone has no commands
+    if _find_spec("nanoeval_cli") is None:  # the runner alone has no commands
         return f'await nanoeval_runner.resume("{run_set_id}")'
     return f"{nanoeval_command()} resume {run_set_id}"
 
 
+@functools.cache  # each run says how it is resumed
 def nanoeval_command() -> str:
     """Return `nanoeval`, or how to start it where a shell does not find that."""
     found = shutil.which("nanoeval")
