@@ -102,6 +102,8 @@ def test_what_is_meant_to_stay_in_the_background_stays(machine: Make) -> None:
                 background=True,
             )
             assert started.output == b"up\n"
+            other = await computer.send_shell_command("echo other")  # ends what it left itself
+            assert other.output == b"other\n"
             waited = await computer.send_shell_command(
                 "touch stop; while [ ! -e stopped ]; do sleep 0.1; done", timeout=60
             )

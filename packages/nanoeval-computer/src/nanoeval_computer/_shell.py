@@ -16,30 +16,40 @@ from nanoeval_computer._reaper import DYING_SECONDS
 COOKIE = "NANOEVAL_COMMAND"
 """The variable in the environment of every process of a command, by which they are found."""
 
-KILL = f"""
+
+def _kill(found: str, parent: str) -> str:
+    """Return the function that ends what a command left.
+
+    Args:
+        found: sets `pids`, the folders in /proc of the processes to look at.
+        parent: who adopts processes that lose their parent.
+    """
+    return f"""
 # End every process whose environment holds the cookie, and those that have no cookie and no parent
 # any more and were started since ("env -i setsid …"): in clock ticks, as /proc has it.
 nanoeval_kill() {{
-  local round pid entry found stat fields since=${{2:-}} end=$((SECONDS + {DYING_SECONDS:g}))
+  local round pid pids entry killed stat fields since=${{2:-}} end=$((SECONDS + {DYING_SECONDS:g}))
   for ((round = 0; SECONDS < end; round++)); do
-    found=
-    for pid in /proc/[0-9]*; do
+    killed=
+    {found}
+    for pid in "${{pids[@]}}"; do
       while IFS= read -r -d '' entry; do
-        if [[ $entry == "{COOKIE}=$1" ]]; then found=1; kill -9 "${{pid#/proc/}}"; fi
+        if [[ $entry == "{COOKIE}=$1" ]]; then killed=1; kill -9 "${{pid#/proc/}}"; fi
         [[ $entry == "{COOKIE}="* ]] && continue 2
       done 2>/dev/null < "$pid/environ"
       [[ $since ]] && IFS= read -r stat 2>/dev/null < "$pid/stat" || continue
       fields=(${{stat##*) }})  # state, parent, …; the 20th is when it began
-      [[ ${{fields[0]}} != Z && ${{fields[1]}} == 1 && $pid != /proc/$$ ]] || continue
-      (( fields[19] >= since )) && found=1 && kill -9 "${{pid#/proc/}}"
+      [[ ${{fields[0]}} != Z && ${{fields[1]}} == {parent} && $pid != /proc/$$ ]] || continue
+      (( fields[19] >= since )) && killed=1 && kill -9 "${{pid#/proc/}}"
     done
-    [[ $found ]] || return 0
+    [[ $killed ]] || return 0
     # At first at full speed, for what forks; then what was killed needs a processor to die.
     (( round < 50 )) || read -t 0.01 <> <(:)
   done
   return 1
 }}
 """
+
 
 # Only what bash itself can do, for an image may have nothing else. A single argument of a program
 # is limited to 128 kB, so a longer command is handed over as a file.
@@ -49,8 +59,8 @@ LC_ALL=C  # of this shell: lengths are bytes
 while IFS= read -r -N 10 length && IFS= read -r -N "$length" line; do
   marker=${{line:0:32}} cookie=${{line:32:32}} keep=${{line:64:1}} command=${{line:65}}
   printf '+%s\\n' "$marker"  # what was not acknowledged has not been run, and may be sent again
-  since=  # the parent of a shell in processes of its own is outside of them, or the first
-  (( PPID < 2 )) && read -r since _ < /proc/uptime; since=${{since/./}}
+  since=  # a shell whose parent is another one of the same processes adopts nobody
+  [[ $adopts ]] && read -r since _ < /proc/uptime; since=${{since/./}}
   cd "$cwd" 2>/dev/null || cd /
   if [[ $keep == + ]]; then
     # What stays in the background may hold its output open: it cannot be this shell's.
@@ -71,29 +81,19 @@ while IFS= read -r -N 10 length && IFS= read -r -N "$length" line; do
 done
 """
 
-SERVE = KILL + _SERVE
-"""The shell of a machine that has processes of its own."""
+KILL = _kill("pids=(/proc/[0-9]*)", "1")
+SERVE = KILL + "adopts=; (( PPID < 2 )) && adopts=1" + _SERVE
+"""The shell of a machine that has processes of its own: its parent is outside, or the first."""
 
 SERVE_ON_HOST = (
-    f"""
-nanoeval_kill() {{  # end what a command left: it is this shell's child now
-  local round children= list=/proc/$$/task/$$/children end=$((SECONDS + {DYING_SECONDS:g}))
-  [[ -e $list ]] || return 1
-  for ((round = 0; SECONDS < end; round++)); do
-    read -r children < $list
-    [[ $children ]] || return 0
-    kill -9 $children
-    (( round < 50 )) || read -t 0.01 <> <(:)
-  done
-  return 1
-}}
-"""
+    _kill('read -r -a pids < /proc/$$/task/$$/children; pids=("${pids[@]/#//proc/}")', "$$")
+    + "[[ -e /proc/$$/task/$$/children ]] || nanoeval_kill() { return 1; }\n"
+    + "adopts=1"
     + _SERVE
 )
 """The shell of a machine among the host's processes: it adopts what loses its parent."""
 
 TRAILER_BYTES = 32 + len(" 255 1\n")
-
 
 Sink = Callable[[bytes], object]
 """What takes a command's output as it comes."""
