@@ -7,6 +7,8 @@ import gc
 
 import anyio
 
+import nanoeval_runner._run
+import nanoeval_runner.setup  # noqa: F401  executors import the script, and it these two
 from nanoeval_runner._executors import child
 
 child.die_with_parent()
