@@ -115,8 +115,11 @@ def describe_system_errors(
         errors: question id and error, one per lost attempt.
         instances_left: ids of the questions that kept at least one attempt.
     """
-    affected = {instance for instance, _ in errors}
-    types = Counter(type(error).__name__ for _, error in errors)
+    affected: set[Hashable] = set()
+    types: Counter[str] = Counter()
+    for instance, error in errors:
+        affected.add(instance)
+        types[type(error).__name__] += 1
     return {
         "total": len(errors),
         "by_type": dict(types.most_common()),

@@ -230,33 +230,39 @@ async def handle_system_errors_and_compute_metrics(
           neither tells, only `asked` and the kinds of error are known and given. Other `counts`
           of `metrics_fn` are kept.
     """
-    valid = [(t, result) for t, result in results if not isinstance(result, RolloutSystemError)]
-    errors = [(t, error) for t, error in results if isinstance(error, RolloutSystemError)]
-    scored = {task.question_id for task, _ in valid}
+    valid: list[tuple[TTask, TResult]] = []
+    errors: list[tuple[str, RolloutSystemError]] = []
+    scored, asked = set(), set()
+    for task, result in results:
+        asked.add(task.question_id)
+        if isinstance(result, RolloutSystemError):
+            errors.append((task.question_id, result))
+        else:
+            valid.append((task, result))
+            scored.add(task.question_id)
     metrics = await metrics_fn(valid)
     summary = {
         **metrics,
         "num_tasks": len(scored),
         "is_valid": not errors and metrics.get("is_valid") is not False,
-        "system_errors": describe_system_errors(
-            [(task.question_id, error) for task, error in errors], scored
-        ),
+        "system_errors": describe_system_errors(errors, scored),
         "counts": total_counts(
             metrics.get("counts"), [result for _, result in valid], [error for _, error in errors]
         ),
     }
-    try:
-        replaced = [
-            (task, process_invalid(task) if isinstance(result, RolloutSystemError) else result)
-            for task, result in results
-        ]
-    except NotImplementedError:
-        return summary
-    if not any(result is None for _, result in replaced):
-        summary["metrics_including_errors"] = {
-            **(await metrics_fn(replaced) if errors else metrics),
-            "num_tasks": len({task.question_id for task, _ in results}),
-        }
+    replaced: list[tuple[TTask, TResult]] = []
+    for task, result in results:
+        try:
+            kept = process_invalid(task) if isinstance(result, RolloutSystemError) else result
+        except NotImplementedError:
+            return summary
+        if kept is None:
+            return summary
+        replaced.append((task, kept))
+    summary["metrics_including_errors"] = {
+        **(await metrics_fn(replaced) if errors else metrics),
+        "num_tasks": len(asked),
+    }
     return summary
 
 
