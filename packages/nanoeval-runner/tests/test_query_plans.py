@@ -33,7 +33,7 @@ STATEMENTS = {
 SCANS = {
     "ALL_LEASE_SPANS": "all of them are asked for, once a resume",
     "COUNT_TABLES": "a file has a dozen tables",
-    "EVENTS_IN_SEGMENTS": "what the driver has yet to record, when it looks for files to remove",
+    "EVENTS_IN_FILES": "what the driver has yet to record, when it looks for files to remove",
     "LIST_EVALS": "all of them are asked for",
     "LIST_EXECUTORS": "all of them are asked for",
     "RESET_WAITING": "what waits, once a resume",

@@ -37,7 +37,7 @@ from nanoeval_runner._monitors import MonitorOfRun
 from nanoeval_runner._outbox import DriverSource, Outbox
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.connection import connect
-from nanoeval_runner._queue.event_segments import remove_recorded
+from nanoeval_runner._queue.event_log import remove_recorded
 from nanoeval_runner._queue.paths import remove_files_of, shared_dir, state_file
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._queue.store import Store
@@ -63,7 +63,6 @@ class RunSet:
         store: the state file, opened.
         outbox: where committed batches go.
         resumed: whether the file existed before.
-        has_segments: whether executors elsewhere may have recorded events outside of the file.
         drivers: the tasks that drive an eval, each with its run once it has one; signals reach
             them.
         taken: the ids of evals that a call of `run` is working on.
@@ -83,7 +82,6 @@ class RunSet:
         self.store = Store(self.path)
         self.outbox = Outbox(self.store)
         self.resumed = False
-        self.has_segments = False
         self.drivers: dict[asyncio.Task[Any] | None, EvalRun | None] = {}
         self.taken: set[int] = set()
         self.created: set[int] = set()
@@ -124,7 +122,6 @@ class RunSet:
                 return
             self._threads.update(threading.enumerate())
             self.resumed = await self.store.open_run_set(is_new=self.key is None)
-            self.has_segments = self.resumed
             if self.resumed:
                 await self.outbox.start()
             self._log.open()
@@ -185,7 +182,7 @@ class RunSet:
                 self.executors = await self.store.call(transactions.list_executors)
                 self.committed_elsewhere.set()
             if self.backup is not None and self.backup.is_due:
-                await self.backup.write(segments=self.has_segments)
+                await self.backup.write()
 
     async def _watch_executors(self) -> None:
         """Take out executors that went silent, the one that was first each time.
@@ -232,10 +229,9 @@ class RunSet:
                     elif not self.path.exists() or self.path.stat().st_ino != self.store.inode:
                         await self.store.call(backup.put_back, self.path)
                     if self.backup is not None:
-                        await self.backup.write(segments=self.has_segments)
-                    if self.failure is None and self.has_segments:
-                        folder = shared_dir(self.path)
-                        await self.store.call(remove_recorded, folder, all_ended=True)
+                        await self.backup.write()
+                    if self.failure is None and (self.resumed or self.pools):
+                        await self.store.call(remove_recorded, shared_dir(self.path))
                 finally:
                     await self.store.__aexit__(None, None, None)
                     await self._log.finish()
@@ -271,7 +267,6 @@ class RunSet:
                     )
                     self.group.create_task(self._run_local(self.local), name="executor main")
         else:
-            self.has_segments = True
             if not self.pools:
                 for helper in (self._collect(), self._watch_executors()):
                     self._helpers.append(self.group.create_task(helper))

@@ -29,7 +29,7 @@ from nanoeval_runner._inspection import start_aiomonitor
 from nanoeval_runner._interrupts import run_to_its_end
 from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.paths import shared_dir
+from nanoeval_runner._queue.paths import on_memory_file_system, shared_dir
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.run_log import RunLog
@@ -217,16 +217,17 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
     run_log = RunLog(args.path.stem, executor=args.name)
     run_log.open()
+    folder = shared_dir(args.path)
+    event_folder = folder if on_memory_file_system(folder) else None
     try:
-        async with Store(args.path) as store:
-            store.pass_events_in_segments(args.executor_id)
+        async with Store(args.path, event_folder=event_folder) as store:
             executor = ExecutorLoop(
                 executor_id=args.executor_id,
                 pool=MULTIPROCESS,
                 source=StateFileSource(store, os.dup(pipe.fileno())),
                 run_context=RunContext(
                     run_set_id=args.path.stem,
-                    shared_dir=shared_dir(args.path),
+                    shared_dir=folder,
                     executor=args.name,
                     slot=args.slot,
                 ),

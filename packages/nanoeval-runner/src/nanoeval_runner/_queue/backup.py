@@ -16,7 +16,7 @@ from nanoeval_core.errors import ConfigError, StateError
 
 from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import connect
-from nanoeval_runner._queue.event_segments import fill_in, kept
+from nanoeval_runner._queue.event_log import copying, fill_in
 from nanoeval_runner._queue.paths import (
     RESTORING,
     SUFFIX,
@@ -54,17 +54,10 @@ class Backup:
     def is_due(self) -> bool:
         return time.monotonic() >= self._due
 
-    async def write(self, *, segments: bool) -> None:
-        """Write a copy.
-
-        Args:
-            segments: executors elsewhere may have recorded events that are not in the file.
-        """
+    async def write(self) -> None:
         sync = time.monotonic() - self._started > SYNC_AFTER
         try:
-            await anyio.to_thread.run_sync(
-                partial(copy, self._path, backup_location(), sync=sync, segments=segments)
-            )
+            await anyio.to_thread.run_sync(partial(copy, self._path, backup_location(), sync=sync))
         except Exception as error:  # noqa: BLE001  reported below, whatever the file system raised
             if not self._warned:
                 self._warned = True
@@ -79,7 +72,7 @@ class Backup:
         self._due = time.monotonic() + self._interval
 
 
-def copy(path: Path, location: str, *, sync: bool, segments: bool = True) -> None:
+def copy(path: Path, location: str, *, sync: bool) -> None:
     """Copy the state file at `path` to `location`, a folder or an fsspec URL.
 
     What a killed run left half-written is overwritten by the next copy of the same run set.
@@ -87,7 +80,7 @@ def copy(path: Path, location: str, *, sync: bool, segments: bool = True) -> Non
     if "://" in location:
         part = path.with_suffix(UPLOADING)
         try:
-            _copy_database(path, part, segments)
+            _copy_database(path, part)
             _upload(part, f"{location.rstrip('/')}/{path.name}")
         finally:
             part.unlink(missing_ok=True)
@@ -95,7 +88,7 @@ def copy(path: Path, location: str, *, sync: bool, segments: bool = True) -> Non
     folder = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
     part = folder / f".{path.name}{PART}"
     try:
-        _copy_database(path, part, segments)
+        _copy_database(path, part)
         if sync:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -104,20 +97,19 @@ def copy(path: Path, location: str, *, sync: bool, segments: bool = True) -> Non
         part.unlink(missing_ok=True)
 
 
-def _copy_database(path: Path, part: Path, segments: bool) -> None:
+def _copy_database(path: Path, part: Path) -> None:
     for leftover in (part, part.with_name(f"{part.name}-journal")):
         leftover.unlink(missing_ok=True)
     create_private(part)
-    folder = shared_dir(path)
     with (
-        kept(folder) if segments else contextlib.nullcontext(),
+        copying,
         contextlib.closing(connect(path)) as source,
         contextlib.closing(sqlite3.connect(part)) as target,
     ):
         target.execute(sql.NO_SYNC)
         source.backup(target, pages=PAGES_A_STEP, sleep=0.001)
-        if segments:
-            fill_in(target, folder)
+        if elsewhere := target.execute(sql.EVENTS_IN_FILES).fetchall():
+            fill_in(target, shared_dir(path), elsewhere)
         # The copy is one file: a resumed run copies it back without its WAL.
         target.execute(sql.ONE_FILE)
 

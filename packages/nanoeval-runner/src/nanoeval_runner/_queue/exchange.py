@@ -13,6 +13,7 @@ import sqlite3
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from nanoeval_core.usage import Usage
@@ -20,7 +21,6 @@ from nanoeval_core.usage import Usage
 from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import get_metadata, in_chunks, transaction
 from nanoeval_runner._queue.event_log import log_events
-from nanoeval_runner._queue.event_segments import SegmentWriter
 from nanoeval_runner._queue.rows import (
     FINAL,
     RESULT_STATES,
@@ -72,7 +72,7 @@ def exchange(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
     before_commit: BeforeCommit | None = None,
-    segments: SegmentWriter | None = None,
+    event_folder: Path | None = None,
     *,
     now: Clock = time.time,
     monotonic: Clock = time.monotonic,
@@ -99,7 +99,7 @@ def exchange(
                     _complete(connection, request, completions, clocks)
                 reply = _claim(connection, request, rejected, clocks)
                 if any(map(_events, completions)):
-                    _record(connection, completions, before_commit, segments)
+                    _record(connection, completions, before_commit, event_folder)
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
             rejected |= {c.task_id for c in completions if c.task_id not in kept}
@@ -272,7 +272,7 @@ def _record(
     connection: sqlite3.Connection,
     completions: Sequence[Completion],
     before_commit: BeforeCommit | None,
-    segments: SegmentWriter | None,
+    event_folder: Path | None,
 ) -> None:
     """Have the caller write the events of `completions` to their records, and log the others."""
     positions = {} if before_commit is None else before_commit(completions)
@@ -283,7 +283,7 @@ def _record(
         if c.events and c.eval_id not in positions:
             to_log.setdefault(c.eval_id, []).append(c.events)
     for eval_id, events in to_log.items():
-        log_events(connection, eval_id, events, segments)
+        log_events(connection, eval_id, events, event_folder)
 
 
 # --- new leases

@@ -124,9 +124,7 @@ CREATE TABLE result_log (
 CREATE TABLE event_log (
     seq     INTEGER PRIMARY KEY AUTOINCREMENT,
     eval_id INTEGER NOT NULL,
-    events  BLOB,
-    segment TEXT,
-    CHECK ((events IS NULL) <> (segment IS NULL))
+    events  BLOB
 );
 CREATE INDEX event_log_eval ON event_log (eval_id, seq);
 
@@ -374,14 +372,14 @@ LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
 LOG_RESULTS = "INSERT INTO result_log (eval_id, task_ids) VALUES (?, ?)"
 READ_RESULT_LOG = "SELECT seq, eval_id, task_ids FROM result_log WHERE seq > ? ORDER BY seq LIMIT ?"
 LAST_RESULT_SEQ = "SELECT coalesce(max(seq), 0) FROM result_log"
-LOG_EVENTS = "INSERT INTO event_log (eval_id, events, segment) VALUES (?, ?, ?)"
+LOG_EVENTS = "INSERT INTO event_log (eval_id, events) VALUES (?, ?)"
 READ_EVENT_LOG = """
-SELECT seq, events, segment FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
+SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
 """
-# Events that are not in the state file but in a segment: where in it.
-EVENTS_IN_SEGMENTS = "SELECT seq, segment FROM event_log WHERE segment IS NOT NULL"
-SET_EVENTS = "UPDATE event_log SET events = ?, segment = NULL WHERE seq = ?"
-RUNNING_EXECUTORS = "SELECT id FROM executor WHERE state = 'running'"
+# Rows whose events are in a file of their own.
+EVENTS_IN_FILES = "SELECT seq FROM event_log WHERE events IS NULL"
+LAST_EVENT_SEQ = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event_log'"
+SET_EVENTS = "UPDATE event_log SET events = ? WHERE seq = ?"
 FORGET_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
 SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
 

@@ -16,7 +16,6 @@ from nanoeval_core.errors import StateError
 
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.connection import TransactionThread, connect
-from nanoeval_runner._queue.event_segments import SegmentWriter, segment_folder
 from nanoeval_runner._queue.exchange import BeforeCommit, exchange
 from nanoeval_runner._queue.paths import check_owner, create_private, files_of, open_private
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
@@ -77,14 +76,17 @@ os.register_at_fork(after_in_child=_close_inherited)
 class Store:
     """A state file, opened. Use it with `async with`.
 
+    Args:
+        event_folder: where large events go, None if they belong in the file.
+
     Attributes:
         inode: which file it is, if another takes its place.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, event_folder: Path | None = None) -> None:
         self.path = path
+        self._event_folder = event_folder
         self._thread: TransactionThread | None = None
-        self._segments: SegmentWriter | None = None
         self._lock: int | None = None
         self.inode = 0
 
@@ -147,8 +149,6 @@ class Store:
         if self._thread is not None:
             thread, self._thread = self._thread, None
             await thread.close()
-        if self._segments is not None:
-            self._segments.close()
         self.abandon()
 
     def abandon(self) -> None:
@@ -182,13 +182,7 @@ class Store:
         self, request: ExchangeRequest, before_commit: BeforeCommit | None = None
     ) -> ExchangeReply:
         """Hand in completions and take leases, in one transaction: see `exchange.exchange`."""
-        return await self.call(exchange, request, before_commit, self._segments)
-
-    def pass_events_in_segments(self, executor_id: int) -> None:
-        """Have large events of this executor's tasks pass through files, where that is safe."""
-        folder = segment_folder(self.path)
-        if folder is not None:
-            self._segments = SegmentWriter(folder, executor_id)
+        return await self.call(exchange, request, before_commit, self._event_folder)
 
     async def fail_eval(self, eval_id: int, error: bytes) -> None:
         await self.call(transactions.fail_eval, eval_id, error)

@@ -1,4 +1,4 @@
-"""Large events pass through files beside the state file: none is lost or written twice."""
+"""Large events pass through files of their own: none is lost or written twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEMORY = Path("/dev/shm")
 N = 240
 HELD = 40  # of them, until they are let go
 POOL = {"experimental_use_multiprocessing": True, "num_processes": 2, "concurrency": 4}
-PLACES = "SELECT segment FROM event_log WHERE segment IS NOT NULL"
+IN_FILES = "SELECT seq FROM event_log WHERE events IS NULL"
 
 pytestmark = [
     pytest.mark.skipif(not os.access(MEMORY, os.W_OK), reason="needs a memory file system"),
@@ -44,7 +44,7 @@ def killed() -> Iterator[KilledRun]:
         )
 
 
-def segments(killed: KilledRun) -> list[Path]:
+def event_files(killed: KilledRun) -> list[Path]:
     return list((killed.folder / "state").rglob("*.events"))
 
 
@@ -76,13 +76,13 @@ def stop(killed: KilledRun, driver: subprocess.Popen[str]) -> None:
 
 
 def stop_with_events_waiting(killed: KilledRun) -> tuple[set[str], dict[str, int]]:
-    """Start the run, and stop its driver so that events wait in segments; it is killed then."""
+    """Start the run, and stop its driver so that events wait in files; it is killed then."""
     with killed.started() as driver:
         killed.until(lambda: len(killed.executors()) == 2 and running(killed), driver)
         stop(killed, driver)
         begin(killed)
         killed.until(lambda: len(killed.done()) >= N - HELD, driver)
-        assert killed.query(PLACES)
+        assert killed.query(IN_FILES)
         found = killed.done(), killed.executors()
         kill(driver.pid)
     return found
@@ -94,7 +94,7 @@ def finish(killed: KilledRun, done: set[str]) -> None:
         output, _ = driver.communicate()
         assert driver.returncode == 0, killed.stderr
     killed.assert_whole(output, done)
-    assert not segments(killed)
+    assert not event_files(killed)
 
 
 def test_events_that_wait_when_the_driver_is_killed_are_recorded_by_resuming(
@@ -102,7 +102,7 @@ def test_events_that_wait_when_the_driver_is_killed_are_recorded_by_resuming(
 ) -> None:
     done, executors = stop_with_events_waiting(killed)
     until_gone(executors.values())
-    assert segments(killed)
+    assert event_files(killed)
     finish(killed, done)
 
 
@@ -126,7 +126,7 @@ def test_events_of_killed_executors_are_recorded(killed: KilledRun) -> None:
         output, _ = driver.communicate()
         assert driver.returncode == 0, killed.stderr
     killed.assert_whole(output, done)
-    assert not segments(killed)
+    assert not event_files(killed)
 
 
 def test_the_record_grows_while_a_pool_runs(killed: KilledRun) -> None:
@@ -137,17 +137,17 @@ def test_the_record_grows_while_a_pool_runs(killed: KilledRun) -> None:
     begin(killed)
     with killed.started() as driver:
         killed.until(lambda: recorded() >= 2 * (N - HELD), driver)  # the others are held
-        killed.until(lambda: not killed.query(PLACES), driver)
+        killed.until(lambda: not killed.query(IN_FILES), driver)
         assert killed.query("SELECT record_position FROM eval")[0][0]
         killed.let_go()
         kill(driver.pid)
     finish(killed, killed.done())
 
 
-def test_segments_that_are_gone_cost_the_record_and_not_the_run(killed: KilledRun) -> None:
+def test_events_that_are_gone_cost_the_record_and_not_the_run(killed: KilledRun) -> None:
     _, executors = stop_with_events_waiting(killed)
     until_gone(executors.values())
-    for path in segments(killed):
+    for path in event_files(killed):
         path.unlink()
     killed.let_go()
     with killed.started() as driver:
