@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tests.contract.workspace import all_packages, imported_modules, source_files
 
@@ -76,39 +77,79 @@ def circles(graph: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
 
 
 def classes(trees: Trees) -> dict[str, list[str]]:
-    """Class name → the modules that define one at module level."""
+    """Class name → the modules that define one, at module level or within something."""
     found: dict[str, list[str]] = {}
     for module, tree in trees.items():
-        for node in tree.body:
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(module)
     return found
 
 
-def defined_names(tree: ast.AST) -> Iterator[str]:
-    """Every name that a file gives something: functions, classes, variables, attributes, fields."""
+def own_names(tree: ast.AST) -> Iterator[str]:
+    """Every name that a file makes: functions, classes, variables, attributes of `self`, slots."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.attr
-        elif isinstance(node, ast.arg):
-            yield node.arg
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value  # __slots__, setdefault("_open", …)
-
-
-def underscored_attributes(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and name of each `something._name` that is read, dunder names left out."""
-    for node in ast.walk(tree):
-        if (
+            if node.id == "__slots__":
+                yield from _texts_next_to(node, tree)
+        elif (
             isinstance(node, ast.Attribute)
-            and node.attr.startswith("_")
-            and not node.attr.startswith("__")
+            and isinstance(node.ctx, ast.Store)
+            and _is_self(node.value)
         ):
-            yield node.lineno, node.attr
+            yield node.attr
+
+
+def _texts_next_to(name: ast.Name, tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and name in node.targets:
+            yield from (c.value for c in ast.walk(node) if isinstance(c, ast.Constant))
+
+
+def _is_self(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+class PrivateName(NamedTuple):
+    """A name with an underscore that a file reads.
+
+    Attributes:
+        line: where.
+        name: which.
+        of: `self`; `object` for anything else; `elsewhere` for what is imported or read by a text.
+    """
+
+    line: int
+    name: str
+    of: Literal["self", "object", "elsewhere"]
+
+
+def private_names(tree: ast.AST, package: str) -> Iterator[PrivateName]:
+    """Yield each `something._name`, and what is imported from other packages than `package`.
+
+    Names that are read by `getattr` and its kind count too; dunder names don't.
+    """
+    for node in ast.walk(tree):
+        names: list[object] = []
+        of: Literal["self", "object", "elsewhere"] = "elsewhere"
+        if isinstance(node, ast.Attribute):
+            names, of = [node.attr], "self" if _is_self(node.value) else "object"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in BY_TEXT:
+            names = [c.value for c in node.args if isinstance(c, ast.Constant)]
+            of = "self" if _is_self(node.args[0]) else "elsewhere"
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            paths = [f"{start}{alias.name}".split(".") for alias in node.names]
+            names = [part for path in paths if path[0] != package for part in path]
+        for name in names:
+            if isinstance(name, str) and name.startswith("_") and not name.startswith("__"):
+                yield PrivateName(node.lineno, name, of)
+
+
+BY_TEXT = {"getattr", "setattr", "delattr", "hasattr", "attrgetter", "methodcaller"}
 
 
 def literal_all(tree: ast.Module) -> list[str] | None:

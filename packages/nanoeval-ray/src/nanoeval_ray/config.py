@@ -8,6 +8,8 @@ import chz
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.executors import ExecutorConfig, ExecutorEngine, ExecutorHost
 
+__all__ = ["RayExecutors"]
+
 
 @chz.chz
 class RayExecutors(ExecutorConfig):

@@ -13,6 +13,8 @@ from nanoeval_computer.demo.task import DemoTask
 from nanoeval_computer.solver import PythonCodingSolver
 from nanoeval_computer.steps import FinalResult
 
+__all__ = ["demo", "main"]
+
 
 async def demo(solver: PythonCodingSolver) -> None:
     """Let `solver` work on the task of the demonstration."""

@@ -10,6 +10,8 @@ from nanoeval_core.async_breakpoint import abreakpoint
 
 from nanoeval_computer.code_execution_interface import ComputerConfiguration, ComputerRuntime
 
+__all__ = ["demo", "main"]
+
 
 async def demo(runtime: ComputerRuntime) -> None:
     """Start a machine with `runtime`, say hello in it, and open a prompt that has `computer`."""

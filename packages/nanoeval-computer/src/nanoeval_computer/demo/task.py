@@ -8,6 +8,8 @@ from nanoeval_computer._messages import ChatCompletionMessageParam
 from nanoeval_computer.code_execution_interface import ComputerInterface, RuntimeConfig
 from nanoeval_computer.task import ComputerTask, Grade
 
+__all__ = ["ANSWER", "ANSWER_FILE", "DemoTask"]
+
 ANSWER_FILE = "/root/ANSWER.txt"
 ANSWER = 42
 
