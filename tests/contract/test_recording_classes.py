@@ -7,30 +7,34 @@ from pathlib import Path
 
 from tests.contract.workspace import ROOT
 
-WRITING = {
-    "nanoeval-core/src/nanoeval_core": [
-        "recorder", "recorder_protocol", "recording", "recorder_adapter",
-        "dialogues", "json_values",
-    ],
-    "nanoeval-recorder/src/nanoeval_recorder": [
-        "_file_recorder", "folder", "evallib", "json_lines", "combine", "in_memory",
-    ],
+CORE = ROOT / "packages/nanoeval-core/src/nanoeval_core"
+RECORDER = ROOT / "packages/nanoeval-recorder/src/nanoeval_recorder"
+NOT_WRITING = {
+    "reading", "inspect_log", "_inspect_messages", "evallib_eval",  # they read what was written
+    "mlflow_recorder",  # hands it to a server
 }  # fmt: skip
+
 FROM_RECORD_MATCH_TO_THE_FILE = 17
 """Of at most 20. Configs build a recorder before there is an event, so they are counted apart."""
 ALL = 24
 
 
-def recording_classes() -> list[ast.ClassDef]:
-    files = [
-        ROOT / "packages" / folder / f"{name}.py"
-        for folder, names in WRITING.items()
-        for name in names
+def recording_files() -> list[Path]:
+    """Return the files of core that are about recording, and all that write of the recorder's."""
+    core = [*CORE.glob("*record*.py"), CORE / "dialogues.py", CORE / "json_values.py"]
+    recorder = RECORDER.rglob("*.py")
+    return core + [
+        file
+        for file in recorder
+        if not {*file.relative_to(RECORDER).with_suffix("").parts} & NOT_WRITING
     ]
+
+
+def recording_classes() -> list[ast.ClassDef]:
     return [
         node
-        for file in files
-        for node in ast.walk(ast.parse(Path(file).read_text("utf-8")))
+        for file in recording_files()
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.ClassDef)
     ]
 
