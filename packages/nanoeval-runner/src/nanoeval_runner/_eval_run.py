@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -31,6 +32,27 @@ MOST_ERRORS = 16
 """A wrong key fails every task in flight at once: some of those errors say it all."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to run, known before anything does.
+
+    Attributes:
+        spec: a copy that the caller's later changes do not reach.
+        by_value: pickles hold classes that other processes could not import.
+        row: the earlier run that is gone on with, as the state file has it.
+        run_id: the recorder's; that of the earlier run, if there was one.
+        model: the one that is measured, as far as the runner or the arguments name it.
+    """
+
+    spec: EvalSpec
+    name: str
+    by_value: bool
+    row: EvalRow | None
+    run_id: str
+    run_set_id: str
+    model: str | None
+
+
 class EvalRun:
     """One eval of a run set.
 
@@ -49,17 +71,14 @@ class EvalRun:
     """
 
     def __init__(
-        self,
-        spec: EvalSpec,
-        eval_id: int,
-        encoder: EventEncoder,
-        row: EvalRow | None,
-        shared_budget: SharedBudget | None,
+        self, plan: Plan, eval_id: int, encoder: EventEncoder, shared_budget: SharedBudget | None
     ) -> None:
+        spec, row = plan.spec, plan.row
+        self.plan = plan
         self.spec = spec
         self.eval_id = eval_id
         self.pool = spec.runner.executor_name
-        self.name = spec.eval.get_name()
+        self.name = plan.name
         self.encoder = encoder
         self.context = contextvars.copy_context()
         self.tasks: dict[int, Task] = {}

@@ -41,28 +41,14 @@ class Interrupted(Exception):
 class Interruptible(Protocol):
     """A run set, as signals see it."""
 
-    @property
-    def grace(self) -> float:
-        """Seconds that its tasks in flight may go on."""
-        ...
+    grace: float
 
     @property
-    def can_drain(self) -> bool:
-        """Whether tasks are in flight that may finish."""
-        ...
-
-    def interrupt(self) -> None:
-        """Have every run let its tasks in flight finish, or end at once without any."""
-
-    def stop_at_once(self) -> None:
-        """Wait for nothing from here on; safe in a signal handler."""
-
-    def resume_hint(self) -> str:
-        """Return the command that goes on with it."""
-        ...
-
-    def inspect(self) -> None:
-        """Print where everything is."""
+    def can_drain(self) -> bool: ...
+    def interrupt(self) -> None: ...
+    def stop_at_once(self) -> None: ...
+    def resume_hint(self) -> str: ...
+    def inspect(self) -> None: ...
 
 
 class Signals:
@@ -79,7 +65,6 @@ class Signals:
         self._former: dict[int, Any] = {}
         self._loop = asyncio.get_running_loop()
         self._passed_on = asyncio.Event()
-        self._answered = threading.Event()
         self._is_over = threading.Event()
 
     def install(self) -> None:
@@ -109,19 +94,15 @@ class Signals:
             self.number = number
             if any(run_set.can_drain for run_set in self.run_sets):
                 say(f"\n{self.name}: finishing what is in flight; once more to stop at once")
-            self._loop.call_soon_threadsafe(self._interrupt)
-            patience = max((run_set.grace for run_set in self.run_sets), default=0.0)
-            self._end_process_unless_answered(patience)
+            for run_set in self.run_sets:
+                self._loop.call_soon_threadsafe(run_set.interrupt)
+            self._on_thread(self._end_process_unless_answered)
             return
         for run_set in self.run_sets:
             run_set.stop_at_once()
             say(f"stopped. {run_set.resume_hint()}")
-        _exit_after(EXIT_SECONDS, 128 + self.number, self._is_over)
-        self._pass_on(frame)
-
-    def _interrupt(self) -> None:
-        for run_set in list(self.run_sets):
-            run_set.interrupt()
+        self._on_thread(self._end_process_soon)
+        self.pass_on(frame)
 
     def _inspect(self, number: int, frame: FrameType | None) -> None:
         for run_set in self.run_sets:
@@ -138,12 +119,8 @@ class Signals:
         await self._passed_on.wait()
         raise asyncio.CancelledError(f"{self.name}: the run was interrupted") from None
 
-    def pass_on(self) -> None:
-        """Do now, all run sets being closed, what the signal would have done when it came."""
-        if not self._passed_on.is_set():
-            self._loop.call_soon(self._pass_on, None)
-
-    def _pass_on(self, frame: FrameType | None) -> None:
+    def pass_on(self, frame: FrameType | None = None) -> None:
+        """Do what the signal would have done when it came, once."""
         assert self.number is not None  # noqa: S101  it came
         if self._passed_on.is_set():
             return
@@ -158,31 +135,37 @@ class Signals:
 
     # --- when nothing else ends it
 
-    def _end_process_unless_answered(self, patience: float) -> None:
-        """End the process if, `patience` seconds from now or later, the event loop is blocked.
+    def _on_thread(self, watch: Callable[[], None]) -> None:
+        # Not where the process is not ours to end: a notebook, an interactive session.
+        if not is_interactive():
+            threading.Thread(target=watch, name="nanoeval-interrupt", daemon=True).start()
 
-        Not where the process is not ours to end: a notebook, an interactive session.
-        """
-        if is_interactive():
-            return
-        exit_code = 128 + self.number if self.number is not None else 1
+    def _end_process_soon(self) -> None:
+        """End the process, unless it has ended by then: "at once" is a promise."""
+        if not self._is_over.wait(EXIT_SECONDS):
+            self._end_process()
 
-        def watch() -> None:
-            wait = patience
-            while not self._is_over.wait(wait):
-                wait = EXIT_SECONDS
-                self._answered.clear()
-                try:
-                    self._loop.call_soon_threadsafe(self._answered.set)
-                except RuntimeError:  # it is closed
-                    return
-                if not self._answered.wait(EXIT_SECONDS) and not self._is_over.is_set():
-                    say("the event loop does not answer: tasks that compute are cut off")
-                    for run_set in self.run_sets:
-                        run_set.stop_at_once()
-                    _end_process(exit_code)
+    def _end_process_unless_answered(self) -> None:
+        """End the process if, once tasks had their grace, the event loop is blocked."""
+        wait = max((run_set.grace for run_set in self.run_sets), default=0.0)
+        while not self._is_over.wait(wait):
+            wait = EXIT_SECONDS
+            answered = threading.Event()
+            try:
+                self._loop.call_soon_threadsafe(answered.set)
+            except RuntimeError:  # it is closed
+                return
+            if not answered.wait(EXIT_SECONDS) and not self._is_over.is_set():
+                say("the event loop does not answer: tasks that compute are cut off")
+                for run_set in self.run_sets:
+                    run_set.stop_at_once()
+                self._end_process()
 
-        threading.Thread(target=watch, name="nanoeval-interrupt", daemon=True).start()
+    def _end_process(self) -> NoReturn:
+        with contextlib.suppress(OSError, ValueError):  # a pipe whose reader is gone
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(128 + (self.number or 0))
 
 
 def run_to_its_end(
@@ -230,25 +213,6 @@ def run_to_its_end(
                 following = go_on()
             else:
                 return running[0].result()
-
-
-def _exit_after(seconds: float, exit_code: int, is_over: threading.Event) -> None:
-    """End the process unless `is_over` is set by then: "at once" is a promise."""
-    if is_interactive():
-        return
-
-    def watch() -> None:
-        if not is_over.wait(seconds):
-            _end_process(exit_code)
-
-    threading.Thread(target=watch, name="nanoeval-exit", daemon=True).start()
-
-
-def _end_process(exit_code: int) -> NoReturn:
-    with contextlib.suppress(OSError, ValueError):  # a pipe whose reader is gone
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(exit_code)
 
 
 def ipython_shell() -> Any:

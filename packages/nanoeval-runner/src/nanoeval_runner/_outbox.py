@@ -12,6 +12,7 @@ import logging
 import operator
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
 
 import anyio.to_thread
 from nanoeval_core.executors import IN_PROCESS
@@ -64,7 +65,7 @@ class RecordWriter:
         self._store = store
         self._folder = shared_dir(store.path)
         self._eval_id = eval_id
-        self._recorder = recorder
+        self.recorder = recorder
         self._more = False
         self._writing: asyncio.Task[None] | None = None
         self._written = 0
@@ -80,18 +81,18 @@ class RecordWriter:
             position: where an earlier run stopped; what is logged since is written first.
             in_driver: the eval's tasks run in this process.
         """
-        self._recorder.__enter__()
+        self.recorder.__enter__()
         ending: BaseException | None = None
         try:
             if position is not None:
-                with self.guarded():
-                    await anyio.to_thread.run_sync(self._recorder.rewind, position)
+                with self._guarded():
+                    await anyio.to_thread.run_sync(self.recorder.rewind, position)
                 while await self._write_some():
                     pass
             self.direct = (
                 in_driver
                 and self.failure is None
-                and getattr(self._recorder, "writes_at_once", False)
+                and getattr(self.recorder, "writes_at_once", False)
             )
             yield
         except BaseException as error:
@@ -101,12 +102,17 @@ class RecordWriter:
             if self._writing is not None:  # what is left is written when the run is resumed
                 self._writing.cancel()
             try:
-                self._recorder.__exit__(type(ending) if ending else None, ending, None)
+                self.recorder.__exit__(type(ending) if ending else None, ending, None)
             except Exception:
                 log.exception("the recorder could not be closed; the run's results are kept")
 
+    async def report(self, summary: Mapping[str, Any]) -> None:
+        """Have the recorder record a summary, the final one or one before."""
+        with self._guarded():
+            await anyio.to_thread.run_sync(self.recorder.record_final_report, summary)
+
     @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         """Call the recorder: what it raises is reported once, and costs no result."""
         try:
             yield
@@ -132,9 +138,9 @@ class RecordWriter:
             return None
         start = time.perf_counter()
         try:
-            before = self._recorder.position()
-            self._recorder.write_events(events)
-            position = self._recorder.position()
+            before = self.recorder.position()
+            self.recorder.write_events(events)
+            position = self.recorder.position()
         except Exception:  # noqa: BLE001  they are logged; writing them from there reports it
             self.direct = False
             return None
@@ -147,7 +153,7 @@ class RecordWriter:
         """Take back what the last `write` wrote: its transaction was not committed."""
         assert self._before is not None  # noqa: S101  it wrote
         try:
-            self._recorder.rewind(self._before)
+            self.recorder.rewind(self._before)
         except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
             self.direct = False
             self.fail(error)
@@ -183,9 +189,9 @@ class RecordWriter:
             if not chunks:
                 return False
             await anyio.to_thread.run_sync(
-                self._recorder.write_events, chunks, abandon_on_cancel=True
+                self.recorder.write_events, chunks, abandon_on_cancel=True
             )
-            position = self._recorder.position()
+            position = self.recorder.position()
         except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
             self.fail(error)
             return False

@@ -9,17 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anyio.to_thread
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.eval import overrides
 from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
-from nanoeval_core.recording import TransactionalRecorder
 
 from nanoeval_runner._display.board import Board
 from nanoeval_runner._display.view import View
 from nanoeval_runner._eval_run import EvalRun, text_order
 from nanoeval_runner._inspection import PORT_GAUGE
+from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._run_set import RunSet
@@ -39,19 +38,11 @@ OVER = ("done", "stopped", "failed")
 class Progress:
     """Shows one run on the display of its event loop, together with the others there."""
 
-    def __init__(
-        self,
-        run: EvalRun,
-        run_set: RunSet,
-        recorder: TransactionalRecorder,
-        run_id: str,
-        model: str | None,
-    ) -> None:
+    def __init__(self, run: EvalRun, run_set: RunSet, record: RecordWriter) -> None:
         self.result: Result | None = None
         self._run = run
         self._run_set = run_set
-        self._recorder = recorder
-        self._model = model
+        self._record = record
         self._state = "running"
         self._started = time.monotonic()
         self._view: View | None = None
@@ -65,7 +56,7 @@ class Progress:
             name = runner.model_name or "nanoeval"
             self._bar = bar(
                 total=run.total,
-                desc=f"{run.name[-16:]} (r_id={run_id}, m={name[-16:]})",
+                desc=f"{run.name[-16:]} (r_id={run.plan.run_id}, m={name[-16:]})",
                 dynamic_ncols=True,
             )
             self._bar.__enter__()
@@ -115,7 +106,7 @@ class Progress:
         """Return what to show, brought up to date from what this process has been told."""
         view, run = self._view, self._run
         if view is None:
-            view = self._view = View(eval_name=run.name, model=self._model)
+            view = self._view = View(eval_name=run.name, model=run.plan.model)
             view.mark(self._started)
         view.state = self._state
         if self._state in OVER:
@@ -193,8 +184,7 @@ class Progress:
         summary = {**summary, "partial": True}
         text = json_text(summary)
         await self._run_set.store.call(transactions.set_partial_summary, run.eval_id, text)
-        with self._run_set.outbox.records[run.eval_id].guarded():
-            await anyio.to_thread.run_sync(self._recorder.record_final_report, summary)
+        await self._record.report(summary)
         log.info("partial summary of eval %r: %s", run.name, text)
         self._board.surface.say(f"{self.shown().line()}\n    {_in_short(summary)}")
         return True
@@ -209,11 +199,11 @@ class Progress:
         self._state = "stopped" if summary.get("partial") else "done"
         if run.system_errors:
             run.tally.count_errors(run.results)
-        url = self._recorder.evalboard_url("run")
+        url = self._record.recorder.evalboard_url("run")
         self.result = Result(
             eval=run.name,
-            model=self._model or "",
-            run_id=str(summary.get("run_id") or ""),
+            model=run.plan.model or "",
+            run_id=run.plan.run_id,
             state=self._state,
             done=len(run.results),
             total=run.total,

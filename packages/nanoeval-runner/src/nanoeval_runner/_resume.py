@@ -98,7 +98,7 @@ async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) ->
         check_run_set_id(run_set_id)
         await anyio.to_thread.run_sync(_require, run_set_id)
     held = []
-    for name in run_sets().open_ids() if run_set_id is None else [run_set_id]:
+    for name in list(run_sets().by_id) if run_set_id is None else [run_set_id]:
         async with joined(name) as run_set:
             for row in await run_set.store.call(transactions.list_evals):
                 held.append(f"{row.run_id} ({row.name}, {row.state})")

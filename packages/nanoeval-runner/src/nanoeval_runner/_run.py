@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import anyio.to_thread
 import chz
 from nanoeval_core import pickling
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NotPicklableError, StateError
@@ -42,10 +41,10 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._earlier_run import earlier_run, take_over
-from nanoeval_runner._eval_run import EvalRun, text_order
+from nanoeval_runner._eval_run import EvalRun, Plan, text_order
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
-from nanoeval_runner._monitors import MonitorOfRun, find_monitor
+from nanoeval_runner._monitors import find_monitor
 from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._payloads import check_text, dump_tasks
 from nanoeval_runner._progress import Progress
@@ -102,35 +101,6 @@ async def validate(spec: EvalSpec) -> dict[str, Any]:
     return await run(chz.replace(spec, runner=runner))
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is to run, known before anything does.
-
-    Attributes:
-        spec: the caller's; what runs is `copy`, which the caller's later changes do not reach.
-        pickled: the spec as executors elsewhere and `resume` get it; None where neither can.
-        by_value: pickles hold classes that other processes could not import.
-        row: the earlier run that is gone on with, as the state file has it.
-        resumed: it is `resume` that runs it.
-        run_id: the recorder's; that of the earlier run, if there was one.
-        run_set_id: names the state file.
-        arguments: the eval's, in words.
-        model: the one that is measured, as far as the runner or the arguments name it.
-    """
-
-    spec: EvalSpec
-    copy: EvalSpec
-    name: str
-    pickled: bytes | None
-    by_value: bool
-    row: EvalRow | None
-    resumed: bool
-    run_id: str
-    run_set_id: str
-    arguments: str
-    model: str | None
-
-
 async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None) -> dict[str, Any]:
     """Run an eval in a run set that was joined.
 
@@ -146,12 +116,9 @@ async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None)
             raise
         # Cancelled by the signal, while there was nothing to let finish.
         task.uncancel()
-        started = run_set.outbox.runs or run_set.resumed or run_set.created
-        message = (
-            f"interrupted. {run_set.resume_hint()}"
-            if started
-            else "interrupted before any task ran"
-        )
+        message = "interrupted before any task ran"
+        if run_set.resumed or run_set.created:
+            message = f"interrupted. {run_set.resume_hint()}"
         say(message)
         raise Interrupted(message) from None
     finally:
@@ -188,27 +155,35 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
             run_spec = dataclasses.replace(run_spec, run_id=row.run_id, model_name=row.model_name)
         num_tasks = len(tasks) if tasks is not None else (row.total if row else 0)
         recorder = await _make_recorder(run_spec, spec, num_tasks)
-        run_id = row.run_id if row is not None else recorder.run_spec.run_id
+        encoder = recorder.encoder()
         plan = Plan(
-            spec=spec,
-            copy=copy,
+            spec=copy,
             name=name,
-            pickled=pickled,
             by_value=by_value,
             row=row,
-            resumed=stored is not None,
-            run_id=run_id,
+            run_id=row.run_id if row is not None else recorder.run_spec.run_id,
             run_set_id=run_set.run_set_id,
-            arguments=described,
             model=spec.runner.model_name or model_in(described),
+        )
+        new = NewEval(
+            name=name,
+            run_id=plan.run_id,
+            pool=spec.runner.executor_name,
+            concurrency=spec.runner.concurrency,
+            model_name=spec.runner.model_name,
+            arguments=described,
+            origin=stored.origin if stored else describe_origin(),  # what resumes did not define it
+            spec=pickled,
+            encoder=pickling.dumps(encoder, what="the recorder's encoder"),
         )
         token = current_recorder.set(recorder)
         try:
-            run = await _register(run_set, plan, recorder)
+            run = EvalRun(plan, await _register(run_set, row, new), encoder, current_budget.get())
+            run_set.drivers[asyncio.current_task()] = run
+            run_set.grace = max(run_set.grace, spec.runner.shutdown_grace)
             if start_monitor is not None:
-                run_set.monitor = run_set.monitor or MonitorOfRun(run_set.path)
-                await run_set.monitor.start(start_monitor)
-            return await _execute(run_set, plan, run, recorder, tasks)
+                await run_set.start_monitor(start_monitor)
+            return await _execute(run_set, run, recorder, tasks)
         finally:
             current_recorder.reset(token)
     finally:
@@ -269,60 +244,38 @@ async def _make_recorder(
     return recorder if isinstance(recorder, TransactionalRecorder) else as_transactional(recorder)
 
 
-async def _register(run_set: RunSet, plan: Plan, recorder: TransactionalRecorder) -> EvalRun:
-    """Have the state file hold the eval, and the run set know it."""
-    encoder = recorder.encoder()
-    runner = plan.spec.runner
-    new = NewEval(
-        name=plan.name,
-        run_id=plan.run_id,
-        pool=runner.executor_name,
-        concurrency=runner.concurrency,
-        model_name=runner.model_name,
-        arguments=plan.arguments,
-        # What resumes an eval did not define it.
-        origin=plan.row.origin if plan.row and plan.resumed else describe_origin(),
-        spec=plan.pickled,
-        encoder=pickling.dumps(encoder, what="the recorder's encoder"),
-    )
-    if plan.row is None:
-        eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
-        run_set.taken.add(eval_id)
-    else:
-        eval_id = plan.row.id
-        await run_set.store.call(transactions.reopen_eval, eval_id, new)
-    run = EvalRun(plan.copy, eval_id, encoder, plan.row, current_budget.get())
-    run_set.drivers[asyncio.current_task()] = run
-    run_set.grace = max(run_set.grace, runner.shutdown_grace)
-    return run
+async def _register(run_set: RunSet, row: EvalRow | None, new: NewEval) -> int:
+    """Have the state file hold the eval; return its id there."""
+    if row is not None:
+        await run_set.store.call(transactions.reopen_eval, row.id, new)
+        return row.id
+    eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
+    run_set.taken.add(eval_id)
+    return eval_id
 
 
 # --- running
 
 
 async def _execute(
-    run_set: RunSet,
-    plan: Plan,
-    run: EvalRun,
-    recorder: TransactionalRecorder,
-    tasks: list[Task] | None,
+    run_set: RunSet, run: EvalRun, recorder: TransactionalRecorder, tasks: list[Task] | None
 ) -> dict[str, Any]:
-    record = run_set.outbox.records[run.eval_id] = RecordWriter(
-        run_set.store, run.eval_id, recorder
-    )
-    position = plan.row.record_position if plan.row is not None else None
+    record = RecordWriter(run_set.store, run.eval_id, recorder)
+    run_set.outbox.records[run.eval_id] = record
+    row = run.plan.row
+    position = row.record_position if row is not None else None
     async with record.opened(position, in_driver=run.pool == IN_PROCESS):
-        if plan.row is None:
+        if row is None:
             run_set.created.add(run.eval_id)  # until here, it may be refused
-        progress = Progress(run, run_set, recorder, plan.run_id, plan.model)
+        progress = Progress(run, run_set, record)
         try:
-            await _notify(plan, run, "started", run_set.resume_hint())
-            await _evaluate_all(run_set, plan, run, record, progress, tasks)
-            return await _conclude(run_set, plan, run, recorder, progress)
+            await _notify(run, "started", run_set.resume_hint())
+            await _evaluate_all(run_set, run, record, progress, tasks)
+            return await _conclude(run_set, run, record, progress)
         except BaseException as error:
             if not isinstance(error, Interrupted) and not run.errors:
                 with contextlib.suppress(Exception):  # what is raised already matters more
-                    await _notify(plan, run, "failed", "", _traceback(error))
+                    await _notify(run, "failed", "", _traceback(error))
             raise
         finally:
             run_set.outbox.runs.pop(run.eval_id, None)
@@ -331,14 +284,14 @@ async def _execute(
             progress.close()
 
 
-async def _queue_tasks(run_set: RunSet, plan: Plan, run: EvalRun, tasks: list[Task] | None) -> None:
+async def _queue_tasks(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) -> None:
     """Take over what an earlier run left, queue what is new, and let executors at it.
 
     Args:
         tasks: the tasks as they are now; None to take them from the state file.
     """
     fresh: Sequence[Task] = tasks or ()
-    if plan.row is not None:
+    if run.plan.row is not None:
         fresh = await take_over(run_set, run, tasks)
     run.total += len(fresh)
 
@@ -352,7 +305,7 @@ async def _queue_tasks(run_set: RunSet, plan: Plan, run: EvalRun, tasks: list[Ta
     try:
         while position < len(fresh):
             chunk = fresh[position : position + size]
-            payloads = dump_tasks(chunk, run.name, by_value=plan.by_value)
+            payloads = dump_tasks(chunk, run.name, by_value=run.plan.by_value)
             if writing is not None:
                 await writing
             writing = asyncio.create_task(write(chunk, payloads))
@@ -374,7 +327,6 @@ async def _queue_tasks(run_set: RunSet, plan: Plan, run: EvalRun, tasks: list[Ta
 
 async def _evaluate_all(
     run_set: RunSet,
-    plan: Plan,
     run: EvalRun,
     record: RecordWriter,
     progress: Progress,
@@ -384,12 +336,12 @@ async def _evaluate_all(
     showing = asyncio.create_task(progress.serve(), name="progress")
     showing.add_done_callback(lambda task: run.over.set())
     try:
-        await _queue_tasks(run_set, plan, run, tasks)
+        await _queue_tasks(run_set, run, tasks)
         await run.over.wait()
         if run.errors:
             await run_set.release(run)
         elif run.remaining > 0:
-            await run_set.drain(run, run.spec.runner.shutdown_grace)
+            await run_set.release(run, run.spec.runner.shutdown_grace)
         await run_set.leave_context(run)
         await record.finish()
         if showing.done():
@@ -410,55 +362,44 @@ async def _evaluate_all(
 
 
 async def _conclude(
-    run_set: RunSet,
-    plan: Plan,
-    run: EvalRun,
-    recorder: TransactionalRecorder,
-    progress: Progress,
+    run_set: RunSet, run: EvalRun, record: RecordWriter, progress: Progress
 ) -> dict[str, Any]:
     """Sum up, record and store the summary; raise what ended the eval, if it is not complete."""
     run.is_running = False
     if run.errors:
         error = _failure(run_set, run)
         await _note_failure(run_set, run)
-        await _notify(plan, run, "failed", "", _traceback(error))
+        await _notify(run, "failed", "", _traceback(error))
         raise error
     report = await _sum_up(run_set, run)
-    summary = {**report, "run_id": plan.run_id, "run_set_id": run_set.run_set_id}
-    if run.remaining > 0:
-        partial = {**summary, "partial": True}
-        await run_set.store.call(
-            transactions.finish_eval,
-            run.eval_id,
-            EvalState.STOPPED,
-            json_text(partial),
-            run.elapsed,
-        )
-        progress.finish(partial)
-        message = (
-            f"eval {run.name!r} stopped with {len(run.results)} of {run.total} "
-            f"tasks done. {run_set.resume_hint()}"
-        )
-        await _notify(plan, run, "stopped", message)
-        if run.over_budget:
-            raise BudgetExceeded(
-                f"{run.stopped_by}: {message}, and budget_tokens=… or budget_cost=… "
-                "with a larger budget"
-            )
-        say(message)
-        raise Interrupted(message)
-    with run_set.outbox.records[run.eval_id].guarded():
-        await anyio.to_thread.run_sync(recorder.record_final_report, report)
+    summary = {**report, "run_id": run.plan.run_id, "run_set_id": run_set.run_set_id}
+    is_done = run.remaining <= 0
+    if is_done:
+        await record.report(report)
+    else:
+        summary["partial"] = True
     text = json_text(summary)
-    await run_set.store.call(
-        transactions.finish_eval, run.eval_id, EvalState.DONE, text, run.elapsed
-    )
+    state = EvalState.DONE if is_done else EvalState.STOPPED
+    await run_set.store.call(transactions.finish_eval, run.eval_id, state, text, run.elapsed)
     progress.finish(summary)
-    await _notify(plan, run, "complete", "", text)
-    if run_set.signals.number is not None:
-        # What was in flight was all that was left. What the script would do next is not.
-        raise Interrupted(f"eval {run.name!r} is finished")
-    return summary
+    if is_done:
+        await _notify(run, "complete", "", text)
+        if run_set.signals.number is not None:
+            # What was in flight was all that was left. What the script would do next is not.
+            raise Interrupted(f"eval {run.name!r} is finished")
+        return summary
+    message = (
+        f"eval {run.name!r} stopped with {len(run.results)} of {run.total} "
+        f"tasks done. {run_set.resume_hint()}"
+    )
+    await _notify(run, "stopped", message)
+    if run.over_budget:
+        raise BudgetExceeded(
+            f"{run.stopped_by}: {message}, and budget_tokens=… or budget_cost=… "
+            "with a larger budget"
+        )
+    say(message)
+    raise Interrupted(message)
 
 
 async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
@@ -518,11 +459,9 @@ def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
     return ExceptionGroup(message, errors)
 
 
-async def _notify(
-    plan: Plan, run: EvalRun, what: str, more: str = "", extra: str | None = None
-) -> None:
+async def _notify(run: EvalRun, what: str, more: str = "", extra: str | None = None) -> None:
     """Tell the user by `LibraryConfig.send_user_notification`. What that raises ends the run."""
-    runner = run.spec.runner
+    runner, plan = run.spec.runner, run.plan
     model = f", model {runner.model_name}" if runner.model_name else ""
     message = (
         f"{run.name}: {what} (run {plan.run_id} of run set {plan.run_set_id}{model}, "

@@ -33,7 +33,7 @@ from nanoeval_runner._executors.threads import name_threads_that_hold_the_proces
 from nanoeval_runner._executors.watchdog import BEAT_SECONDS, Watchdog, own_connection
 from nanoeval_runner._inspection import describe, start_aiomonitor
 from nanoeval_runner._interrupts import Signals, say
-from nanoeval_runner._monitors import MonitorOfRun
+from nanoeval_runner._monitors import RunningMonitor, StartMonitor
 from nanoeval_runner._outbox import DriverSource, Outbox
 from nanoeval_runner._queue import backup, transactions
 from nanoeval_runner._queue.connection import connect
@@ -90,7 +90,7 @@ class RunSet:
         self.local: ExecutorLoop | None = None
         self.executors: list[ExecutorRow] = []
         self.backup: backup.Backup | None = None
-        self.monitor: MonitorOfRun | None = None
+        self.monitor: RunningMonitor | None = None
         self.failure: BaseException | None = None
         self.members = 0
         self.signals = signals
@@ -101,7 +101,6 @@ class RunSet:
         self._context = contextvars.copy_context()  # signals arrive in others
         self._log = RunLog(self.run_set_id)
         self._opening = asyncio.Lock()
-        self._is_open = False
         self._threads: set[threading.Thread] = set()
         self._group: asyncio.TaskGroup | None = None
         self._helpers: list[asyncio.Task[None]] = []
@@ -118,7 +117,7 @@ class RunSet:
             StateError: another process runs this run set, or the file cannot be used.
         """
         async with self._opening:
-            if self._is_open:
+            if self._serving is not None:
                 return
             self._threads.update(threading.enumerate())
             self.resumed = await self.store.open_run_set(is_new=self.key is None)
@@ -127,15 +126,13 @@ class RunSet:
             self._log.open()
             self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")
             abandon(self._serving)  # `close` ends it, not `asyncio.run`
-            self._is_open = True
             await self._ready.wait()
 
     async def _serve(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                house = group.create_task(self._keep_house(), name="housekeeping")
-                self._helpers.append(house)
+                self._helpers.append(group.create_task(self._keep_house(), name="housekeeping"))
                 if self.resumed:
                     # Reads the whole file: while tasks run, not before.
                     group.create_task(self.store.check_pages(), name="check pages")
@@ -143,8 +140,9 @@ class RunSet:
                 await self._closing.wait()
                 if self.local is not None:
                     self.local.stop()
-                within = min(STOP_SECONDS, max(self.grace, HURRIED_SECONDS))
-                within = within if self.hurried.is_set() else STOP_SECONDS
+                within = STOP_SECONDS
+                if self.hurried.is_set():
+                    within = min(within, max(self.grace, HURRIED_SECONDS))
                 for pool in self.pools.values():
                     await pool.stop(0.0 if self.is_killed else within)
                 for helper in self._helpers:
@@ -219,8 +217,8 @@ class RunSet:
         """Stop the executors, write the last backup, close the file."""
         try:
             if self.monitor is not None:
-                await self.monitor.close()
-            if self._is_open and self._serving is not None:
+                await asyncio.to_thread(self.monitor.close)
+            if self._serving is not None:
                 self._closing.set()
                 await asyncio.wait([self._serving])
                 try:
@@ -299,14 +297,11 @@ class RunSet:
         for pool in self.pools.values():
             pool.wake()
 
-    async def drain(self, run: EvalRun, grace: float) -> None:
+    async def release(self, run: EvalRun, grace: float = 0.0) -> None:
         """Give the eval's tasks in flight `grace` seconds, then give them back to the queue."""
-        await self.store.call(transactions.drain_eval, run.eval_id)
-        await self._until_idle(run, grace)
-        await self.release(run)
-
-    async def release(self, run: EvalRun) -> None:
-        """Give what the eval has in flight back to the queue, now."""
+        if grace:
+            await self.store.call(transactions.drain_eval, run.eval_id)
+            await self._until_idle(run, grace)
         if not self.is_killed:
             await self.store.call(transactions.stop_eval, run.eval_id)
             self.wake()
@@ -335,9 +330,19 @@ class RunSet:
         self.wake()
 
     async def give_back(self, run: EvalRun) -> None:
-        """Release what the eval has in flight, and have its context left."""
         await self.release(run)
         await self.leave_context(run)
+
+    async def start_monitor(self, start: StartMonitor) -> None:
+        """Start the web monitor, once, and say where it is; without it the run goes on."""
+        async with self._opening:
+            if self.monitor is None:
+                try:
+                    self.monitor = await asyncio.to_thread(start, self.path)
+                except Exception as error:  # noqa: BLE001  reported
+                    log.error("no monitor: %s", error)  # noqa: TRY400  its trace helps nobody
+                    return
+                say(f"monitor: {self.monitor.url}")
 
     # --- interruption
 
@@ -442,7 +447,7 @@ class RunSets:
         if run_set.members == 0 and not held:
             await self._close(run_set)
         if interrupted and not any(each.members for each in self.by_id.values()):
-            run_set.signals.pass_on()
+            asyncio.get_running_loop().call_soon(run_set.signals.pass_on)
 
     async def _close(self, run_set: RunSet) -> None:
         if self.by_id.get(run_set.key) is run_set:
@@ -460,10 +465,6 @@ class RunSets:
                 if self.signals is run_set.signals:
                     self.signals = None
 
-    def open_ids(self) -> list[str | None]:
-        """Return what `joined` takes for each run set that is open."""
-        return list(self.by_id)
-
     def hold(self) -> None:
         """Keep run sets open until `release`. Holds nest."""
         self.holds += 1
@@ -479,8 +480,7 @@ class RunSets:
         return [each.failure for each in idle if each.failure is not None]
 
 
-_of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RunSets]
-_of_loop = weakref.WeakKeyDictionary()
+_of_loop = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RunSets]()
 
 
 def run_sets() -> RunSets:
@@ -488,10 +488,10 @@ def run_sets() -> RunSets:
     return _of_loop.setdefault(asyncio.get_running_loop(), RunSets())
 
 
-def nobody_interrupted(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return whether runs go on there, and no signal has come: they answer the first one."""
+def may_exit(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether code may end the program: no run goes on there, or a signal came for it."""
     owner = _of_loop.get(loop)
-    return owner is not None and owner.signals is not None and owner.signals.number is None
+    return owner is None or owner.signals is None or owner.signals.number is not None
 
 
 @contextlib.asynccontextmanager

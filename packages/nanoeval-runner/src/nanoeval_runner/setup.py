@@ -22,7 +22,7 @@ from nanoeval_runner._executors.threads import (
 )
 from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
 from nanoeval_runner._interrupts import run_to_its_end
-from nanoeval_runner._run_set import nobody_interrupted
+from nanoeval_runner._run_set import may_exit
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
 from nanoeval_runner.formats import write_line
 from nanoeval_runner.results import collecting
@@ -119,9 +119,7 @@ def run_main(
     While evals run, a SystemExit or KeyboardInterrupt of code that their tasks began ends neither:
     only a signal does, or the main coroutine.
     """
-    return run_to_its_end(
-        main, may_exit=lambda loop: not nobody_interrupted(loop), loop_factory=loop_factory
-    )
+    return run_to_its_end(main, may_exit=may_exit, loop_factory=loop_factory)
 
 
 @contextlib.contextmanager
