@@ -25,6 +25,7 @@ from nanoeval_runner.formats import (
     format_score,
     format_seconds,
 )
+from nanoeval_runner.results import collecting
 from nanoeval_runner.text_table import format_table
 
 pytestmark = pytest.mark.usefixtures("folders")
@@ -157,7 +158,7 @@ def test_scores_are_taken_from_results_that_say_what_they_are() -> None:
     assert score_of("text") is None
 
 
-def test_tally_counts_each_result_once_and_errors_by_kind() -> None:
+def test_tally_counts_each_result_once() -> None:
     async def main() -> Tally:
         return Tally(Watched(seen=Seen()))
 
@@ -171,7 +172,32 @@ def test_tally_counts_each_result_once_and_errors_by_kind() -> None:
     assert summary is not None
     assert summary["accuracy"] == 0.5
     assert summary["accuracy_stderr"] == pytest.approx((0.25 / 9) ** 0.5)
-    assert tally.errors == {"RolloutSystemError: outage": 1}
+
+
+@chz.chz
+class Lost(Eval[Task, bool]):
+    def get_name(self) -> str:
+        return "lost"
+
+    async def get_tasks(self) -> list[Task]:
+        return [Task(question_id=str(i)) for i in range(3)]
+
+    async def evaluate(self, task: Task) -> bool:
+        if task.question_id != "0":
+            raise RolloutSystemError("outage\nof everything")
+        return True
+
+    async def get_summary(self, results: list[tuple[Task, bool]]) -> dict[str, Any]:
+        return {"accuracy": 1.0}
+
+
+def test_lost_tasks_are_counted_by_their_errors_words() -> None:
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False, max_retries=0)
+    with collecting() as found:
+        asyncio.run(run(EvalSpec(eval=Lost(), runner=runner)))
+    assert [one.errors for one in found.results] == [
+        {"RolloutSystemError: outage of everything": 2}
+    ]
 
 
 def test_numbers_as_people_read_them() -> None:

@@ -10,7 +10,8 @@ import contextvars
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
@@ -27,7 +28,8 @@ from nanoeval_runner.budget import SharedBudget, reached
 Result = tuple[Any, Any]
 Identity = tuple[str, int]
 
-
+MOST_KINDS = 200
+MOST_WORDS = 300
 MOST_ERRORS = 16
 """A wrong key fails every task in flight at once: some of those errors say it all."""
 
@@ -63,6 +65,7 @@ class EvalRun:
             flight finish.
         over: set when every task has a result, or the eval is to stop or cannot go on.
         errors: what ended the eval, if anything did.
+        lost: how many tasks each system error cost, in its own words.
         stopped_by: why it stops early, in words, if it does.
         total: how many tasks it has.
         limit: how many may be in flight, None for any number.
@@ -93,14 +96,14 @@ class EvalRun:
         self.in_flight = 0
         self.retries = row.retries if row is not None else 0
         self.usage = row.usage if row is not None else Usage()
-        self.system_errors = 0
+        self.lost: Counter[str] = Counter()
         self._started_at = time.monotonic()
         self._elapsed_before = row.elapsed if row is not None else 0.0
         self._shared_budget = shared_budget
 
     @functools.cached_property
     def tally(self) -> Tally:
-        """Score and errors so far, once somebody asks for them."""
+        """The score so far, once somebody asks for them."""
         return Tally(self.spec.eval)
 
     # --- tasks
@@ -158,7 +161,8 @@ class EvalRun:
         """Add final results; with the last of them the eval is over."""
         self.results += fresh
         for _, result in fresh:
-            self.system_errors += isinstance(result, RolloutSystemError)
+            if isinstance(result, RolloutSystemError):
+                self.lost[_words(result, self.lost)] += 1
         if self.remaining <= 0 and self.is_running:
             self.over.set()
 
@@ -184,6 +188,13 @@ class EvalRun:
         if len(self.errors) < MOST_ERRORS:
             self.errors.append(error)
         self.over.set()
+
+
+def _words(error: BaseException, known: Mapping[str, int]) -> str:
+    """Return an error in its own words, in a line; its type alone once there are many kinds."""
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    words = f"{kind}: {text[:MOST_WORDS]}" if text else kind
+    return words if words in known or len(known) < MOST_KINDS else kind
 
 
 def text_order(result: Result) -> str:

@@ -117,18 +117,15 @@ class RecordWriter:
         try:
             yield
         except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
-            self.fail(error)
-
-    def fail(self, error: BaseException) -> None:
-        """Report the recorder's failure, the first time."""
-        if self.failure is None:
-            self.failure = error
-            log.error(
-                "the recorder failed (%s: %s). The run goes on and keeps its results and events in "
-                "the state file; resume it once the recorder works again to write the rest",
-                type(error).__name__,
-                error,
-            )
+            if self.failure is None:
+                self.failure = error
+                log.error(  # noqa: TRY400  its trace helps nobody
+                    "the recorder failed (%s: %s). The run goes on and keeps its results and "
+                    "events in the state file; resume it once the recorder works again to write "
+                    "the rest",
+                    type(error).__name__,
+                    error,
+                )
 
     # --- in the transaction, on the store's thread
 
@@ -152,11 +149,9 @@ class RecordWriter:
     def take_back(self) -> None:
         """Take back what the last `write` wrote: its transaction was not committed."""
         assert self._before is not None  # noqa: S101  it wrote
-        try:
+        with self._guarded():
             self.recorder.rewind(self._before)
-        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
-            self.direct = False
-            self.fail(error)
+        self.direct = self.direct and self.failure is None
 
     # --- from the log
 
@@ -182,7 +177,7 @@ class RecordWriter:
     async def _write_some(self) -> bool:
         if self.failure is not None:
             return False
-        try:
+        with self._guarded():
             up_to, chunks = await self._store.call(
                 event_log.read_events, self._folder, self._eval_id, self._written, COMMITS_A_WRITE
             )
@@ -192,8 +187,7 @@ class RecordWriter:
                 self.recorder.write_events, chunks, abandon_on_cancel=True
             )
             position = self.recorder.position()
-        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
-            self.fail(error)
+        if self.failure is not None:
             return False
         self._written = up_to
         await self._store.call(
@@ -244,8 +238,7 @@ class Outbox:
         positions = {}
         for eval_id, chunks in events.items():
             record = self.records.get(eval_id)
-            position = record.write(chunks) if record is not None else None
-            if record is not None and position is not None:
+            if record is not None and (position := record.write(chunks)) is not None:
                 self.written.append(record)
                 positions[eval_id] = position
         return positions

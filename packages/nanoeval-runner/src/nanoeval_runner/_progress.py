@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -72,32 +73,24 @@ class Progress:
         Raises:
             Exception: what `Eval.update_progress` raised: it ends the run.
         """
-        next_update = time.monotonic() + UPDATE_SECONDS
         wanted = self._run.spec.runner.summary_interval
-        interval = float("inf") if wanted is None else wanted or UPDATE_SECONDS
-        next_summary = interval
-        started = self._started
+        interval = math.inf if wanted is None else wanted or UPDATE_SECONDS
+        next_summary = self._started + interval
+        is_updated = self._has_update or self._bar is not None
+        next_update = time.monotonic() + UPDATE_SECONDS if is_updated else math.inf
         while True:
-            now = time.monotonic()
-            due = [started + next_summary, self._board.next_tick]
-            if self._has_update or self._bar is not None:
-                due.append(next_update)
-            await asyncio.sleep(max(0.0, min(due) - now))
-            now = time.monotonic()
-            if now >= next_update and (self._has_update or self._bar is not None):
+            due = min(next_summary, next_update, self._board.next_tick)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            # Either may take long with many results; the run must not spend its time on that.
+            if (now := time.monotonic()) >= next_update:
                 await self._update_bar()
-                next_update = time.monotonic() + max(
-                    UPDATE_SECONDS, UPDATE_COST_FACTOR * (time.monotonic() - now)
-                )
-            if now >= started + next_summary:
-                spent = time.monotonic()
+                spent = UPDATE_COST_FACTOR * (time.monotonic() - now)
+                next_update = time.monotonic() + max(UPDATE_SECONDS, spent)
+            if (now := time.monotonic()) >= next_summary:
                 if not await self._sum_up():
-                    interval = float("inf")
-                # Summing up many results takes long; the run must not spend its time on that.
-                spent = time.monotonic() - spent
-                next_summary = (
-                    time.monotonic() - started + max(interval, UPDATE_COST_FACTOR * spent)
-                )
+                    interval = math.inf
+                spent = UPDATE_COST_FACTOR * (time.monotonic() - now)
+                next_summary = time.monotonic() + max(interval, spent)
             self._board.tick()
 
     # --- what the board asks for
@@ -117,7 +110,7 @@ class Progress:
         if self._board.surface.is_due or view.standstill(time.monotonic()):
             run.tally.catch_up(run.results)
             view.score = run.tally.summary()
-        view.errors = run.tally.errors
+        view.errors = run.lost
         view.postfix = self._postfix
         view.gauges = gauges_of(self._run_set.executors)
         view.longest, view.doing = [], ""
@@ -197,8 +190,6 @@ class Progress:
         if self._view is not None:
             self.shown()
         self._state = "stopped" if summary.get("partial") else "done"
-        if run.system_errors:
-            run.tally.count_errors(run.results)
         url = self._record.recorder.evalboard_url("run")
         self.result = Result(
             eval=run.name,
@@ -211,7 +202,7 @@ class Progress:
             tokens=run.usage.prompt_tokens + run.usage.completion_tokens,
             cost=run.usage.cost,
             retries=run.retries,
-            errors=dict(run.tally.errors) if run.system_errors else {},
+            errors=dict(run.lost),
             summary=dict(summary),
             record=url.removeprefix("file://") if url else None,
         )

@@ -420,16 +420,9 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
         usage = {name: getattr(run.usage, name) for name in run.usage.__slots__}
         summary.setdefault("usage", {name: value for name, value in usage.items() if value})
     if "accuracy" in summary and "accuracy_stderr" not in summary:
-        summary = _with_interval(summary, run)
+        run.tally.catch_up(run.results, all_of_them=True)
+        summary = run.tally.with_interval(summary)
     return summary
-
-
-def _with_interval(summary: dict[str, Any], run: EvalRun) -> dict[str, Any]:
-    """Return `summary` with what belongs next to its accuracy, which the eval leaves out."""
-    run.tally.catch_up(run.results, all_of_them=True)
-    more = {k: v for k, v in run.tally.beside(summary).items() if k not in summary}
-    parts = ({k: v, **(more if k == "accuracy" else {})} for k, v in summary.items())
-    return {name: value for part in parts for name, value in part.items()}
 
 
 async def _note_failure(run_set: RunSet, run: EvalRun) -> None:

@@ -1,6 +1,6 @@
 """What a person sees while evals run. One display serves all runs of an event loop.
 
-tally                   one eval's running score, and its errors in their own words
+tally                   one eval's running score
 view                    what is shown of one eval; its run fills it in
 surface                 where it is shown: a notebook, a log, nowhere
 terminal                or a terminal

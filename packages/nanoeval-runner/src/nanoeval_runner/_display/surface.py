@@ -72,7 +72,7 @@ class Lines(Surface):
                 standstill and now >= self._said_at.get(number, -math.inf) + STANDSTILL_SECONDS
             )
             if view.state == "running" and (is_due or is_news):
-                self.say(view.line(now))
+                self.say(view.line())
                 if standstill:
                     self.say(f"  {standstill}")
                     self._said_at[number] = now
@@ -94,8 +94,7 @@ class Notebook(Surface):
         self._handle: Any = None
 
     def show(self, views: Sequence[View]) -> None:
-        now = time.monotonic()
-        shown = {"text/plain": "\n".join(view.line(now) for view in views)}
+        shown = {"text/plain": "\n".join(view.line() for view in views)}
         if self._handle is None:
             self._handle = _notebook_display()(shown, raw=True, display_id=True)
         else:

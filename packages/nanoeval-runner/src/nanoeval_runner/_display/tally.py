@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
@@ -13,22 +12,19 @@ from nanoeval_core.eval import Eval, RunningSummary
 
 log = logging.getLogger("nanoeval.runner")
 
-MOST_KINDS = 200
-MOST_WORDS = 300
 AT_A_TIME = 20_000
 """Results looked at in one go, so that catching up never holds up the event loop for long."""
 
 
 class Tally:
-    """Score and errors of the results so far.
+    """The score of the results so far.
 
-    The score is what `Eval.running_summary` says; without one it is made of the results that are
-    bools, or have a bool or a number named `correct`, `is_correct` or `score`.
+    It is what `Eval.running_summary` says; without one it is made of the results that are bools,
+    or have a bool or a number named `correct`, `is_correct` or `score`.
     """
 
     def __init__(self, eval: Eval[Any, Any]) -> None:
         self.running: RunningSummary | None = eval.running_summary()
-        self.errors: Counter[str] = Counter()
         self._scores: Any = None
         self._seen = 0
         self._failed = False
@@ -37,40 +33,26 @@ class Tally:
         """Add those of `results` that are new: all results so far, each call's going on."""
         stop = len(results) if all_of_them else min(len(results), self._seen + AT_A_TIME)
         for task, result in results[self._seen : stop]:
-            if isinstance(result, RolloutSystemError):
-                self.errors[error_words(result, self.errors)] += 1
             if not self._failed:
                 self._add(task, result)
         self._seen = stop
-
-    def count_errors(self, results: Sequence[tuple[Any, Any]]) -> None:
-        """Add the errors among those of `results` that are new; the score is left as it is."""
-        for _, result in results[self._seen :]:
-            if isinstance(result, RolloutSystemError):
-                self.errors[error_words(result, self.errors)] += 1
-        self._seen = len(results)
 
     def _add(self, task: Any, result: Any) -> None:
         try:
             if self.running is not None:
                 self.running.add(task, result)
-            elif not isinstance(result, RolloutSystemError):
-                score = score_of(result)
-                if score is not None:
-                    self._accumulator().add(task.question_id, score)
+                return
+            score = None if isinstance(result, RolloutSystemError) else score_of(result)
+            if score is not None:
+                if self._scores is None:
+                    # Deferred: metrics are loaded once there is something to count.
+                    from nanoeval_core.metrics.accumulator import Accumulator  # noqa: PLC0415
+
+                    self._scores = Accumulator()
+                self._scores.add(task.question_id, score)
         except Exception:
             self._failed = True
             log.exception("the running score stops here: task %r could not be added", task.name)
-
-    def _accumulator(self) -> Any:
-        if self._scores is None:
-            # Deferred: metrics are loaded once there is something to count.
-            from nanoeval_core.metrics.accumulator import (  # noqa: PLC0415
-                Accumulator,
-            )
-
-            self._scores = Accumulator()
-        return self._scores
 
     def summary(self) -> dict[str, Any] | None:
         """Return what is known of the score: `accuracy`, `accuracy_stderr`; None if nothing is."""
@@ -88,25 +70,24 @@ class Tally:
             return None
         return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
 
-    def beside(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what belongs to a summary's accuracy where that is the mean of these scores."""
+    def with_interval(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Return `summary` with what belongs next to its accuracy, where that is their mean."""
         if self._scores is None or self._failed:
-            return {}
+            return summary
         estimate = self._scores.estimate()
-        if estimate.stderr is None or not _is_close(summary.get("accuracy"), estimate.mean):
-            return {}
-        return {
+        if estimate.stderr is None or not _is_close(summary["accuracy"], estimate.mean):
+            return summary
+        more = {
             "accuracy_stderr": estimate.stderr,
             "accuracy_ci95": [estimate.low, estimate.high],
             "accuracy_n": estimate.n,
         }
-
-
-def error_words(error: BaseException, known: Mapping[str, int]) -> str:
-    """Return an error in its own words, in a line; its type alone once there are many kinds."""
-    kind, text = type(error).__name__, " ".join(str(error).split())
-    words = f"{kind}: {text[:MOST_WORDS]}" if text else kind
-    return words if words in known or len(known) < MOST_KINDS else kind
+        found: dict[str, Any] = {}
+        for name, value in summary.items():
+            found[name] = value
+            if name == "accuracy":
+                found |= {k: v for k, v in more.items() if k not in summary}
+        return found
 
 
 def _is_close(value: Any, mean: float) -> bool:

@@ -137,7 +137,7 @@ def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
         shown, left_out = shown[: room - 1], len(shown) - room + 1
     name_width = min(max(len(view.name) for view in shown), max(12, width // 3))
     for view in shown:
-        yield _first_line(view, width, name_width, now)
+        yield _first_line(view, width, name_width)
         if 2 * len(shown) + bool(left_out) > room:
             continue
         standstill = view.standstill(now)
@@ -154,14 +154,14 @@ def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
         yield text
 
 
-def _first_line(view: View, width: int, name_width: int, now: float) -> Text:
+def _first_line(view: View, width: int, name_width: int) -> Text:
     from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
 
     line = Text(no_wrap=True)
     name = Text(view.name, style="bold")
     name.truncate(name_width, overflow="ellipsis", pad=True)
     line.append_text(name)
-    behind = f" {view.counts()} " + "  ".join(view.pace(now))
+    behind = f" {view.counts()} " + "  ".join(view.pace())
     bar = min(BAR_WIDTH, width - name_width - len(behind) - 3)
     if bar >= 5:
         full = round(bar * view.share)

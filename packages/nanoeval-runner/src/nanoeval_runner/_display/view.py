@@ -87,7 +87,7 @@ class View:
     def counts(self) -> str:
         return f"{self.done:,}/{self.total:,}"
 
-    def pace(self, now: float | None = None) -> list[str]:
+    def pace(self) -> list[str]:
         """Return rate and time left, each where it is known."""
         if self.state == "summing up":
             return [self.state]
@@ -164,8 +164,8 @@ class View:
             reasons = [f"{self.in_flight:,} in flight, {name} for {format_seconds(seconds)}"]
         return f"nothing finished for {format_seconds(stood)}: {'; '.join(reasons)}" * bool(reasons)
 
-    def line(self, now: float | None = None) -> str:
+    def line(self) -> str:
         """Return all of it in one line, as a log shows it."""
         percent = f"{int(100 * self.share)} %"  # not 100 before the last one
-        parts = [f"{self.counts()} ({percent})", *self.pace(now), *self.details()]
+        parts = [f"{self.counts()} ({percent})", *self.pace(), *self.details()]
         return f"{self.name}: {', '.join(parts)}"
