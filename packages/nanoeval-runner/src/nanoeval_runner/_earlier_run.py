@@ -6,8 +6,9 @@ from nanoeval_core.errors import StateError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
 
-from nanoeval_runner._eval_run import EvalRun
+from nanoeval_runner._eval_run import EvalRun, task_of_row
 from nanoeval_runner._interrupts import say
+from nanoeval_runner._payloads import load_result
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow
 from nanoeval_runner._run_set import RunSet
@@ -58,9 +59,8 @@ async def take_over(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) -> 
     dropped = [r.task_id for r in queued if asked is not None and r.identity not in asked]
     if dropped:
         await store.call(transactions.drop_tasks, eval_id, dropped)
-        gone = set(dropped)
-        queued = [r for r in queued if r.task_id not in gone]
-    run.requeued(queued, asked)
+        queued = [r for r in queued if asked is None or r.identity in asked]
+    run.take(queued, asked)
     run.total = len(queued)
     if queued:
         await run_set.start(run)  # they need not wait for what is loaded here
@@ -68,15 +68,18 @@ async def take_over(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) -> 
     position = 0
     while True:
         rows = await store.call(
-            transactions.list_final,
-            eval_id,
-            (position, newest),
-            MOST_READ,
-            payload=asked is None,
+            transactions.list_final, eval_id, (position, newest), MOST_READ, payload=asked is None
         )
         if not rows:
             break
-        known |= run.take_over(rows, asked)
+        final = [
+            (task_of_row(r, asked), load_result(r.value or b""))
+            for r in rows
+            if r.task_id not in run.tasks and (asked is None or r.identity in asked)
+        ]
+        run.total += len(final)
+        run.add(final)
+        known |= {r.identity for r in rows}
         position = rows[-1].task_id
     if asked is None:
         return []

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError
@@ -21,7 +21,7 @@ from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage
 
 from nanoeval_runner._display.tally import Tally
-from nanoeval_runner._payloads import load_result, load_task
+from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue.rows import EvalRow, Lease, StoredTask
 from nanoeval_runner.budget import SharedBudget, reached
 
@@ -108,35 +108,14 @@ class EvalRun:
 
     # --- tasks
 
-    def queued(self, tasks: Sequence[Task], first_id: int) -> None:
-        """Note that `tasks` are in the state file, with consecutive ids."""
-        self.tasks.update(enumerate(tasks, first_id))
-
-    def requeued(self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None) -> None:
-        """Note rows that the queue has: those of an earlier run that are to be run now, retries.
+    def take(self, rows: Iterable[StoredTask], asked: dict[Identity, Task] | None = None) -> None:
+        """Take tasks from their rows, as they are to be run or as executors have run them.
 
         Args:
+            rows: those of an earlier run, or retries.
             asked: the tasks as they are now, by identity. None takes them from the file.
         """
-        for row in rows:
-            self.tasks[row.task_id] = task_of_row(row, asked)
-
-    def take_over(
-        self, rows: Sequence[StoredTask], asked: dict[Identity, Task] | None
-    ) -> set[Identity]:
-        """Add final results of an earlier run; those no longer asked for are left out.
-
-        Returns:
-            the identities of all of `rows`.
-        """
-        fresh = []
-        for row in rows:
-            if row.task_id not in self.tasks and (asked is None or row.identity in asked):
-                assert row.value is not None  # noqa: S101  final rows have one
-                fresh.append((task_of_row(row, asked), load_result(row.value)))
-        self.total += len(fresh)
-        self.add(fresh)
-        return {row.identity for row in rows}
+        self.tasks.update((row.task_id, task_of_row(row, asked)) for row in rows)
 
     def task(self, lease: Lease) -> Task:
         """Return the task of a lease, as it was queued."""

@@ -311,7 +311,7 @@ class Outbox:
         # The driver has the tasks it listed, but a retry is a row that the queue made.
         retries = [task_id for task_id, _ in batch.results if task_id not in run.tasks]
         if retries:
-            run.requeued(await self._store.call(transactions.read_tasks, retries), None)
+            run.take(await self._store.call(transactions.read_tasks, retries))
         run.add([(run.tasks[task_id], load_result(value)) for task_id, value in batch.results])
 
 

@@ -297,7 +297,8 @@ async def _queue_tasks(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) 
 
     async def write(chunk: Sequence[Task], payloads: list[NewTask]) -> None:
         # In one step of one task: an executor of a resumed eval may claim them right after.
-        run.queued(chunk, await run_set.store.call(transactions.enqueue, run.eval_id, payloads))
+        first_id = await run_set.store.call(transactions.enqueue, run.eval_id, payloads)
+        run.tasks.update(enumerate(chunk, first_id))
 
     # Pickled while those before them are being written.
     size, position = FIRST_ENQUEUED, 0

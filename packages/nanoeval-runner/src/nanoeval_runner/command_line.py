@@ -6,6 +6,7 @@ chz decides what arguments mean and builds the objects. What is told when it ref
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -75,15 +76,15 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
             read, or whose value is refused; or one that is missing.
         SystemExit: with 0, after `--help` or `-h` was printed.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
     if "--debug" in words:
         os.environ[DEBUG_VARIABLE] = "1"
-        words.remove("--debug")
+    given = named_values([word for word in words if word not in ("--debug", "--help", "-h")])
+    root = _eval_parameter(target)
     if "--help" in words or "-h" in words:
-        given = named_values([word for word in words if word not in ("--help", "-h")])
-        sys.stdout.write(help_text(target, given, root=_eval_parameter(target)) + "\n")
+        sys.stdout.write(help_text(target, given, root=root) + "\n")
         sys.exit(0)
-    return build(target, named_values(words), root=_eval_parameter(target))
+    return build(target, given, root=root)
 
 
 def _eval_parameter(target: Callable[..., Any]) -> str:
@@ -117,7 +118,7 @@ def named_values(words: Sequence[str]) -> dict[str, str]:
                 f"argument {word!r}: write it as name=value, without spaces, or --name value\n"
                 f"{HINT}"
             )
-        found[name.lstrip("-") if name.startswith("-") else name] = value
+        found[name.lstrip("-")] = value
     return found
 
 
@@ -141,7 +142,6 @@ def build(
     """
     arguments = Arguments(target, given, root)
     full = arguments.given
-    empty = next((name for name, value in full.items() if value == ""), None)
     blueprint = chz.Blueprint(target)
     blueprint.apply(argv_to_blueprint_args([f"{name}={value}" for name, value in full.items()]))
     for argument in arguments.known.values():
@@ -153,9 +153,6 @@ def build(
     try:
         return blueprint.make()
     except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
-        if empty is not None and isinstance(error, InvalidBlueprintArg):
-            text = f"argument '{arguments.short(empty)}=': there is nothing behind the ="
-            raise ConfigError(f"{text}\n{HINT}") from error
         raise ConfigError(f"{arguments.explain() or error}\n{HINT}") from error
 
 
@@ -273,11 +270,10 @@ class Arguments:
                 yield from self._of(factory, f"{path}.", (*within, factory))
 
     def _value_of(self, path: str) -> str | None:
-        found = self.given.get(path)
-        for name, value in self.given.items():
-            if "..." in name and _wildcard(name).fullmatch(path):
-                found = value if found is None else found
-        return found
+        if path in self.given:
+            return self.given[path]
+        wild = (name for name in self.given if "..." in name)
+        return next((self.given[name] for name in wild if _wildcard(name).fullmatch(path)), None)
 
     # --- what is wrong
 
@@ -354,30 +350,26 @@ class Arguments:
         read = argument.meta_factory
         if read is None or argument.factory is not None:
             return ""
-        try:
+        with contextlib.suppress(CastError):
             read.perform_cast(value)
-        except CastError:
-            pass
-        else:
             return ""
-        refusal = ""
         try:
             read.from_string(value)
         except MetaFromString as error:
-            # A factory of ours or of the eval's author explains itself.
-            refusal = "" if type(read).__module__.startswith("chz.") else str(error)
+            if not type(read).__module__.startswith("chz."):
+                return str(error)  # a factory of ours or of the eval's author explains itself
         else:
             return ""
-        classes = {one.__name__: one for one in concrete_subclasses(argument.type)}
-        if refusal:
-            return refusal
-        text = f"{self.short(argument.path)}={value!r}: "
-        if classes:
-            lower = {name.lower(): name for name in classes}
+        name = self.short(argument.path)
+        if not value:
+            return f"argument '{name}=': there is nothing behind the ="
+        text = f"{name}={value!r}: "
+        lower = {one.__name__.lower(): one.__name__ for one in concrete_subclasses(argument.type)}
+        if lower:
             near = difflib.get_close_matches(value.lower(), lower, n=1, cutoff=0.5)
             if near:
                 return text + f"no such class\nDid you mean {lower[near[0]]!r}?"
-            known = ", ".join(sorted(classes))
+            known = ", ".join(sorted(lower.values()))
             return text + f"no such class\nThere are {known}; or name one as module:Class"
         kinds = [type_text(kind) for kind in typing.get_args(argument.type) or [argument.type]]
         return text + f"give {' or '.join(_TAKES.get(kind, kind) for kind in kinds)}"

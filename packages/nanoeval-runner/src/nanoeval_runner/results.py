@@ -184,12 +184,8 @@ def results_table(results: Sequence[Result], width: int | None = None) -> list[s
     lines = fitted_table(
         _HEADER, [_row(one) for one in shown], right=frozenset(NUMBERS), width=width
     )
-    if len(shown) < len(results):
-        more = len(results) - len(shown)
-        lines.append(f"and {more} more: {nanoeval_command()} ls -n {len(results)}")
-    else:
-        lines.append(f"next: {nanoeval_command()} ls -n {len(results)}")
-    return lines + lost_lines
+    more = f"and {len(results) - len(shown)} more" if len(shown) < len(results) else "next"
+    return [*lines, f"{more}: {nanoeval_command()} ls -n {len(results)}", *lost_lines]
 
 
 def _row(result: Result) -> list[str]:
@@ -233,12 +229,8 @@ class Collected:
 
     def exit_code(self, lost_share: float | None = None) -> int:
         """Return 1 if a run measured nothing, or lost more than this share of its tasks; else 0."""
-        for one in self.results:
-            if one.done and not one.measured:
-                return 1
-            if lost_share is not None and one.lost > lost_share * one.done:
-                return 1
-        return 0
+        most = 1.0 if lost_share is None else lost_share
+        return int(any(r.done and (not r.measured or r.lost > most * r.done) for r in self.results))
 
 
 _collected: ContextVar[Collected | None] = ContextVar("nanoeval_results", default=None)

@@ -50,7 +50,6 @@ class RunLog(logging.handlers.QueueHandler):
         super().__init__(queue.SimpleQueue())
         self._run_set_id = run_set_id
         self._executor = executor
-        self._file: _LogFile | None = None
         self._listener: logging.handlers.QueueListener | None = None
 
     def open(self) -> None:
@@ -92,8 +91,8 @@ class RunLog(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         if self._listener is None:
-            self._file = _LogFile(log_file(self._run_set_id), self._executor)
-            self._listener = logging.handlers.QueueListener(self.queue, self._file)
+            file = _LogFile(log_file(self._run_set_id), self._executor)
+            self._listener = logging.handlers.QueueListener(self.queue, file)
             self._listener.start()
         super().enqueue(record)
 
@@ -102,9 +101,9 @@ class RunLog(logging.handlers.QueueHandler):
         logging.getLogger().removeHandler(self)
         if self._listener is not None:
             await asyncio.to_thread(self._listener.stop)
+            for file in self._listener.handlers:
+                file.close()
             self._listener = None
-        if self._file is not None:
-            self._file.close()
         self.close()
 
 

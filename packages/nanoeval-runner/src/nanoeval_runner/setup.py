@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError, RecorderError
 from nanoeval_core.library_config import get_library_config
@@ -55,6 +55,7 @@ _CODES: dict[type[NanoevalError], int] = {
 }
 
 KINDS_SHOWN = 3
+_HINT = f"({DEBUG_VARIABLE}=1 shows the full traceback)"
 _STDLIB = os.path.dirname(os.__file__) + os.sep + "asyncio"
 
 ADVICE = {
@@ -73,7 +74,7 @@ class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
         _log_more_than_is_shown()
 
     def __enter__(self) -> None:
-        return None
+        pass
 
     def __exit__(self, *exc: object) -> None:
         logging.captureWarnings(False)
@@ -127,22 +128,18 @@ def exit_codes() -> Iterator[None]:
     """Turn exceptions of the block into a message on stderr and the exit codes above."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        if os.environ.get(DEBUG_VARIABLE):
-            traceback.print_exc()
-        # The run that was interrupted has said so, and how to resume; others have not.
-        _exit(130, "" if interrupt.args else "interrupted")
-    except Exception as error:  # noqa: BLE001  the program ends with it
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  the program ends with it
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exception(error)
-        found = (code for kind, code in _CODES.items() if _is_all(error, kind))
-        _exit(next(found, EXIT_FAILED), describe(error))
-
-
-def _exit(code: int, message: str) -> NoReturn:
-    if message:
-        write_line(sys.stderr, message.rstrip())
-    sys.exit(code)
+        if isinstance(error, KeyboardInterrupt):
+            # The run that was interrupted has said so, and how to resume; others have not.
+            code, message = 130, "" if error.args else "interrupted"
+        else:
+            code = next((c for kind, c in _CODES.items() if _is_all(error, kind)), EXIT_FAILED)
+            message = describe(error)
+        if message:
+            write_line(sys.stderr, message.rstrip())
+        sys.exit(code)
 
 
 def describe(error: BaseException) -> str:
@@ -155,10 +152,10 @@ def describe(error: BaseException) -> str:
             more = len(refusals) - KINDS_SHOWN
             shown = refusals[:KINDS_SHOWN] + [f"  and {more} more like it"] * (more > 0)
             return "\n".join([*shown, error.message])
-        return f"error: {error.message}\n{_describe_leaves(error)}\n{_hint()}"
+        return f"error: {error.message}\n{_describe_leaves(error)}\n{_HINT}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"
-    return f"error: {_describe_leaf(error, _notes_of(error)).strip()}\n{_hint()}"
+    return f"error: {_describe_leaf(error, _notes_of(error)).strip()}\n{_HINT}"
 
 
 def _is_all(error: BaseException, kind: type[NanoevalError]) -> bool:
@@ -212,10 +209,6 @@ def _innermost(error: BaseException, notes: list[str]) -> str:
 def _is_library(file: str) -> bool:
     """Return whether a frame is in code that a person who writes an eval did not write."""
     return any(part in file for part in ("site-packages", "nanoeval_", "/nanoeval/bin/"))
-
-
-def _hint() -> str:
-    return f"({DEBUG_VARIABLE}=1 shows the full traceback)"
 
 
 def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:

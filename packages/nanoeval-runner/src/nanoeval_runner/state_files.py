@@ -21,6 +21,7 @@ from nanoeval_core.run_facts import RunFacts
 from nanoeval_core.words import run_state
 
 from nanoeval_runner._queue import backup, sql, transactions
+from nanoeval_runner._queue.backup import remove as remove_backup
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.paths import (
     SUFFIX,
@@ -294,11 +295,6 @@ def leftovers() -> list[Path]:
             if not is_being_run(folder / f"{run_set_id}{SUFFIX}"):
                 found.append(path)
     return found
-
-
-def remove_backup(path: Path) -> None:
-    """Remove one of `backups()`, and what a killed run left of a later one."""
-    backup.remove(path)
 
 
 def record_of(row: EvalRow) -> Path | None:
