@@ -1,20 +1,18 @@
 """Requests and replies of the chat completions and responses APIs, as bytes. Pure.
 
-Replies are decoded by msgspec into what is looked at and nothing else: the SDK's response models
-cost more than the rest of a call. Where that strict reading fails, there is one lenient reading.
+What is looked at is read field by field from plain values, as far as it can be read: endpoints send
+odd things beside an answer. The SDK's response models cost more than the rest of a call.
 `Reply.raw` has the bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from types import UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from nanoeval_core.usage import Usage
@@ -26,9 +24,12 @@ from nanoeval_solvers.reply import Problem, Reply, TokenLogprobs, ToolCall
 from nanoeval_solvers.tools import EMPTY, Tool, ToolChoice, tools_by_name
 
 API = Literal["chat", "responses"]
+_TEXT_TYPES = ("text", "output_text", "")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details")  # by endpoint
 PATHS: Mapping[API, str] = {"chat": "/chat/completions", "responses": "/responses"}
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 def encode(body: Any) -> bytes:
@@ -39,11 +40,11 @@ def encode(body: Any) -> bytes:
         return json.dumps(body).encode()
 
 
-class MalformedReplyError(ValueError):
+class MalformedReplyError(Exception):
     """A reply of success that is not what the API promises."""
 
 
-class FailedReplyError(ValueError):
+class FailedReplyError(Exception):
     """A reply of success that says it failed.
 
     Attributes:
@@ -53,128 +54,6 @@ class FailedReplyError(ValueError):
     def __init__(self, error: Any) -> None:
         super().__init__("the reply holds an error")
         self.body = json.dumps(error).encode()
-
-
-# What is read of replies. Numbers of tokens are floats: some endpoints write 3.0.
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: float | None = None
-    reasoning_tokens: float | None = None
-
-
-class _Usage(msgspec.Struct):
-    """Tokens, as chat completions and as responses name them."""
-
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-
-
-class _TokenLogprob(msgspec.Struct):
-    token: str
-    logprob: float = -math.inf
-    top_logprobs: list[_TokenLogprob] | None = None
-
-
-class _Logprobs(msgspec.Struct):
-    content: list[_TokenLogprob] | None = None
-
-
-_TEXT_TYPES = ("text", "output_text", "")
-
-
-class _Part(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: Any = None
-    refusal: str | None = None
-    logprobs: list[_TokenLogprob] | None = None
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: Any = None
-
-
-class _ChatCall(msgspec.Struct):
-    id: str | None = None
-    function: _Function | None = None
-    extra_content: Any = None  # Google's signature of a thought, which has to be sent back
-
-
-class _ChatMessage(msgspec.Struct):
-    content: str | list[_Part] | None = None  # parts: Mistral's reasoning models
-    refusal: str | None = None
-    tool_calls: list[_ChatCall] | None = None
-    function_call: _Function | None = None  # before there were several
-    reasoning_content: Any = None
-    reasoning: Any = None
-    reasoning_details: Any = None
-
-    @property
-    def text(self) -> str:
-        """What was said, without thoughts."""
-        if isinstance(self.content, list):
-            return "".join(part.text or "" for part in self.content if part.type in _TEXT_TYPES)
-        return self.content or ""
-
-    @property
-    def thoughts(self) -> str | None:
-        """The reasoning, in whichever field an endpoint puts it."""
-        for field in (self.reasoning_content, self.reasoning):
-            if isinstance(field, str) and field:
-                return field
-        found = _texts_in(self.reasoning_details)
-        if not found and isinstance(self.content, list):
-            found = _texts_in([part.thinking for part in self.content if part.type == "thinking"])
-        return found or None
-
-
-class _ChatChoice(msgspec.Struct):
-    message: _ChatMessage | None = None
-    text: str | None = None  # where there is no message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Chat(msgspec.Struct):
-    choices: list[_ChatChoice]
-    error: Any = None
-    model: str | None = None
-    usage: _Usage | None = None
-
-
-class _Item(msgspec.Struct):
-    type: str = ""
-    content: list[_Part] | None = None
-    summary: list[_Part] | None = None
-    encrypted_content: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: Any = None
-
-
-class _Incomplete(msgspec.Struct):
-    reason: str | None = None
-
-
-class _Responses(msgspec.Struct):
-    output: list[_Item]
-    model: str | None = None
-    status: str | None = None
-    incomplete_details: _Incomplete | None = None
-    error: Any = None
-    usage: _Usage | None = None
-
-
-_decode_chat = msgspec.json.Decoder(_Chat).decode
-_decode_responses = msgspec.json.Decoder(_Responses).decode
 
 
 # Requests.
@@ -191,7 +70,8 @@ def request_body(
     effort = model.reasoning_effort
     schemas = [tool.schema for tool in tools_by_name(tools).values()]
     choice: Any = tool_choice
-    named = tool_choice not in (None, "auto", "none", "required")
+    if tool_choice not in (None, "auto", "none", "required"):
+        choice = {"type": "function", "function": {"name": tool_choice}}
     rest = {"temperature": model.temperature, "top_p": model.top_p, **params, **model.extra_body}
     body: dict[str, Any] = {"model": model.model}
     if model.api == "chat":
@@ -199,9 +79,6 @@ def request_body(
         # Reasoning models refuse the older name, other endpoints do not know the newer one.
         body["max_completion_tokens" if effort else "max_tokens"] = model.max_tokens
         body["reasoning_effort"] = effort
-        if named:
-            choice = {"type": "function", "function": {"name": tool_choice}}
-        body |= {"tools": schemas or None, "tool_choice": choice}
     else:
         body["input"] = [item for message in messages for item in _input_items(message)]
         body |= {"store": False, "max_output_tokens": model.max_tokens}
@@ -211,13 +88,13 @@ def request_body(
                 # Nothing is stored there, so the thoughts between calls have to be sent back.
                 body["include"] = ["reasoning.encrypted_content"]
         schemas = [{"type": "function", **one["function"], "strict": False} for one in schemas]
-        if named:
-            choice = {"type": "function", "name": tool_choice}
-        body |= {"tools": schemas or None, "tool_choice": choice}
+        if isinstance(choice, dict):
+            choice = {"type": "function", **choice["function"]}
         response_format = rest.pop("response_format", None)
         if response_format is not None:
             schema = response_format["json_schema"]
             body["text"] = {"format": {"type": "json_schema", **schema}}
+    body |= {"tools": schemas or None, "tool_choice": choice}
     return {name: value for name, value in (body | rest).items() if value is not None}
 
 
@@ -226,34 +103,26 @@ def _input_items(message: Message) -> list[dict[str, Any]]:
     if "output" in message:
         output: list[dict[str, Any]] = message["output"]
         return output
+    content = message.get("content")
     if message.get("role") == "tool":
         called = message.get("tool_call_id")
-        content = message.get("content")
         return [{"type": "function_call_output", "call_id": called, "output": content}]
     calls = [
-        {
-            "type": "function_call",
-            "call_id": call["id"],
-            "name": call["function"]["name"],
-            "arguments": call["function"]["arguments"],
-        }
+        {"type": "function_call", "call_id": call["id"]}
+        | {name: call["function"][name] for name in ("name", "arguments")}
         for call in message.get("tool_calls") or ()
     ]
-    plain = _without(message, "tool_calls", "reasoning_content", "reasoning", "reasoning_details")
-    content = _parts(message.get("content"))
-    return [*([{**plain, "content": content}] if content or not calls else []), *calls]
-
-
-def _parts(content: Any) -> Any:
-    """Return the content of a chat message, as the responses API has it."""
-    if not isinstance(content, list):
-        return content
-    return [
-        {"type": "input_image", "image_url": part["image_url"]["url"]}
-        if part["type"] == "image_url"
-        else {"type": "input_text", "text": part["text"]}
-        for part in content
-    ]
+    if calls and not content:
+        return calls
+    plain = _without(message, "tool_calls", *_REASONING)
+    if isinstance(content, list):
+        plain["content"] = [
+            {"type": "input_image", "image_url": part["image_url"]["url"]}
+            if part["type"] == "image_url"
+            else {"type": "input_text", "text": part["text"]}
+            for part in content
+        ]
+    return [plain, *calls]
 
 
 def _without(message: Message, *fields: str) -> Message:
@@ -261,6 +130,27 @@ def _without(message: Message, *fields: str) -> Message:
 
 
 # Replies.
+
+
+class _Said(NamedTuple):
+    """What either API replied.
+
+    Attributes:
+        reason: why it ended.
+        thoughts: the reasoning, None without.
+        logprobs: those of each token, not read yet.
+        calls: `id`, `name` and `arguments` of each, not read yet.
+        sent_back: what the next request has to hold of it when it calls tools: fields of the
+            message, or items of the output.
+    """
+
+    text: str
+    refusal: str
+    reason: str | None
+    thoughts: str | None
+    logprobs: Any
+    calls: list[dict[str, Any]]
+    sent_back: Any
 
 
 def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
@@ -273,180 +163,120 @@ def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
         FailedReplyError: it says that it failed.
         MalformedReplyError: it is no reply.
     """
-    try:
-        if api == "chat":
-            return _chat_reply(_decode_chat(raw), raw, limit)
-        return _responses_reply(_decode_responses(raw), raw, limit)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _decode_leniently(api, raw, limit)
-
-
-def _decode_leniently(api: API, raw: bytes, limit: int | None) -> Reply:
-    """Return the second reading: each field that can be read, without those that cannot.
-
-    It takes what Python's JSON takes (NaN, bytes that are no UTF-8, a byte order mark) and streams.
-    """
-    try:
-        try:
-            content = json.loads(raw)  # which finds out whether it is UTF-8, 16 or 32
-        except ValueError:
-            text = raw.decode("utf-8-sig", "replace")
-            try:
-                content = json.loads(text)
-            except ValueError as no_json:
-                content = _streamed(api, text, no_json)
-        content = _without_surrogates(content)
-        if isinstance(content, list) and len(content) == 1:
-            content = content[0]
-        if not isinstance(content, dict):
-            raise MalformedReplyError(_malformed("it is no object", raw))
-        if not content.get("choices") and not content.get("output"):
-            error = error_in(content)
-            if error is not None:
-                raise FailedReplyError(error)
-        if api == "chat":
-            return _chat_reply(_leniently(_Chat, content), raw, limit)
-        return _responses_reply(_leniently(_Responses, content), raw, limit)
-    except (ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, FailedReplyError | MalformedReplyError):
-            raise
-        raise MalformedReplyError(_malformed(str(error), raw)) from None
-
-
-def _malformed(why: str, raw: bytes) -> str:
-    start = " ".join(raw[:200].decode("utf-8", "replace").split())
-    return f"the reply is malformed ({why[:200]}): {start!r}"
-
-
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
-
-
-def _leniently(kind: type[_Struct], content: Mapping[str, Any]) -> _Struct:
-    """Return a struct of the fields that can be read; the others have their defaults.
-
-    Raises:
-        MsgspecError: a field that is needed cannot be read.
-    """
-    found = {
-        field.name: value
-        for field in msgspec.structs.fields(kind)
-        if field.name in content
-        and (value := _value(field.type, content[field.name])) is not msgspec.UNSET
-    }
-    for field in msgspec.structs.fields(kind):
-        if field.required and field.name not in found:
-            raise msgspec.ValidationError(f"it has no {field.name}")
-    return kind(**found)
-
-
-def _value(kind: Any, content: Any) -> Any:
-    """Return `content` as `kind`, or UNSET."""
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if str in kinds and isinstance(content, int | float):
-        return str(content)
-    for one in kinds:
-        if isinstance(content, dict) and isinstance(one, type) and issubclass(one, msgspec.Struct):
-            with contextlib.suppress(msgspec.MsgspecError):
-                return _leniently(one, content)
-        elif isinstance(content, list | dict) and get_origin(one) is list:
-            content = [content] if isinstance(content, dict) else content
-            items = [_value(get_args(one)[0], item) for item in content]
-            return [item for item in items if item is not msgspec.UNSET]
-        else:
-            with contextlib.suppress(msgspec.MsgspecError):
-                return msgspec.convert(content, one, strict=False)
-    return msgspec.UNSET
-
-
-def _without_surrogates(value: Any) -> Any:
-    """Return `value` with each lone surrogate, which no file can hold, replaced."""
-    if isinstance(value, str):
-        if value.isascii():
-            return value
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_without_surrogates(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _without_surrogates(one) for name, one in value.items()}
-    return value
-
-
-# Streams.
-
-
-def _streamed(api: API, text: str, why_no_json: ValueError) -> Any:
-    """Return the whole reply that a stream of events, or of lines of JSON, makes up."""
-    events: list[dict[str, Any]] = []
-    ended = False
-    for line in re.split(r"\r\n|\r|\n", text):
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            ended = True
-        elif data.startswith("{"):
-            event = json.loads(data)
-            error = error_in(event) if api == "chat" else event.get("error")
-            if error is not None and not event.get("choices"):
-                raise FailedReplyError(event)
-            events.append(event)
-    if not events:
-        why = f"neither JSON nor a stream: {why_no_json}"
-        raise MalformedReplyError(_malformed(why, text.encode("utf-8", "replace")))
-    return _streamed_response(events) if api == "responses" else _streamed_chat(events, ended)
-
-
-def _streamed_response(events: list[dict[str, Any]]) -> Any:
-    for event in reversed(events):
-        if event.get("type") == "error":
-            raise FailedReplyError(event)
-        if event.get("type") in ("response.completed", "response.incomplete", "response.failed"):
-            return event.get("response")
-    raise MalformedReplyError("the stream ended before the response was completed")
-
-
-def _streamed_chat(events: list[dict[str, Any]], ended: bool) -> dict[str, Any]:
-    message: dict[str, Any] = {}
-    calls: list[dict[str, Any]] = []
-    whole: dict[str, Any] = {"finish_reason": None, "message": message}
-    logprobs: list[Any] = []
-    top: dict[str, Any] = {"choices": [whole]}
-    for event in events:
-        top |= {name: event[name] for name in ("model", "usage", "error") if event.get(name)}
-        for choice in (event.get("choices") or [])[:1]:
-            whole["finish_reason"] = choice.get("finish_reason") or whole["finish_reason"]
-            logprobs += (choice.get("logprobs") or {}).get("content") or []
-            delta = choice.get("delta") or choice.get("message") or {}
-            for name in ("content", "refusal", "reasoning_content", "reasoning"):
-                if isinstance(delta.get(name), str):
-                    message[name] = message.get(name, "") + delta[name]
-            if isinstance(delta.get("content"), list):  # Mistral's reasoning models
-                message["content"] = [*(message.get("content") or []), *delta["content"]]
-            message.setdefault("reasoning_details", []).extend(delta.get("reasoning_details") or [])
-            _add_to_calls(calls, delta.get("tool_calls") or [])
-    if not message.get("reasoning_details"):
-        message.pop("reasoning_details", None)
+    content = _content(api, raw)
+    said = _said_in_chat(content) if api == "chat" else _said_in_response(content)
+    usage, logprobs = _usage(content.get("usage")), _logprobs(said.logprobs)
+    text, calls = said.text or said.refusal, _tool_calls(said.calls, raw)
+    problem: Problem | None = None
+    if (said.reason and _REFUSED.search(said.reason)) or (said.refusal and not said.text):
+        problem = "content_policy"
+    elif not (text.strip() or calls or said.thoughts or logprobs or usage.completion_tokens):
+        problem = "empty"  # it said nothing at all, and spent nothing on it
+    message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
     if calls:
-        message["tool_calls"] = calls
-    if logprobs:
-        whole["logprobs"] = {"content": logprobs}
-    if not ended and whole["finish_reason"] is None:
-        raise MalformedReplyError("the stream ended before the reply did")
-    return top
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.name or "unnamed",
+                    "arguments": json.dumps(call.arguments or {}),
+                },
+            }
+            for call in calls
+        ]
+        if api == "responses":
+            message["output"] = [*said.sent_back, *_input_items(message)]
+        else:
+            message |= said.sent_back
+            for sent, call in zip(message["tool_calls"], said.calls, strict=True):
+                if call["extra_content"] is not None:
+                    sent["extra_content"] = call["extra_content"]
+    return Reply(
+        text=text,
+        finish_reason=said.reason,
+        problem=problem,
+        model=_text(content.get("model")),
+        usage=usage,
+        logprobs=logprobs,
+        tool_calls=calls,
+        reasoning=said.thoughts,
+        message=message,
+        limit=limit,
+        raw=raw,
+    )
 
 
-def _add_to_calls(calls: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
-    for part in parts:
-        index, function = part.get("index"), part.get("function") or {}
-        call = next((one for one in reversed(calls) if index in (None, one["index"])), None)
-        # Some endpoints repeat id and name with each part, or number parallel calls all alike.
-        own = call.get("id") if call else None
-        begins = part.get("id") and function.get("name") and own and own != part["id"]
-        if call is None or begins:
-            call = {"index": index, "function": {"name": "", "arguments": ""}}
-            calls.append(call)
-        call |= {name: part[name] for name in ("id", "extra_content") if part.get(name)}
-        if function.get("name") != call["function"]["name"]:
-            call["function"]["name"] += function.get("name") or ""
-        call["function"]["arguments"] += function.get("arguments") or ""
+def _said_in_chat(chat: dict[str, Any]) -> _Said:
+    choice = _dicts(chat["choices"])[0]
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"content": choice.get("text")}
+    text, reason = _text(message.get("content")), _text(choice.get("finish_reason"))
+    thinking: list[Any] = []
+    if text is None:  # parts, as Mistral's reasoning models have it
+        parts = _dicts(message.get("content"))
+        text = _joined(part for part in parts if (_text(part.get("type")) or "") in _TEXT_TYPES)
+        thinking = [part.get("thinking") for part in parts if part.get("type") == "thinking"]
+    _check_finished(reason, text)
+    in_fields = {name: message[name] for name in _REASONING if message.get(name) is not None}
+    called = _dicts(message.get("tool_calls"))
+    if not called and "function_call" in message:  # from before there were several
+        called = [{"function": message["function_call"]}]
+    return _Said(
+        text=text,
+        refusal=_text(message.get("refusal")) or "",
+        reason=reason,
+        thoughts=next(filter(None, map(_texts_in, (*in_fields.values(), thinking))), None),
+        logprobs=_dict(choice.get("logprobs")).get("content"),
+        calls=[
+            # Google's signature of a thought, in `extra_content`, has to be sent back.
+            {**call["function"], "id": call.get("id"), "extra_content": call.get("extra_content")}
+            for call in called
+            if isinstance(call.get("function"), dict)
+        ],
+        sent_back=in_fields,
+    )
+
+
+def _said_in_response(response: dict[str, Any]) -> _Said:
+    items = _dicts(response["output"])
+    parts = [
+        part for one in items if one.get("type") == "message" for part in _dicts(one.get("content"))
+    ]
+    thoughts = [one for one in items if one.get("type") == "reasoning"]
+    called = [one for one in items if one.get("type") == "function_call"]
+    text, status, error = _joined(parts), _text(response.get("status")), response.get("error")
+    reason = _text(_dict(response.get("incomplete_details")).get("reason"))
+    if status == "failed" or (error and not (parts or called)):
+        raise FailedReplyError({"error": error or {"message": "the response failed"}})
+    _check_finished(status, text)
+    if not (parts or called) and reason is None and status not in ("completed", None):
+        raise MalformedReplyError(f"the response has status {status!r} and no text")
+    if reason is None and status == "completed":
+        reason = "tool_calls" if called else "stop"
+    return _Said(
+        text=text,
+        refusal=_joined(parts, "refusal"),
+        reason=reason or status,
+        thoughts=_joined(
+            (
+                part
+                for one in thoughts
+                for part in _dicts(one.get("content")) or _dicts(one.get("summary"))
+            ),
+            between="\n\n",
+        )
+        or None,
+        logprobs=parts[0].get("logprobs") if parts else None,
+        calls=[{**one, "id": one.get("call_id")} for one in called],
+        # Without ids: nothing is stored there.
+        sent_back=[
+            {"type": "reasoning", "summary": [], "encrypted_content": one["encrypted_content"]}
+            for one in thoughts
+            if one.get("encrypted_content")
+        ],
+    )
 
 
 # Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
@@ -468,142 +298,23 @@ def _check_finished(reason: str | None, text: str) -> None:
         raise FailedReplyError({"message": words, "type": "server_error"})
 
 
-def _chat_reply(chat: _Chat, raw: bytes, limit: int | None) -> Reply:
-    if not chat.choices:
-        if chat.error:
-            raise FailedReplyError({"error": chat.error})
-        raise MalformedReplyError("the reply has no choices")
-    choice = chat.choices[0]
-    message = choice.message or _ChatMessage(content=choice.text)
-    _check_finished(choice.finish_reason, message.text)
-    called = message.tool_calls or []
-    if message.function_call is not None and not called:
-        called = [_ChatCall(function=message.function_call)]
-    made = [(one, one.function) for one in called if one.function]
-    said = _Said(
-        text=message.text,
-        refusal=message.refusal or "",
-        reason=choice.finish_reason,
-        thoughts=message.thoughts,
-        logprobs=choice.logprobs.content if choice.logprobs is not None else None,
-        called=[(call.id, function.name, function.arguments) for call, function in made],
-    )
-    reply = _reply(said, chat, raw, limit)
-    if made:
-        for sent, (call, _) in zip(reply.message["tool_calls"], made, strict=True):
-            if call.extra_content is not None:
-                sent["extra_content"] = call.extra_content
-        for name in ("reasoning_content", "reasoning", "reasoning_details"):
-            if getattr(message, name) is not None:
-                reply.message[name] = getattr(message, name)
-    return reply
-
-
-def _responses_reply(response: _Responses, raw: bytes, limit: int | None) -> Reply:
-    parts = [
-        part for item in response.output if item.type == "message" for part in item.content or ()
-    ]
-    text = "".join(part.text for part in parts if part.text)
-    thoughts = [
-        part.text
-        for item in response.output
-        if item.type == "reasoning"
-        for part in (item.content or item.summary or ())
-        if part.text
-    ]
-    called = [item for item in response.output if item.type == "function_call"]
-    reason = response.incomplete_details.reason if response.incomplete_details else None
-    if response.status == "failed" or (response.error and not (parts or called)):
-        raise FailedReplyError({"error": response.error or {"message": "the response failed"}})
-    _check_finished(response.status, text)
-    if not (parts or called) and reason is None and response.status not in ("completed", None):
-        raise MalformedReplyError(f"the response has status {response.status!r} and no text")
-    if reason is None and response.status == "completed":
-        reason = "tool_calls" if called else "stop"
-    said = _Said(
-        text=text,
-        refusal="".join(part.refusal for part in parts if part.refusal),
-        reason=reason or response.status,
-        thoughts="\n\n".join(thoughts) or None,
-        logprobs=parts[0].logprobs if parts else None,
-        called=[(one.call_id, one.name, one.arguments) for one in called],
-    )
-    reply = _reply(said, response, raw, limit)
-    if called:
-        # Its items, to be sent back without ids: nothing is stored there.
-        secret = [
-            {"type": "reasoning", "summary": [], "encrypted_content": item.encrypted_content}
-            for item in response.output
-            if item.type == "reasoning" and item.encrypted_content
-        ]
-        reply.message["output"] = [*secret, *_input_items(reply.message)]
-    return reply
-
-
-class _Said(NamedTuple):
-    """What either API replied: why it ended, and of each call its id, name and arguments."""
-
-    text: str
-    refusal: str
-    reason: str | None
-    thoughts: str | None
-    logprobs: list[_TokenLogprob] | None
-    called: list[tuple[str | None, str | None, Any]]
-
-
-def _reply(said: _Said, read: _Chat | _Responses, raw: bytes, limit: int | None) -> Reply:
-    usage = _usage(read.usage)
-    text, calls = said.text or said.refusal, _tool_calls(said.called, raw)
-    problem: Problem | None = None
-    if (said.reason and _REFUSED.search(said.reason)) or (said.refusal and not said.text):
-        problem = "content_policy"
-    elif not (text.strip() or calls or said.thoughts or said.logprobs or usage.completion_tokens):
-        problem = "empty"  # it said nothing at all, and spent nothing on it
-    message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
-    if calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {
-                    "name": call.name or "unnamed",
-                    "arguments": json.dumps(call.arguments or {}),
-                },
-            }
-            for call in calls
-        ]
-    return Reply(
-        text=text,
-        finish_reason=said.reason,
-        problem=problem,
-        model=read.model,
-        usage=usage,
-        logprobs=_logprobs(said.logprobs),
-        tool_calls=calls,
-        reasoning=said.thoughts,
-        message=message,
-        limit=limit,
-        raw=raw,
-    )
-
-
-def _tool_calls(
-    called: Sequence[tuple[str | None, str | None, Any]], raw: bytes
-) -> tuple[ToolCall, ...]:
-    calls: list[ToolCall] = []
-    ids: set[str] = set()
-    for index, (named, name, written) in enumerate(called):
+def _tool_calls(called: Sequence[dict[str, Any]], raw: bytes) -> tuple[ToolCall, ...]:
+    calls: dict[str, ToolCall] = {}
+    for index, call in enumerate(called):
         # Made of the reply, so that a replay of it makes the same.
-        own = named or f"call_{hashlib.sha256(raw).hexdigest()[:12]}_{index}"
-        if own in ids:
+        own = _text(call["id"]) or f"call_{hashlib.sha256(raw).hexdigest()[:12]}_{index}"
+        while own in calls:
             own = f"{own}_{index}"
-        ids.add(own)
+        written = call.get("arguments")
         arguments, problem = parse_arguments(written)
-        text = written if isinstance(written, str) else json.dumps(written)
-        calls.append(
-            ToolCall(id=own, name=name or "", arguments=arguments, problem=problem, text=text)
+        calls[own] = ToolCall(
+            id=own,
+            name=_text(call.get("name")) or "",
+            arguments=arguments,
+            problem=problem,
+            text=written if isinstance(written, str) else json.dumps(written),
         )
-    return tuple(calls)
+    return tuple(calls.values())
 
 
 def parse_arguments(written: Any) -> tuple[dict[str, Any] | None, str | None]:
@@ -642,32 +353,204 @@ def _texts_in(value: Any) -> str:
     return ""
 
 
-def _usage(read: _Usage | None) -> Usage:
-    usage = Usage(requests=1)
-    if read is not None:
-        prompt, completion = read.prompt_tokens, read.completion_tokens
-        usage.prompt_tokens = _whole(read.input_tokens if prompt is None else prompt)
-        usage.completion_tokens = _whole(read.output_tokens if completion is None else completion)
-        if details := read.prompt_tokens_details or read.input_tokens_details:
-            usage.cached_tokens = _whole(details.cached_tokens)
-        if details := read.completion_tokens_details or read.output_tokens_details:
-            usage.reasoning_tokens = _whole(details.reasoning_tokens)
-    return usage
+def _usage(found: Any) -> Usage:
+    """Return the tokens, as chat completions and as responses name them."""
+    read = _dict(found)
+    prompt = _dict(read.get("prompt_tokens_details") or read.get("input_tokens_details"))
+    completion = _dict(read.get("completion_tokens_details") or read.get("output_tokens_details"))
+    return Usage(
+        requests=1,
+        prompt_tokens=_whole(read.get("prompt_tokens", read.get("input_tokens"))),
+        completion_tokens=_whole(read.get("completion_tokens", read.get("output_tokens"))),
+        cached_tokens=_whole(prompt.get("cached_tokens", 0)),
+        reasoning_tokens=_whole(completion.get("reasoning_tokens", 0)),
+    )
 
 
-def _whole(tokens: float | None) -> int:
-    """Return a number of tokens: some endpoints say -1 for one that they do not know."""
-    return max(0, int(tokens)) if tokens is not None and math.isfinite(tokens) else 0
+def _whole(tokens: Any) -> int:
+    """Return a number of tokens: some endpoints say 3.0, or -1 for one that they do not know."""
+    number = _number(tokens)
+    return int(number) if 0 < number < math.inf else 0
 
 
-def _logprobs(tokens: list[_TokenLogprob] | None) -> tuple[TokenLogprobs, ...] | None:
-    if tokens is None:
+def _logprobs(found: Any) -> tuple[TokenLogprobs, ...] | None:
+    if not isinstance(found, list):
         return None
     return tuple(
         TokenLogprobs(
-            token=token.token,
-            logprob=token.logprob,
-            top=tuple((top.token, top.logprob) for top in token.top_logprobs or ()),
+            token=token["token"],
+            logprob=_number(token.get("logprob"), -math.inf),
+            top=tuple(
+                (top["token"], _number(top.get("logprob"), -math.inf))
+                for top in _dicts(token.get("top_logprobs"))
+                if isinstance(top.get("token"), str)
+            ),
         )
-        for token in tokens
+        for token in _dicts(found)
+        if isinstance(token.get("token"), str)
     )
+
+
+# What can be read of a value, whatever it is.
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) else None
+
+
+def _number(value: Any, default: float = 0.0) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, list):
+        return [one for one in value if isinstance(one, dict)]
+    return [value] if value and isinstance(value, dict) else []
+
+
+def _joined(parts: Iterable[dict[str, Any]], field: str = "text", between: str = "") -> str:
+    return between.join(filter(None, (_text(part.get(field)) for part in parts)))
+
+
+# The reply as plain values, from JSON or from a stream.
+
+
+_END: dict[str, Any] = {}  # the event that ends a stream of chat completions
+# Fields of a message that come in pieces; lists of parts are those of Mistral's reasoning models.
+_IN_PIECES = ("content", "refusal", *_REASONING)
+
+
+def _content(api: API, raw: bytes) -> dict[str, Any]:
+    """Return the reply, without errors.
+
+    Beyond JSON, streams are read, and what Python's JSON takes: NaN, bytes that are no UTF-8, a
+    byte order mark.
+    """
+    try:
+        content = _decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        try:
+            content = _without_surrogates(_loaded(api, raw))
+        except (ValueError, TypeError, RecursionError) as why:
+            raise _malformed(str(why), raw) from None
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if not isinstance(content, dict):
+        raise _malformed("it is no object", raw)
+    if not content.get("choices") and not content.get("output"):
+        error = error_in(content)
+        if error is not None:
+            raise FailedReplyError(error)
+    needed = "choices" if api == "chat" else "output"
+    found = content.get(needed)
+    if not isinstance(found, list | dict) or (api == "chat" and not _dicts(found)):
+        raise _malformed(f"it has no {needed}", raw)
+    return content
+
+
+def _malformed(why: str, raw: bytes) -> MalformedReplyError:
+    start = " ".join(raw[:200].decode("utf-8", "replace").split())
+    return MalformedReplyError(f"the reply is malformed ({why[:200]}): {start!r}")
+
+
+def _loaded(api: API, raw: bytes) -> Any:
+    try:
+        return json.loads(raw)  # which finds out whether it is UTF-8, 16 or 32
+    except ValueError:
+        text = raw.decode("utf-8-sig", "replace")
+    try:
+        return json.loads(text)
+    except ValueError as no_json:
+        events = list(_events(api, text))
+        if not events:
+            raise _malformed(f"neither JSON nor a stream: {no_json}", raw) from None
+    return _streamed_chat(events) if api == "chat" else _streamed_response(events)
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Return `value` with each lone surrogate, which no file can hold, replaced."""
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _without_surrogates(one) for name, one in value.items()}
+    return value
+
+
+def _events(api: API, text: str) -> Iterator[dict[str, Any]]:
+    """Yield what a stream of events, or of lines of JSON, holds."""
+    for line in re.split(r"\r\n|\r|\n", text):
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            yield _END
+        elif data.startswith("{"):
+            event = json.loads(data)
+            error = error_in(event) if api == "chat" else event.get("error")
+            if error is not None and not event.get("choices"):
+                raise FailedReplyError(event)
+            yield event
+
+
+def _streamed_response(events: list[dict[str, Any]]) -> Any:
+    for event in reversed(events):
+        if event.get("type") == "error":
+            raise FailedReplyError(event)
+        if event.get("type") in ("response.completed", "response.incomplete", "response.failed"):
+            return event.get("response")
+    raise MalformedReplyError("the stream ended before the response was completed")
+
+
+def _streamed_chat(events: list[dict[str, Any]]) -> dict[str, Any]:
+    message: dict[str, Any] = {}
+    calls: list[dict[str, Any]] = []
+    whole: dict[str, Any] = {"finish_reason": None, "message": message}
+    logprobs: list[Any] = []
+    top: dict[str, Any] = {"choices": [whole]}
+    for event in events:
+        top |= {name: event[name] for name in ("model", "usage") if event.get(name)}
+        for choice in _dicts(event.get("choices"))[:1]:
+            whole["finish_reason"] = choice.get("finish_reason") or whole["finish_reason"]
+            logprobs += _dicts(_dict(choice.get("logprobs")).get("content"))
+            delta = _dict(choice.get("delta") or choice.get("message"))
+            for name in _IN_PIECES:
+                piece, before = delta.get(name), message.get(name)
+                if isinstance(piece, str) and isinstance(before, list):
+                    piece = [{"type": "text", "text": piece}]
+                if piece and isinstance(piece, str | list):
+                    message[name] = before + piece if before else piece
+            _add_to_calls(calls, _dicts(delta.get("tool_calls")))
+    if calls:
+        message["tool_calls"] = calls
+    if logprobs:
+        whole["logprobs"] = {"content": logprobs}
+    if _END not in events and whole["finish_reason"] is None:
+        raise MalformedReplyError("the stream ended before the reply did")
+    return top
+
+
+def _add_to_calls(calls: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
+    for part in parts:
+        index, function = part.get("index"), _dict(part.get("function"))
+        call = next((one for one in reversed(calls) if index in (None, one["index"])), None)
+        # Some endpoints repeat id and name with each part, or number parallel calls all alike.
+        own = call.get("id") if call else None
+        begins = part.get("id") and function.get("name") and own and own != part["id"]
+        if call is None or begins:
+            call = {"index": index, "function": {"name": "", "arguments": ""}}
+            calls.append(call)
+        call |= {name: part[name] for name in ("id", "extra_content") if part.get(name)}
+        if function.get("name") != call["function"]["name"]:
+            call["function"]["name"] += function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""
