@@ -1,14 +1,14 @@
 """A small HTTP/1.1 client over asyncio's protocols, for POST requests to one host.
 
 It does what calls to model endpoints need and nothing else: connections kept alive, TLS by asyncio,
-bodies by length, in chunks or until the end of the connection, gzip and deflate. It costs a
-fraction of a general client. Whatever is unusual, a proxy above all, is left to `aiohttp`.
+replies parsed by `httptools`, gzip and deflate. It costs a fraction of a general client. Whatever
+is unusual, a proxy above all, is left to `aiohttp`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
+import gzip
 import math
 import ssl
 import time
@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
+
+import httptools
 
 CONNECT_TIMEOUT = 15.0  # seconds
 _KEEPALIVE = 60.0  # seconds that an idle connection is kept
@@ -105,21 +107,15 @@ class Connection(asyncio.Protocol):
         self._reply: asyncio.Future[HTTPReply] | None = None
         self._seconds = 0.0
         self._deadline = Deadline(self._expire, lambda: self._got)
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(*[True] * 10)  # dangerous to servers alone
         self._clear()
 
     def _clear(self) -> None:
-        self._buffer = b""
         self._got = 0  # bytes of the reply
-        self._status = 0
         self._headers: dict[str, str] = {}
         self._in_body = False
-        self._length: int | None = None  # bytes of the body; None: until the connection ends
-        self._chunked = False
-        self._chunk_left = 0  # bytes of the current chunk
-        self._in_trailer = False
         self._body: list[bytes] = []
-        self._body_size = 0
-        self._keep = True
 
     @property
     def is_open(self) -> bool:
@@ -177,12 +173,13 @@ class Connection(asyncio.Protocol):
         self._deadline.close()
         if self._reply is None:
             return
-        if self._in_body and self._length is None and not self._chunked and exc is None:
-            self._done()
+        until_the_end = not {"content-length", "transfer-encoding"} & self._headers.keys()
+        if self._in_body and until_the_end and exc is None:
+            self.on_message_complete()
             return
         why = f": {exc}" if exc is not None and str(exc) else ""
         if self._in_body:
-            words = f"the reply was cut off after {self._body_size} bytes{why}"
+            words = f"the reply was cut off after {sum(map(len, self._body))} bytes{why}"
         elif self._got:
             words = f"the reply was cut off within its head{why}"
         else:
@@ -194,104 +191,45 @@ class Connection(asyncio.Protocol):
             self.abort()  # nothing was asked: what comes now is no reply to the next request
             return
         self._got += len(data)
-        self._buffer = self._buffer + data if self._buffer else data
         try:
-            while not self._in_body:
-                if not self._read_head():
-                    return
-            if self._chunked:
-                self._read_chunks()
-            else:
-                self._take(self._buffer)
-                self._buffer = b""
-                if self._length is not None and self._body_size >= self._length:
-                    self._keep = self._keep and self._body_size == self._length
-                    self._done()
-        except ValueError as error:
-            self.fail(ConnectionFailedError(f"the reply is not HTTP: {error}"))
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            begins = self._got == len(data) and not self._in_body
+            what = f"it begins with {data[:80].decode('latin-1')!r}" if begins else error
+            self.fail(ConnectionFailedError(f"the reply is not HTTP: {what}"))
+        most = _LARGEST_BODY if self._in_body else LARGEST_HEAD
+        if self._got > most and self._reply is not None:
+            part = "body" if self._in_body else "head"
+            words = f"the reply is not HTTP: a {part} of more than {most} bytes"
+            self.fail(ConnectionFailedError(words))
 
-    def _read_head(self) -> bool:
-        """Read a head; whether there was a whole one."""
-        end, size = self._buffer.find(b"\r\n\r\n"), 4
-        bare = self._buffer.find(b"\n\n", 0, end if end >= 0 else len(self._buffer))
-        if bare >= 0:
-            end, size = bare, 2
-        if end < 0:
-            if len(self._buffer) > LARGEST_HEAD:
-                raise ValueError(f"a head of more than {LARGEST_HEAD} bytes")
-            return False
-        lines = self._buffer[:end].decode("latin-1").replace("\r\n", "\n").split("\n")
-        self._buffer = self._buffer[end + size :]
-        version, _, rest = lines[0].partition(" ")
-        code = rest[:3]
-        if not version.startswith("HTTP/1.") or not code.isdigit():
-            raise ValueError(f"it begins with {lines[0][:80]!r}")
-        self._status = int(code)
-        headers: dict[str, str] = {}
-        name = ""
-        for line in lines[1:]:
-            if line[:1] in (" ", "\t"):  # a value that goes on, as it was allowed once
-                headers[name] = f"{headers.get(name, '')} {line.strip()}"
-                continue
-            name, _, value = line.partition(":")
-            name, value = name.strip().lower(), value.strip()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        if 100 <= self._status < 200:
-            if self._status == 101:
-                raise ValueError("it switches protocols")
-            return True  # "go on": the real head follows
-        self._headers = headers
-        connection = headers.get("connection", "").lower()
-        self._keep = "close" not in connection and (
-            version != "HTTP/1.0" or "keep-alive" in connection
-        )
-        self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        if self._status in (204, 304):
-            self._length = 0
-        elif not self._chunked and "content-length" in headers:
-            self._length = int(headers["content-length"].partition(",")[0])
-        self._in_body = True
-        return True
+    # What the parser calls.
 
-    def _read_chunks(self) -> None:
-        at, buffer = 0, self._buffer
-        while True:
-            if self._chunk_left:
-                piece = buffer[at : at + self._chunk_left]
-                self._take(piece)
-                at += len(piece)
-                self._chunk_left -= len(piece)
-                if self._chunk_left:
-                    break
-            end = buffer.find(b"\n", at)
-            if end < 0:
-                break
-            line = buffer[at:end].strip()
-            at = end + 1
-            if self._in_trailer:
-                if not line:
-                    self._keep = self._keep and at == len(buffer)
-                    self._buffer = b""
-                    self._done()
-                    return
-            elif line:  # an empty one ends the chunk before
-                self._chunk_left = int(line.partition(b";")[0], 16)
-                if self._chunk_left < 0:
-                    raise ValueError("a chunk of negative size")
-                self._in_trailer = self._chunk_left == 0
-        self._buffer = buffer[at:]
+    def on_message_begin(self) -> None:
+        if self._reply is None:
+            self.abort()  # more than one reply
 
-    def _take(self, piece: bytes) -> None:
-        self._body.append(piece)
-        self._body_size += len(piece)
-        if self._body_size > _LARGEST_BODY:
-            raise ValueError(f"a body of more than {_LARGEST_BODY} bytes")
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # there a trailer
+            field, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            before = self._headers.get(field)
+            self._headers[field] = text if before is None else f"{before}, {text}"
 
-    def _done(self) -> None:
+    def on_headers_complete(self) -> None:
+        if self._parser.get_status_code() >= 200:
+            self._in_body = True
+        else:
+            self._headers = {}  # "go on": the real head follows
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._in_body:
+            return
+        if not self._parser.should_keep_alive():
+            self.abort()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
-        if self._length is not None:
-            body = body[: self._length]
         coding = self._headers.get("content-encoding")
         if coding:
             try:
@@ -300,12 +238,10 @@ class Connection(asyncio.Protocol):
                 self.fail(error)
                 return
         reply, self._reply = self._reply, None
-        if not self._keep:
-            self.abort()
         self.used += 1
         self.idle_since = time.monotonic()
         if reply is not None and not reply.done():
-            reply.set_result(HTTPReply(self._status, self._headers, body))
+            reply.set_result(HTTPReply(self._parser.get_status_code(), self._headers, body))
 
 
 def decompressed(coding: str, body: bytes) -> bytes:
@@ -317,37 +253,17 @@ def decompressed(coding: str, body: bytes) -> bytes:
     if body.lstrip()[:1] in (b"", b"{", b"["):
         return body  # no compressed body begins so: a proxy has decompressed it
     try:
-        return _decoded(coding, body)
-    except (ValueError, zlib.error) as error:
+        for one in reversed([name.strip().lower() for name in coding.split(",")]):
+            if one in ("gzip", "x-gzip"):
+                body = gzip.decompress(body)
+            elif one == "deflate":
+                # Without the head that belongs there, services send it as well.
+                body = zlib.decompress(body, 15 if body[0] & 15 == 8 else -15)
+            elif one not in ("identity", ""):
+                raise ValueError(f"content-encoding {one!r} was not asked for")
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ConnectionFailedError(f"the reply cannot be decompressed: {error}") from None
-
-
-def _decoded(coding: str, body: bytes) -> bytes:
-    for one in reversed([name.strip().lower() for name in coding.split(",")]):
-        if one in ("gzip", "x-gzip"):
-            body = _unzipped(body)
-        elif one == "deflate":
-            try:
-                body = zlib.decompress(body)
-            except zlib.error:
-                body = zlib.decompress(body, -15)  # without the head that belongs there
-        elif one not in ("identity", ""):
-            raise ValueError(f"content-encoding {one!r} was not asked for")
     return body
-
-
-def _unzipped(body: bytes) -> bytes:
-    """Return all members of a gzip body, without what follows them."""
-    whole = b""
-    while body[:2] == b"\x1f\x8b" or not whole:
-        member = zlib.decompressobj(47)  # 47: gzip or zlib, by its head
-        whole += member.decompress(body)
-        if not member.eof:
-            raise ValueError("it is cut off")
-        body = member.unused_data
-        if not body:
-            break
-    return whole
 
 
 class ConnectionPool:
@@ -427,8 +343,6 @@ class ConnectionPool:
                 )
             except OSError as error:
                 failed = failed or error
-                if error.errno == errno.EMFILE:
-                    break
             else:
                 if self._addresses[0] != address:  # the next ones begin with what works
                     self._addresses = [address, *(a for a in addresses if a != address)]

@@ -147,38 +147,36 @@ class _Proxied:
             if not expired or task.uncancel() > 0:
                 raise
             raise ConnectionFailedError(f"no reply within {seconds:g} s", timed_out=True) from None
-        except aiohttp.ClientProxyConnectionError as error:
-            raise ConnectionFailedError(
-                f"the proxy {shown(self._proxy)} cannot be reached: {error.os_error}",
-                unreachable=True,
-            ) from None
-        except aiohttp.ClientHttpProxyError as error:
-            raise ConnectionFailedError(
-                f"the proxy {shown(self._proxy)} refused with HTTP status {error.status}",
-                unreachable=True,
-            ) from None
-        except aiohttp.ConnectionTimeoutError:
-            raise ConnectionFailedError(
-                f"cannot connect through the proxy {shown(self._proxy)} within "
-                f"{CONNECT_TIMEOUT:g} s",
-                timed_out=True,
-                unreachable=True,
-            ) from None
-        except aiohttp.ClientConnectorError as error:
-            raise ConnectionFailedError(
-                f"cannot connect: {error.os_error or error}", unreachable=True
-            ) from None
-        except aiohttp.ClientPayloadError as error:
-            raise ConnectionFailedError(f"the reply was cut off: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
-            words = str(error) or type(error).__name__
-            raise ConnectionFailedError(f"the connection failed: {words}") from None
+            raise _failed(error, shown(self._proxy)) from None
         finally:
             deadline.close()
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def _failed(error: Exception, proxy: str) -> ConnectionFailedError:
+    import aiohttp  # noqa: PLC0415  as above
+
+    why = getattr(error, "os_error", None) or str(error) or type(error).__name__
+    unreachable = {  # the first that fits
+        aiohttp.ClientProxyConnectionError: f"the proxy {proxy} cannot be reached: {why}",
+        aiohttp.ClientHttpProxyError: f"the proxy {proxy} refused with HTTP status "
+        f"{getattr(error, 'status', None)}",
+        aiohttp.ConnectionTimeoutError: f"cannot connect through the proxy {proxy} within "
+        f"{CONNECT_TIMEOUT:g} s",
+        aiohttp.ClientConnectorError: f"cannot connect: {why}",
+    }
+    for kind, words in unreachable.items():
+        if isinstance(error, kind):
+            timed_out = kind is aiohttp.ConnectionTimeoutError
+            return ConnectionFailedError(words, timed_out=timed_out, unreachable=True)
+    cut_off = isinstance(error, aiohttp.ClientPayloadError)
+    return ConnectionFailedError(
+        f"the reply was cut off: {why}" if cut_off else f"the connection failed: {why}"
+    )
 
 
 def proxy_for(url: str) -> str | None:
