@@ -1,7 +1,7 @@
 """Requests and replies of the chat completions and responses APIs, as bytes. Pure.
 
 What is looked at is read field by field from plain values, as far as it can be read: endpoints send
-odd things beside an answer. The SDK's response models cost more than the rest of a call.
+odd things along with an answer. The SDK's response models cost more than the rest of a call.
 `Reply.raw` has the bytes.
 """
 
