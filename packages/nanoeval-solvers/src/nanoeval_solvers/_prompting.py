@@ -121,37 +121,26 @@ class Answering(Prompted):
         Args:
             again: what the model is asked when its first reply has no answer.
         """
+
+        async def ask(messages: list[Message], sample: str, **options: Any) -> Reply:
+            reply = await self.ask(messages, sample=sample, attempt=task.attempt_id, **options)
+            record_reply(messages, reply, model=self.model)
+            return reply
+
         messages = self.messages(question)
         params = _asks_for(self._answer_schema(question)) if self.structured else None
-        reply = await self._ask(messages, task, params=params)
+        reply = await ask(messages, task.name, params=params)
         if reply.problem is not None:
             return reply, None, False
         read = self._read(reply, question, structured=self.structured)
         asks_again = self.follow_up and read[0] is None
         if asks_again:
-            messages = [
-                *messages,
-                {"role": "assistant", "content": reply.text},
-                {"role": "user", "content": again},
-            ]
-            reply = await self._ask(messages, task, sample="/follow_up")
+            said = {"role": "assistant", "content": reply.text}
+            messages = [*messages, said, {"role": "user", "content": again}]
+            reply = await ask(messages, f"{task.name}/follow_up")
             if reply.problem is None:
                 read = self._read(reply, question, structured=False)
         return reply, read, asks_again
-
-    async def _ask(
-        self,
-        messages: list[Message],
-        task: Task,
-        *,
-        params: Mapping[str, Any] | None = None,
-        sample: str = "",
-    ) -> Reply:
-        reply = await self.ask(
-            messages, sample=task.name + sample, attempt=task.attempt_id, params=params
-        )
-        record_reply(messages, reply, model=self.model)
-        return reply
 
 
 def _asks_for(answer: dict[str, Any]) -> dict[str, Any]:

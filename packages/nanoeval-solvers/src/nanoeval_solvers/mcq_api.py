@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import chz
-from nanoeval_core.task import Task
 
 from nanoeval_solvers._prompting import (
     CHOICES_FIELDS,
@@ -20,7 +19,6 @@ from nanoeval_solvers._replies.letters import letters_for
 from nanoeval_solvers._replies.parsing import Reading, read_choices
 from nanoeval_solvers._replies.rules import RULES
 from nanoeval_solvers._templates import ONE_CHOICE, SEVERAL_CHOICES, Message
-from nanoeval_solvers.api_model import record_reply
 from nanoeval_solvers.mcq import Answer, MCQSolver, MCQTask, Question
 from nanoeval_solvers.reply import Reply
 
@@ -92,50 +90,38 @@ class OpenAIAPIMCQSolver(Answering, MCQSolver[Answer]):
             metadata={"correct_format": read.picked is not None},
         )
 
-    async def _ask(
-        self,
-        messages: list[Message],
-        task: Task,
-        *,
-        params: Mapping[str, Any] | None = None,
-        sample: str = "",
-    ) -> Reply:
+    async def ask(self, messages: Sequence[Message], **options: Any) -> Reply:
         if type(self)._client is OpenAIAPIMCQSolver._client:
-            return await super()._ask(messages, task, params=params, sample=sample)
+            return await super().ask(messages, **options)
         create: Any = self._client.chat.completions.create  # a subclass brings its own
         response = await create(model=self.model, messages=messages)
         choice = response.choices[0]
-        reply = Reply(text=choice.message.content or "", finish_reason=choice.finish_reason)
-        record_reply(messages, reply, model=self.model)
-        return reply
+        return Reply(text=choice.message.content or "", finish_reason=choice.finish_reason)
 
     def _read(self, reply: Reply, question: Question, *, structured: bool) -> Reading:
         """Return the choices that a reply names, by the rule that was asked for."""
+        several = question.allow_multiple_choices
+        own = type(self)._extract_picked_letters.__func__  # type: ignore[attr-defined]
+        letters: Any
         if structured:
             answer = structured_answer(reply.text)
-            letters = answer if question.allow_multiple_choices else [answer]
-            known = isinstance(letters, list) and all(one in question.letters for one in letters)
-            picked = frozenset(map(question.letters.index, letters)) if known else None
-            return Reading(picked, "structured")
-        own = type(self)._extract_picked_letters.__func__  # type: ignore[attr-defined]
-        if own is not OpenAIAPIMCQSolver._extract_picked_letters.__func__:  # type: ignore[attr-defined]
-            letters = self._extract_picked_letters(
-                reply.text, set(question.letters), question.allow_multiple_choices
+            letters = answer if several else [answer]
+        elif own is not OpenAIAPIMCQSolver._extract_picked_letters.__func__:  # type: ignore[attr-defined]
+            found = self._extract_picked_letters(reply.text, set(question.letters), several)
+            letters = [*found] if len(found) == 1 or (found and several) else None
+        elif self.extraction is not None:
+            letters = [RULES[self.extraction](reply.text)]
+        else:
+            return read_choices(
+                reply.text,
+                question.answers,
+                multiple=several,
+                parsing=self.parsing,
+                truncated=reply.truncated,
             )
-            picked = frozenset(map(question.letters.index, letters))
-            clear = picked and (question.allow_multiple_choices or len(picked) == 1)
-            return Reading(picked if clear else None, "answer_line")
-        if self.extraction is not None:
-            letter = RULES[self.extraction](reply.text)
-            index = question.letters.index(letter) if letter in question.letters else None
-            return Reading(None if index is None else frozenset({index}), "answer_line")
-        return read_choices(
-            reply.text,
-            question.answers,
-            multiple=question.allow_multiple_choices,
-            parsing=self.parsing,
-            truncated=reply.truncated,
-        )
+        known = isinstance(letters, list) and all(one in question.letters for one in letters)
+        picked = frozenset(map(question.letters.index, letters)) if known else None
+        return Reading(picked, "structured" if structured else "answer_line")
 
     @property
     def _client(self) -> openai.AsyncOpenAI:
