@@ -222,11 +222,11 @@ class _Lines:
 
     def __init__(self, names: Names, text: str) -> None:
         self._names = names
-        self._marked: MarkedText = names.mark(text)
+        self._text = MarkedText(names, text)
         self._verdicts: dict[frozenset[int], set[bool]] = {}
         self._denied = False  # the clause before denied a choice
         self._took_back = False  # the sentence before was a "Wait, no."
-        self._lines = [line for line in _split(self._marked.words) if line]
+        self._lines = [line for line in _split(self._text.words) if line]
         self.count = len(self._lines)
 
     def statements(self) -> list[_Statement]:
@@ -262,7 +262,7 @@ class _Lines:
             while start < len(line) and line[start].role in _BULLET and line[start].text != "(":
                 start += 1
             start = start if start < len(line) else 0
-            group = self._names.group(self._marked, line, start, weak=True)
+            group = self._text.group(line, start, weak=True)
             if group is None or (
                 not first and not (group.end == len(line) and self._names.multiple)
             ):
@@ -386,7 +386,7 @@ class _Lines:
             group = None
             if role == LABEL or anchor is not None or _ONLY_START.match(before):
                 weak = anchor in ("noun", "chooses", "so") or before == "#"
-                group = self._names.group(self._marked, clause, at, weak=weak)
+                group = self._text.group(clause, at, weak=weak)
             if group is None or group.start != at:
                 denies = denies or role in _DENIES
                 at += 1
@@ -468,7 +468,7 @@ class _Lines:
             start += 1
         if not said or len(sentence) > 10 or joins(sentence[start]) is not True:
             return False
-        named = [self._names.named_at(self._marked, word) for word in sentence]
+        named = [self._text.named_at(word) for word in sentence]
         return any(one is not None and one[0] != said[-1].picked for one in named)
 
     def _unclear_answer(self, line: list[Word], number: int) -> _Statement | None:
@@ -492,7 +492,7 @@ class _Lines:
         begins = True
         for at in range(start, len(line)):
             word = line[at]
-            named = self._names.named_at(self._marked, word) if begins else None
+            named = self._text.named_at(word) if begins else None
             if named is not None and named[0]:
                 after = at
                 while after < len(line) and line[after].start < named[1]:
@@ -503,7 +503,7 @@ class _Lines:
             return
         for (at, after, picked), (end, *_) in pairwise([*heads, (len(line), 0, _NOBODY)]):
             rest = [*line[after:end], *([] if ticked is None else [ticked])]
-            mention = self._marked.named.get(line[at].start)
+            mention = self._text.mentions.get(line[at].start)
             headed = mention is not None and mention.headed
             if not (headed or ticked) and _roles(rest)[:1] not in tuple(":|)-—=?SVX"):
                 continue
@@ -539,7 +539,7 @@ class _Lines:
                 start += 1
             if re.match(r"9[^.)]", _roles(line)):
                 start = 0  # "1 - x" is no item of a list
-            group = self._names.group(self._marked, line, start, weak=False)
+            group = self._text.group(line, start, weak=False)
             if group is None:
                 continue
             after = _roles(line[group.end :])
@@ -553,7 +553,7 @@ class _Lines:
         last = len(self._lines) - 1
         *earlier, final = _sentences(self._lines[-1]) if self._lines else [[]]
         if earlier and len(earlier[-1]) > 2 and not _leads_on(earlier[-1]):
-            group = self._names.group(self._marked, final, 0, weak=False)  # "… . B."
+            group = self._text.group(final, 0, weak=False)  # "… . B."
             if group is not None and re.fullmatch(r"[.)!]*", _roles(final[group.end :])):
                 picks.append((last, group, True))
         if self._names.multiple and len(heads) > 1:
@@ -586,11 +586,11 @@ class _Lines:
             thought = "o" in _roles(sentence)
             cut = next((i for i, word in enumerate(sentence) if word.role == "r"), len(sentence))
             for word in sentence[cut if thought else 0 :]:
-                found = self._names.named_at(self._marked, word)
+                found = self._text.named_at(word)
                 named |= set() if found is None else {found[0]}
         last = sentences[-1]
         cut = max((i for i, word in enumerate(last) if word.role == "r"), default=-1)
-        roles = self._names.roles(self._marked, last[cut + 1 :])
+        roles = self._text.roles(last[cut + 1 :])
         personal = any(word.text.lower() in _PERSONAL for word in last[cut + 1 :])
         concludes = cut >= 0 or "S" in roles or re.search("L,?f+[.!]*$", roles) is not None
         picked = named.pop() if len(named) == 1 else None
