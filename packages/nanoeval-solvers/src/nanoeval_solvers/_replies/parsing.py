@@ -9,15 +9,14 @@ a wrong pick is worse than none.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from nanoeval_solvers._replies import cleaning, structured
 from nanoeval_solvers._replies.letters import listed
-from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names, joins
+from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names, after, joins
 from nanoeval_solvers._replies.words import UNSPACED, Word
 
 ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
@@ -73,7 +72,8 @@ _ENDS = re.compile(r"^[e'\"]*(?:[NPf]|fN)?(?:$|[.,;:!?|…—brnSohkIeizumC\[-])
 _ENDS_HARD = re.compile(r"^[e'\"]*[NP]?(?:$|[.,;:!|…—\[-]|[brnSoh(])")
 _RETRACTED_BEFORE = re.compile(r"^#?[r,fS!]*$")
 _HEADER = re.compile(r"^[#>\s'\"]*(?:[fVKNPbO]*[NKP][fNPVbw]{0,4}c?[:=]?|[fr]*V[fNP]*[:=])['\"]*$")
-_BULLET = frozenset("-•>*+9.'\")(|")
+_ANSWER_LINE = re.compile(r"[fVKb'\"]*[NK][fV]*(?:\([^()]*\))?[:=]")
+_BULLET = "-•>*+9.'\")(|"
 _POSITIVE = re.compile(r"(?:^|[?:,.|)(=S—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
 _NEGATIVE = frozenset("nXz")
 _NO = frozenset(("no", "nope", "nein", "non", "нет"))
@@ -113,7 +113,7 @@ class _Statement(NamedTuple):
     line: int = 0
     marked: bool = False  # it concludes or corrects
     adds: bool = False  # it leaves room for others, as one of several does
-    reach: float = 1  # how many lines on: "C is right" holds for the whole reply
+    lasts: bool = False  # "C is right" holds for the whole reply
     retracts: bool = False  # it takes back all that was said
     denies: bool = False  # it says that `picked` is wrong
 
@@ -172,7 +172,7 @@ def read_choices(
             edge = lines.only_line()
             if edge and edge.line == lines.count and edge.picked != said.picked:
                 # A last line "B": it concludes what was said of options one by one.
-                said = edge if said.reach == math.inf or said.retracts else None
+                said = edge if said.lasts or said.retracts else None
     return UNREAD if said is None else _reading(said)
 
 
@@ -206,7 +206,7 @@ def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement |
             said = new
         elif said.picked == new.picked:
             said = new if said.read_by == "prose" else said._replace(line=new.line)
-        elif multiple and said.adds and new.adds and new.line - said.line <= said.reach:
+        elif multiple and said.adds and new.adds and (said.lasts or new.line <= said.line + 1):
             said = new._replace(picked=(said.picked or _NOBODY) | (new.picked or _NOBODY))
         elif new.marked or said.retracts or (said.read_by, new.read_by) == ("boxed", "answer_line"):
             said = new
@@ -217,12 +217,18 @@ def _decide(statements: Sequence[_Statement], *, multiple: bool) -> _Statement |
     return said
 
 
+def _unclear(line: int) -> _Statement:
+    return _Statement(None, "prose", line, marked=True)
+
+
 class _Lines:
     """Reads a reply line by line."""
 
     def __init__(self, names: Names, text: str) -> None:
         self._names = names
         self._text = MarkedText(names, text)
+        self._told: list[_Statement] = []
+        self._said: list[_Statement] = []  # of those, what names an answer
         self._verdicts: dict[frozenset[int], set[bool]] = {}
         self._denied = False  # the clause before denied a choice
         self._took_back = False  # the sentence before was a "Wait, no."
@@ -231,22 +237,16 @@ class _Lines:
 
     def statements(self) -> list[_Statement]:
         """Return all statements, in their order."""
-        told: list[_Statement] = []
-        found: list[_Statement] = []  # of them, those that name an answer
         number = 0
-        while number < len(self._lines):
+        while number < self.count:
             line = self._lines[number]
             number += 1
-            roles = _roles(line)
-            if number < len(self._lines) and _HEADER.match(roles):
+            if number < self.count and _HEADER.match(_roles(line)):
                 line, number = self._with_object(line, number)
-            for one in self._line(line, number, found):
-                told.append(one)
-                if not one.denies:
-                    found.append(one)
-        if found and self._lines and re.search(r"[.?!]r[rfS,!.]*$", _roles(self._lines[-1])):
-            told.append(_Statement(None, "prose", number, marked=True))  # "B. Hmm, wait."
-        return told
+            self._read_line(line, number)
+        if self._said and re.search(r"[.?!]r[rfS,!.]*$", _roles(self._lines[-1])):
+            self._told.append(_unclear(number))  # "B. Hmm, wait."
+        return self._told
 
     def _may_name(self, word: Word) -> bool:
         return word.role == LABEL or (word.text in self._names.index and word.text not in "AI")
@@ -255,94 +255,92 @@ class _Lines:
         """Return a line such as "Final answer:" with the line or list of choices below it."""
         end = header[-1].end
         joined = [*header, Word(":", ":", end, end)]
-        first = True
-        while number < len(self._lines):
+        first = number
+        while number < self.count:
             line = self._lines[number]
             start = 0
             while start < len(line) and line[start].role in _BULLET and line[start].text != "(":
                 start += 1
             start = start if start < len(line) else 0
             group = self._text.group(line, start, weak=True)
-            if group is None or (
-                not first and not (group.end == len(line) and self._names.multiple)
-            ):
+            if group is None:
                 break
-            joined += [
-                *([] if first else [Word(",", ",", line[0].start, line[0].start)]),
-                *line[start:],
-            ]
+            ends = group.end == len(line)
+            if number > first:
+                if not (ends and self._names.multiple):
+                    break
+                joined.append(Word(",", ",", line[0].start, line[0].start))
+            joined += line[start:]
             number += 1
-            if group.end < len(line):
+            if not ends:
                 break
-            first = False
         return joined, number
 
-    def _line(
-        self, line: list[Word], number: int, before: Sequence[_Statement]
-    ) -> Iterator[_Statement]:
+    def _read_line(self, line: list[Word], number: int) -> None:
         self._note_verdict(line)
-        self._denied = made = False
-        said: list[_Statement] = []
+        self._denied = False
+        made = False  # this line has stated something, asides apart
         asked: list[_Statement] = []
         for sentence in _sentences(line):
             scopes: set[str] = set()
-            marked = False
+            marked = unread = taken_back = False
             statements: list[_Statement] = []
-            denials: list[_Statement] = []
-            asides: list[list[Word]] = []
-            unread = taken_back = False
-            took_back = self._took_back
             if asked and sentence[0].text.lower() in _YES:  # "Is it B? Yes."
                 statements, asked = asked, []
-            for place, clause in enumerate(_clauses(sentence, asides)):
+            clauses, asides = _clauses(sentence)
+            for place, clause in enumerate(clauses):
                 first = clause[0]
                 if first.role in "Sr":
                     scopes.clear()
-                    marked = marked or place > 0 or first.role == "r" or bool(before or made)
+                    marked = marked or place > 0 or first.role == "r" or bool(self._said)
                     taken_back = taken_back or first.text.lower().split()[0] in _TAKES_BACK
-                concedes = any(word.role == "k" for word in clause)
-                holding = {*scopes, "k"} if concedes else scopes
                 new = [
-                    one._replace(marked=one.marked or marked or took_back)
-                    for one in self._clause(clause, number, holding, at_start=first is line[0])
+                    one._replace(marked=one.marked or marked or self._took_back)
+                    for one in self._clause(clause, number, scopes, at_start=first is line[0])
                 ]
-                denials += [one for one in new if one.denies]
-                new = [one for one in new if not one.denies]
+                denials = [one for one in new if one.denies]
+                self._told += denials
                 wrong = {one.picked for one in denials}
                 statements = [one for one in statements if one.picked not in wrong]
-                statements = self._with(statements, new, clause, number, bool(before or said))
+                new = [one for one in new if not one.denies]
+                statements = self._with(statements, new, clause, number)
                 told = not self._denied or any(word.role == "m" for word in clause)  # "maybe B"
                 unread = unread or (told and any(self._may_name(w) for w in clause))
-            if sentence[-1].role == "?" or any(word.role == "?" for word in sentence[-2:]):
+            if any(word.role == "?" for word in sentence[-2:]):
                 asked = [one for one in statements if not one.retracts]
                 statements = [one for one in statements if one.retracts]
-            elif taken_back and unread and not statements and (before or made):
-                statements = [_Statement(None, "prose", number, marked=True)]
-            if not statements and self._offers_another(sentence, [*before, *said]):
-                statements = [_Statement(None, "prose", number, marked=True)]
-            retracts = self._retracts(
-                sentence, made or bool(before and before[-1].line >= number - 1)
-            )
-            # "It's A, but I'm torn."
+            elif taken_back and unread and not statements and self._said:
+                statements = [_unclear(number)]
+            if not statements and self._offers_another(sentence):
+                statements = [_unclear(number)]
             asks = _ASKS_BACK.fullmatch(_roles(sentence)) is not None  # "Wait, is it?", "Wrong!"
+            # "It's A, but I'm torn."
             torn = any(one.role == "r" and two.role == "R" for one, two in pairwise(sentence))
-            if (retracts and (torn or not statements)) or (asks and made and not statements):
+            if ((torn or not statements) and self._retracts(sentence, number)) or (
+                asks and made and not statements
+            ):
                 statements = [_Statement(None, "prose", number, retracts=True)]
             self._took_back = taken_back and not statements
             made = made or bool(statements)
-            said += statements
-            yield from denials
-            yield from statements
+            self._tell(statements)
             for aside in asides:
-                has_name = any(self._may_name(word) for word in aside)
-                corrects = re.match(r"n?,?c[fdPN]*L", _roles(aside)) is not None
-                if corrects or (joins(aside[0]) and has_name):  # "B (or C)", "A (should be B)"
-                    yield _Statement(None, "prose", number, marked=True)
-                scopes = set()
-                for clause in _clauses(aside, []):
-                    yield from self._clause(clause, number, scopes, at_start=False)
-        if not made and (unclear := self._unclear_answer(line, number)) is not None:
-            yield unclear
+                self._read_aside(aside, number)
+        head = _ANSWER_LINE.match(_roles(line))
+        if not made and head and 0 < len(line) - head.end() <= 8:
+            self._tell([_Statement(None, "answer_line", number)])  # it names no choice
+
+    def _tell(self, statements: list[_Statement]) -> None:
+        self._told += statements
+        self._said += [one for one in statements if not one.denies]
+
+    def _read_aside(self, aside: list[Word], number: int) -> None:
+        """Read what stands in parentheses: "B (or C)", "A (should be B)"."""
+        corrects = re.match(r"n?,?c[fdPN]*L", _roles(aside)) is not None
+        if corrects or (joins(aside[0]) and any(self._may_name(word) for word in aside)):
+            self._tell([_unclear(number)])
+        scopes: set[str] = set()
+        for clause in _clauses(aside)[0]:
+            self._tell([*self._clause(clause, number, scopes, at_start=False)])
 
     def _with(
         self,
@@ -350,24 +348,23 @@ class _Lines:
         new: list[_Statement],
         clause: list[Word],
         number: int,
-        follows: bool,
     ) -> list[_Statement]:
         """Return the statements of a sentence so far with the new ones of its next clause."""
         roles = _roles(clause)
-        if new and new[-1].reach == math.inf and any(w.text.lower() in _ALSO for w in clause[1:]):
-            if not (self._names.multiple and (follows or statements)):
-                new = [_Statement(None, "prose", number)]
+        if new and new[-1].lasts and _says(clause[1:], _ALSO):
+            if not (self._names.multiple and (self._said or statements)):
+                new = [_unclear(number)]
             new = [one._replace(marked=False) for one in new]
         if roles[0] == "k" and statements:  # "it is B, though I believe it is A"
             other = self._clause(clause[1:], number, set(), at_start=False)
             if any(
-                one.picked != statements[-1].picked and one.reach == 1 and not one.denies
+                one.picked != statements[-1].picked and not (one.lasts or one.denies)
                 for one in other
             ):
                 new = [_Statement(None, "prose", number)]
         if roles[0] == "r" and not new and LABEL not in roles and _NEGATIVE & set(roles):
             # "B is true, but does not answer the question"
-            statements = [one for one in statements if one.reach != math.inf]
+            statements = [one for one in statements if not one.lasts]
         return statements + new
 
     def _clause(
@@ -379,7 +376,7 @@ class _Lines:
         at, denies = 0, False
         while at < len(clause):
             role = clause[at].role
-            if role in "ho":
+            if role in "ho" and "k" not in roles:
                 scopes.add(role)
             before = ("#" if at <= _WINDOW else "") + roles[max(0, at - _WINDOW) : at]
             anchor = _anchor(before, denied_before)
@@ -394,98 +391,73 @@ class _Lines:
             after = roles[group.end : group.end + _WINDOW]
             kind = _kind(anchor, after, group)
             if kind is not None and self._or_another(clause[group.end :]):
-                yield _Statement(None, "prose", number, marked=True)
+                yield _unclear(number)
                 return
             if kind is None:
                 denies = denies or bool(_DENIES & set(roles[at : group.end]))
+            held = bool(scopes) or "k" in roles
             wrong = _IS_WRONG.match(after) is not None and _NOT_ANOTHER.match(after) is None
             if wrong or denies:
                 self._denied = True
                 clearly = kind is not None if denies else _IS_CLEARLY_WRONG.match(after)
-                if clearly and not scopes & set("hok") and not set("hm") & set(roles):
+                if clearly and not held and not set("hm") & set(roles):
                     yield _Statement(group.picked, "prose", number, denies=True)
-            elif kind is not None and not scopes & set("hok") and "h" not in after:
+            elif kind is not None and not held and "h" not in after:
                 several = group.picked is None and kind == "right"
-                if (kind == "it" or several) and "b" in before[:2]:
-                    pass  # a reason: "A is wrong because it is Lyon", "as both A and B are right"
-                elif kind == "is" and not (
-                    denied_before and re.match(r"^[ce.]*$", after) and anchor != "it"
-                ):
-                    pass
-                else:
-                    yield self._statement(
-                        group, kind, before, number, clause[max(0, at - 6) : at], at_start=at_start
-                    )
+                # A reason: "A is wrong because it is Lyon", "as both A and B are right".
+                is_reason = (kind == "it" or several) and "b" in before[:2]
+                ends = denied_before and re.match(r"^[ce.]*$", after)
+                if not is_reason and (kind != "is" or ends):
+                    yield self._statement(group, kind, clause[:at], number, at_start=at_start)
             at = max(group.end, at + 1)
 
     def _or_another(self, following: list[Word]) -> bool:
         """Return whether another choice is offered after one: "A … or B", "A is right, or B"."""
-        for word, after in pairwise(following[:_WINDOW]):
+        for word, other in pairwise(following[:_WINDOW]):
             if word.role in _DENIES:
                 return False
-            if joins(word) is True and self._may_name(after):
+            if joins(word) is True and self._may_name(other):
                 return True
         return False
 
     def _statement(
-        self,
-        group: Group,
-        kind: str,
-        before: str,
-        number: int,
-        named_as: list[Word],
-        *,
-        at_start: bool,
+        self, group: Group, kind: str, before: list[Word], number: int, *, at_start: bool
     ) -> _Statement:
-        final = any(word.text.lower() in _FINAL for word in named_as)
-        explicit = at_start and kind in ("noun", "options") and _LINE_START.match(before)
-        read_by: ReadBy = "boxed" if group.boxed else "answer_line" if explicit else "prose"
+        roles = _roles(before[-_WINDOW:])
+        explicit = at_start and kind in ("noun", "options") and _LINE_START.match(roles)
         return _Statement(
             group.picked,
-            read_by,
+            "boxed" if group.boxed else "answer_line" if explicit else "prose",
             number,
-            marked=bool(set("SrK") & set(before)) or final,
+            marked=bool(set("SrK") & set(roles)) or _says(before[-6:], _FINAL),
             adds=kind in ("right", "box") or bool(explicit),
-            reach=math.inf if kind == "right" else 1,
+            lasts=kind == "right",
         )
 
-    def _retracts(self, sentence: list[Word], follows: bool) -> bool:
+    def _retracts(self, sentence: list[Word], number: int) -> bool:
         """Return whether a sentence takes back what was said, as "that is wrong" after it does."""
         roles = _roles(sentence)
+        follows = bool(self._said) and self._said[-1].line >= number - 1
         for at, word in enumerate(sentence):
-            if word.role != "R":
-                continue
-            weak = word.text.lower().startswith(("that", "this"))
-            ends = _ENDS.match(roles[at + 1 : at + 3]) is not None
-            if ends and (not weak or (follows and _RETRACTED_BEFORE.match(roles[:at]) is not None)):
-                return True
+            if word.role == "R" and _ENDS.match(roles[at + 1 : at + 3]):
+                weak = word.text.lower().startswith(("that", "this"))
+                if not weak or (follows and _RETRACTED_BEFORE.match(roles[:at])):
+                    return True
         return False
 
-    def _offers_another(self, sentence: list[Word], said: Sequence[_Statement]) -> bool:
+    def _offers_another(self, sentence: list[Word]) -> bool:
         """Return whether a short sentence puts a choice next to the one said: "Hmm, or B?"."""
-        start = 0
-        while start < len(sentence) - 1 and sentence[start].role in "rfS,.…—-'\"":
-            start += 1
-        if not said or len(sentence) > 10 or joins(sentence[start]) is not True:
+        start = _first_not_in("rfS,.…—-'\"", sentence)
+        if not self._said or len(sentence) > 10 or joins(sentence[start]) is not True:
             return False
         named = [self._text.named_at(word) for word in sentence]
-        return any(one is not None and one[0] != said[-1].picked for one in named)
-
-    def _unclear_answer(self, line: list[Word], number: int) -> _Statement | None:
-        """Return a line "Answer: …" that names no choice, as a statement of none."""
-        roles = _roles(line)
-        head = re.match(r"^[fVKb'\"]*[NK][fV]*(?:\([^()]*\))?[:=]", roles)
-        if head is None or head.end() == len(roles) or len(roles) - head.end() > 8:
-            return None
-        return _Statement(None, "answer_line", number)
+        return any(one is not None and one[0] != self._said[-1].picked for one in named)
 
     # Replies that state nothing in words.
 
     def _note_verdict(self, line: list[Word]) -> None:
         """Remember what a line says of choices that head its parts: "B) Paris: correct"."""
-        start = 0
-        while start < len(line) - 1 and line[start].role in _BULLET | frozenset("fNP"):
-            start += 1
+        start = _first_not_in(_BULLET + "fNP", line)
         ticked = line[start] if line[start].role in "VX" and len(line[start].text) == 1 else None
         start += ticked is not None and start < len(line) - 1
         heads: list[tuple[int, int, frozenset[int]]] = []  # where it begins, ends, what it names
@@ -494,15 +466,12 @@ class _Lines:
             word = line[at]
             named = self._text.named_at(word) if begins else None
             if named is not None and named[0]:
-                after = at
-                while after < len(line) and line[after].start < named[1]:
-                    after += 1
-                heads.append((at, after, named[0]))
+                heads.append((at, after(line, at, named[1]), named[0]))
             begins = word.role in ".;,|!?VXnr" or (begins and word.role in "fNP")
         if not heads or heads[0][0] != start:
             return
-        for (at, after, picked), (end, *_) in pairwise([*heads, (len(line), 0, _NOBODY)]):
-            rest = [*line[after:end], *([] if ticked is None else [ticked])]
+        for (at, head_end, picked), (end, *_) in pairwise([*heads, (len(line), 0, _NOBODY)]):
+            rest = [*line[head_end:end], *([] if ticked is None else [ticked])]
             mention = self._text.mentions.get(line[at].start)
             headed = mention is not None and mention.headed
             if not (headed or ticked) and _roles(rest)[:1] not in tuple(":|)-—=?SVX"):
@@ -534,11 +503,8 @@ class _Lines:
         heads: dict[int, Group] = {}
         picks: list[tuple[int, Group, bool]] = []
         for number, line in enumerate(self._lines):
-            start = 0
-            while start < len(line) - 1 and line[start].role in _BULLET | frozenset("S,"):
-                start += 1
-            if re.match(r"9[^.)]", _roles(line)):
-                start = 0  # "1 - x" is no item of a list
+            is_item = re.match(r"9[^.)]", _roles(line)) is None  # "1 - x" is none
+            start = _first_not_in(_BULLET + "S,", line) if is_item else 0
             group = self._text.group(line, start, weak=False)
             if group is None:
                 continue
@@ -660,6 +626,15 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
     return anchor if hard or (group.headed and after[:1] not in tuple("cIwi")) else None
 
 
+def _says(words: Sequence[Word], texts: Container[str]) -> bool:
+    return any(word.text.lower() in texts for word in words)
+
+
+def _first_not_in(roles: str, line: Sequence[Word]) -> int:
+    """Return the place of the first word whose role is none of `roles`, or of the last."""
+    return next((at for at, word in enumerate(line[:-1]) if word.role not in roles), len(line) - 1)
+
+
 def _roles(words: Sequence[Word]) -> str:
     return "".join(word.role for word in words)
 
@@ -698,8 +673,10 @@ def _sentences(line: list[Word]) -> Iterator[list[Word]]:
         yield sentence
 
 
-def _clauses(sentence: list[Word], asides: list[list[Word]]) -> Iterator[list[Word]]:
-    """Yield the clauses of a sentence; what stands in parentheses goes to `asides`."""
+def _clauses(sentence: list[Word]) -> tuple[list[list[Word]], list[list[Word]]]:
+    """Return the clauses of a sentence, and what stands in parentheses."""
+    clauses: list[list[Word]] = []
+    asides: list[list[Word]] = []
     clause: list[Word] = []
     seen: set[str] = set()  # the roles in it
     aside: list[Word] = []
@@ -718,14 +695,13 @@ def _clauses(sentence: list[Word], asides: list[list[Word]]) -> Iterator[list[Wo
                     asides.append(inside)
             continue
         if clause and _begins_clause(sentence, place, clause, seen):
-            yield clause
+            clauses.append(clause)
             clause, seen = [], set()
         clause.append(word)
         seen.add(word.role)
     if len(aside) > 1:
         asides.append(aside[1:])
-    if clause:
-        yield clause
+    return [*clauses, clause] if clause else clauses, asides
 
 
 def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: set[str]) -> bool:
