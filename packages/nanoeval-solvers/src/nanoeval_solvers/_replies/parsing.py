@@ -39,19 +39,21 @@ _EXPLICIT = re.compile(r"answer|final|box|[:{]", re.IGNORECASE)
 
 # The grammar, over the roles (see `words`) of what stands before and after the named choices.
 _OPEN = r"fdNPe,'\"(\[{<"
-_NOUN_IS = re.compile(
-    rf"[NKP](?:[NPKVBOfdwibeSIrCc9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=—S-]+[{_OPEN}cVObrSi:]*$"
-)
-_NOUN = re.compile(rf"^#?[fdSVrKPb,'\"\[]*(?:[NK][fVKP]*)+\]?[{_OPEN}]*$")
-_OPTIONS = re.compile(
-    rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+|[cfI]V[fNPi]*[c:])[{_OPEN}]*$"
-)
-_CHOOSES = re.compile(rf"C[fbNPiV]*[:=]?[{_OPEN}VS]*$")
-_IT_IS = re.compile(rf"(?:^#?|[,:b])[SrfbwiC9%,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSrc]*$")
-_SO = re.compile(rf"^#?f+,$|^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$")
-_BUT = re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$")
-_IS = re.compile(rf"^#?[、ci{_OPEN}]*$")
-_HEAD = re.compile(rf"^#?[fSr]*[VB][fNP]*[c:=][{_OPEN}]*$")
+_ANCHORS = {
+    "noun": re.compile(
+        rf"[NKP](?:[NPKVBOfdwibeSIrCc9,'\"]|\([^()]{{0,16}}\)){{0,10}}[c:=—S-]+[{_OPEN}cVObrSi:]*$"
+        rf"|^#?[fdSVrKPb,'\"\[]*(?:[NK][fVKP]*)+\]?[{_OPEN}]*$|^#?[fSr]*[VB][fNP]*[c:=][{_OPEN}]*$"
+    ),
+    "options": re.compile(
+        rf"(?:V[fNPw]*O[fwb]*[c:=]+|O[fwbi]*V[fNP]*[c:=]+|[cfI]V[fNPi]*[c:])[{_OPEN}]*$"
+    ),
+    "chooses": re.compile(rf"C[fbNPiV]*[:=]?[{_OPEN}VS]*$"),
+    "it": re.compile(rf"(?:^#?|[,:b])[SrfbwiC9%,]{{0,8}}(?:I|i[frSw]?c)[:]?[{_OPEN}VSrc]*$"),
+    "so": re.compile(rf"^#?f+,$|^#?[rfb,]*S[S,:f]*(?:[iI]?c?)[:]?[{_OPEN}VS]*$"),
+    "but": re.compile(rf"^#?r[r,f]*[c{_OPEN}]*$"),
+}
+"""What a choice is named as, by the words before it."""
+_IS = re.compile(rf"^#?[、ci{_OPEN}]*$")  # after a clause that denied another one
 _LINE_START = re.compile(r"^#?[fdVNPKbO'\"(\[{<:=c>-]*$")
 _IS_RIGHT = re.compile(
     r"^,?[NPe]{0,2}(?:B|I[fS]?(?=[.,;!]|$)|(?!cV+f?w)[cI][frSbIe'\"]*(?:[VN]|fP)(?![^.,;:!?bkrSL]*[nXz]|[^.,;:!?krSL]*o)"
@@ -477,20 +479,15 @@ class _Lines:
             if not (headed or ticked) and _roles(rest)[:1] not in tuple(":|)-—=?SVX"):
                 continue
             # "plausible, but the evidence is against it", "not large, but right"
-            turn = max((i for i, one in enumerate(rest) if one.role == "r"), default=-1)
-            rest = rest[turn + 1 :]
-            negated = any(one.role in _NEGATIVE or one.text.lower() in _NO for one in rest)
-            if negated:
+            rest = rest[_turn(rest) :]
+            roles = _roles(rest)
+            if _NEGATIVE & set(roles) or _says(rest, _NO):
                 self._verdicts.setdefault(picked, set()).add(False)
-            elif (ticked or _POSITIVE.search(_roles(rest))) and not set("hmo") & {
-                one.role for one in rest
-            }:
+            elif (ticked or _POSITIVE.search(roles)) and not set("hmo") & set(roles):
                 self._verdicts.setdefault(picked, set()).add(True)
 
     def verdicts(self) -> _Statement | None:
         """Return what a list of options with verdicts says; None when it is no such list."""
-        if not self._verdicts:
-            return None
         right = [picked for picked, said in self._verdicts.items() if said == {True}]
         if any(len(said) > 1 for said in self._verdicts.values()):
             return _Statement(None, "prose")
@@ -512,8 +509,8 @@ class _Lines:
             heads[number] = group
             if _ENDS_LINE.fullmatch(after):
                 picks.append((number, group, True))
-            elif (group.headed and _EXPLAINS.match(after)) or any(
-                word.text.lower() in _BECAUSE for word in line[group.end : group.end + 2]
+            elif (group.headed and _EXPLAINS.match(after)) or _says(
+                line[group.end : group.end + 2], _BECAUSE
             ):
                 picks.append((number, group, False))
         last = len(self._lines) - 1
@@ -554,13 +551,12 @@ class _Lines:
             for word in sentence[cut if thought else 0 :]:
                 found = self._text.named_at(word)
                 named |= set() if found is None else {found[0]}
-        last = sentences[-1]
-        cut = max((i for i, word in enumerate(last) if word.role == "r"), default=-1)
-        roles = self._text.roles(last[cut + 1 :])
-        personal = any(word.text.lower() in _PERSONAL for word in last[cut + 1 :])
-        concludes = cut >= 0 or "S" in roles or re.search("L,?f+[.!]*$", roles) is not None
+        turn = _turn(sentences[-1])
+        last = sentences[-1][turn:]
+        roles = self._text.roles(last)
+        concludes = turn > 0 or "S" in roles or re.search("L,?f+[.!]*$", roles) is not None
         picked = named.pop() if len(named) == 1 else None
-        if picked is None or personal or not concludes or not _IS_NAMED.match(roles):
+        if picked is None or not concludes or _says(last, _PERSONAL) or not _IS_NAMED.match(roles):
             return None
         return _Statement(picked, "prose")
 
@@ -590,21 +586,10 @@ _ONLY_START = re.compile(r"^#[fSrb,N'\"k-]*$|[,:b][fSr]*$")
 
 def _anchor(before: str, denied_before: bool) -> str | None:
     """Return what a choice is named as, by the words before it."""
-    if _NOUN_IS.search(before) or _NOUN.match(before) or _HEAD.match(before):
-        return "noun"
-    if _OPTIONS.search(before):
-        return "options"
-    if _CHOOSES.search(before):
-        return "chooses"
-    if _IT_IS.search(before):
-        return "it"
-    if _SO.match(before):
-        return "so"
-    if _BUT.match(before):
-        return "but"
-    if denied_before and _IS.match(before):
-        return "is"
-    return None
+    for anchor, pattern in _ANCHORS.items():
+        if pattern.search(before):
+            return anchor
+    return "is" if denied_before and _IS.match(before) else None
 
 
 def _kind(anchor: str | None, after: str, group: Group) -> str | None:
@@ -615,15 +600,15 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
         return "box"
     if anchor is None:
         return None
-    ends = _ENDS.match(after) is not None
-    if anchor in ("is", "but") and re.match(r"c[.,;]?$", after):  # "A is not the answer. B is."
-        return anchor
-    if anchor in ("noun", "options", "chooses"):
-        return anchor if ends or group.headed else None
     if anchor == "so" and _MAKES_RIGHT.match(after):
         return "right"
-    hard = _ENDS_HARD.match(after) is not None
-    return anchor if hard or (group.headed and after[:1] not in tuple("cIwi")) else None
+    if anchor in ("noun", "options", "chooses"):
+        ends = group.headed or _ENDS.match(after)
+    else:
+        ends = _ENDS_HARD.match(after) or (group.headed and after[:1] not in tuple("cIwi"))
+        if anchor in ("is", "but") and re.match(r"c[.,;]?$", after):
+            ends = True  # "A is not the answer. B is."
+    return anchor if ends else None
 
 
 def _says(words: Sequence[Word], texts: Container[str]) -> bool:
@@ -633,6 +618,11 @@ def _says(words: Sequence[Word], texts: Container[str]) -> bool:
 def _first_not_in(roles: str, line: Sequence[Word]) -> int:
     """Return the place of the first word whose role is none of `roles`, or of the last."""
     return next((at for at, word in enumerate(line[:-1]) if word.role not in roles), len(line) - 1)
+
+
+def _turn(words: Sequence[Word]) -> int:
+    """Return the place after the last "but"; 0 without any."""
+    return max((place for place, word in enumerate(words, 1) if word.role == "r"), default=0)
 
 
 def _roles(words: Sequence[Word]) -> str:
@@ -725,12 +715,9 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
         return True  # "eliminating A and C leaves B"
     if before.role == "," and word.role == "c" and "n" in seen:
         return True  # "it is not A, it is B"
-    if before.role in ",—" and before is not clause[0] and word.role != ",":
-        if word.role in "cr" and re.match(f"[{UNSPACED}]", word.text):
-            return True
-        if "k" in seen:
-            return True
-        return _begins_sentence(sentence, place, clause)
+    if before.role in ",—":
+        is_unspaced = word.role in "cr" and re.match(f"[{UNSPACED}]", word.text) is not None
+        return is_unspaced or "k" in seen or _begins_sentence(sentence, place, clause)
     if text in _ANDS and before.role != LABEL:
         return _begins_sentence(sentence, place + 1, clause)
     return False
