@@ -29,7 +29,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import chz
 from nanoeval_core.asyncio_utils import HasAsyncContextManager
@@ -40,6 +40,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from nanoeval_solvers._mocks import Mock, check_mock_rates, mock_attempt
 from nanoeval_solvers._questions import Problem, QuestionsEval, ReadAnswer, outcome_of_answer
+from nanoeval_solvers._replies import ReadBy
 from nanoeval_solvers._replies.letters import letter_of, letters_for
 from nanoeval_solvers.data import FromRows
 
@@ -60,10 +61,6 @@ __all__ = [
     "mock_attempt",
     "outcome_of_answer",
 ]
-
-ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
-"""What a pick was read from: JSON, a line such as "Answer: C", a `\\boxed{C}`, a reply that is
-nothing but the choice, or prose."""
 
 
 class Question(FromRows, BaseModel):

@@ -93,7 +93,7 @@ _ALIKE = str.maketrans(
         **{chr(0x1F170 + i): chr(65 + i) for i in range(26)},  # 🅰
     }
 )
-_BOXED = re.compile(r"(\\(?:boxed|fbox|framebox)\s*\{)|\\[{}]|[{}]")
+_BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox|framebox)\s*\{)|\\[{}]|[{}]")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]{1,60})\}\s*\{([^{}]{1,60})\}|(\d)\s*(\d))")
 _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathsf|mathit|mathcal|mbox|"
@@ -213,28 +213,30 @@ _DROPPED = listed(
 )
 
 
+def boxes(text: str) -> list[tuple[re.Match[str], re.Match[str] | None]]:
+    """Return the braces around each box, by their ends; None for the end of one that has none."""
+    found: list[tuple[re.Match[str], re.Match[str] | None]] = []
+    opened: list[re.Match[str]] = []
+    for brace in _BRACE.finditer(text):
+        if brace["box"] or brace[0] == "{":
+            opened.append(brace)
+        elif brace[0] == "}" and opened and (start := opened.pop())["box"]:
+            found.append((start, brace))
+    return found + [(start, None) for start in opened if start["box"]]
+
+
 def _mark_boxes(text: str) -> str:
     """Return `text` with `BOX` and `END_BOX` for braces of boxes; one without end holds "?"."""
-    parts: list[str] = []
-    opened: list[int | None] = []  # where in `parts` a box begins; None for a brace of no box
-    at = 0
-    for brace in _BOXED.finditer(text):
-        parts.append(text[at : brace.start()])
-        at = brace.end()
-        if brace[1]:
-            opened.append(len(parts))
-            parts.append("")
-        elif brace[0] == "{":
-            opened.append(None)
-            parts.append("{")
-        elif brace[0] != "}":
-            parts.append(brace[0])
-        elif opened and (start := opened.pop()) is not None:
-            parts[start] = BOX
-            parts.append(END_BOX)
+    marks: list[tuple[int, int, str]] = []
+    for start, end in boxes(text):
+        if end is None:
+            marks.append((start.start(), len(text), f"{BOX}?{END_BOX}"))
         else:
-            parts.append("}")
-    unfinished = next((start for start in opened if start is not None), None)
-    if unfinished is not None:  # cut off: a box of nothing
-        return "".join([*parts[:unfinished], BOX, "?", END_BOX])
+            marks += [(*start.span(), BOX), (*end.span(), END_BOX)]
+    parts: list[str] = []
+    at = 0
+    for begin, close, mark in sorted(marks):
+        if begin >= at:  # not in a box that was cut off
+            parts += [text[at:begin], mark]
+            at = close
     return "".join([*parts, text[at:]])

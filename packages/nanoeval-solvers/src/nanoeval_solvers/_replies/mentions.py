@@ -37,7 +37,7 @@ _A_IS_LABEL_BEFORE = re.compile(
     "not|cannot|rather than|instead of|fails|failed|[a-z]+n't"
     "|works|fits|wins|survives|prevails|makes sense|stands out|is left|is what remains"
 )
-_I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-")
+_I_IS_LABEL_BEFORE = frozenset(".,;:!?)]}'\"—-\0")
 _NOTHING_MORE = re.compile(
     r"[.,;:!?)\]}e…]*|[,—-]?[fV]*N*[.!]*|,f*C[.!]*|[,;(—-]*[br]?f*n[fNP]*L(?:[,bw]+[fNP]*L)*[).!]*"
 )
@@ -394,17 +394,14 @@ class MarkedText:
             return False
         if before.role in ".@#" and attached and earlier.role in "w9":
             return False
-        if after is _NOWHERE:
-            return True
         attached = after.start == word.end
         if joins(after) is not None and after.role in "/+&":
             is_name = following.text.strip("()").upper() in self.names.index
             return is_name and (after.role != "+" or self.names.multiple)
         if joins(after) is not None and label != "I":
             return True
-        if after.role in _FORMULA or (attached and after.role in "9-*"):
-            return False
-        if after.role == "-" and following.role == "9":
+        is_minus = after.role == "-" and following.role == "9"
+        if after.role in _FORMULA or is_minus or (attached and after.role in "9-*"):
             return False
         if after.role in "w9":
             return bool(re.match(f"[{UNSPACED}]", after.text))

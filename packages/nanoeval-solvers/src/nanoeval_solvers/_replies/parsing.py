@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Literal, NamedTuple
 
-from nanoeval_solvers._replies import cleaning, structured
+from nanoeval_solvers._replies import ReadBy, cleaning, structured
 from nanoeval_solvers._replies.letters import listed
 from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names, after, joins
 from nanoeval_solvers._replies.words import UNSPACED, Word
 
-ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
 Parsing = Literal["strict", "lenient"]
 
 
@@ -234,7 +233,8 @@ class _Lines:
         self._verdicts: dict[frozenset[int], set[bool]] = {}
         self._denied = False  # the clause before denied a choice
         self._took_back = False  # the sentence before was a "Wait, no."
-        self._lines = [line for line in _split(self._text.words) if line]
+        lines = groupby(self._text.words, key=lambda word: word.role == "\n")
+        self._lines = [list(line) for is_end, line in lines if not is_end]
         self.count = len(self._lines)
 
     def statements(self) -> list[_Statement]:
@@ -627,17 +627,6 @@ def _turn(words: Sequence[Word]) -> int:
 
 def _roles(words: Sequence[Word]) -> str:
     return "".join(word.role for word in words)
-
-
-def _split(words: Sequence[Word]) -> Iterator[list[Word]]:
-    line: list[Word] = []
-    for word in words:
-        if word.role == "\n":
-            yield line
-            line = []
-        else:
-            line.append(word)
-    yield line
 
 
 def _sentences(line: list[Word]) -> Iterator[list[Word]]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from nanoeval_solvers._replies import cleaning, structured
+from nanoeval_solvers._replies import ReadBy, cleaning, structured
 from nanoeval_solvers._replies.words import ANSWER, IS, ROLES, SO, UNSPACED
-
-ReadBy = Literal["structured", "answer_line", "boxed", "bare", "prose"]
 
 _SHORT = 100  # characters of a reply that can be nothing but an answer
 _NOT_HERE = frozenset("key one selection pick bet vote verdict decision response".split())  # noqa: SIM905
@@ -72,7 +70,6 @@ _TAG = re.compile(r"<(/?)\s*(?:final[_ -]?)?(?:answer|solution|response)\s*>", r
 _ENDS = re.compile(
     r"(?<!\d)(?<!\b[A-Z][a-z])(?<!\b[A-Z])[.!?。](?=\s|$)|(?<=\d)\.(?=\s|$)|[。！？]"
 )
-_BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?<!\\)[{}]")
 _REMARK = re.compile(r"\s+\((?!mod\b)[^()]*\s[^()]*\)$")
 
 
@@ -141,16 +138,9 @@ def _stated(text: str, *, prose: bool) -> AnswerRead | None:
 
 
 def _boxed_at(text: str) -> list[tuple[int, str]]:
-    """Return where boxes of `text` begin, and their contents, in the order of their ends; one that
-    never ends is left out."""
-    found: list[tuple[int, str]] = []
-    opened: list[re.Match[str] | None] = []  # the beginning of a box; None for a brace of no box
-    for brace in _BRACE.finditer(text):
-        if brace[0] != "}":
-            opened.append(brace if brace["box"] else None)
-        elif opened and (start := opened.pop()) is not None:
-            found.append((start.start(), text[start.end() : brace.start()]))
-    return found
+    """Return where boxes of `text` begin, and their contents; one without end is left out."""
+    boxes = cleaning.boxes(text)
+    return [(start.start(), text[start.end() : end.start()]) for start, end in boxes if end]
 
 
 def _of_line(
