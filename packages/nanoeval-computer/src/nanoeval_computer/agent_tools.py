@@ -31,36 +31,6 @@ _TOO_LATE = "Not executed: the work is handed in."
 _LEFT_OUT = "[Earlier turns are left out here: they no longer fit.]"
 
 
-@tool
-async def bash(command: str) -> str:
-    """Run a command in bash. Files stay; variables, folders and background processes do not.
-
-    Args:
-        command: what to run.
-    """
-    raise NotImplementedError
-
-
-@tool
-async def python(code: str) -> str:
-    """Run Python code. What it prints is shown.
-
-    Args:
-        code: the program.
-    """
-    raise NotImplementedError
-
-
-@tool
-async def submit(answer: str = "") -> str:
-    """Hand the work in. Nothing can be done after it.
-
-    Args:
-        answer: the answer, where the task asks for one.
-    """
-    raise NotImplementedError
-
-
 def computer_tools(
     task: ComputerTask, computer: ComputerInterface, *, seconds: float = 180.0
 ) -> list[Tool]:
@@ -72,7 +42,13 @@ def computer_tools(
 
     handed_in = False
 
-    async def run_bash(command: str) -> str:
+    @tool
+    async def bash(command: str) -> str:
+        """Run a command in bash. Files stay; variables, folders and background processes do not.
+
+        Args:
+            command: what to run.
+        """
         if handed_in:
             raise ToolError(_TOO_LATE)
         if "\0" in command:
@@ -85,7 +61,13 @@ def computer_tools(
         except TimeoutError:
             return f"[not finished after {seconds:g} s]"
 
-    async def run_python(code: str) -> str:
+    @tool
+    async def python(code: str) -> str:
+        """Run Python code. What it prints is shown.
+
+        Args:
+            code: the program.
+        """
         if handed_in:
             raise ToolError(_TOO_LATE)
         if isinstance(computer, JupyterComputerInterface):
@@ -93,9 +75,16 @@ def computer_tools(
             final = result.final_expression_output or ""
             status = "" if result.status == "success" else f"[{result.status}]"
             return "\n".join(filter(None, (result.output, final, status)))
-        return await run_bash(f"python3 -c {shlex.quote(code)}")
+        shown: str = await bash(f"python3 -c {shlex.quote(code)}")
+        return shown
 
-    async def hand_in(answer: str = "") -> str:
+    @tool
+    async def submit(answer: str = "") -> str:
+        """Hand the work in. Nothing can be done after it.
+
+        Args:
+            answer: the answer, where the task asks for one.
+        """
         nonlocal handed_in
         if handed_in:
             raise ToolError(_TOO_LATE)
@@ -108,7 +97,7 @@ def computer_tools(
         handed_in = True
         return "Submitted."
 
-    return [bash.calling(run_bash), python.calling(run_python), submit.calling(hand_in)]
+    return [bash, python, submit]
 
 
 def _shown(result: ExecutionResult, seconds: float) -> str:

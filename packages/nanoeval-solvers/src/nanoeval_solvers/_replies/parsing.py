@@ -616,7 +616,7 @@ def _says(words: Sequence[Word], texts: Container[str]) -> bool:
 
 
 def _first_not_in(roles: str, line: Sequence[Word]) -> int:
-    """Return the place of the first word whose role is none of `roles`, or of the last."""
+    """Return the place of the first word with a role not in `roles`, or of the last word."""
     return next((at for at, word in enumerate(line[:-1]) if word.role not in roles), len(line) - 1)
 
 
