@@ -28,7 +28,7 @@ class Reaper:
             [sys.executable, "-I", "-S", _reaper.__file__, self._engine_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # whoever reads this process's would wait for the reaper
+            stderr=subprocess.DEVNULL,  # a reader of this process's would wait for the reaper
             start_new_session=True,
             cwd="/",
         )

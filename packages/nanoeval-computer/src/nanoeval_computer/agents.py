@@ -102,7 +102,7 @@ class ToolAgentSolver(ComputerRuntimeSolver):
             while ended is None:
                 before = len(dialogue.messages)
                 results: tuple[ToolResult, ...] = ()
-                # A timer for each turn: between turns whoever reads the steps has the word.
+                # A timer for each turn: between turns the reader of the steps acts.
                 timer = PausableTimer(MAX_TIME, self.limits.max_time_seconds - used["max_time"])
                 try:
                     async with total.counted(), timer:

@@ -45,7 +45,7 @@ class SimpleSolver(ComputerRuntimeSolver):
                     computer = await stack.enter_async_context(self.runtime.run(task))
                     await self.solve(task, computer)
                     grade = await task.grade(computer, self.runtime.runtime_config)
-                # While the machine is alive, and no timer runs that could end whoever reads this.
+                # While the machine is alive, and no timer runs that could end the reader.
                 yield FinalResult(grade=grade)
         except Exception as error:
             raise RolloutSystemError(str(error) or type(error).__name__) from error

@@ -28,10 +28,10 @@ async def mock_attempt(mock: Any, task: Task) -> random.Random:
     Raises:
         RolloutSystemError: by chance, drawn again at each retry.
     """
-    fate = random.Random(f"{mock.seed}:{task.name}:{task.retry_idx}:fate")
+    chance = random.Random(f"{mock.seed}:{task.name}:{task.retry_idx}:fate")
     if mock.latency:
-        await asyncio.sleep(fate.expovariate(1 / mock.latency))
-    if fate.random() < mock.failure_rate:
+        await asyncio.sleep(chance.expovariate(1 / mock.latency))
+    if chance.random() < mock.failure_rate:
         raise RolloutSystemError(
             f"the mock solver failed, as failure_rate={mock.failure_rate} asks"
         )

@@ -84,8 +84,8 @@ class QuestionsEval(ABC, Eval[TTask, TAnswer], Generic[TQuestion, TTask, TAnswer
         """Whether the questions come from `_get_tasks`: then ids and records follow its rules."""
         return type(self)._get_tasks is not QuestionsEval._get_tasks
 
-    async def _question_attempts(self, number: int) -> list[tuple[str, int, TQuestion]]:
-        """Return `number` attempts at each question: its id, the attempt, and the question."""
+    async def _attempts(self, number: int) -> list[dict[str, Any]]:
+        """Return the fields of the tasks: `number` attempts at each question."""
         numbered = self._is_numbered
         questions: Sequence[Any] = await (self._get_tasks() if numbered else self.get_questions())
         known = {name for question in questions for name in question.metadata}
@@ -95,14 +95,14 @@ class QuestionsEval(ABC, Eval[TTask, TAnswer], Generic[TQuestion, TTask, TAnswer
                     f"by={key!r}: no question has it in its metadata; they have "
                     f"{', '.join(sorted(map(repr, known))) or 'none at all'}"
                 )
-        named = []
+        named: list[dict[str, Any]] = []
         for index, question in enumerate(questions):
             name = str(index) if question.id is None else question.id
             name = f"{self.get_name()}.{index}" if numbered else name
-            named.append((name, self._as_shown(name, question)))
+            named.append({"question_id": name, "question": self._as_shown(name, question)})
         if numbered:
-            return [(name, attempt, one) for attempt in range(number) for name, one in named]
-        return [(name, attempt, one) for name, one in named for attempt in range(1, number + 1)]
+            return [{**one, "attempt_id": n} for n in range(number) for one in named]
+        return [{**one, "attempt_id": 1 + n} for one in named for n in range(number)]
 
     def _as_shown(self, name: str, question: TQuestion) -> TQuestion:
         """Return a question as it is asked."""

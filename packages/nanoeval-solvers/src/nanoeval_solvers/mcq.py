@@ -291,10 +291,7 @@ class MCQEval(QuestionsEval[Question, MCQTask, Answer]):
             )
 
     async def get_tasks(self) -> Sequence[MCQTask]:
-        return [
-            MCQTask(question_id=name, attempt_id=attempt, question=question)
-            for name, attempt, question in await self._question_attempts(self.n_consensus)
-        ]
+        return [MCQTask(**fields) for fields in await self._attempts(self.n_consensus)]
 
     def _as_shown(self, name: str, question: Question) -> Question:
         shuffles = self.shuffle_choices

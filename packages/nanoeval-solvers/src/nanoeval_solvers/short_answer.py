@@ -159,10 +159,7 @@ class ShortAnswerEval(QuestionsEval[Question, ShortAnswerTask, Answer]):
 
     async def get_tasks(self) -> Sequence[ShortAnswerTask]:
         number = self.n_consensus or self.samples_per_question
-        return [
-            ShortAnswerTask(question_id=name, attempt_id=attempt, question=question)
-            for name, attempt, question in await self._question_attempts(number)
-        ]
+        return [ShortAnswerTask(**fields) for fields in await self._attempts(number)]
 
     async def _context(self) -> AsyncGenerator[None, None]:
         async with self.solver, self.grader:

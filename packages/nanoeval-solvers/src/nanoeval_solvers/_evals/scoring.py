@@ -36,7 +36,7 @@ def includes(reply: str, ideal: Sequence[str], *, ignore_case: bool = False) -> 
 
 def fuzzy_match(reply: str, ideal: Sequence[str]) -> Score:
     """Score as right a reply that is in an ideal answer, or holds one, both normalized."""
-    matches = [_alike(normalised(reply), normalised(answer)) for answer in ideal]
+    matches = [_alike(normalized(reply), normalized(answer)) for answer in ideal]
     f1 = max((_f1(reply, answer) for answer in ideal), default=0.0)
     return Score(any(matches), [reply for alike in matches if alike], f1)
 
@@ -47,13 +47,13 @@ def _alike(one: str, other: str) -> bool:
     return one in other or other in one
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """Lower case, without punctuation and articles, single blanks between words."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def _f1(reply: str, answer: str) -> float:
-    said, wanted = normalised(reply).split(), normalised(answer).split()
+    said, wanted = normalized(reply).split(), normalized(answer).split()
     shared = sum((Counter(said) & Counter(wanted)).values())
     if not shared:
         return 0.0

@@ -603,11 +603,12 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
     if anchor == "so" and _MAKES_RIGHT.match(after):
         return "right"
     if anchor in ("noun", "options", "chooses"):
-        ends = group.headed or _ENDS.match(after)
+        ends = group.headed or _ENDS.match(after) is not None
+    elif anchor in ("is", "but") and re.match(r"c[.,;]?$", after):
+        ends = True  # "A is not the answer. B is."
     else:
-        ends = _ENDS_HARD.match(after) or (group.headed and after[:1] not in tuple("cIwi"))
-        if anchor in ("is", "but") and re.match(r"c[.,;]?$", after):
-            ends = True  # "A is not the answer. B is."
+        headed = group.headed and after[:1] not in tuple("cIwi")
+        ends = headed or _ENDS_HARD.match(after) is not None
     return anchor if ends else None
 
 
