@@ -22,7 +22,8 @@ from nanoeval_monitor._live_feed import LiveFeed
 from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._run_list import RunList
 from nanoeval_monitor._sample_query import SampleQuery, find_samples
-from nanoeval_monitor._server import Monitor, _Handlers
+from nanoeval_monitor._server import create_app
+from starlette.testclient import TestClient
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 LONG = "a long reply " * 1000
@@ -162,13 +163,14 @@ def test_a_comparison_is_computed_once_while_the_records_stay(
 
     monkeypatch.setattr("nanoeval_monitor._server.compare_runs", compare)
     runs = RunList([records])
-    handlers = _Handlers(Monitor(runs, LiveFeed(records, runs), Access("127.0.0.1", "x" * 8)))
-    for keys in (["A", "B"], ["A", "B"], ["B", "A"]):
-        handlers._compare(keys)
+    app = create_app(runs, LiveFeed(records, runs), Access("127.0.0.1", "x" * 8))
+    page = TestClient(app, base_url="http://localhost")
+    for keys in ("A,B", "A,B", "B,A"):
+        assert page.get("/api/compare", params={"runs": keys}).json() == {"pairs": []}
     assert computed == [["A", "B"], ["B", "A"]]
     with path.open("a") as file:
         file.write('{"run_id": "B", "sample_id": "q99", "type": "match", "data": {}}\n')
-    handlers._compare(["A", "B"])
+    page.get("/api/compare", params={"runs": "A,B"})
     assert len(computed) == 3
 
 

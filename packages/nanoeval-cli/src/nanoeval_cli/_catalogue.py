@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
-import contextlib
 import dataclasses
 import datetime
-import functools
 import heapq
 import itertools
-import math
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,14 +67,9 @@ class RunInfo(RunFacts):
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, for `--json`."""
-        found = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("state_file", "row")
-        }
         score = self.score
         return {
-            **found,
+            **{name: value for name, value in vars(self).items() if name != "row"},
             "created_at": datetime.datetime.fromtimestamp(self.created_at, datetime.UTC),
             "hosts": self.hosts,
             "record": str(self.record) if self.record else None,
@@ -87,10 +78,8 @@ class RunInfo(RunFacts):
         }
 
 
-def all_runs(newest: int | None = None) -> tuple[list[RunInfo], list[StateError]]:
-    """Return the newest runs (by default all) and what is wrong with unreadable state files."""
-    problems: list[StateError] = []
-    return list(itertools.islice(runs_newest_first(problems), newest)), problems
+Found = tuple[str, float, Callable[[], RunInfo]]
+"""A run's id, when it was created, and what reads the rest."""
 
 
 def runs_newest_first(
@@ -105,32 +94,37 @@ def runs_newest_first(
         naming: leaves out runs that surely have this text in no name (of the run, its eval,
             model or set), in whatever case: a look at their first lines costs little.
     """
-    states, records = sorted(_state_files()), sorted(_record_files())  # the newest last
-    named = {_run_id_in(path): path for _, path in records}
+    records = list(_record_files())
+    named = {_run_id_in(path): path for _, _, path in records}
+    files = sorted([*records, *_state_files()])  # the newest last
     found: list[tuple[float, int, Callable[[], RunInfo]]] = []  # a heap of what is not yet yielded
     seen: set[str] = set()
     number = itertools.count()
     text = naming.lower()
-    while states or records or found:
-        state_bound = states[-1][0] if states else -math.inf
-        record_bound = records[-1][0] if records else -math.inf
-        if found and -found[0][0] >= max(state_bound, record_bound):
+    while files or found:
+        if found and (not files or -found[0][0] >= files[-1][0]):
             yield heapq.heappop(found)[2]()
             continue
-        if state_bound >= record_bound:
-            path = states.pop()[1]
-            runs = _in_state_file(path, [] if problems is None else problems, named, text)
-        else:
-            record = records.pop()[1]
-            runs = _in_record(record, seen) if _may_name(record, text) else []
+        _, is_state, path = files.pop()
+        runs: list[Found] = []
+        if is_state:
+            runs = _in_state_file(Path(path), problems, named, text)
+        elif _run_id_in(path) not in seen and _may_name(path, text):
+            runs = _in_record(path)
         for run_id, created_at, make in runs:
             if run_id not in seen:
                 seen.add(run_id)
                 heapq.heappush(found, (-created_at, next(number), make))
 
 
-def _state_files() -> Iterator[tuple[float, Path]]:
-    """Yield the state files, each with a time before which its runs were created."""
+File = tuple[float, bool, str]
+"""A time before which the runs of a file were created, whether it is a state file, its path.
+
+The path is text: of ten thousand, few are looked into.
+"""
+
+
+def _state_files() -> Iterator[File]:
     entries = {entry.name: entry for entry in os.scandir(state_dir())}
     for name, entry in entries.items():
         if name.endswith(SUFFIX):
@@ -138,14 +132,10 @@ def _state_files() -> Iterator[tuple[float, Path]]:
             # Reading makes an empty one: that is nothing written.
             written = [entry, wal] if wal is not None and wal.stat().st_size else [entry]
             # A second more, as for records: what the state says of a run comes first.
-            yield max(one.stat().st_mtime for one in written) + 1.0, Path(entry.path)
+            yield max(one.stat().st_mtime for one in written) + 1.0, True, entry.path
 
 
-def _record_files() -> Iterator[tuple[float, str]]:
-    """Yield the paths of what may be records, each with a time before which its run was created.
-
-    As text: of ten thousand, few are looked into.
-    """
+def _record_files() -> Iterator[File]:
     waiting = [str(records_folder())]
     while waiting:
         try:
@@ -158,12 +148,12 @@ def _record_files() -> Iterator[tuple[float, str]]:
                 waiting.append(entry.path)
             elif entry.name.endswith(SUFFIXES) and not _is_later_part(entry.name, names):
                 bound = _time_in(entry.name) or entry.stat(follow_symlinks=False).st_mtime
-                yield bound, entry.path
+                yield bound, False, entry.path
 
 
 def records_by_run_id() -> dict[str, str]:
     """Return the records by the run ids that they are named for."""
-    return {_run_id_in(path): path for _, path in _record_files()}
+    return {_run_id_in(path): path for _, _, path in _record_files()}
 
 
 def _run_id_in(path: str) -> str:
@@ -199,28 +189,15 @@ def _is_later_part(name: str, names: set[str]) -> bool:
 
 def _time_in(name: str) -> float | None:
     """Return the end of the second in which a run began, by the run id in its record's name."""
-    if not (name[:12].isascii() and name[:12].isdecimal()):
-        return None
-    year, month, day, hour, minute, second = (int(name[at : at + 2]) for at in range(0, 12, 2))
     try:
-        midnight = _midnight(2000 + year, month, day)
-    except ValueError:  # there is no such day
+        return datetime.datetime.fromisoformat(f"20{name[:6]}T{name[6:12]}Z").timestamp() + 1.0
+    except ValueError:
         return None
-    return midnight + 3600 * hour + 60 * minute + second + 1.0
-
-
-@functools.cache
-def _midnight(*day: int) -> int:
-    return calendar.timegm((*day, 0, 0, 0))
-
-
-Found = tuple[str, float, Callable[[], RunInfo]]
-"""A run's id, when it was created, and what reads the rest."""
 
 
 def _in_state_file(
     path: Path,
-    problems: list[StateError],
+    problems: list[StateError] | None = None,
     named: Mapping[str, str] | None = None,
     naming: str = "",
 ) -> list[Found]:
@@ -228,7 +205,8 @@ def _in_state_file(
     try:
         file = read_state_file(path)
     except StateError as error:
-        problems.append(error)
+        if problems is not None:
+            problems.append(error)
         return []
     except FileNotFoundError:  # cleaned up meanwhile
         return []
@@ -245,12 +223,10 @@ def _in_state_file(
     ]
 
 
-def _in_record(path: str, seen: Container[str]) -> list[Found]:
-    outline = None if _run_id_in(path) in seen else _outline(Path(path))
-    if outline is None:
-        return []
-    run = _of_record(outline)
-    return [(run.run_id, run.created_at, lambda: run)]
+def _in_record(path: str) -> list[Found]:
+    outline = _outline(Path(path))
+    run = None if outline is None else _of_record(outline)
+    return [] if run is None else [(run.run_id, run.created_at, lambda: run)]
 
 
 def _outline(path: Path) -> Outline | None:
@@ -288,28 +264,53 @@ def find_run(name: str | None, *, recorded: bool = False) -> RunInfo:
     if name is not None and ("/" in name or name.endswith((".jsonl", ".zst", ".gz"))):
         return _run_at(Path(name).expanduser())
     if name in (None, "last"):
-        newest = _first(runs_newest_first(), recorded)
-        if newest is None:
-            raise _no_runs()
-        return newest
-    name = str(name)
-    found = _by_file_name(name) or _by_reading(name, recorded)
+        found = _newest(runs_newest_first(), recorded)
+    else:
+        found = _by_file_name(str(name)) or _by_reading(str(name), recorded)
     if len(found) == 1:
         return found[0]
     if found:
         raise ConfigError(f"several runs begin with {name!r}. They are:{_listed(found)}")
-    newest_runs, _ = all_runs(RUNS_LISTED)
-    if not newest_runs:
-        raise _no_runs()
-    raise ConfigError(f"there is no run {name!r}. The newest:{_listed(newest_runs)}")
+    newest = list(itertools.islice(runs_newest_first(), RUNS_LISTED))
+    if newest:
+        raise ConfigError(f"there is no run {name!r}. The newest:{_listed(newest)}")
+    raise ConfigError(
+        f"no run is known: no state file, and no record in {records_folder()}. Run an eval "
+        "first, set NANOEVAL_LOG_DIR to where its records are, or name a record's path"
+    )
 
 
-def _first(runs: Iterator[RunInfo], recorded: bool) -> RunInfo | None:
-    """Return the first of `runs`; with `recorded` the first that has a record, if any has."""
+def _newest(runs: Iterator[RunInfo], recorded: bool) -> list[RunInfo]:
+    """Return the first of `runs`, if any; with `recorded` the first that has a record, if any."""
     first = next(runs, None)
-    if first is None or first.record is not None or not recorded:
-        return first
-    return next((run for run in runs if run.record is not None), first)
+    if first is None:
+        return []
+    has_one = first.record is not None or not recorded
+    return [first if has_one else next((run for run in runs if run.record is not None), first)]
+
+
+def _by_file_name(name: str) -> list[RunInfo]:
+    """Return the runs that files are named for: run set `name`, or ids that begin like that."""
+    if in_set := _in_state_of(name):
+        return [max(in_set, key=lambda found: found[1])[2]()]
+    begin = [path for _, _, path in _record_files() if path.rpartition("/")[2].startswith(name)]
+    exact = [path for path in begin if _run_id_in(path) == name]
+    outlines = [_outline(Path(path)) for path in (exact or begin)[:RUNS_LISTED]]
+    return [_with_state(_of_record(outline)) for outline in outlines if outline is not None]
+
+
+def _in_state_of(run_set_id: str) -> list[Found]:
+    try:
+        check_run_set_id(run_set_id)
+    except ConfigError:  # no run set is named like that
+        return []
+    return _in_state_file(state_file(run_set_id))
+
+
+def _with_state(run: RunInfo) -> RunInfo:
+    """Return a run with what its state file says of it, where that is still there."""
+    of_set = _in_state_of(run.run_set_id)
+    return next((make() for run_id, _, make in of_set if run_id == run.run_id), run)
 
 
 def _by_reading(name: str, recorded: bool) -> list[RunInfo]:
@@ -323,40 +324,7 @@ def _by_reading(name: str, recorded: bool) -> list[RunInfo]:
             elif run.run_id.startswith(name):
                 begins.append(run)
 
-    found = _first(named(), recorded)
-    return begins if found is None else [found]
-
-
-def _by_file_name(name: str) -> list[RunInfo]:
-    """Return the runs that files are named for: run set `name`, or ids that begin like that."""
-    with contextlib.suppress(ConfigError):
-        check_run_set_id(name)
-        path = state_file(name)
-        if path.exists():
-            runs = sorted(_in_state_file(path, []), key=lambda found: -found[1])
-            return [make() for _, _, make in runs[:1]]
-    begin = [path for _, path in _record_files() if path.rpartition("/")[2].startswith(name)]
-    exact = [path for path in begin if _run_id_in(path) == name]
-    outlines = [_outline(Path(path)) for path in (exact or begin)[:RUNS_LISTED]]
-    return [_with_state(outline) for outline in outlines if outline is not None]
-
-
-def _with_state(outline: Outline) -> RunInfo:
-    """Return a run with what its state file says of it, where that is still there."""
-    run = _of_record(outline)
-    path = state_file(run.run_set_id) if run.run_set_id else None
-    if path is not None and path.exists():
-        runs = _in_state_file(path, [])
-        same = (make() for run_id, _, make in runs if run_id == run.run_id)
-        return next(same, run)
-    return run
-
-
-def _no_runs() -> ConfigError:
-    return ConfigError(
-        f"no run is known: no state file, and no record in {records_folder()}. Run an eval "
-        "first, set NANOEVAL_LOG_DIR to where its records are, or name a record's path"
-    )
+    return _newest(named(), recorded) or begins
 
 
 def _listed(runs: Sequence[RunInfo]) -> str:

@@ -7,6 +7,7 @@ about an eval, every name that is not one of its options is an argument of that 
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 from collections import deque
@@ -47,22 +48,16 @@ class Command(click.Command):
         own_fields: Callable[[Sequence[str]], set[str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs["context_settings"] = {
-            "help_option_names": ["-h", "--help"],
-            "max_content_width": 100,
-        }
         super().__init__(*args, **kwargs)
         self.takes_fields = takes_fields
         self.own_fields = own_fields
-        self.params.append(
-            click.Option(
-                ["--debug"],
-                is_flag=True,
-                expose_value=False,
-                callback=_debug,
-                help="Show tracebacks of errors.",
-            )
-        )
+        click.option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            callback=_debug,
+            help="Show tracebacks of errors.",
+        )(self)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words, positional, fields = self.split(ctx, args, set())
@@ -110,13 +105,12 @@ class Command(click.Command):
             elif name in PEERS and not (self.takes_fields and name == "--model"):
                 raise ConfigError(f"there is no option {name}: {PEERS[name]}")
             elif name.startswith("--") or (equals and _NAME.fullmatch(name)):
-                plain = name.removeprefix("--")
-                self._check_name(ctx, name, options)
-                if not equals:
-                    if not left or left[0].startswith("--"):
-                        raise self._no_option(ctx, name, options)
-                    value = left.popleft()
-                fields[plain] = value
+                near = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
+                is_mistyped = name.startswith("--") and bool(near)
+                has_value = equals or (left and not left[0].startswith("--"))
+                if not self.takes_fields or is_mistyped or not has_value:
+                    raise self._no_option(ctx, name, options)
+                fields[name.removeprefix("--")] = value if equals else left.popleft()
             elif equals and not name:
                 raise ConfigError(f"argument {word!r}: write it as name=value")
             else:
@@ -131,12 +125,6 @@ class Command(click.Command):
                 "or --name value"
             )
         return words, positional, fields
-
-    def _check_name(self, ctx: click.Context, name: str, options: dict[str, click.Option]) -> None:
-        """Refuse a name that no eval has: a mistyped option, or any where there is no eval."""
-        near = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
-        if not self.takes_fields or (name.startswith("--") and near):
-            raise self._no_option(ctx, name, options)
 
     def _no_option(
         self, ctx: click.Context, name: str, options: dict[str, click.Option]
@@ -209,9 +197,9 @@ def complete_run(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the ids of the newest runs and run sets that begin like this."""
-    from nanoeval_cli._catalogue import all_runs  # noqa: PLC0415  when completing only
+    from nanoeval_cli._catalogue import runs_newest_first  # noqa: PLC0415  when completing only
 
-    runs = all_runs(newest=50)[0]
+    runs = list(itertools.islice(runs_newest_first(), 50))
     found = {run.run_id: f"{run.eval} {run.model}".strip() for run in runs}
     found |= {run.run_set_id: run.eval for run in runs if run.state_file is not None}
     return [

@@ -109,7 +109,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 
 cli = Commands(
     "nanoeval",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[
         click.Option(
             ["-V", "--version"],

@@ -57,32 +57,19 @@ class Cell:
     was_done: bool = False
 
 
+_VALUE_TOKEN = re.compile(r"""\\.|'(?:\\.|[^'\\])*'?|"(?:\\.|[^"\\])*"?|.""", re.DOTALL)
+
+
 def split_values(text: str) -> list[str]:
     r"""Return the values of `a,b,c`. Commas in brackets or quotes, and `\,`, do not separate."""
-    parts, depth, quote, escaped = [""], 0, "", False
-    for char in text:
-        if escaped:
-            parts[-1] += char if char == "," else f"\\{char}"
-            escaped = False
-            continue
-        if char == "\\":
-            escaped = True
-            continue
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        elif char == "," and depth <= 0:
+    parts, depth = [""], 0
+    for token in _VALUE_TOKEN.findall(text):
+        depth += (token in "([{") - (token in ")]}")
+        if token == "," and depth <= 0:
             parts.append("")
-            continue
-        parts[-1] += char
-    if escaped:
-        parts[-1] += "\\"
-    return parts
+        else:
+            parts[-1] += token
+    return [re.sub(r"(\\\\)|\\(?=,)", r"\1", part) for part in parts]
 
 
 def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:

@@ -23,7 +23,7 @@ from nanoeval_runner.state_files import state_dir
 from nanoeval_monitor._access import Access, is_loopback, new_token
 from nanoeval_monitor._live_feed import LiveFeed
 from nanoeval_monitor._run_list import RunList
-from nanoeval_monitor._server import Monitor, create_app
+from nanoeval_monitor._server import create_app
 
 PORT = 8640
 GC_THRESHOLD = 50_000
@@ -81,7 +81,7 @@ def monitor(args: MonitorArgs) -> None:
     folders = args.records.split(os.pathsep) if args.records else [str(records_folder())]
     state = Path(args.state).expanduser() if args.state else state_dir()
     runs = RunList([Path(folder).expanduser() for folder in folders], state)
-    app = create_app(Monitor(runs, LiveFeed(state, runs), Access(args.host, token)))
+    app = create_app(runs, LiveFeed(state, runs), Access(args.host, token))
     config = uvicorn.Config(
         app,
         log_level="critical" if args.until_closed else "warning",

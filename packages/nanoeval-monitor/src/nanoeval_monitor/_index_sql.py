@@ -63,7 +63,6 @@ ROLLBACK = "ROLLBACK"
 
 COMPILE_OPTIONS = "PRAGMA compile_options"
 ALL_METADATA = "SELECT key, value FROM metadata"
-GET_METADATA = "SELECT value FROM metadata WHERE key = ?"
 SET_METADATA = (
     "INSERT INTO metadata (key, value) VALUES (?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -120,8 +119,6 @@ SELECT CASE WHEN instr(error, ':') BETWEEN 2 AND 80 THEN substr(error, 1, instr(
             ELSE 'error' END AS kind, count(*), min(id), error
 FROM attempt INDEXED BY attempt_error WHERE error != '' GROUP BY kind ORDER BY 2 DESC LIMIT 50
 """
-ROWS = f"SELECT id, {_READ} FROM attempt"
-COUNT = "SELECT count(*) FROM attempt"
 SPANS_OF_SAMPLE = f"""
 SELECT id, {_READ}, spans FROM attempt WHERE sample_id = ? ORDER BY attempt, retry, id LIMIT ?
 """
@@ -176,8 +173,8 @@ def page(conditions: list[str], order: str, *, descending: bool) -> str:
     columns = ", ".join(f"{column}{direction}" for column in ORDERS[order].split(", "))
     # Which rows, out of an index that covers it; only then the rows themselves, which are wide.
     ids = f"SELECT id FROM attempt{where(conditions)} ORDER BY {columns} LIMIT ? OFFSET ?"
-    return f"{ROWS} WHERE id IN ({ids}) ORDER BY {columns}"
+    return f"SELECT id, {_READ} FROM attempt WHERE id IN ({ids}) ORDER BY {columns}"
 
 
 def count(conditions: list[str]) -> str:
-    return f"{COUNT}{where(conditions)}"
+    return f"SELECT count(*) FROM attempt{where(conditions)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from nanoeval_runner.state_files import SUFFIX, set_concurrency, state_paths
 
-from nanoeval_monitor._live_run_set import LiveRunSet
+from nanoeval_monitor._live_run_set import GOING, LiveRunSet
 from nanoeval_monitor._run_list import RunList, changed_at
 
 log = logging.getLogger("nanoeval.monitor")
@@ -25,7 +25,7 @@ MAX_RUN_SETS = 50
 
 
 class LiveFeed:
-    """Watches state files. `serve` reads them; `views` and `follow` say what was read.
+    """Watches state files. `serve` reads them.
 
     Args:
         folder: of the state files, or one state file.
@@ -36,8 +36,7 @@ class LiveFeed:
         self._folder = folder
         self._runs = runs
         self._sets: dict[Path, LiveRunSet] = {}
-        self._seen: dict[Path, int] = {}
-        self._failed: dict[Path, int] = {}
+        self._settled: dict[Path, int] = {}  # read for the last time until they change
         self._changed = asyncio.Event()
 
     async def serve(self) -> None:
@@ -63,50 +62,49 @@ class LiveFeed:
         return state_paths(self._folder)[:MAX_RUN_SETS]
 
     def _read(self, file: Path, stamp: int) -> None:
-        known = self._sets.get(file)
-        is_over = known is not None and bool(known.view) and not known.is_going
-        if is_over and self._seen.get(file) == stamp:
-            return
-        if self._failed.get(file) == stamp:
+        if self._settled.get(file) == stamp:
             return
         try:
-            if known is None:
-                known = self._sets[file] = LiveRunSet(file, self._runs.follow)
-            known.tick()
-            self._seen[file] = stamp
+            one = self._sets.setdefault(file, LiveRunSet(file, self._runs.follow))
+            one.tick()
+            if one.view["state"] not in GOING:
+                self._settled[file] = stamp
         except Exception as error:  # noqa: BLE001  one file never takes the page from all others
-            if file in self._sets and not self._sets[file].view:
-                del self._sets[file]
             if time.time() - stamp / 1e9 < NEW_SECONDS:
                 return  # looked at again: its run may be writing the first lines of it
             # Reported once for each state that it is in: it may be one of an older nanoeval.
-            self._failed[file] = stamp
+            self._settled[file] = stamp
             log.warning("state file %s is not shown: %s", file, error)
 
     # --- what was read
 
+    def _shown(self) -> dict[str, LiveRunSet]:
+        known = list(self._sets.values())  # a tick on its thread may add one
+        return {one.view["run_set_id"]: one for one in known if one.view and one.view["evals"]}
+
     def views(self) -> list[dict[str, Any]]:
         """Return all run sets that have evals, those that are going first, then the newest."""
-        found = [self._named(one.view) for one in self._shown()]
-        going = ("queued", "running")
-        return sorted(found, key=lambda view: (view["state"] not in going, -_created(view)))
+        return sorted(
+            (one.view for one in self._shown().values()),
+            key=lambda view: (
+                view["state"] not in GOING,
+                -max(row["created_at"] for row in view["evals"]),
+            ),
+        )
 
-    def view(self, run_set_id: str) -> dict[str, Any] | None:
-        one = self._find(run_set_id)
-        return None if one is None else self._named(one.view)
+    def run_set(self, run_set_id: str) -> LiveRunSet:
+        """Return a run set that has evals.
 
-    def histories(self, run_set_id: str) -> dict[str, Any]:
-        one = self._find(run_set_id)
-        return {} if one is None else one.histories()
+        Raises:
+            KeyError: there is no such run set.
+        """
+        return self._shown()[run_set_id]
 
     async def follow(self, run_set_id: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the run set now and at each change; a slow reader gets the latest only."""
-        while True:
+        while (one := self._shown().get(run_set_id)) is not None:
             changed = self._changed
-            view = self.view(run_set_id)
-            if view is None:
-                return
-            yield view
+            yield one.view
             await changed.wait()
 
     def set_concurrency(self, run_set_id: str, eval_id: int | None, limit: int | None) -> None:
@@ -116,26 +114,7 @@ class LiveFeed:
             KeyError: there is no such run set or eval.
             ConfigError: the limit is no positive number.
         """
-        one = self._find(run_set_id)
-        if one is None:
-            raise KeyError(run_set_id)
+        one = self.run_set(run_set_id)
         if eval_id is not None and eval_id not in {row["id"] for row in one.view["evals"]}:
             raise KeyError(eval_id)
         set_concurrency(one.file, eval_id, limit)
-
-    def _find(self, run_set_id: str) -> LiveRunSet | None:
-        found = (one for one in self._shown() if one.view["run_set_id"] == run_set_id)
-        return next(found, None)
-
-    def _shown(self) -> list[LiveRunSet]:
-        known = list(self._sets.values())  # a tick on its thread may add one
-        return [one for one in known if one.view and one.view["evals"]]
-
-    def _named(self, view: dict[str, Any]) -> dict[str, Any]:
-        """Return `view` with the key of each eval's record in the table of runs."""
-        evals = [{**row, "key": row["run_id"] if row["record"] else None} for row in view["evals"]]
-        return {**view, "evals": evals}
-
-
-def _created(view: dict[str, Any]) -> float:
-    return max((row["created_at"] for row in view["evals"]), default=0.0)

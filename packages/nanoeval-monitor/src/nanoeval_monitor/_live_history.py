@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 CAPACITY = 600
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """An eval at one moment. Counts are totals since its start; durations are of the last second.
 
     Attributes:
@@ -30,9 +28,6 @@ class Point:
     score: float | None = None
     low: float | None = None
     high: float | None = None
-
-    def as_list(self) -> list[Any]:
-        return [getattr(self, name) for name in self.__slots__]
 
 
 class History:

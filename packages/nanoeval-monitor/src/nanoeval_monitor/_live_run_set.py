@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import socket
 import sqlite3
@@ -29,6 +30,11 @@ INDEX_SECONDS = 0.3
 LATENCY_WINDOW = 5.0
 LATENCY_SPAN = 5000
 STUCK = 20
+GOING = ("queued", "running")
+AS_STORED = (
+    *("id", "name", "run_id", "concurrency", "total", "done", "failed", "retries"),
+    *("created_at", "elapsed"),
+)
 
 Open = Callable[[Path], RecordIndex]
 
@@ -48,10 +54,6 @@ class LiveRunSet:
         self._failures: dict[int, FailureKinds] = {}
         self._failed_after = (0.0, 0)
         self.view: dict[str, Any] = {}
-
-    @property
-    def is_going(self) -> bool:
-        return bool(self.view) and self.view["state"] in ("queued", "running")
 
     def tick(self, now: float | None = None) -> dict[str, Any]:
         """Read the state file and bring `view` up to date.
@@ -79,9 +81,7 @@ class LiveRunSet:
             "run_set_id": snapshot.run_set_id,
             "now": now,
             "state": state,
-            "resume": ""
-            if state in ("queued", "running", "done")
-            else resume_command(snapshot.run_set_id),
+            "resume": "" if state in (*GOING, "done") else resume_command(snapshot.run_set_id),
             "global_limit": snapshot.global_limit,
             "evals": evals,
             "executors": executors,
@@ -89,12 +89,9 @@ class LiveRunSet:
         }
         return self.view
 
-    def histories(self) -> dict[str, list[list[Any]]]:
+    def histories(self) -> dict[int, list[Point]]:
         """Return all points so far, by eval id: what a page that was just opened starts with."""
-        return {
-            str(eval_id): [point.as_list() for point in history.points]
-            for eval_id, history in self._histories.items()
-        }
+        return {eval_id: history.points for eval_id, history in self._histories.items()}
 
     def _read_failures(self, reader: StateReader) -> None:
         for failed in reader.failures(after=self._failed_after, limit=FAILURES_A_TICK):
@@ -107,7 +104,6 @@ class LiveRunSet:
         score, record = self._score(row)
         state = run_state(row.state, is_running=is_running)
         in_flight = row.leased if state == "running" else 0
-        usage = {name: getattr(row.usage, name) for name in row.usage.__slots__}
         point = Point(
             at=now,
             done=row.done,
@@ -126,26 +122,18 @@ class LiveRunSet:
             history.add(point)
         failures = self._failures.get(row.id)
         return {
-            "id": row.id,
-            "name": row.name,
-            "run_id": row.run_id,
+            **{name: getattr(row, name) for name in AS_STORED},
             "model": row.model_name,
             "state": state,
-            "concurrency": row.concurrency,
-            "total": row.total,
             "queued": row.queued + row.leased - in_flight,
             "in_flight": in_flight,
-            "done": row.done,
-            "failed": row.failed,
-            "retries": row.retries,
-            "created_at": row.created_at,
-            "elapsed": row.elapsed,
-            "usage": usage,
+            "usage": dataclasses.asdict(row.usage),
             "score": score or None,
             "record": record,
+            "key": row.run_id if record else None,  # in the table of runs
             "summary": parsed(row.summary),
             "errors": failures.as_rows() if failures else [],
-            "point": point.as_list(),
+            "point": point,
         }
 
     def _score(self, row: EvalRow) -> tuple[dict[str, Any], bool]:
@@ -174,6 +162,8 @@ def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, An
     local = row.host == socket.gethostname()
     running = parsed(row.running) if is_running else None
     state = row.state if is_running or row.state != "running" else "died"
+    gauges = parsed(row.gauges)
+    gauges = gauges if isinstance(gauges, dict) else {}
     return {
         "name": row.name,
         "kind": row.pool,
@@ -184,17 +174,15 @@ def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, An
         "since": row.started_at,
         "in_flight": row.in_flight,
         "memory": resident_bytes(row.pid) if local and state == "running" else None,
-        "gauges": parsed(row.gauges) or {},
+        "gauges": gauges,
         "running": running if isinstance(running, list) else [],
-        "commands": _commands(row, local=local),
+        "commands": _commands(row, gauges.get("aiomonitor_port"), local=local),
     }
 
 
-def _commands(row: ExecutorRow, *, local: bool) -> list[str]:
+def _commands(row: ExecutorRow, port: Any, *, local: bool) -> list[str]:
     """Return what to type to look into an executor, on its host."""
     away = "" if local else f"ssh {row.host} "
-    gauges = parsed(row.gauges) or {}
-    port = gauges.get("aiomonitor_port") if isinstance(gauges, dict) else None
     lines = [f"{away}py-spy dump --pid {row.pid}"]
     if port:
         lines.append(f"{away}python -m aiomonitor.cli --port {int(port)}")

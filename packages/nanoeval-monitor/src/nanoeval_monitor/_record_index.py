@@ -117,8 +117,7 @@ class RecordIndex:
         self.lines = RecordLines(record)
         self.path = _index_path(record)
         self._lock = threading.Lock()
-        with self._writing():
-            pass  # made, where it was not there or is of another version
+        _connect_to_write(self.path).close()  # made, where it was missing or of another version
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -128,12 +127,8 @@ class RecordIndex:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            connection = _connect_to_write(self.path)
-            if connection is None:
-                connection = _make(self.path)
-            with contextlib.closing(connection):
-                yield connection
+        with self._lock, contextlib.closing(_connect_to_write(self.path)) as connection:
+            yield connection
 
     # --- keeping up with the record
 
@@ -364,36 +359,36 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _connect_to_write(path: Path) -> sqlite3.Connection | None:
-    """Open the index at `path`; None where it is missing or of another version."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    """Open the index at `path`; it is made where it is missing or of another version."""
+    connection = _connect(path)
+    with contextlib.suppress(sqlite3.DatabaseError):
         for pragma in sql.PRAGMAS:
             connection.execute(pragma)
-        version = connection.execute(sql.GET_METADATA, ("version",)).fetchone()
-    except sqlite3.DatabaseError:
-        version = None
-    if version == (sql.VERSION,):
-        return connection
+        if _metadata(connection).get("version") == sql.VERSION:
+            return connection
     connection.close()
-    return None
+    return _make(path)
 
 
 def _make(path: Path) -> sqlite3.Connection:
     """Make an empty index at `path`, in place of what is there."""
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = _connect(path)
     try:
         for statement in (*sql.PRAGMAS, *sql.SCHEMA.split(";")):
             connection.execute(statement)
-        connection.execute(sql.SET_METADATA, ("version", sql.VERSION))
+        _put(connection, {"version": sql.VERSION})
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
 def _has_full_text() -> bool:

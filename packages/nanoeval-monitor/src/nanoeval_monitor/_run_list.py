@@ -241,10 +241,9 @@ def _of_record(outline: Outline, size: int) -> RunEntry:
         key="", created_by=created_by, path=outline.path, bytes=size, **vars(outline.facts())
     )
     _score(entry, headline(json_value(entry.summary)))
-    if entry.low is None and (known := peek(outline.path)) is not None:
-        score, low, high, n = known
-        if score is not None:
-            entry.score, entry.low, entry.high, entry.n = score, low, high, n
+    known = peek(outline.path) if entry.low is None else None
+    if known is not None and known.mean is not None:
+        entry.score, entry.low, entry.high, entry.n = known.mean, known.low, known.high, known.n
     return entry
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ from typing import Any
 
 from nanoeval_core.json_values import json_value
 from nanoeval_core.metrics.calibration import calibration
+from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex, current_index
-from nanoeval_monitor._score_totals import ScoreTally, estimate
+from nanoeval_monitor._score_totals import Tally, estimate
 
 MAX_GROUPS = 60
 LENGTH_BINS = 12
@@ -36,22 +36,18 @@ NO_DETAILS: dict[str, Any] = {
 def score_of(index: RecordIndex) -> dict[str, Any]:
     """Return the mean score with its interval, from the counts that the index keeps."""
     with index.reading() as connection:
-        return _estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
+        return _estimate(connection.execute(sql.TALLIES).fetchall())
 
 
-Peeked = tuple[float | None, float | None, float | None, int | None]
-
-
-def peek(record: Path) -> Peeked | None:
-    """Return score, interval and questions of a record that is indexed already; else None."""
+def peek(record: Path) -> MeanEstimate | None:
+    """Return the score of a record that is indexed already; else None."""
     try:
         with current_index(record) as connection:
-            if connection is None:
-                return None
-            found = estimate([ScoreTally(*row) for row in connection.execute(sql.TALLIES)])
+            if connection is not None:
+                return estimate(connection.execute(sql.TALLIES).fetchall())
     except sqlite3.Error:
-        return None  # of another version, or half made: it is made again when looked at
-    return found.mean, found.low, found.high, found.n
+        pass  # of another version, or half made: it is made again when looked at
+    return None
 
 
 def summary_of(index: RecordIndex) -> dict[str, Any]:
@@ -67,7 +63,7 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
     with index.reading() as connection:
         verdicts = dict(connection.execute(sql.COUNT_VERDICTS).fetchall())
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
-        tallies = [ScoreTally(*row) for row in connection.execute(sql.TALLIES)]
+        tallies = connection.execute(sql.TALLIES).fetchall()
     return {
         "spec": json_value(index.started()),
         "final_report": json_value(final_report),
@@ -121,7 +117,10 @@ def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
         fields = connection.execute(sql.FIELDS).fetchall()
         return {
             "details_of": attempts,
-            "errors": [_error(*row) for row in connection.execute(sql.ERROR_KINDS)],
+            "errors": [
+                dict(zip(("kind", "count", "attempt_id", "example"), row, strict=True))
+                for row in connection.execute(sql.ERROR_KINDS)
+            ],
             "groups": {name: list(_groups(connection, name)) for name in _grouping(fields)},
             "fields": {name: values for name, values, _ in fields if '"' not in name},
             "calibration": _calibration(connection),
@@ -129,13 +128,9 @@ def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
         }
 
 
-def _estimate(tallies: list[ScoreTally]) -> dict[str, Any]:
+def _estimate(tallies: list[Tally]) -> dict[str, Any]:
     found = estimate(tallies)
     return {} if found.mean is None else dataclasses.asdict(found)
-
-
-def _error(kind: str, number: int, attempt_id: int, example: str) -> dict[str, Any]:
-    return {"kind": kind, "count": number, "attempt_id": attempt_id, "example": example}
 
 
 def _grouping(fields: list[tuple[str, int, int]]) -> list[str]:
@@ -148,9 +143,9 @@ def _grouping(fields: list[tuple[str, int, int]]) -> list[str]:
 
 
 def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
-    by_value: dict[str, list[ScoreTally]] = {}
+    by_value: dict[str, list[Tally]] = {}
     for value, *tally in connection.execute(sql.GROUP_TALLIES, (field_path(name),)):
-        by_value.setdefault(str(value), []).append(ScoreTally(*tally))
+        by_value.setdefault(str(value), []).append(tuple(tally))
     for value, tallies in sorted(by_value.items()):
         yield {"value": value, **_estimate(tallies)}
 
@@ -193,12 +188,3 @@ def _lengths(connection: sqlite3.Connection) -> list[dict[str, Any]]:
         }
         for place, scores in enumerate(bins)
     ]
-
-
-def row_dict(columns: list[str], row: tuple[Any, ...]) -> dict[str, Any]:
-    """Return a row of the index as the page gets it."""
-    found = dict(zip(columns, row, strict=False))
-    if isinstance(found.get("fields"), str):
-        found["fields"] = json.loads(found["fields"])
-    found.pop("spans", None)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from nanoeval_recorder.reading.events import Event
 from nanoeval_recorder.reading.reader import unfolded
 
 from nanoeval_monitor import _index_sql as sql
+from nanoeval_monitor._attempt_row import AttemptRow
 from nanoeval_monitor._record_index import RecordIndex
-from nanoeval_monitor._run_summary import field_path, row_dict
+from nanoeval_monitor._run_summary import field_path
 from nanoeval_monitor._search_words import full_text
 
 MAX_PAGE = 500
@@ -21,10 +23,6 @@ MAX_ATTEMPTS = 64
 MAX_VALUES = 500
 LONG_TEXT = 20_000
 """Characters of one text that a transcript has unless all of them are asked for."""
-
-COLUMNS = ["id", "sample_id", "group_id", "attempt", "retry", "verdict", "score", "prob"]
-COLUMNS += ["picked", "expected", "question", "reply", "prompt_chars", "reply_chars", "samplings"]
-COLUMNS += ["error", "fields", "at"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +62,10 @@ class SampleQuery:
             if not text.isdecimal() or len(text) > 12:
                 raise ConfigError(f"{name}={text!r}: give a whole number that is not negative")
             numbers[name] = int(text)
+        texts = {name: given.get(name, "") for name in ("verdict", "field", "value", "sample")}
         return cls(
-            verdict=given.get("verdict", ""),
-            field=given.get("field", ""),
-            value=given.get("value", ""),
+            **texts,
             text=given.get("q", ""),
-            sample=given.get("sample", ""),
             order=order.lstrip("-"),
             descending=order.startswith("-"),
             offset=numbers["offset"],
@@ -88,7 +84,7 @@ def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
         total = connection.execute(sql.count(conditions), parameters).fetchone()[0]
         statement = sql.page(conditions, query.order, descending=query.descending)
         rows = connection.execute(statement, (*parameters, query.limit, query.offset))
-        found = [row_dict(COLUMNS, row) for row in rows]
+        found = [_shown(row) for row in rows]
     return {
         "rows": found,
         "total": total,
@@ -135,7 +131,7 @@ def transcript(index: RecordIndex, sample_id: str, *, whole: bool = False) -> di
     events = index.lines.events([row[-1] for row in rows])
     limit = None if whole else LONG_TEXT
     attempts = [
-        {**row_dict(COLUMNS, row), "events": [_event(event, limit) for event in unfolded(found)]}
+        {**_shown(row), "events": [_event(event, limit) for event in unfolded(found)]}
         for row, found in zip(rows, events, strict=True)
     ]
     return {"sample_id": sample_id, "total": total, "attempts": attempts}
@@ -145,6 +141,12 @@ def field_values(index: RecordIndex, name: str) -> list[list[Any]]:
     """Return the most frequent values of a field, each with how many attempts have it."""
     with index.reading() as connection:
         return [list(row) for row in connection.execute(sql.FIELD_VALUES, (name, MAX_VALUES))]
+
+
+def _shown(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a row of the index as the page gets it."""
+    shown = dict(zip(("id", *AttemptRow._fields), row, strict=False))
+    return {**shown, "fields": json.loads(shown["fields"])}
 
 
 def _event(event: Event, limit: int | None) -> dict[str, Any]:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_values
 
-
-class ScoreTally(NamedTuple):
-    """How many questions have `attempts` scored attempts that add up to `total`."""
-
-    attempts: int
-    total: float
-    questions: int
+Tally = tuple[int, float, int]
+"""Scored attempts of a question, what they add up to, and how many questions have these two."""
 
 
-def estimate(tallies: Sequence[ScoreTally]) -> MeanEstimate:
+def estimate(tallies: Sequence[Tally]) -> MeanEstimate:
     """Return what `nanoeval_core.metrics.clustered_mean.clustered_mean` says of these questions."""
-    attempts = sum(tally.attempts * tally.questions for tally in tallies)
-    values = [(tally.total / tally.attempts, tally.questions) for tally in tallies]
+    num_scores = sum(attempts * questions for attempts, _, questions in tallies)
+    values = [(total / attempts, questions) for attempts, total, questions in tallies]
     return estimate_values(
         values,
-        num_scores=attempts,
-        bounded=all(0 <= tally.total <= tally.attempts for tally in tallies),
-        plain=attempts == sum(tally.questions for tally in tallies)
+        num_scores=num_scores,
+        bounded=all(0 <= total <= attempts for attempts, total, _ in tallies),
+        plain=num_scores == sum(questions for *_, questions in tallies)
         and all(one in (0.0, 1.0) for one, _ in values),
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,88 +36,66 @@ MAX_BODY = 4096
 COMPARISONS_KEPT = 16
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Media types that are answered as they are: they hold nothing that a browser would run."""
+REFUSED = (KeyError, NanoevalError, OSError, sqlite3.Error)
 
 
-@dataclasses.dataclass(slots=True)
-class Monitor:
-    """What the server shows, and to whom."""
-
-    runs: RunList
-    feed: LiveFeed
-    access: Access
-
-
-def create_app(monitor: Monitor) -> ASGIApp:
+def create_app(runs: RunList, feed: LiveFeed, access: Access) -> ASGIApp:
     """Return the ASGI application. Its lifespan runs the live feed and reads records on."""
-    handlers = _Handlers(monitor)
+    handlers = _Handlers(runs, feed)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with handlers.indexing, asyncio.TaskGroup() as group:
-            serving = group.create_task(monitor.feed.serve(), name="live feed")
+            serving = group.create_task(feed.serve(), name="live feed")
             try:
                 yield
             finally:
                 serving.cancel()
 
+    live, run = "/api/live/{run_set_id}", "/api/runs/{key}"
     app = Starlette(
         lifespan=lifespan,
         routes=[
             Route("/", handlers.page),
-            Route("/api/live", _guarded(handlers.live_list)),
-            Route("/api/live/{run_set_id}/events", _guarded(handlers.live_events)),
-            Route(
-                "/api/live/{run_set_id}/concurrency",
-                _guarded(handlers.set_concurrency),
-                methods=["POST"],
-            ),
-            Route("/api/runs", _guarded(handlers.run_table)),
-            Route("/api/runs/{key}", _guarded(handlers.run)),
-            Route("/api/runs/{key}/samples", _guarded(handlers.samples)),
-            Route("/api/runs/{key}/transcript", _guarded(handlers.transcript)),
-            Route("/api/runs/{key}/fields/{name}", _guarded(handlers.field)),
-            Route("/api/runs/{key}/files/{sha256}", _guarded(handlers.file)),
-            Route("/api/compare", _guarded(handlers.compare)),
+            Route("/api/live", handlers.live_list),
+            Route(f"{live}/events", handlers.live_events),
+            Route(f"{live}/concurrency", handlers.set_concurrency, methods=["POST"]),
+            Route("/api/runs", handlers.run_table),
+            Route(run, handlers.run),
+            Route(f"{run}/samples", handlers.samples),
+            Route(f"{run}/transcript", handlers.transcript),
+            Route(f"{run}/fields/{{name}}", handlers.field),
+            Route(f"{run}/files/{{sha256}}", handlers.file),
+            Route("/api/compare", handlers.compare),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
+        exception_handlers=dict.fromkeys(REFUSED, _refuse),
     )
-    return Guard(app, monitor.access)
+    return Guard(app, access)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def _guarded(handler: Handler) -> Handler:
-    """Turn what was asked wrongly into an answer that says so."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except KeyError as error:
-            return _json({"error": f"there is no {error.args[0]!r} here"}, status=404)
-        except ConfigError as error:
-            return _json({"error": str(error)}, status=400)
-        except FileNotFoundError as error:
-            return _json(
-                {"error": f"{error.filename} is no longer there: it was moved or removed"},
-                status=404,
-            )
-        except (NanoevalError, OSError, sqlite3.Error) as error:
-            return _json({"error": f"{type(error).__name__}: {error}"}, status=500)
-
-    return answer
+def _refuse(request: Request, error: Exception) -> Response:
+    """Answer what was asked wrongly, and what cannot be read, with a sentence."""
+    status, text = 500, f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyError):
+        status, text = 404, f"there is no {error.args[0]!r} here"
+    elif isinstance(error, FileNotFoundError):
+        status, text = 404, f"{error.filename} is no longer there: it was moved or removed"
+    elif isinstance(error, ConfigError):
+        status, text = 400, str(error)
+    return _json({"error": text}, status)
 
 
 class _Handlers:
-    """One method per URL. Whatever reads files does so on a thread."""
+    """One method per URL. Those that are not async read files: each gets a thread."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._runs = monitor.runs
-        self._feed = monitor.feed
+    def __init__(self, runs: RunList, feed: LiveFeed) -> None:
+        self._runs = runs
+        self._feed = feed
         self.indexing = BackgroundIndexing()
         self._compared: dict[Any, dict[str, Any]] = {}
 
-    async def page(self, request: Request) -> Response:
+    def page(self, request: Request) -> Response:
         return Response((STATIC / "index.html").read_bytes(), media_type="text/html")
 
     # --- live
@@ -128,12 +105,12 @@ class _Handlers:
 
     async def live_events(self, request: Request) -> Response:
         run_set_id = request.path_params["run_set_id"]
-        if self._feed.view(run_set_id) is None:
-            raise KeyError(run_set_id)
-        return StreamingResponse(self._stream(run_set_id), media_type="text/event-stream")
+        histories = self._feed.run_set(run_set_id).histories()
+        stream = self._stream(run_set_id, histories)
+        return StreamingResponse(stream, media_type="text/event-stream")
 
-    async def _stream(self, run_set_id: str) -> AsyncIterator[bytes]:
-        yield _event("histories", self._feed.histories(run_set_id))
+    async def _stream(self, run_set_id: str, histories: Any) -> AsyncIterator[bytes]:
+        yield _event("histories", histories)
         async for view in self._feed.follow(run_set_id):
             yield _event("view", view)
 
@@ -151,8 +128,8 @@ class _Handlers:
 
     # --- finished
 
-    async def run_table(self, request: Request) -> Response:
-        entries = await asyncio.to_thread(self._runs.entries)
+    def run_table(self, request: Request) -> Response:
+        entries = self._runs.entries()
         folders = [str(folder) for folder in self._runs.folders]
         return _json({"folders": folders, "runs": [entry.as_dict() for entry in entries]})
 
@@ -160,36 +137,31 @@ class _Handlers:
         entry = await asyncio.to_thread(self._runs.entry, request.path_params["key"])
         if entry.path is None:
             return _json(run_page(entry, None))
-        index = await self._index(entry.key)
+        index = await asyncio.to_thread(self._runs.index, entry.key)
         await self.indexing.look(index)
         return _json(await asyncio.to_thread(run_page, entry, index))
 
     async def samples(self, request: Request) -> Response:
         query = SampleQuery.from_parameters(request.query_params)
-        index = await self._index(request.path_params["key"])
+        index = await asyncio.to_thread(self._runs.index, request.path_params["key"])
         await self.indexing.look(index)
         if full_text(query.text):
             await self.indexing.search(index)
         return _json(await asyncio.to_thread(find_samples, index, query))
 
-    async def _index(self, key: str) -> RecordIndex:
-        return await asyncio.to_thread(self._runs.index, key)
-
-    async def transcript(self, request: Request) -> Response:
-        index = await self._index(request.path_params["key"])
+    def transcript(self, request: Request) -> Response:
+        index = self._runs.index(request.path_params["key"])
         sample_id = request.query_params.get("sample", "")
         whole = request.query_params.get("whole") == "1"
-        return _json(await asyncio.to_thread(transcript, index, sample_id, whole=whole))
+        return _json(transcript(index, sample_id, whole=whole))
 
-    async def field(self, request: Request) -> Response:
-        index = await self._index(request.path_params["key"])
-        values = await asyncio.to_thread(field_values, index, request.path_params["name"])
-        return _json({"values": values})
+    def field(self, request: Request) -> Response:
+        index = self._runs.index(request.path_params["key"])
+        return _json({"values": field_values(index, request.path_params["name"])})
 
-    async def file(self, request: Request) -> Response:
+    def file(self, request: Request) -> Response:
         """Answer with an image or a text that a record keeps, never as what a browser would run."""
-        index = await self._index(request.path_params["key"])
-        kept = await asyncio.to_thread(index.file, request.path_params["sha256"])
+        kept = self._runs.index(request.path_params["key"]).file(request.path_params["sha256"])
         content, media_type = kept.content, kept.get("media_type")
         if media_type not in IMAGES:
             media_type = "text/plain; charset=utf-8"
@@ -197,12 +169,9 @@ class _Handlers:
             content = utf8(content)
         return Response(content, media_type=media_type)
 
-    async def compare(self, request: Request) -> Response:
-        keys = [key for key in request.query_params.get("runs", "").split(",") if key]
-        return _json(await asyncio.to_thread(self._compare, keys))
-
-    def _compare(self, keys: list[str]) -> dict[str, Any]:
+    def compare(self, request: Request) -> Response:
         """Compare runs, once for as long as their records do not change."""
+        keys = [key for key in request.query_params.get("runs", "").split(",") if key]
         indices = {key: self._runs.index(key) for key in keys[: MAX_RUNS + 1]}
         for index in indices.values():
             index.update_all()
@@ -211,7 +180,7 @@ class _Handlers:
         self._compared[what] = found  # the last one to go
         while len(self._compared) > COMPARISONS_KEPT:
             del self._compared[next(iter(self._compared))]
-        return found
+        return _json(found)
 
 
 def run_page(entry: RunEntry, index: RecordIndex | None) -> dict[str, Any]:
