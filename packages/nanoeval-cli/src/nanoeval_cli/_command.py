@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -202,8 +202,13 @@ def complete_run(
     runs = list(itertools.islice(runs_newest_first(), 50))
     found = {run.run_id: f"{run.eval} {run.model}".strip() for run in runs}
     found |= {run.run_set_id: run.eval for run in runs if run.state_file is not None}
+    return completions(found, incomplete)
+
+
+def completions(found: Mapping[str, str | None], incomplete: str) -> list[CompletionItem]:
+    """Return those words of `found` that begin like this, each with its help."""
     return [
-        CompletionItem(name, help=text)
-        for name, text in found.items()
-        if name.startswith(incomplete)
+        CompletionItem(word, help=text)
+        for word, text in found.items()
+        if word.startswith(incomplete)
     ]

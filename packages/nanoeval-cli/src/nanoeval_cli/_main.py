@@ -90,13 +90,9 @@ class Commands(click.Group):
         formatter.write("\n".join(lines) + "\n" + EXIT_CODES)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem  # noqa: PLC0415  when completing only
+        from nanoeval_cli._command import completions  # noqa: PLC0415  when completing only
 
-        return [
-            CompletionItem(name, help=doc)
-            for name, doc in COMMANDS.items()
-            if name.startswith(incomplete)
-        ]
+        return completions(COMMANDS, incomplete)
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

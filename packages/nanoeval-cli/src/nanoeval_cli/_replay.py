@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import chz
 from nanoeval_core.errors import ConfigError, RequestRejectedError
+from nanoeval_recorder.reading.events import Sampling
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.reply import Problem, Reply, ToolCall
 from nanoeval_solvers.testing import ModelServer, Request, Scripted
@@ -37,17 +38,22 @@ def recorded_replies(path: Path) -> Recorded:
         ConfigError: nothing was recorded that could be replayed.
     """
     replies: Recorded = {}
-    for sample in counted(path):
-        for sampling in sample.samplings:
-            for text in sampling.sampled:
-                key = prompt_key(sampling.prompt)
-                replies.setdefault(key, deque()).append(_scripted(str(text), sampling))
+    for _, sampling, text in _sampled(path):
+        replies.setdefault(prompt_key(sampling.prompt), deque()).append(_scripted(text, sampling))
     if not replies:
         raise ConfigError(f"{path} holds no samplings: there are no replies to score again")
     return replies
 
 
-def _scripted(text: str, sampling: Any) -> Scripted:
+def _sampled(path: Path) -> Iterator[tuple[str, Sampling, str]]:
+    """Yield each reply with the name of its task and the sampling that it is of."""
+    for sample in counted(path):
+        for sampling in sample.samplings:
+            for text in sampling.sampled:
+                yield f"{sample.sample_id}.{sample.attempt}", sampling, str(text)
+
+
+def _scripted(text: str, sampling: Sampling) -> Scripted:
     """Return a recorded reply, with no tokens to count again."""
     reason = str(sampling.get("finish_reason") or "stop")
     if reason in _REFUSALS:
@@ -73,11 +79,19 @@ def _scripted(text: str, sampling: Any) -> Scripted:
     )
 
 
-def prompt_key(prompt: Any) -> str:
-    """Return a prompt as text, the same for the forms in which the APIs and records have it."""
+def prompt_key(prompt: Any, *, said: bool = True) -> str:
+    """Return a prompt as text, the same for the forms in which the APIs and records have it.
+
+    Args:
+        prompt: a text, or the messages of a chat.
+        said: with what the model and tools said.
+    """
     if not isinstance(prompt, Sequence) or isinstance(prompt, str):
         return str(prompt)
-    return json.dumps([_turn(message) for message in prompt if isinstance(message, Mapping)])
+    turns = [_turn(message) for message in prompt if isinstance(message, Mapping)]
+    if not said:
+        turns = [turn[: 1 if turn[0] in ("assistant", "tool") else 2] for turn in turns]
+    return json.dumps(turns)
 
 
 def _turn(message: Mapping[str, Any]) -> list[Any]:
@@ -126,7 +140,7 @@ class RecordedModel(APIModel):
     )
 
     async def ask(self, messages: Sequence[Any], *, sample: str, **_: Any) -> Reply:
-        name, key = sample.partition(" retry ")[0], chat_key(messages)
+        name, key = sample.partition(" retry ")[0], prompt_key(messages, said=False)
         replies = self.replies.get(name, ())
         for number in range(self.positions.get(sample, 0), len(replies)):
             if replies[number][0] == key:
@@ -146,39 +160,18 @@ def with_recorded_models(eval: T, path: Path) -> T:
     if not models:
         return eval
     replies: dict[str, list[tuple[str, Reply]]] = {}
-    for sample in counted(path):
-        of_attempt = replies.setdefault(f"{sample.sample_id}.{sample.attempt}", [])
-        for sampling in sample.samplings:
-            of_attempt += [
-                (chat_key(sampling.prompt), _as_reply(str(text), sampling))
-                for text in sampling.sampled
-            ]
+    for name, sampling, text in _sampled(path):
+        asked = prompt_key(sampling.prompt, said=False)
+        replies.setdefault(name, []).append((asked, _as_reply(text, sampling)))
     recorded = {
         name: RecordedModel(model=model.model, replies=replies) for name, model in models.items()
     }
     return chz.replace(eval, solver=chz.replace(solver, **recorded))
 
 
-def chat_key(prompt: Any) -> str:
-    """Return a prompt as text, without what the model and tools said."""
-    if not isinstance(prompt, Sequence) or isinstance(prompt, str):
-        return str(prompt)
-    turns = [_turn(message)[:2] for message in prompt if isinstance(message, Mapping)]
-    return json.dumps([turn[: 1 if turn[0] in ("assistant", "tool") else 2] for turn in turns])
-
-
-def _as_reply(text: str, sampling: Any) -> Reply:
+def _as_reply(text: str, sampling: Sampling) -> Reply:
     reason = str(sampling.get("finish_reason") or "stop")
-    calls = tuple(
-        ToolCall(
-            id=call["id"],
-            name=call["name"],
-            arguments=call["arguments"],
-            problem=call.get("problem"),
-            text=call.get("text", ""),
-        )
-        for call in sampling.get("tool_calls") or ()
-    )
+    calls = tuple(ToolCall(**call) for call in sampling.get("tool_calls") or ())
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if calls:
         message["tool_calls"] = [

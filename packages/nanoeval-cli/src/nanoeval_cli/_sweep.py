@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import chz
-from nanoeval_core.errors import BudgetExceeded, ConfigError, RecorderError
+from nanoeval_core.errors import BudgetExceeded, ConfigError
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.usage import Usage
 from nanoeval_runner import run
@@ -40,9 +40,8 @@ class Cell:
         label: what distinguishes it from the others of its row: the column.
         key: names the cell by what determines its result.
         summary: its result, once there is one.
-        error: why it is missing.
-        over_budget: whether that is because the budget is spent.
-        is_refused: whether that is because of what a person can mend: an argument, a folder.
+        problem: why it is missing.
+        was_done: it finished in an earlier sweep.
     """
 
     eval: str
@@ -51,10 +50,24 @@ class Cell:
     spec: EvalSpec
     key: str
     summary: dict[str, Any] | None = None
-    error: str = ""
-    over_budget: bool = False
-    is_refused: bool = False
+    problem: Exception | None = None
     was_done: bool = False
+
+    @property
+    def usage(self) -> Usage:
+        known = (self.summary or {}).get("usage") or {}
+        names = [field.name for field in dataclasses.fields(Usage)]
+        return Usage(**{name: known[name] for name in names if name in known})
+
+    @property
+    def over_budget(self) -> bool:
+        return isinstance(self.problem, BudgetExceeded)
+
+    @property
+    def error(self) -> str:
+        if self.problem is None:
+            return ""
+        return str(self.problem) if self.over_budget else describe(self.problem)
 
 
 _VALUE_TOKEN = re.compile(r"""\\.|'(?:\\.|[^'\\])*'?|"(?:\\.|[^"\\])*"?|.""", re.DOTALL)
@@ -166,15 +179,16 @@ class Ledger:
                     f"{self._path} is damaged ({error}): remove it to run the whole sweep"
                 ) from error
 
-    def summary_of(self, key: str) -> dict[str, Any] | None:
-        """Return the summary of a finished cell."""
-        known = self._cells.get(key, {})
-        return known.get("summary") if known.get("state") == "done" else None
+    def recall(self, cell: Cell) -> None:
+        """Give a cell its summary, if it finished before."""
+        known = self._cells.get(cell.key, {})
+        cell.summary = known.get("summary") if known.get("state") == "done" else None
+        cell.was_done = cell.summary is not None
 
-    def run_set_of(self, key: str) -> str | None:
+    def run_set_of(self, cell: Cell) -> str | None:
         """Return the run set in which an unfinished cell was begun."""
-        known = self._cells.get(key, {})
-        return known.get("run_set_id") if known.get("state") != "done" else None
+        run_set_id: str | None = self._cells.get(cell.key, {}).get("run_set_id")
+        return run_set_id
 
     def note(self, cell: Cell, **facts: Any) -> None:
         """Note something about a cell; the file is replaced as a whole."""
@@ -202,12 +216,9 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
     A cell that fails has an `error`; the others go on.
     """
     fresh = f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:60]}-{secrets.token_hex(4)}"
-    for cell in cells:
-        cell.summary = ledger.summary_of(cell.key)
-        cell.was_done = cell.summary is not None
     pending = [cell for cell in cells if not cell.was_done]
     for cell in pending:
-        run_set_id = ledger.run_set_of(cell.key)
+        run_set_id = ledger.run_set_of(cell)
         if run_set_id is None or not _was_begun(cell, run_set_id):
             run_set_id = fresh
         runner = chz.replace(
@@ -223,16 +234,6 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
     # others have written what they have.
     for interruption in filter(None, (cell.result() for cell in running)):
         raise interruption
-
-
-def spent_by(cells: Sequence[Cell], ledger: Ledger) -> Usage:
-    """Return what those of `cells` have spent that are finished."""
-    total = Usage()
-    for cell in cells:
-        known = (ledger.summary_of(cell.key) or {}).get("usage") or {}
-        names = [field.name for field in dataclasses.fields(Usage) if field.name in known]
-        total += Usage(**{name: known[name] for name in names})
-    return total
 
 
 def _was_begun(cell: Cell, run_set_id: str) -> bool:
@@ -251,13 +252,10 @@ async def _run_cell(cell: Cell, ledger: Ledger) -> BaseException | None:
         cell.summary = await run(cell.spec)
     except (KeyboardInterrupt, SystemExit) as interruption:
         return interruption
-    except BudgetExceeded as error:
-        cell.error, cell.over_budget = str(error), True
-        ledger.note(cell, state="stopped")
     except Exception as error:  # noqa: BLE001  kept in the cell, and shown with the table
-        cell.error = describe(error)
-        cell.is_refused = isinstance(error, (ConfigError, RecorderError))
-        ledger.note(cell, state="failed", error=cell.error)
+        cell.problem = error
+        why = {} if cell.over_budget else {"error": cell.error}
+        ledger.note(cell, state="stopped" if cell.over_budget else "failed", **why)
     else:
         ledger.note(cell, state="done", summary=cell.summary, run_id=cell.summary["run_id"])
     return None

@@ -35,8 +35,9 @@ class SweepTable:
             [name, *(self._text(name, label, emphasise, intervals) for label in self._labels)]
             for name in self._evals
         ]
-        tokens = [sum(_tokens(cell) for cell in self._column(label)) for label in self._labels]
-        costs = [sum(_cost(cell) for cell in self._column(label)) for label in self._labels]
+        columns = [[c.usage for c in self._cells if c.label == label] for label in self._labels]
+        tokens = [sum(usage.total_tokens for usage in column) for column in columns]
+        costs = [sum(usage.cost for usage in column) for column in columns]
         if any(tokens):
             rows.append(["tokens", *(format_count(n) if n else "" for n in tokens)])
         if any(costs):
@@ -75,12 +76,9 @@ class SweepTable:
                     [cell.eval, cell.label, " ".join(cell.arguments)]
                     + (list(found) if found else [""] * 5)
                     + [summary.get("num_tasks", ""), summary.get("is_valid", "")]
-                    + [_tokens(cell) or "", _cost(cell) or "", summary.get("run_id", "")]
-                    + [cell.error.partition("\n")[0]]
+                    + [cell.usage.total_tokens or "", cell.usage.cost or ""]
+                    + [summary.get("run_id", ""), cell.error.partition("\n")[0]]
                 )
-
-    def _column(self, label: str) -> list[Cell]:
-        return [cell for cell in self._cells if cell.label == label]
 
     def _text(self, name: str, label: str, emphasise: Callable[[str], str], intervals: bool) -> str:
         cell, found = self._by_place.get((name, label)), self._scores.get((name, label))
@@ -96,16 +94,6 @@ class SweepTable:
     def _is_best(self, name: str, found: Headline) -> bool:
         others = [s for (row, _), s in self._scores.items() if row == name and s is not None]
         return len(others) > 1 and found.value == max(other.value for other in others)
-
-
-def _tokens(cell: Cell) -> int:
-    usage = (cell.summary or {}).get("usage") or {}
-    return int(usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
-
-
-def _cost(cell: Cell) -> float:
-    usage = (cell.summary or {}).get("usage") or {}
-    return float(usage.get("cost", 0.0))
 
 
 def _cell(text: str) -> str:

@@ -23,6 +23,8 @@ from nanoeval_core.eval import Eval
 from nanoeval_core.spec import EvalSpec, RunnerArgs
 from nanoeval_runner.command_line import Arguments, build, concrete_subclasses
 
+from nanoeval_cli._command import completions
+
 EvalClass = type[Eval[Any, Any]]
 
 GC_THRESHOLD = 50_000
@@ -53,8 +55,9 @@ def find_eval_class(target: str) -> EvalClass:
             _check_class(found, target)
             return found
         if found is not None:
+            kind = f"the class {found.__name__}" if inspect.isclass(found) else None
             raise ConfigError(
-                f"{target} is {_what(found)}, not an eval: name a subclass of nanoeval.Eval; "
+                f"{target} is {kind or f'a {type(found).__name__}'}, not an eval: name a subclass of nanoeval.Eval; "
                 f"{module_name} has {_names(classes)}"
             )
         near = difflib.get_close_matches(class_name, classes, n=1)
@@ -153,10 +156,6 @@ def _eval_classes(module: ModuleType) -> dict[str, EvalClass]:
 
 def _names(classes: dict[str, EvalClass]) -> str:
     return ", ".join(sorted(classes)) or "no eval"
-
-
-def _what(value: object) -> str:
-    return f"the class {value.__name__}" if inspect.isclass(value) else f"a {type(value).__name__}"
 
 
 def is_script(target: str) -> bool:
@@ -276,23 +275,20 @@ def field_names(target: str) -> set[str]:
 
 def complete_target(incomplete: str) -> list[CompletionItem]:
     """Return the files, and the evals in a file, that a target may go on with; import nothing."""
-    file, colon, name = incomplete.partition(":")
+    file, colon, _ = incomplete.partition(":")
     if colon and file.endswith(".py") and Path(file).is_file():
-        return [CompletionItem(f"{file}:{one}") for one in evals_in(file) if one.startswith(name)]
-    folder = Path(incomplete).parent
-    if not folder.is_dir():
-        return []
-    prefix = incomplete.rpartition("/")[0] + "/" if "/" in incomplete else ""
-    found = []
-    for path in sorted(folder.iterdir()):
-        text = prefix + path.name
-        if not text.startswith(incomplete) or path.name.startswith("."):
-            continue
-        if path.is_dir():
-            found.append(CompletionItem(text + "/"))
-        elif path.suffix == ".py":
-            found += [CompletionItem(f"{text}:{one}") for one in evals_in(str(path))]
-    return found
+        return completions({f"{file}:{one}": None for one in evals_in(file)}, incomplete)
+    head, slash, name = incomplete.rpartition("/")
+    folder = Path(head + slash)
+    found: dict[str, None] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith(name) and not path.name.startswith("."):
+            text = head + slash + path.name
+            evals = evals_in(str(path)) if path.suffix == ".py" else []
+            found |= dict.fromkeys(
+                [f"{text}/"] if path.is_dir() else [f"{text}:{e}" for e in evals]
+            )
+    return completions(found, incomplete)
 
 
 def evals_in(file: str) -> list[str]:
@@ -318,13 +314,5 @@ def complete_argument(
     if equals and name in names:
         values = [one.__name__ for one in concrete_subclasses(names[name].type)]
         values += ["True", "False"] if names[name].type is bool else []
-        return [
-            CompletionItem(f"{name}={one}")
-            for one in values
-            if f"{name}={one}".startswith(incomplete)
-        ]
-    return [
-        CompletionItem(f"{name}=", help=one.doc)
-        for name, one in names.items()
-        if name.startswith(incomplete)
-    ]
+        return completions({f"{name}={one}": None for one in values}, incomplete)
+    return completions({f"{name}=": one.doc for name, one in names.items()}, incomplete)

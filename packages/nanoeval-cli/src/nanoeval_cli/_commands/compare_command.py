@@ -7,8 +7,9 @@ from typing import Literal
 
 import click
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_core.metrics.many_runs import compare_many
-from nanoeval_core.metrics.paired import Change, Comparison, Scores, compare
+from nanoeval_core.metrics.paired import Comparison, compare
 from nanoeval_core.metrics.verdict import fail_if_worse as judge
 from nanoeval_runner.formats import format_score
 
@@ -73,19 +74,13 @@ def command(
             }
         )
     else:
-        _show(a, b, compared, flips=flips, verdict=verdict.reason if fail_if_worse else None)
-    if not fail_if_worse:
-        return 0
-    return min(verdict.exit_code, EXIT_UNKNOWN)
+        reason = verdict.reason if fail_if_worse else None
+        show_comparison(a, b, compared, flips=flips, verdict=reason)
+    return min(verdict.exit_code, EXIT_UNKNOWN) if fail_if_worse else 0
 
 
 def _named(run: RunInfo) -> dict[str, str]:
     return {"run_id": run.run_id, "eval": run.eval, "model": run.model}
-
-
-def show_comparison(a: RunInfo, b: RunInfo, scores_a: Scores, scores_b: Scores) -> None:
-    """Print how run b compares with run a."""
-    _show(a, b, compare(scores_a, scores_b, common_only=True), flips=FLIPS)
 
 
 def names_of(runs: Sequence[RunInfo]) -> list[str]:
@@ -100,12 +95,13 @@ def names_of(runs: Sequence[RunInfo]) -> list[str]:
     return [f"{run.model or run.eval} {run.run_id}" for run in runs]
 
 
-def _show(
-    a: RunInfo, b: RunInfo, found: Comparison, *, flips: int, verdict: str | None = None
+def show_comparison(
+    a: RunInfo, b: RunInfo, found: Comparison, *, flips: int = FLIPS, verdict: str | None = None
 ) -> None:
+    """Print how run b compares with run a."""
     name_a, name_b = names_of([a, b])
     rows = [
-        [letter, name, run.run_id, run.eval, _mean(estimate.mean, estimate.stderr)]
+        [letter, name, run.run_id, run.eval, _mean(estimate)]
         for letter, name, run, estimate in (("A", name_a, a, found.a), ("B", name_b, b, found.b))
     ]
     write_table(("", "name", "run", "eval", "score"), rows, right=("score",))
@@ -114,34 +110,21 @@ def _show(
     questions = f"{found.n:,} question{'s' * (found.n != 1)}"
     if found.left_out:
         questions += f" ({found.left_out:,} that only one run has are left out)"
-    write(f"{questions}: B better on {found.wins:,}, worse on {found.losses:,}{_p_value(found)}")
+    test = "McNemar test" if found.exact_test == "McNemar" else "paired"
+    p_value = "" if found.p_value is None else f" ({test}, p = {found.p_value:.3g})"
+    write(f"{questions}: B better on {found.wins:,}, worse on {found.losses:,}{p_value}")
     write(bold(verdict or _conclusion(found, name_a, name_b)))
     for title, changes in (("better", found.improved), ("worse", found.worsened)):
         if changes:
             write(f"\n{title} in B")
-            write_table(
-                ("question", "A", "B"),
-                [_change(change) for change in changes[:flips]],
-                right=("A", "B"),
-            )
+            shown = [[str(c.question_id), f"{c.mean_a:.2f}", f"{c.mean_b:.2f}"] for c in changes]
+            write_table(("question", "A", "B"), shown[:flips], right=("A", "B"))
             if len(changes) > flips:
                 write(f"and {len(changes) - flips} more")
 
 
-def _p_value(found: Comparison) -> str:
-    """Return the p-value that agrees with the interval, and what it is of."""
-    if found.p_value is None:
-        return ""
-    test = "McNemar test" if found.exact_test == "McNemar" else "paired"
-    return f" ({test}, p = {found.p_value:.3g})"
-
-
-def _mean(mean: float | None, stderr: float | None) -> str:
-    return "" if mean is None else format_score(mean, stderr)
-
-
-def _change(change: Change) -> list[str]:
-    return [str(change.question_id), f"{change.mean_a:.2f}", f"{change.mean_b:.2f}"]
+def _mean(of: MeanEstimate) -> str:
+    return "" if of.mean is None else format_score(of.mean, of.stderr)
 
 
 def _interval(found: Comparison) -> str:
@@ -153,10 +136,8 @@ def _interval(found: Comparison) -> str:
 def _conclusion(found: Comparison, a: str, b: str) -> str:
     if found.low is None or found.high is None:
         return "The data do not tell which is better."
-    if found.low > 0:
-        return f"B ({b}) is better than A ({a})."
-    if found.high < 0:
-        return f"B ({b}) is worse than A ({a})."
+    if found.low > 0 or found.high < 0:
+        return f"B ({b}) is {'better' if found.low > 0 else 'worse'} than A ({a})."
     return "The data do not tell which is better: the interval holds 0."
 
 
@@ -173,7 +154,7 @@ def _many(runs: Sequence[RunInfo], *, as_json: bool) -> int:
             }
         )
         return 0
-    rows = [[name, names[name].run_id, _mean(m.mean, m.stderr)] for name, m in table.runs.items()]
+    rows = [[name, names[name].run_id, _mean(mean)] for name, mean in table.runs.items()]
     write_table(("run", "id", "score"), rows, right=("score",))
     write("")
     pairs = [

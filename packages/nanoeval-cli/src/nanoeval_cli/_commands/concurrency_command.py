@@ -37,17 +37,13 @@ def command(
     if found.state_file is None:
         raise ConfigError(f"run {found.run_id} has no state any more: it is over")
     chosen = None if run in (None, "last", found.run_set_id) else found.run_id
+    path = found.state_file.path
+    evals = [row.id for row in found.state_file.evals if chosen in (None, row.run_id)]
     if limit is not None:
-        value = None if limit == "none" else limit
-        _set(found.state_file, chosen, value, overall=overall)
-    _show(read_state_file(found.state_file.path), as_json=as_json)
+        for eval_id in [None] if overall else evals:
+            set_concurrency(path, eval_id, None if limit == "none" else limit)
+    _show(read_state_file(path), as_json=as_json)
     return 0
-
-
-def _set(file: StateFile, run_id: str | None, limit: int | None, *, overall: bool) -> None:
-    chosen = [row.id for row in file.evals if run_id in (None, row.run_id)]
-    for eval_id in [None] if overall else chosen:
-        set_concurrency(file.path, eval_id, limit)
 
 
 def _show(file: StateFile, *, as_json: bool) -> None:
@@ -58,15 +54,9 @@ def _show(file: StateFile, *, as_json: bool) -> None:
     if as_json:
         write_json({"evals": limits, "overall": file.global_limit})
         return
-    rows = [
-        [str(one["run"]), str(one["eval"]), _text(one["limit"]), str(one["in_flight"])]
-        for one in limits
-    ]
-    total = sum(row.leased for row in file.evals)
+    rows = [list(one.values()) for one in limits]
     if len(rows) > 1 or file.global_limit is not None:
-        rows.append(["", "all together", _text(file.global_limit), str(total)])
-    write_table(("run", "eval", "limit", "in flight"), rows, right=("limit", "in flight"))
-
-
-def _text(limit: object) -> str:
-    return "none" if limit is None else str(limit)
+        total = sum(row.leased for row in file.evals)
+        rows.append(["", "all together", file.global_limit, total])
+    shown = [["none" if cell is None else str(cell) for cell in row] for row in rows]
+    write_table(("run", "eval", "limit", "in flight"), shown, right=("limit", "in flight"))

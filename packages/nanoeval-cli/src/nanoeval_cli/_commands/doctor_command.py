@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -14,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import click
 from nanoeval_core.errors import NanoevalError, StateError
@@ -39,10 +38,15 @@ OPENAI = "https://api.openai.com/v1"
 FEW_FILES = 4096
 LITTLE_SPACE = 1 << 30
 CALL_SECONDS = 30.0
+ADVICE = {
+    401: "the key is refused: check OPENAI_API_KEY",
+    403: "the key may not do this: check its project and permissions",
+    404: "check the URL (it ends in /v1 mostly) and the model's name",
+    429: "refused for now: check the limits and the credit of the key",
+}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one check found, and what to do about it."""
 
     state: Literal["ok", "note", "problem"]
@@ -67,7 +71,7 @@ def command(model: str | None, base_url: str | None, offline: bool, as_json: boo
     if not offline:
         found += _endpoint(base_url, model)
     if as_json:
-        write_json([dataclasses.asdict(finding) for finding in found])
+        write_json([finding._asdict() for finding in found])
     else:
         write_table(("", "what", "found"), [[f.state, f.what, f.found] for f in found])
         advice = [f for f in found if f.do]
@@ -115,28 +119,19 @@ def _folders() -> Iterator[Finding]:
         if "://" in str(location):
             yield Finding("ok", what, str(location))
             continue
-        folder = Path(location).expanduser()
-        in_memory = what == "state folder" and on_memory_file_system(folder)
-        more = "in memory: after a reboot only backups are left" if in_memory else ""
-        yield _folder(what, folder, variable, more)
-
-
-def _folder(what: str, folder: Path, variable: str, more: str = "") -> Finding:
-    there = folder
-    while not there.exists():
-        there = there.parent
-    if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
-        return Finding(
-            "problem",
-            what,
-            f"{folder}: cannot be written",
-            f"make it writable, or set {variable} to a folder that is",
-        )
-    free = shutil.disk_usage(there).free
-    text = f"{short_path(folder)}, {free / 1e9:.1f} GB free" + f", {more}" * bool(more)
-    if free < LITTLE_SPACE:
-        return Finding("note", what, text, f"make room, or set {variable} to another file system")
-    return Finding("ok", what, text)
+        folder = there = Path(location).expanduser()
+        while not there.exists():
+            there = there.parent
+        if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+            do = f"make it writable, or set {variable} to a folder that is"
+            yield Finding("problem", what, f"{folder}: cannot be written", do)
+            continue
+        free = shutil.disk_usage(there).free
+        text = f"{short_path(folder)}, {free / 1e9:.1f} GB free"
+        if what == "state folder" and on_memory_file_system(folder):
+            text += ", in memory: after a reboot only backups are left"
+        do = f"make room, or set {variable} to another file system" if free < LITTLE_SPACE else ""
+        yield Finding("note" if do else "ok", what, text, do)
 
 
 def _left_over() -> Iterator[Finding]:
@@ -144,26 +139,19 @@ def _left_over() -> Iterator[Finding]:
         kept = len(backups())
     except NanoevalError:  # told with the folders
         return
-    finished = unfinished = running = size = 0
-    unreadable: list[StateError] = []
-    for file in state_files():
-        if isinstance(file, StateError):
-            unreadable.append(file)
-        elif file.is_running:
-            running += 1
-        else:
-            size += file.size
-            finished += file.is_complete
-            unfinished += not file.is_complete
-    text = f"{running} running, {finished} finished, {unfinished} unfinished ({size / 1e6:.1f} MB)"
-    do = []
-    if finished:
-        do.append("nanoeval clean removes the finished")
-    if unfinished:
-        do.append("nanoeval resume lists the unfinished")
+    files = list(state_files())
+    readable = [file for file in files if not isinstance(file, StateError)]
+    ended = [file for file in readable if not file.is_running]
+    finished = sum(file.is_complete for file in ended)
+    unfinished, size = len(ended) - finished, sum(file.size for file in ended)
+    text = f"{len(readable) - len(ended)} running, {finished} finished, {unfinished} unfinished"
+    do = ["nanoeval clean removes the finished"] * bool(finished)
+    do += ["nanoeval resume lists the unfinished"] * bool(unfinished)
+    text += f" ({size / 1e6:.1f} MB)"
     yield Finding("note" if do else "ok", "run sets", text, "; ".join(do))
-    for error in unreadable:
-        yield Finding("problem", "state file", str(error), "move it away, or resume its backup")
+    for error in files:
+        if isinstance(error, StateError):
+            yield Finding("problem", "state file", str(error), "move it away, or resume its backup")
     yield Finding("ok", "backups kept", str(kept))
 
 
@@ -187,29 +175,22 @@ def _containers() -> Iterator[Finding]:
     from nanoeval_computer.maintenance import describe_engine  # noqa: PLC0415  for this check
 
     engine = describe_engine()
-    if not engine.name:
-        if engine.url:  # it is named, or its socket is there
-            yield Finding(
-                "note", "containers", engine.problems[0], "start it, or unset DOCKER_HOST"
-            )
-        else:
-            yield Finding("ok", "containers", "no engine is there: only computer tasks need one")
-        return
-    yield Finding("ok", "containers", f"{engine.name} at {engine.url}")
-    for problem in engine.problems:
-        yield Finding("note", "containers", problem)
+    if engine.name:
+        yield Finding("ok", "containers", f"{engine.name} at {engine.url}")
+        for problem in engine.problems:
+            yield Finding("note", "containers", problem)
+    elif engine.url:  # it is named, or its socket is there
+        yield Finding("note", "containers", engine.problems[0], "start it, or unset DOCKER_HOST")
+    else:
+        yield Finding("ok", "containers", "no engine is there: only computer tasks need one")
 
 
 def _endpoint(base_url: str | None, model: str | None) -> Iterator[Finding]:
     url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if url == OPENAI and not key:
-        yield Finding(
-            "note",
-            "endpoint",
-            "not asked: OPENAI_API_KEY is not set",
-            "set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, to check it",
-        )
+        do = "set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, to check it"
+        yield Finding("note", "endpoint", "not asked: OPENAI_API_KEY is not set", do)
         return
     yield _call(url, "/models", key, None)
     if model is not None:
@@ -220,8 +201,7 @@ def _endpoint(base_url: str | None, model: str | None) -> Iterator[Finding]:
 
 def _call(url: str, path: str, key: str, body: dict[str, Any] | None) -> Finding:
     headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
     data = None if body is None else json.dumps(body).encode()
     started = time.monotonic()
     try:
@@ -230,7 +210,8 @@ def _call(url: str, path: str, key: str, body: dict[str, Any] | None) -> Finding
             text = response.read()
     except urllib.error.HTTPError as error:
         words = error.read(500).decode(errors="replace").strip().replace(key or "\0", "…")
-        return Finding("problem", "endpoint", f"{url}{path}: {error.code} {words}", _advice(error))
+        do = ADVICE.get(error.code, "see what the endpoint says")
+        return Finding("problem", "endpoint", f"{url}{path}: {error.code} {words}", do)
     except (OSError, ValueError) as error:
         do = "is it running, and is the URL right? It ends in /v1 mostly"
         return Finding("problem", "endpoint", f"{url}{path} does not answer: {error}", do)
@@ -238,15 +219,6 @@ def _call(url: str, path: str, key: str, body: dict[str, Any] | None) -> Finding
     if body is not None:
         return Finding("ok", "endpoint", f"{body['model']} answers in {took}")
     return Finding("ok", "endpoint", f"{url} answers in {took}{_models(text)}")
-
-
-def _advice(error: urllib.error.HTTPError) -> str:
-    return {
-        401: "the key is refused: check OPENAI_API_KEY",
-        403: "the key may not do this: check its project and permissions",
-        404: "check the URL (it ends in /v1 mostly) and the model's name",
-        429: "refused for now: check the limits and the credit of the key",
-    }.get(error.code, "see what the endpoint says")
 
 
 def _models(text: bytes) -> str:

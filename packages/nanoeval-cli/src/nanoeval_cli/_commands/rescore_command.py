@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import chz
 import click
 from nanoeval_core.errors import ConfigError
+from nanoeval_core.metrics.paired import compare
 from nanoeval_core.spec import EvalSpec
 from nanoeval_recorder.reading.outline import outline_of
 from nanoeval_runner import run as run_eval
@@ -20,7 +20,7 @@ from nanoeval_cli._catalogue import RunInfo, find_run, record_path
 from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
 from nanoeval_cli._commands.run_command import EvalCommand
-from nanoeval_cli._output import describe, write, write_json
+from nanoeval_cli._output import write_json
 from nanoeval_cli._replay import recorded_replies, serve, with_recorded_models
 from nanoeval_cli._targets import find_eval_class, make_spec
 
@@ -52,7 +52,12 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
         with nanoeval_logging(), collecting(is_shown=False) as found:
             raise_file_limit()
             summary = asyncio.run(run_eval(spec))
-    _report(old, record, summary, as_json=as_json)
+    new = find_run(summary["run_id"])
+    if as_json:
+        write_json({"before": old.summary, "after": summary})
+    else:
+        scores = scores_of(old), scores_of(new)
+        show_comparison(old, new, compare(*scores, common_only=True))
     return found.exit_code()
 
 
@@ -91,16 +96,3 @@ def _spec(
         spec.runner, model_name=old.model or None, eval_set_name=f"rescore of {old.run_id}"
     )
     return chz.replace(spec, eval=with_recorded_models(spec.eval, record), runner=runner)
-
-
-def _report(old: RunInfo, record: Path, summary: dict[str, Any], *, as_json: bool) -> None:
-    new = find_run(summary["run_id"])
-    if as_json:
-        write_json({"before": old.summary, "after": summary})
-        return
-    before, after = scores_of(old), scores_of(new)
-    if before and after:
-        show_comparison(old, new, before, after)
-    else:
-        for line in describe(summary):
-            write(line)

@@ -99,10 +99,8 @@ def _list(*, as_json: bool) -> int:
         known.add(found.run_set_id)
         if found.is_complete or found.is_running or not any(row.total for row in found.evals):
             continue
-        done, total = (
-            sum(r.done + r.failed for r in found.evals),
-            sum(r.total for r in found.evals),
-        )
+        done = sum(row.done + row.failed for row in found.evals)
+        total = sum(row.total for row in found.evals)
         states = dict.fromkeys(
             run_state(row.state, is_running=found.is_running)
             for row in found.evals

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from nanoeval_recorder.reading.scores import score_of
 from nanoeval_cli._attempts import counted, verdict_of
 from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
-from nanoeval_cli._output import bold, note, write_json, write_pages
+from nanoeval_cli._output import bold, note, terminal_width, write_json, write_pages
 
 WANTED: dict[str, tuple[Verdict, ...]] = {
     "wrong": ("wrong", "partly right", "unparsable", "refused"),
@@ -193,17 +191,11 @@ def _text(value: Any) -> str:
 
 def _block(title: str, text: str) -> Iterator[str]:
     yield f"  {title}"
-    width = shutil.get_terminal_size().columns - 4 if sys.stdout.isatty() else None
+    width = max(20, (terminal_width() or 1 << 31) - 4)
+    wrapper = textwrap.TextWrapper(width, replace_whitespace=False, drop_whitespace=False)
     for line in clean(text).split("\n"):
-        for part in _wrapped(line, width):
+        for part in wrapper.wrap(line) if len(line) > width else [line]:
             yield f"    {part}".rstrip()
-
-
-def _wrapped(line: str, width: int | None) -> list[str]:
-    """Return a line in parts no wider than a terminal; as it is without a terminal."""
-    if width is None or len(line) <= width:
-        return [line]
-    return textwrap.wrap(line, max(20, width), replace_whitespace=False, drop_whitespace=False)
 
 
 def clean(text: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from nanoeval_core.errors import ConfigError
+from nanoeval_core.errors import ConfigError, RecorderError
+from nanoeval_core.usage import Usage
 from nanoeval_runner.budget import shared_budget
 from nanoeval_runner.results import collecting
 from nanoeval_runner.resume_command import nanoeval_command, using_resume_command
@@ -30,7 +31,7 @@ from nanoeval_cli._commands.run_command import (
 )
 from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
-from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells, spent_by
+from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells
 from nanoeval_cli._sweep_table import SweepTable
 
 
@@ -77,21 +78,23 @@ def command(  # noqa: PLR0913  one parameter an option
     name = name or _name(cells)
     folder = Path(output) if output else Path("sweeps") / name
     ledger = Ledger(folder, name)
-    if again:
-        for cell in cells:
+    spent = Usage()
+    for cell in cells:
+        if again:
             ledger.note(cell, state="queued", run_set_id=None)
+        ledger.recall(cell)
+        spent += cell.usage
     if dry_run:
         for cell in cells:
-            state = "done" if ledger.summary_of(cell.key) is not None else "to run"
-            write(f"{state}  {cell.eval}  {cell.label}")
+            write(f"{'done' if cell.was_done else 'to run'}  {cell.eval}  {cell.label}")
         return 0
-    note(_overview(name, cells, ledger))
+    note(_overview(name, cells))
     again_command = shlex.join([*shlex.split(nanoeval_command()), *sys.argv[1:]])
     with (
         nanoeval_logging(),
         using_resume_command(""),  # told once, below
         collecting(is_shown=False) as found,
-        shared_budget(budget_tokens, budget_cost, before=spent_by(cells, ledger)),
+        shared_budget(budget_tokens, budget_cost, before=spent),
     ):
         raise_file_limit()
         try:
@@ -113,11 +116,11 @@ def _name(cells: Sequence[Cell]) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", names)[:60].strip("-.") or "sweep"
 
 
-def _overview(name: str, cells: Sequence[Cell], ledger: Ledger) -> str:
+def _overview(name: str, cells: Sequence[Cell]) -> str:
     """Return what will be run, in a line."""
     evals = len({cell.eval for cell in cells})
     choices = len({cell.label for cell in cells})
-    done = sum(ledger.summary_of(cell.key) is not None for cell in cells)
+    done = sum(cell.was_done for cell in cells)
     text = f"sweep {name}: {evals} eval{'s' * (evals > 1)} × {choices} choice{'s' * (choices > 1)}"
     text += f", {len(cells)} cell{'s' * (len(cells) > 1)}"
     return text + (f", {done} of them done" if done else "")
@@ -146,7 +149,7 @@ def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: 
     more = f"; {kept} of {len(cells)} cells were there already" if kept else ""
     note(f"{folder / 'table.md'} and table.csv have it with 95 % intervals{more}")
     stopped = [cell for cell in cells if cell.over_budget]
-    failed = [cell for cell in cells if cell.error and not cell.over_budget]
+    failed = [cell for cell in cells if cell.problem and not cell.over_budget]
     for cell in failed:
         note(f"\n{cell.eval} {cell.label}".rstrip() + f": {cell.error}")
     if stopped:
@@ -154,6 +157,6 @@ def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: 
             f"\n{stopped[0].error.partition(': ')[0]}: {len(stopped)} of {len(cells)} cells are "
             "stopped. The same command with a larger budget goes on with them"
         )
-    if all(cell.is_refused for cell in cells):
+    if all(isinstance(cell.problem, (ConfigError, RecorderError)) for cell in cells):
         return EXIT_BAD_INPUT
     return EXIT_FAILED if failed else EXIT_BUDGET if stopped else 0
