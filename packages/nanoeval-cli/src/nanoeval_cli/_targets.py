@@ -55,9 +55,10 @@ def find_eval_class(target: str) -> EvalClass:
             _check_class(found, target)
             return found
         if found is not None:
-            kind = f"the class {found.__name__}" if inspect.isclass(found) else None
+            is_class = inspect.isclass(found)
+            what = f"the class {found.__name__}" if is_class else f"a {type(found).__name__}"
             raise ConfigError(
-                f"{target} is {kind or f'a {type(found).__name__}'}, not an eval: name a subclass of nanoeval.Eval; "
+                f"{target} is {what}, not an eval: name a subclass of nanoeval.Eval; "
                 f"{module_name} has {_names(classes)}"
             )
         near = difflib.get_close_matches(class_name, classes, n=1)
@@ -285,9 +286,7 @@ def complete_target(incomplete: str) -> list[CompletionItem]:
         if path.name.startswith(name) and not path.name.startswith("."):
             text = head + slash + path.name
             evals = evals_in(str(path)) if path.suffix == ".py" else []
-            found |= dict.fromkeys(
-                [f"{text}/"] if path.is_dir() else [f"{text}:{e}" for e in evals]
-            )
+            found |= dict.fromkeys([f"{text}/"] * path.is_dir() + [f"{text}:{e}" for e in evals])
     return completions(found, incomplete)
 
 
