@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -97,25 +98,19 @@ class RecordLines:
             for part, offset, length in _SPAN.iter_unpack(packed)
         )
         found: list[list[Event]] = [[] for _ in spans]
-        stream: BinaryIO | None = None
-        open_part, position = -1, 0
         try:
-            for part, offset, length, index in wanted:
-                if part != open_part or stream is None:
-                    if stream is not None:
-                        stream.close()
-                    stream, open_part, position = open_record(parts[part]), part, 0
-                _skip_to(stream, offset, position)
-                content = stream.read(length)
-                position = offset + length
-                found[index] += [parse_event(line) for line in content.splitlines(keepends=True)]
+            for number, in_part in itertools.groupby(wanted, lambda one: one[0]):
+                position = 0
+                with open_record(parts[number]) as stream:
+                    for _, offset, length, index in in_part:
+                        _skip_to(stream, offset, position)
+                        lines = stream.read(length).splitlines(keepends=True)
+                        position = offset + length
+                        found[index] += map(parse_event, lines)
         except (ValueError, IndexError) as error:
             raise RecorderError(
                 f"{self.file} is no longer what its index describes ({error}): reload the page"
             ) from error
-        finally:
-            if stream is not None:
-                stream.close()
         return found
 
 

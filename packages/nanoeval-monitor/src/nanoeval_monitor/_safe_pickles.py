@@ -23,9 +23,7 @@ class _Stand:
     """Takes the place of any object: remembers its class's name and what it was built from."""
 
     name = ""
-
-    def __init__(self, *args: Any) -> None:
-        self.args = args
+    args: tuple[Any, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> _Stand:
         made = super().__new__(cls)
