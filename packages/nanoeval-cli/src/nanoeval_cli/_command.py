@@ -35,22 +35,14 @@ PEERS = {
 class Command(click.Command):
     """A subcommand.
 
-    Args:
+    Attributes:
         takes_fields: names that are no options are collected, and passed on as `fields`.
-        own_fields: of the positional arguments, the names that are theirs even where an option of
-            the command has the same.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        takes_fields: bool = False,
-        own_fields: Callable[[Sequence[str]], set[str]] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    takes_fields = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.takes_fields = takes_fields
-        self.own_fields = own_fields
         click.option(
             "--debug",
             is_flag=True,
@@ -61,16 +53,19 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words, positional, fields = self.split(ctx, args, set())
-        if self.own_fields is not None and not ctx.resilient_parsing:
-            # A flag stays the command's: alone, it could not be a field.
-            with_value = {n.lstrip("-") for n, o in self._options(ctx).items() if not o.is_flag}
-            names = self.own_fields(positional) & with_value
-            if names:
-                words, _, fields = self.split(ctx, args, names)
+        # A flag stays the command's: alone, it could not be a field.
+        with_value = {n.lstrip("-") for n, o in self._options(ctx).items() if not o.is_flag}
+        names = set() if ctx.resilient_parsing else self.own_fields(positional) & with_value
+        if names:
+            words, _, fields = self.split(ctx, args, names)
         rest = super().parse_args(ctx, words)
         if self.takes_fields:
             ctx.params["fields"] = fields
         return rest
+
+    def own_fields(self, positional: Sequence[str]) -> set[str]:
+        """Return the names that are fields even where an option of the command has the same."""
+        return set()
 
     def _options(self, ctx: click.Context) -> dict[str, click.Option]:
         return {
@@ -139,6 +134,12 @@ class Command(click.Command):
         if self.takes_fields and not near:
             text += f"; as an argument of the eval, {name} needs a value: {name} VALUE"
         return ConfigError(f"{text}\n({ctx.command_path} --help lists what there is)")
+
+
+class FieldsCommand(Command):
+    """A subcommand that passes on what it does not know."""
+
+    takes_fields = True
 
 
 def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import click
 
-from nanoeval_cli._command import Command, subcommand
+from nanoeval_cli._command import FieldsCommand, subcommand
 from nanoeval_cli._output import write
 from nanoeval_cli.bin.mon import find_command
 
 
-class MonitorCommand(Command):
+class MonitorCommand(FieldsCommand):
     """Its options are the monitor's own, where that is installed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -21,7 +21,7 @@ class MonitorCommand(Command):
         return super().parse_args(ctx, args)
 
 
-@subcommand("monitor", cls=MonitorCommand, takes_fields=True)
+@subcommand("monitor", cls=MonitorCommand)
 def command(fields: dict[str, str]) -> int:
     """Open a web page for the runs that are going and those that are done.
 

@@ -16,7 +16,7 @@ from nanoeval_runner.command_line import help_text
 from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
-from nanoeval_cli._command import Command, budget_options, json_option, subcommand
+from nanoeval_cli._command import FieldsCommand, budget_options, json_option, subcommand
 from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
@@ -35,7 +35,7 @@ from nanoeval_cli._targets import (
 Function = Callable[..., int]
 
 
-class EvalCommand(Command):
+class EvalCommand(FieldsCommand):
     """A command about an eval: its help and its completion know the arguments of that eval."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -54,6 +54,9 @@ class EvalCommand(Command):
                 write(_help(ctx, targets[0], fields))
                 ctx.exit(0)
         return super().parse_args(ctx, args)
+
+    def own_fields(self, positional: Sequence[str]) -> set[str]:
+        return {name for target in positional for name in field_names(target)}
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         options = super().shell_complete(ctx, incomplete)
@@ -86,11 +89,6 @@ def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
     return "\n".join([target, "", doc, "", listed, "", formatter.getvalue().rstrip()])
 
 
-def own_fields(targets: Sequence[str]) -> set[str]:
-    """Return the names that the evals among `targets` have as fields of their own."""
-    return {name for target in targets for name in field_names(target)}
-
-
 def errors_option(function: Function) -> Function:
     return click.option(
         "--fail-on-errors",
@@ -114,7 +112,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     return share
 
 
-@subcommand("run", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
+@subcommand("run", cls=EvalCommand)
 @eval_argument("eval", required=False)
 @budget_options
 @errors_option

@@ -15,14 +15,14 @@ from nanoeval_core.eval import Eval
 from nanoeval_core.recorder import dummy_recorder
 
 from nanoeval_cli._command import subcommand
-from nanoeval_cli._commands.run_command import EvalCommand, eval_argument, own_fields
+from nanoeval_cli._commands.run_command import EvalCommand, eval_argument
 from nanoeval_cli._output import write
 from nanoeval_cli._targets import find_eval_class, make_spec
 
 TASKS_LISTED = 10
 
 
-@subcommand("shell", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
+@subcommand("shell", cls=EvalCommand)
 @eval_argument("eval")
 @click.argument("task", required=False)
 def command(eval: str, task: str | None, fields: dict[str, str]) -> int:

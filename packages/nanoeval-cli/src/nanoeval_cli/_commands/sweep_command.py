@@ -27,7 +27,6 @@ from nanoeval_cli._commands.run_command import (
     EvalCommand,
     errors_option,
     eval_argument,
-    own_fields,
 )
 from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
@@ -35,7 +34,7 @@ from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells
 from nanoeval_cli._sweep_table import SweepTable
 
 
-@subcommand("sweep", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
+@subcommand("sweep", cls=EvalCommand)
 @eval_argument("evals", nargs=-1)
 @click.option("--name", help="Of the sweep; by default its evals'.")
 @click.option("-o", "--output", metavar="FOLDER", help="By default sweeps/NAME.")

@@ -12,13 +12,13 @@ from nanoeval_core.recorder import dummy_recorder
 from nanoeval_core.spec import EvalSpec
 
 from nanoeval_cli._command import json_option, subcommand
-from nanoeval_cli._commands.run_command import EvalCommand, eval_argument, own_fields
+from nanoeval_cli._commands.run_command import EvalCommand, eval_argument
 from nanoeval_cli._commands.shell_command import find_task, machines_of
 from nanoeval_cli._output import note, write, write_json
 from nanoeval_cli._targets import find_eval_class, make_spec
 
 
-@subcommand("validate", cls=EvalCommand, takes_fields=True, own_fields=own_fields)
+@subcommand("validate", cls=EvalCommand)
 @eval_argument("eval")
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @json_option
