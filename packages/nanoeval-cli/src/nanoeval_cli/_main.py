@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from nanoeval_core.errors import ConfigError
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the subcommand that `argv` (by default the process's) names, and exit."""
     before = set(threading.enumerate())
     try:
-        _main(argv)
+        sys.exit(_run(list(sys.argv[1:] if argv is None else argv)))
     except SystemExit as ending:
         if threading.active_count() > len(before):
             # Deferred: `nanoeval --help` must not wait for what it does not use.
@@ -142,45 +142,41 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise
 
 
-def _main(argv: Sequence[str] | None) -> NoReturn:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments and COMPLETION not in os.environ:
+def _run(arguments: list[str]) -> int:
+    is_completing = COMPLETION in os.environ
+    if not arguments and not is_completing:
         sys.stdout.write(cli.get_help(click.Context(cli)) + "\n")
-        sys.exit(2)
+        return 2
     try:
-        code = _invoke(arguments)
+        code = cli.main(arguments, prog_name="nanoeval", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except BrokenPipeError:  # `nanoeval ls | head`: the pipe is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (Exception, KeyboardInterrupt) as error:
-        if COMPLETION in os.environ:  # a half-typed line is no mistake
-            sys.exit(0)
-        if isinstance(error, ConfigError) and "NANOEVAL_DEBUG" not in os.environ:
+        if is_completing:  # a half-typed line is no mistake
+            return 0
+        told = _told(error)
+        if isinstance(told, ConfigError) and "NANOEVAL_DEBUG" not in os.environ:
             from nanoeval_runner.formats import write_line  # noqa: PLC0415  as below
 
-            write_line(sys.stderr, f"error: {error}")
-            sys.exit(2)
+            write_line(sys.stderr, f"error: {told}")
+            return 2
         # Deferred: it imports all of the runner, and mistakes should be told at once.
         from nanoeval_runner.setup import exit_codes  # noqa: PLC0415
 
         with exit_codes():
-            raise
-    sys.exit(code)
+            raise told  # noqa: B904  it is `error`, or what click made of it
+        raise
 
 
-def _invoke(arguments: list[str]) -> int:
-    try:
-        code = cli.main(arguments, prog_name="nanoeval", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `nanoeval ls | head`: the pipe is closed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except click.Abort as abort:
-        raise KeyboardInterrupt from abort
-    except click.UsageError as error:
-        raise ConfigError(_told(error)) from error
-    return int(code or 0)
-
-
-def _told(error: click.UsageError) -> str:
-    """Return what click found wrong, and where the options are listed."""
+def _told(error: BaseException) -> BaseException:
+    """Return the error that is told for one of click; others as they are."""
+    if isinstance(error, click.Abort):
+        return KeyboardInterrupt()
+    if not isinstance(error, click.UsageError):
+        return error
     text = error.format_message()
     if isinstance(error, click.MissingParameter) and error.param is not None:
         is_option = error.param.param_type_name == "option"
@@ -188,4 +184,4 @@ def _told(error: click.UsageError) -> str:
         if isinstance(error.param.type, click.Choice):
             text += f" {', '.join(error.param.type.choices)}"
     where = error.ctx.command_path if error.ctx is not None else "nanoeval"
-    return f"{text}\n({where} --help lists what there is)"
+    return ConfigError(f"{text}\n({where} --help lists what there is)")

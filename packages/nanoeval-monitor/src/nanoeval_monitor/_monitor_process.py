@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def web_monitor(state_file: Path) -> MonitorProcess:
         start_new_session=True,  # Ctrl-C is for the run, which then closes us
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    _lower_priority(process.pid)
+    with contextlib.suppress(OSError):  # it has ended; what it printed will tell
+        os.setpriority(os.PRIO_PROCESS, process.pid, 10)
     url = _first_url(process)
     if url is None:
         process.kill()
@@ -66,13 +68,6 @@ def web_monitor(state_file: Path) -> MonitorProcess:
             f"`{' '.join(command[:3])}` to see why, or leave use_monitor out"
         )
     return MonitorProcess(process, url)
-
-
-def _lower_priority(pid: int) -> None:
-    try:
-        os.setpriority(os.PRIO_PROCESS, pid, 10)
-    except OSError:
-        return  # it has ended; what it printed will tell
 
 
 def _first_url(process: subprocess.Popen[str]) -> str | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nanoeval_core.errors import NanoevalError
 from nanoeval_core.json_values import json_value
@@ -144,27 +145,20 @@ class RunList:
     # --- records
 
     def _recorded(self) -> list[RunEntry]:
-        files: dict[Path, list[Path]] = {}
+        stamps: dict[Path, Any] = {}
         for folder in self._folders:
             is_file = folder.is_file()
-            files |= {folder: record_parts(folder)} if is_file else named_like_records(folder)
-        for gone in set(self._records) - set(files):
-            del self._records[gone]
-            self._taken.discard(self._keys.pop(gone, ""))
-        found = (self._recorded_at(file, parts) for file, parts in files.items())
-        return [entry for entry in found if entry is not None]
-
-    def _recorded_at(self, file: Path, parts: list[Path]) -> RunEntry | None:
-        """Look at a file, again when it has changed; None if it is no record."""
-        try:
-            size = sum(part.stat().st_size for part in parts)
-            stamp = (file.stat().st_mtime_ns, size, index_stamp(file))
-        except OSError:
-            return None  # gone meanwhile
-        known = self._records.get(file)
-        if known is None or known[0] != stamp:
-            known = self._records[file] = stamp, self._look_at(file, size)
-        return known[1]
+            files = {folder: record_parts(folder)} if is_file else named_like_records(folder)
+            for file, parts in files.items():
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    size = sum(part.stat().st_size for part in parts)
+                    stamps[file] = file.stat().st_mtime_ns, size, index_stamp(file)
+        for gone in self._keys.keys() - stamps.keys():
+            self._taken.discard(self._keys.pop(gone))
+        self._records = _refreshed(
+            self._records, stamps, lambda file: self._look_at(file, stamps[file][1])
+        )
+        return [entry for _, entry in self._records.values() if entry is not None]
 
     def _look_at(self, file: Path, size: int) -> RunEntry | None:
         try:
@@ -196,25 +190,32 @@ class RunList:
         if self._state is None:
             return []
         one = self._state.suffix == SUFFIX
-        paths = [self._state] if one else state_paths(self._state)
-        for gone in set(self._states) - set(paths):
-            del self._states[gone]
-        found = (self._state_at(path) for path in paths)
-        return [file for file in found if file is not None]
+        stamps: dict[Path, Any] = {}
+        for path in [self._state] if one else state_paths(self._state):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                stamps[path] = changed_at(path), is_being_run(path)
+        self._states = _refreshed(self._states, stamps, _read_state)
+        return [file for _, file in self._states.values() if file is not None]
 
-    def _state_at(self, path: Path) -> StateFile | None:
-        try:
-            stamp = (changed_at(path), is_being_run(path))
-        except OSError:
-            return None  # gone meanwhile
-        known = self._states.get(path)
-        if known is None or known[0] != stamp:
-            try:
-                file = read_state_file(path)
-            except (NanoevalError, OSError):
-                file = None  # the feed reports it
-            known = self._states[path] = stamp, file
-        return known[1]
+
+T = TypeVar("T")
+
+
+def _refreshed(
+    known: Mapping[Path, tuple[Any, T]], stamps: Mapping[Path, Any], read: Callable[[Path], T]
+) -> dict[Path, tuple[Any, T]]:
+    """Return files with their stamps and what they hold: read again where the stamp is new."""
+    return {
+        path: known[path] if path in known and known[path][0] == stamp else (stamp, read(path))
+        for path, stamp in stamps.items()
+    }
+
+
+def _read_state(path: Path) -> StateFile | None:
+    try:
+        return read_state_file(path)
+    except (NanoevalError, OSError):
+        return None  # the feed reports it
 
 
 def changed_at(file: Path) -> int:
@@ -236,12 +237,10 @@ def _outline(file: Path) -> Outline | None:
 
 
 def _of_record(outline: Outline, size: int) -> RunEntry:
-    created_by = str(outline.started.spec.get("created_by") or "")
-    entry = RunEntry(
-        key="", created_by=created_by, path=outline.path, bytes=size, **vars(outline.facts())
-    )
+    path, created_by = outline.path, str(outline.started.spec.get("created_by") or "")
+    entry = RunEntry(key="", created_by=created_by, path=path, bytes=size, **vars(outline.facts()))
     _score(entry, headline(json_value(entry.summary)))
-    known = peek(outline.path) if entry.low is None else None
+    known = peek(path) if entry.low is None else None
     if known is not None and known.mean is not None:
         entry.score, entry.low, entry.high, entry.n = known.mean, known.low, known.high, known.n
     return entry

@@ -19,6 +19,11 @@ from nanoeval_cli._command import complete_run, subcommand
 from nanoeval_cli._output import note, writing
 
 SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "inspect": ".json"}
+NEEDED = {
+    "parquet": ("polars", "polars: `pip install polars`; --to csv needs nothing"),
+    "inspect": ("inspect_ai", 'Inspect itself: `pip install "nanoeval-recorder[inspect]"`'),
+}
+"""What a format needs that may not be installed, and how it is."""
 
 
 @subcommand("export")
@@ -42,6 +47,9 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
         raise ConfigError(f"{path} is already there: --force overwrites, --output names another")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}")
+    package, why = NEEDED.get(to, ("", ""))
+    if package and find_spec(package) is None:
+        raise ConfigError(f"--to {to} needs {why}")
     with writing(
         f"cannot write {path}", "name a file that can be written with --output, or make room"
     ):
@@ -52,9 +60,9 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
 
 def _export(record: Path, to: str, path: Path) -> None:
     if to == "parquet":
-        _write_parquet(record, path)
+        write_parquet(record, path)
     elif to == "inspect":
-        _write_inspect(record, path)
+        import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)
     else:
         with path.open("w", encoding="utf-8", newline="") as file:
             _write_rows(record, to, file)
@@ -68,17 +76,3 @@ def _write_rows(record: Path, to: str, file: TextIO) -> None:
     writer.writeheader()
     for row in rows(record):
         writer.writerow({name: csv_cell(value) for name, value in row.items()})
-
-
-def _write_parquet(record: Path, path: Path) -> None:
-    if find_spec("polars") is None:
-        raise ConfigError("--to parquet needs polars: `pip install polars`; --to csv needs nothing")
-    write_parquet(record, path)
-
-
-def _write_inspect(record: Path, path: Path) -> None:
-    if find_spec("inspect_ai") is None:
-        raise ConfigError(
-            '--to inspect needs Inspect itself: `pip install "nanoeval-recorder[inspect]"`'
-        )
-    import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)
