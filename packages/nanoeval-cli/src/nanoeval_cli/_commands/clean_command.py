@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 from nanoeval_core.errors import ConfigError, StateError
@@ -35,11 +34,8 @@ LOGS_KEPT = 30 * DAY
 """Logs are kept for a month: they tell why a run of last week was slow."""
 
 
-class Removable(NamedTuple):
-    """A file or folder that would go, and what it is."""
-
-    path: Path
-    what: str
+Removable = tuple[Path, str]
+"""A file or folder that would go, and what it is."""
 
 
 @subcommand("clean")
@@ -72,10 +68,10 @@ def command(
     found = list(_removable(before, unfinished=unfinished, without_record=without_record))
     left = _clean_containers(dry_run=True) if containers else []
     if as_json:
-        files = [{"path": str(one.path), "what": one.what} for one in found]
+        files = [{"path": str(path), "what": what} for path, what in found]
         write_json([*files, *({"path": name, "what": "container"} for name in left)])
     elif found or left:
-        rows = [[short_path(one.path), one.what, _size(one.path), _age(one.path)] for one in found]
+        rows = [[short_path(path), what, _size(path), _age(path)] for path, what in found]
         rows += [[name, "container", "", ""] for name in left]
         write_table(("name", "what", "size", "age"), rows, right=("size", "age"))
     else:
@@ -85,9 +81,11 @@ def command(
     if not yes and not _confirmed(len(found), len(left)):
         note("Nothing was removed.")
         return 0
-    for one in found:
-        _remove(one)
-    for folder in _folders():
+    for path, what in found:
+        _remove(path, what)
+    location = backup_location()
+    local = [] if "://" in location else [Path(location).expanduser()]
+    for folder in (state_dir(), *local, log_file("any").parent):
         with contextlib.suppress(OSError):  # something is left in it
             folder.rmdir()
     kinds = Counter(what for _, what in found)
@@ -97,26 +95,18 @@ def command(
     return 0
 
 
-def _remove(one: Removable) -> None:
-    if one.what == "state":
-        remove_state(one.path)
-    elif one.what == "backup":
-        remove_backup(one.path)
-    elif one.path.is_dir():
-        shutil.rmtree(one.path)
+def _remove(path: Path, what: str) -> None:
+    if what in ("state", "backup"):
+        (remove_state if what == "state" else remove_backup)(path)
+    elif path.is_dir():
+        shutil.rmtree(path)
     else:
-        one.path.unlink(missing_ok=True)
-
-
-def _folders() -> list[Path]:
-    location = backup_location()
-    local = [] if "://" in location else [Path(location).expanduser()]
-    return [state_dir(), *local, log_file("any").parent]
+        path.unlink(missing_ok=True)
 
 
 def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iterator[Removable]:
     going: set[str] = set()
-    kept: set[str] = set()
+    in_use: set[str] = set()
     resumable: list[str] = []
     bare: list[str] = []
     named = records_by_run_id()  # without events, the state says of no record
@@ -126,29 +116,27 @@ def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iter
             continue
         finished = found.is_complete or not found.evals
         if found.is_running or found.modified_at > before:
-            kept.add(found.run_set_id)
+            in_use.add(found.run_set_id)
         elif not (finished or unfinished):
             resumable.append(found.run_set_id)
         elif finished and not without_record and _has_no_record(found, named):
             bare.append(found.run_set_id)
         else:
             going.add(found.run_set_id)
-            yield Removable(found.path, "state")
+            yield found.path, "state"
+    has = "has" if len(bare) == 1 else "have"
     _say_left_alone(resumable, "can be resumed", "--unfinished")
-    _say_left_alone(
-        bare, "has no record" if len(bare) == 1 else "have no record", "--without-record"
-    )
-    kept.update(resumable, bare)
+    _say_left_alone(bare, f"{has} no record", "--without-record")
+    kept = {*in_use, *resumable, *bare}
     for path in backups():
-        if path.stem in kept or path.stat().st_mtime > before:
-            continue
-        if path.stem in going or unfinished:
-            yield Removable(path, "backup")
+        is_over = path.stem not in kept and path.stat().st_mtime <= before
+        if is_over and (unfinished or path.stem in going):
+            yield path, "backup"
     for path in sorted(log_file("any").parent.glob("*.log")):
         if path.stem not in kept and path.stat().st_mtime < min(before, time.time() - LOGS_KEPT):
-            yield Removable(path, "log")
+            yield path, "log"
     for path in leftovers():
-        yield Removable(path, "left over")
+        yield path, "left over"
 
 
 def _say_left_alone(run_sets: list[str], why: str, option: str) -> None:
