@@ -61,9 +61,6 @@ PEERS = {
 class Commands(click.Group):
     """The subcommands, each in a module that is imported when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
@@ -95,27 +92,11 @@ class Commands(click.Group):
         return completions(COMMANDS, incomplete)
 
 
-def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        from importlib.metadata import version  # noqa: PLC0415  for this option only
-
-        click.echo(f"nanoeval {version('nanoeval')}")
-        ctx.exit()
-
-
-cli = Commands(
-    "nanoeval",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    params=[
-        click.Option(
-            ["-V", "--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_show_version,
-        )
-    ],
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_version = click.version_option(
+    None, "-V", "--version", package_name="nanoeval", message="nanoeval %(version)s"
 )
+cli = _version(Commands("nanoeval", context_settings=SETTINGS))
 
 
 def _no_command(name: str) -> ConfigError:
