@@ -101,6 +101,8 @@ def runs_newest_first(
     seen: set[str] = set()
     number = itertools.count()
     text = naming.lower()
+    if not (text.isascii() and text.isprintable()) or set('"\\/') & set(text):
+        text = ""  # JSON may have it in other characters
     while files or found:
         if found and (not files or -found[0][0] >= files[-1][0]):
             yield heapq.heappop(found)[2]()
@@ -136,19 +138,12 @@ def _state_files() -> Iterator[File]:
 
 
 def _record_files() -> Iterator[File]:
-    waiting = [str(records_folder())]
-    while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except OSError:  # none yet, or gone
-            continue
-        names = {entry.name for entry in entries}
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
-            elif entry.name.endswith(SUFFIXES) and not _is_later_part(entry.name, names):
-                bound = _time_in(entry.name) or entry.stat(follow_symlinks=False).st_mtime
-                yield bound, False, entry.path
+    for folder, _, found in os.walk(records_folder()):
+        names = set(found)
+        for name in names:
+            if name.endswith(SUFFIXES) and not _is_later_part(name, names):
+                path = f"{folder}/{name}"
+                yield _time_in(name) or os.lstat(path).st_mtime, False, path
 
 
 def records_by_run_id() -> dict[str, str]:
@@ -163,7 +158,7 @@ def _run_id_in(path: str) -> str:
 def _may_name(path: str, text: str) -> bool:
     """Return whether the first line of a record may hold `text`, which is in lower case."""
     name = path.rpartition("/")[2].lower()
-    if not text or not _is_plain(text) or name.endswith((".zst", ".gz")) or text in name:
+    if not text or name.endswith((".zst", ".gz")) or text in name:
         return True
     try:
         file = os.open(path, os.O_RDONLY)
@@ -174,11 +169,6 @@ def _may_name(path: str, text: str) -> bool:
     finally:
         os.close(file)
     return not end or text.encode() in line.lower()
-
-
-def _is_plain(text: str) -> bool:
-    """Return whether JSON has `text` as it is."""
-    return text.isascii() and text.isprintable() and not set('"\\/') & set(text)
 
 
 def _is_later_part(name: str, names: set[str]) -> bool:
@@ -218,7 +208,6 @@ def _in_state_file(
         # Without events its position says nothing of a record.
         for record in [record_of(row) or named.get(row.run_id)]
         if naming in f"{row.run_id} {path.stem} {row.name} {row.model_name} {row.arguments}".lower()
-        or not _is_plain(naming)
         or (record is not None and _may_name(str(record), naming))
     ]
 

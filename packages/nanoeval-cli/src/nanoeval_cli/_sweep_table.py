@@ -29,10 +29,10 @@ class SweepTable:
             place: headline(cell.summary or {}) for place, cell in self._by_place.items()
         }
 
-    def rows(self, emphasise: Callable[[str], str], *, intervals: bool = False) -> list[list[str]]:
+    def rows(self, emphasize: Callable[[str], str], *, intervals: bool = False) -> list[list[str]]:
         """Return the cells as texts, each row's best emphasized, then rows of tokens and cost."""
         rows = [
-            [name, *(self._text(name, label, emphasise, intervals) for label in self._labels)]
+            [name, *(self._text(name, label, emphasize, intervals) for label in self._labels)]
             for name in self._evals
         ]
         columns = [[c.usage for c in self._cells if c.label == label] for label in self._labels]
@@ -44,10 +44,10 @@ class SweepTable:
             rows.append(["cost", *(f"{cost:.4g}" if cost else "" for cost in costs)])
         return rows
 
-    def text(self, emphasise: Callable[[str], str], width: int | None = None) -> list[str]:
+    def text(self, emphasize: Callable[[str], str], width: int | None = None) -> list[str]:
         """Return the lines of the table for a terminal of so many columns; None for any number."""
         header = ["eval", *(label or "score" for label in self._labels)]
-        rows = self.rows(emphasise)
+        rows = self.rows(emphasize)
         lines = format_table(header, rows, right=frozenset(header[1:]))
         if width is None or max(map(text_width, lines)) <= width:
             return lines
@@ -80,7 +80,7 @@ class SweepTable:
                     + [summary.get("run_id", ""), cell.error.partition("\n")[0]]
                 )
 
-    def _text(self, name: str, label: str, emphasise: Callable[[str], str], intervals: bool) -> str:
+    def _text(self, name: str, label: str, emphasize: Callable[[str], str], intervals: bool) -> str:
         cell, found = self._by_place.get((name, label)), self._scores.get((name, label))
         if cell is None:
             return ""
@@ -89,7 +89,7 @@ class SweepTable:
         text = format_score(found.value, found.stderr)
         if intervals and found.low is not None and found.high is not None:
             text += f" ({format_score(found.low)} – {format_score(found.high)})"
-        return emphasise(text) if self._is_best(name, found) else text
+        return emphasize(text) if self._is_best(name, found) else text
 
     def _is_best(self, name: str, found: Headline) -> bool:
         others = [s for (row, _), s in self._scores.items() if row == name and s is not None]
