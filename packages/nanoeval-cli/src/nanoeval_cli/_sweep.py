@@ -102,24 +102,24 @@ def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:
     varying = [name for name, values in axes.items() if len(values) > 1]
     classes = {target: find_eval_class(target) for target in targets}
     taken = {target: _taken_by(one, given) for target, one in classes.items()}
+    unknown = axes.keys() - set().union(*taken.values())
     cells: list[Cell] = []
     for target, eval_class in classes.items():
-        unknown = [name for name in axes if not any(name in names for names in taken.values())]
-        own = {n: values for n, values in axes.items() if n in taken[target] or n in unknown}
+        own = {n: values for n, values in axes.items() if n in taken[target] | unknown}
         choices = itertools.product(*([(n, v) for v in values] for n, values in own.items()))
         cells += [_cell(eval_class, dict(chosen), varying) for chosen in choices]
     places = Counter((cell.eval, cell.label) for cell in cells)
     for cell in cells:
         if places[cell.eval, cell.label] > 1:  # evals of one name: their classes tell them apart
             cell.eval = f"{cell.eval} ({type(cell.spec.eval).__name__})"
-    seen: dict[str, Cell] = {}
+    seen: set[str] = set()
     for cell in cells:
-        other = seen.setdefault(cell.key, cell)
-        if other is not cell:
+        if cell.key in seen:
             raise ConfigError(
                 f"{cell.eval} with {cell.label or 'these arguments'} is in this sweep twice: "
                 "give each value once"
             )
+        seen.add(cell.key)
     return cells
 
 

@@ -7,6 +7,7 @@ import logging
 import socket
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,21 +51,23 @@ class LiveRunSet:
     def __init__(self, file: Path, open_index: Open) -> None:
         self.file = file
         self._open_index = open_index
-        self._histories: dict[int, History] = {}
-        self._failures: dict[int, FailureKinds] = {}
+        self._histories: defaultdict[int, History] = defaultdict(History)
+        self._failures: defaultdict[int, FailureKinds] = defaultdict(FailureKinds)
         self._failed_after = (0.0, 0)
         self.view: dict[str, Any] = {}
 
-    def tick(self, now: float | None = None) -> dict[str, Any]:
+    def tick(self) -> None:
         """Read the state file and bring `view` up to date.
 
         The file is open only meanwhile: the process that closes it last tidies up after the run,
         and that must be the run.
         """
-        now = time.time() if now is None else now
+        now = time.time()
         with StateReader(self.file) as reader:
             snapshot = reader.read()
-            self._read_failures(reader)
+            for failed in reader.failures(after=self._failed_after, limit=FAILURES_A_TICK):
+                self._failed_after = (failed.finished_at, failed.task_id)
+                self._failures[failed.eval_id].add(failed)
             durations = [
                 reader.durations(row, since=now - LATENCY_WINDOW, span=LATENCY_SPAN)
                 for row in snapshot.evals
@@ -87,21 +90,16 @@ class LiveRunSet:
             "executors": executors,
             "stuck": _stuck(executors),
         }
-        return self.view
 
     def histories(self) -> dict[int, list[Point]]:
         """Return all points so far, by eval id: what a page that was just opened starts with."""
         return {eval_id: history.points for eval_id, history in self._histories.items()}
 
-    def _read_failures(self, reader: StateReader) -> None:
-        for failed in reader.failures(after=self._failed_after, limit=FAILURES_A_TICK):
-            self._failed_after = (failed.finished_at, failed.task_id)
-            self._failures.setdefault(failed.eval_id, FailureKinds()).add(failed)
-
     def _eval(
         self, row: EvalRow, seconds: list[float], now: float, *, is_running: bool
     ) -> dict[str, Any]:
-        score, record = self._score(row)
+        found = self._score(row)
+        score = found or {}
         state = run_state(row.state, is_running=is_running)
         in_flight = row.leased if state == "running" else 0
         point = Point(
@@ -117,10 +115,9 @@ class LiveRunSet:
             low=score.get("low"),
             high=score.get("high"),
         )
-        history = self._histories.setdefault(row.id, History())
+        history = self._histories[row.id]
         if state == "running" or not history.points:
             history.add(point)
-        failures = self._failures.get(row.id)
         return {
             **{name: getattr(row, name) for name in AS_STORED},
             "model": row.model_name,
@@ -129,25 +126,25 @@ class LiveRunSet:
             "in_flight": in_flight,
             "usage": dataclasses.asdict(row.usage),
             "score": score or None,
-            "record": record,
-            "key": row.run_id if record else None,  # in the table of runs
+            "record": found is not None,
+            "key": None if found is None else row.run_id,  # in the table of runs
             "summary": parsed(row.summary),
-            "errors": failures.as_rows() if failures else [],
+            "errors": self._failures[row.id].as_rows(),
             "point": point,
         }
 
-    def _score(self, row: EvalRow) -> tuple[dict[str, Any], bool]:
-        """Return the running score from the eval's record, and whether there is one to read."""
+    def _score(self, row: EvalRow) -> dict[str, Any] | None:
+        """Return the running score from the eval's record; None without one to read."""
         record = record_of(row)
         if record is None or not record.exists():
-            return {}, False
+            return None
         try:
             index = self._open_index(record)
             index.update(INDEX_SECONDS)
-            return score_of(index), True
+            return score_of(index)
         except (NanoevalError, OSError, sqlite3.Error) as error:
             log.warning("record %s cannot be followed: %s", record, error)
-            return {}, False
+            return None
 
 
 def _state(states: list[RunState], *, is_running: bool) -> RunState:

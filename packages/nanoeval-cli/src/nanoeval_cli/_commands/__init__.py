@@ -1,1 +1,1 @@
-"""One module for each subcommand: `main(arguments) -> exit code`."""
+"""One module for each subcommand: its `command`."""
