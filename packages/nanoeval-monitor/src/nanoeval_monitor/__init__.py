@@ -3,13 +3,13 @@ read from their records. Both are only read.
 
 Layers, each importing only those above it:
 
-    value_text, safe_pickles               what must not be trusted, made harmless (pure)
-    attempt_row, score_totals              one attempt in a line; the running score (pure)
-    index_sql, record_index                the index of a record
-    run_summary, run_list, comparison      what there is to say about finished runs
-    live_history, live_feed                what there is to say about runs that are going
-    access, server                         who may ask, and what is answered
-    monitor_process, cli                   how it is started
+    _value_text, _safe_pickles, _search_words    what must not be trusted, made harmless (pure)
+    _attempt_row, _score_totals                  one attempt in a line; the running score (pure)
+    _record_lines, _index_sql, _record_index     the index of a record
+    _run_summary, _sample_query, _comparison     what there is to say about records
+    _run_list, _live_run_set, _live_feed         all runs, and those that are going
+    _access, _background_indexing, _server       who may ask, and what is answered
+    _monitor_process, _cli                       how it is started
 
 This package stands above nanoeval-runner and nanoeval-recorder, whose files it reads; nothing
 imports it. The runner finds `web_monitor` through the entry-point group `nanoeval.monitors`.
