@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.errors import ConfigError, SystemErrorsNotSupported
 from nanoeval_core.metrics._frames import read_columns
-from nanoeval_core.metrics.breakdown import breakdown
+from nanoeval_core.metrics.breakdown import with_breakdown
 from nanoeval_core.metrics.outcomes import Outcome
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 
 Row = Mapping[str, Any]
 Correctness = Mapping[tuple[Hashable, Hashable], bool]
+Attempts = Sequence[tuple[Row, Sample]]
 
 
 def metrics_of_tables(
@@ -30,57 +32,36 @@ def metrics_of_tables(
         SystemErrorsNotSupported: a row holds a system error.
     """
     rows = _read_rows(samples_df, "answer_group_id", by)
-    _refuse_system_errors(rows)
     correctness = _read_correctness(answer_group_correctness_df)
-    return _with_breakdown(rows, by, lambda some: _summarize(some, correctness))
+    return metrics_of([(row, _sample(row, correctness)) for row in rows], by, answer_groups=True)
 
 
-def read_correctness(correctness_df: Any, by: Sequence[str] = ()) -> list[Row]:
-    """Return the rows of a table with `is_correct`, checked."""
-    rows = _read_rows(correctness_df, "is_correct", by)
-    _refuse_system_errors(rows)
-    return rows
+def read_attempts(correctness_df: Any, by: Sequence[str] = ()) -> Attempts:
+    """Return the rows of a table with `is_correct`, and what attempts they are."""
+    return [(row, _sample(row, None)) for row in _read_rows(correctness_df, "is_correct", by)]
 
 
-def metrics_of_correctness(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the default metrics of attempts known only to be correct or not."""
-    return _with_breakdown(rows, by, lambda some: _summarize(some, None))
-
-
-def _summarize(rows: Sequence[Row], correctness: Correctness | None) -> dict[str, Any]:
-    samples = [_sample(row, correctness) for row in rows]
-    metrics = summarize_samples(_with_own_attempts(samples), answer_groups=correctness is not None)
-    return metrics if samples else {"accuracy": math.nan, **metrics}
-
-
-def _with_own_attempts(samples: Sequence[Sample]) -> list[Sample]:
-    """Number the rows after the first that name the same attempt: each is an attempt."""
-    seen: dict[tuple[Hashable, Hashable], int] = {}
-    own: list[Sample] = []
-    for sample in samples:
-        number = seen[sample.instance, sample.attempt] = (
-            seen.get((sample.instance, sample.attempt), 0) + 1
-        )
-        if number > 1:
-            sample = dataclasses.replace(sample, attempt=(sample.attempt, number))  # noqa: PLW2901
-        own.append(sample)
-    return own
-
-
-def _with_breakdown(
-    rows: Sequence[Row], by: Sequence[str], summarize: Callable[[Sequence[Row]], dict[str, Any]]
+def metrics_of(
+    attempts: Attempts, by: Sequence[str] = (), *, answer_groups: bool = False
 ) -> dict[str, Any]:
-    metrics = summarize(rows)
-    if by:
-        pairs = [(row, None) for row in rows]
-        metrics["by"] = {
-            column: breakdown(pairs, column, lambda some: summarize([row for row, _ in some]))
-            for column in by
-        }
-    return metrics
+    """Return nanoeval's own default metrics, also by the columns `by`."""
+
+    def summarize(some: Attempts) -> dict[str, Any]:
+        seen: Counter[tuple[Hashable, Hashable]] = Counter()
+        samples = []
+        for _, sample in some:
+            seen[sample.instance, sample.attempt] += 1
+            number = seen[sample.instance, sample.attempt]
+            if number > 1:  # rows that name the same attempt are attempts of their own
+                sample = dataclasses.replace(sample, attempt=(sample.attempt, number))  # noqa: PLW2901
+            samples.append(sample)
+        metrics = summarize_samples(samples, answer_groups=answer_groups)
+        return metrics if samples else {"accuracy": math.nan, **metrics}
+
+    return with_breakdown(attempts, by, summarize)
 
 
-def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> list[Row]:
+def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> Sequence[Row]:
     if isinstance(by, str):
         raise TypeError(f"by={by!r}: give a list of columns, [{by!r}]")
     optional = ("outcome", "cluster", "system_error")
@@ -95,11 +76,18 @@ def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> list[Row]:
                 "metrics takes for a separator: use another character, such as '-'"
             )
     empty = [None] * len(columns["instance"])
-    for label in optional:
-        columns.setdefault(label, empty)
-    return [
+    columns = {**dict.fromkeys(optional, empty), **columns}
+    rows = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
+    failed = [row for row in rows if row["system_error"]]
+    if failed:
+        raise SystemErrorsNotSupported(
+            f"{len(failed)} of {len(rows)} rows of samples_df have a system_error, the first is "
+            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: leave them "
+            "out, or let nanoeval.metrics.agents.get_summary_error_aware count them"
+        )
+    return rows
 
 
 def _read_correctness(frame: Any) -> Correctness:
@@ -183,13 +171,3 @@ def _outcome(value: Any, where: str) -> Outcome | None:
             "let nanoeval.metrics.agents.get_summary_error_aware count it"
         )
     return outcome
-
-
-def _refuse_system_errors(rows: Sequence[Row]) -> None:
-    failed = [row for row in rows if row["system_error"]]
-    if failed:
-        raise SystemErrorsNotSupported(
-            f"{len(failed)} of {len(rows)} rows of samples_df have a system_error, the first is "
-            f"attempt {failed[0]['attempt']!r} of instance {failed[0]['instance']!r}: leave them "
-            "out, or let nanoeval.metrics.agents.get_summary_error_aware count them"
-        )

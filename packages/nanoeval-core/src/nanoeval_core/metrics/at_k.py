@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-from nanoeval_core.metrics.clustered_mean import estimate_values
 from nanoeval_core.metrics.pass_at_k import pass_at_k, pass_hat_k
 
 
@@ -15,35 +14,17 @@ def supported_ks(fewest_attempts: int) -> list[int]:
     return sorted({fewest_attempts, *powers})
 
 
-def estimators(k: int) -> dict[str, Callable[[int, int, int], float]]:
-    """Return the estimators of `pass@k` and `pass^k`, which are the same for k = 1."""
-    found: dict[str, Callable[[int, int, int], float]] = {f"pass@{k}": pass_at_k}
-    if k > 1:
-        found[f"pass^{k}"] = pass_hat_k
+def estimators(fewest_attempts: int) -> dict[str, Callable[..., float]]:
+    """Return `pass@k` from k = 1 and `pass^k` from k = 2, for every supported k.
+
+    Each is a function of a question's attempts and how many of them are correct.
+    """
+    found: dict[str, Callable[..., float]] = {}
+    for k in supported_ks(fewest_attempts):
+        found[f"pass@{k}"] = partial(pass_at_k, k=k)
+        if k > 1:  # they are the same for 1
+            found[f"pass^{k}"] = partial(pass_hat_k, k=k)
     return found
 
 
-def at_k_metrics(
-    tallies: Mapping[tuple[int, int], int], *, confidence: float = 0.95
-) -> dict[str, Any]:
-    """Return `pass@k` from k = 1 and `pass^k` from k = 2, each with `_stderr`, `_ci95` and `_n`.
-
-    Args:
-        tallies: how many (independent) questions have so many (attempts, correct attempts); at
-            least one.
-        confidence: of the intervals.
-    """
-    entries: dict[str, Any] = {}
-    for k in supported_ks(min(attempts for attempts, _ in tallies)):
-        for name, estimator in estimators(k).items():
-            entries |= estimate_values(
-                [(estimator(n, c, k), number) for (n, c), number in tallies.items()],
-                num_scores=sum(tallies.values()),
-                bounded=True,
-                plain=k == 1 and all(n == 1 for n, _ in tallies),
-                confidence=confidence,
-            ).as_dict(name)
-    return entries
-
-
-__all__ = ["at_k_metrics", "estimators", "supported_ks"]
+__all__ = ["estimators", "supported_ks"]

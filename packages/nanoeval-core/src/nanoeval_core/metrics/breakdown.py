@@ -44,6 +44,18 @@ def breakdown(
     return {label: summarize(groups[label]) for label in sorted(groups)}
 
 
+def with_breakdown(
+    results: Sequence[tuple[T, S]],
+    fields: Sequence[str],
+    summarize: Callable[[Sequence[tuple[T, S]]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the summary of all results and, where there are `fields`, that `by` each of them."""
+    metrics = summarize(results)
+    if fields:
+        metrics["by"] = {field: breakdown(results, field, summarize) for field in fields}
+    return metrics
+
+
 class _NoField(Enum):
     NO_FIELD = 0
 
@@ -80,4 +92,4 @@ def _label(value: Any) -> str:
     return "(none)" if value is None or value is _NO_FIELD else str(value)
 
 
-__all__ = ["breakdown"]
+__all__ = ["breakdown", "with_breakdown"]

@@ -174,30 +174,36 @@ def estimate_mean(
 def estimate_values(
     values: Sequence[tuple[float, int]],
     *,
+    clusters: Sequence[Hashable] | None = None,
     num_scores: int,
     bounded: bool,
     plain: bool,
     confidence: float = 0.95,
 ) -> MeanEstimate:
-    """Return the estimate of the mean of independent questions.
+    """Return the estimate of the mean over questions.
 
     Args:
         values: the means that questions have, and how many have each.
+        clusters: of each of them, where they are each of one question.
         num_scores: as `estimate_mean` takes it, and so the rest.
     """
     n = sum(number for _, number in values)
     if not n:
         return no_estimate(confidence)
     mean = math.fsum(value * number for value, number in values) / n
-    residuals = math.fsum(number * (value - mean) ** 2 for value, number in values)
-    bound = float(mean >= 0.5)
-    mixed = sum(number for value, number in values if value != bound)
+    if clusters is None:
+        residuals = math.fsum(number * (value - mean) ** 2 for value, number in values)
+        bound = float(mean >= 0.5)
+        mixed = sum(number for value, number in values if value != bound)
+        sizes = [ClusterSize(1, n, residuals, mixed)]
+    else:
+        sizes = cluster_sizes([value for value, _ in values], clusters)
     return estimate_mean(
         mean=mean,
-        sizes=[ClusterSize(1, n, residuals, mixed)],
+        sizes=sizes,
         num_scores=num_scores,
         bounded=bounded,
-        plain=plain,
+        plain=plain and clusters is None,
         confidence=confidence,
     )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Container, Hashable, Mapping, Sequence, Set
 from enum import StrEnum
 from typing import Any
 
@@ -31,49 +30,20 @@ class Outcome(StrEnum):
 _NOT_SCORED = frozenset({Outcome.SYSTEM_ERROR, Outcome.GRADER_ERROR, Outcome.TIMED_OUT})
 
 
-@dataclasses.dataclass(slots=True)
-class Counts:
-    """How many attempts ended how.
+def count_outcomes(numbers: Mapping[Outcome, int]) -> dict[str, int]:
+    """Return how many attempts were asked, were answered and ended how, zeros included.
 
     `asked = correct + incorrect + system_error + grader_error + timed_out`. An unparsable reply
     and a refusal are incorrect, so `unparsable` and `refused` are parts of `incorrect`, and
     `answered = correct + incorrect - unparsable - refused`.
+
+    Args:
+        numbers: how many attempts ended in each outcome.
     """
-
-    correct: int = 0
-    incorrect: int = 0
-    unparsable: int = 0
-    refused: int = 0
-    system_error: int = 0
-    grader_error: int = 0
-    timed_out: int = 0
-
-    @property
-    def asked(self) -> int:
-        errors = self.system_error + self.grader_error + self.timed_out
-        return self.correct + self.incorrect + errors
-
-    @property
-    def answered(self) -> int:
-        return self.correct + self.incorrect - self.unparsable - self.refused
-
-    def add(self, outcome: Outcome, number: int = 1) -> None:
-        """Count `number` attempts that ended in `outcome`."""
-        setattr(self, outcome, getattr(self, outcome) + number)
-        if outcome in (Outcome.UNPARSABLE, Outcome.REFUSED):
-            self.incorrect += number
-
-    def as_dict(self) -> dict[str, int]:
-        """Return all counts, zeros included: asked and answered, then the fields."""
-        return {"asked": self.asked, "answered": self.answered, **dataclasses.asdict(self)}
-
-
-def count_outcomes(numbers: Mapping[Outcome, int]) -> Counts:
-    """Return the counts, given how many attempts ended in each outcome."""
-    counts = Counts()
-    for outcome, number in numbers.items():
-        counts.add(outcome, number)
-    return counts
+    counts = {outcome.value: numbers.get(outcome, 0) for outcome in Outcome}
+    answered = counts["correct"] + counts["incorrect"]
+    counts["incorrect"] += counts["unparsable"] + counts["refused"]
+    return {"asked": sum(numbers.values()), "answered": answered, **counts}
 
 
 def outcome_of(result: Any) -> Outcome | None:
@@ -107,24 +77,20 @@ def outcome_of_error(error: RolloutSystemError) -> Outcome:
 
 
 def describe_system_errors(
-    errors: Sequence[tuple[Hashable, RolloutSystemError]], instances_left: Set[Hashable]
+    types: Counter[str], affected: Set[Hashable], scored: Container[Hashable]
 ) -> dict[str, Any]:
     """Return how many system errors there are, of which types, and which questions they took.
 
     Args:
-        errors: question id and error, one per lost attempt.
-        instances_left: ids of the questions that kept at least one attempt.
+        types: how many lost attempts ended in an error of each type.
+        affected: ids of their questions.
+        scored: ids of the questions that kept at least one attempt.
     """
-    affected: set[Hashable] = set()
-    types: Counter[str] = Counter()
-    for instance, error in errors:
-        affected.add(instance)
-        types[type(error).__name__] += 1
     return {
-        "total": len(errors),
+        "total": types.total(),
         "by_type": dict(types.most_common()),
         "instances_affected": len(affected),
-        "instances_lost": len(affected - instances_left),
+        "instances_lost": sum(question not in scored for question in affected),
     }
 
 
@@ -135,21 +101,20 @@ def total_counts(
 
     Args:
         counted: the `counts` of a summary of the `valid` ones, or None. When they are not ours
-            (see `Counts`), they are returned as they are: the eval has its own name for them.
+            (see `count_outcomes`), they are returned as they are: the eval names them itself.
         valid: results of attempts that ended without a system error; they may tell their outcome.
         errors: the others.
     """
     if counted is not None and not _are_ours(counted):
         kept: dict[str, Any] = counted
         return kept
-    failed = Counts()
-    for error in errors:
-        failed.add(outcome_of_error(error))
-    lost = failed.as_dict()
-    counted = _count_results(valid) if counted is None else counted
+    lost = count_outcomes(Counter(map(outcome_of_error, errors)))
     if counted is None:
-        known = ("asked", "system_error", "grader_error", "timed_out")
-        return {**{name: lost[name] for name in known}, "asked": len(valid) + len(errors)}
+        outcomes = list(map(outcome_of, valid))
+        if None in outcomes:
+            known = ("asked", "system_error", "grader_error", "timed_out")
+            return {**{name: lost[name] for name in known}, "asked": len(valid) + len(errors)}
+        counted = count_outcomes(Counter(filter(None, outcomes)))
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}
 
 
@@ -161,18 +126,7 @@ def _are_ours(counts: Any) -> bool:
     )
 
 
-def _count_results(results: Sequence[Any]) -> dict[str, int] | None:
-    counts = Counts()
-    for result in results:
-        outcome = outcome_of(result)
-        if outcome is None:
-            return None
-        counts.add(outcome)
-    return counts.as_dict()
-
-
 __all__ = [
-    "Counts",
     "Outcome",
     "count_outcomes",
     "describe_system_errors",

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from nanoeval_core.metrics.accumulator import Accumulator
-from nanoeval_core.metrics.at_k import estimators, supported_ks
+from nanoeval_core.metrics.at_k import supported_ks
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_core.metrics.consensus import Consensus, consensus_at_k
 from nanoeval_core.metrics.outcomes import Outcome
@@ -42,11 +42,9 @@ def summarize_samples(
 ) -> dict[str, Any]:
     """Return standard metrics of attempts that are correct or not, without any DataFrame.
 
-    What `nanoeval.metrics.accumulator.Accumulator.metrics` returns, and:
-
-    - `pass@k` and `pass^k` of questions in clusters too;
-    - `cons@k`, with `answer_groups`, for k = 2, 4, … and the fewest attempts that any question
-      has, with `_stderr`, `_ci95`, `_n`, and `_method`: whether it is exact.
+    What `nanoeval.metrics.accumulator.Accumulator.metrics` returns and, with `answer_groups`,
+    `cons@k` for k = 2, 4, … and the fewest attempts that any question has, with `_stderr`, `_ci95`,
+    `_n`, and `_method`: whether it is exact.
 
     So a metric@k exists only where every question has at least k attempts.
 
@@ -66,16 +64,9 @@ def summarize_samples(
     metrics = totals.metrics()
     if not by_instance:
         return metrics
-    known = {sample.instance: sample.cluster for sample in samples}
-    clusters = None
-    if any(cluster is not None for cluster in known.values()):
-        # A question without a cluster is alone in one of its own.
-        clusters = {i: (c,) if c is not None else ("alone", i) for i, c in known.items()}
-    for k in supported_ks(metrics["attempts_per_question"][0]):
-        if clusters is not None:
-            metrics |= _at_k_clustered(by_instance, k, clusters, confidence)
-        if answer_groups and k > 1:
-            metrics |= _cons_at_k(by_instance, k, clusters, confidence)
+    for k in supported_ks(metrics["attempts_per_question"][0]) if answer_groups else ():
+        if k > 1:
+            metrics |= _cons_at_k(by_instance, k, totals.clusters, confidence)
     return metrics
 
 
@@ -90,20 +81,6 @@ def _by_instance(samples: Sequence[Sample]) -> Groups:
             )
         attempts[sample.attempt] = sample
     return {instance: list(attempts.values()) for instance, attempts in groups.items()}
-
-
-def _at_k_clustered(
-    by_instance: Groups, k: int, clusters: Mapping[Hashable, Hashable], confidence: float
-) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for name, estimator in estimators(k).items():
-        values = {
-            instance: [estimator(len(group), sum(s.is_correct for s in group), k)]
-            for instance, group in by_instance.items()
-        }
-        estimate = clustered_mean(values, clusters=clusters, confidence=confidence)
-        entries |= estimate.as_dict(name)
-    return entries
 
 
 def _cons_at_k(

@@ -27,6 +27,7 @@ gets pandas DataFrames where the caller gave none of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ from nanoeval_core.errors import ConfigError, RolloutSystemError
 from nanoeval_core.library_config import LibraryConfig, get_library_config
 from nanoeval_core.metrics import _tables
 from nanoeval_core.metrics.accumulator import Accumulator
-from nanoeval_core.metrics.breakdown import breakdown
+from nanoeval_core.metrics.breakdown import with_breakdown
 from nanoeval_core.metrics.outcomes import (
     Outcome,
     describe_system_errors,
@@ -87,17 +88,14 @@ def compute_default_metrics_on_correctness_without_answer_groups(
         ValueError: a column is missing, or `is_correct` is neither true nor false.
         SystemErrorsNotSupported: a row holds a system error.
     """
-    rows = _tables.read_correctness(correctness_df, by)
-    if not rows:
+    attempts = _tables.read_attempts(correctness_df, by)
+    if not attempts:
         return {}
-    own = _tables.metrics_of_correctness(rows, by)
+    own = _tables.metrics_of(attempts, by)
     if not _team_has_its_own():
         return own
-    samples = [
-        Sample(instance=row["instance"], attempt=row["attempt"], is_correct=bool(row["is_correct"]))
-        for row in rows
-    ]
-    return {**default_metrics(samples), **({"by": own["by"]} if by else {})}
+    metrics = default_metrics([sample for _, sample in attempts])
+    return {**metrics, "by": own["by"]} if by else metrics
 
 
 def default_metrics(samples: Sequence[Sample], *, answer_groups: bool = False) -> dict[str, Any]:
@@ -179,10 +177,7 @@ def summarize_results(
             totals.add(task.question_id, value, outcome=outcome_of(result))
         return totals.metrics()
 
-    metrics = summarize(results)
-    if by:
-        metrics["by"] = {field: breakdown(results, field, summarize) for field in by}
-    return metrics
+    return with_breakdown(results, by, summarize)
 
 
 def _sample_of(task: Task, result: object) -> Sample:
@@ -225,18 +220,21 @@ async def handle_system_errors_and_compute_metrics(
         - `system_errors`: `total`, `by_type` (class name → count, most frequent first),
           `instances_affected` (questions that lost an attempt) and `instances_lost` (questions
           that lost all their attempts);
-        - `counts`: see `nanoeval.metrics.outcomes.Counts`. Taken from the metrics when they
+        - `counts`: see `nanoeval.metrics.outcomes.count_outcomes`. Taken from the metrics when they
           have them, else read from results that tell their outcome; system errors are added. When
           neither tells, only `asked` and the kinds of error are known and given. Other `counts`
           of `metrics_fn` are kept.
     """
     valid: list[tuple[TTask, TResult]] = []
-    errors: list[tuple[str, RolloutSystemError]] = []
-    scored, asked = set(), set()
+    errors: list[RolloutSystemError] = []
+    types: Counter[str] = Counter()
+    scored: set[str] = set()
+    affected: set[str] = set()
     for task, result in results:
-        asked.add(task.question_id)
         if isinstance(result, RolloutSystemError):
-            errors.append((task.question_id, result))
+            errors.append(result)
+            types[type(result).__name__] += 1
+            affected.add(task.question_id)
         else:
             valid.append((task, result))
             scored.add(task.question_id)
@@ -245,10 +243,8 @@ async def handle_system_errors_and_compute_metrics(
         **metrics,
         "num_tasks": len(scored),
         "is_valid": not errors and metrics.get("is_valid") is not False,
-        "system_errors": describe_system_errors(errors, scored),
-        "counts": total_counts(
-            metrics.get("counts"), [result for _, result in valid], [error for _, error in errors]
-        ),
+        "system_errors": describe_system_errors(types, affected, scored),
+        "counts": total_counts(metrics.get("counts"), [result for _, result in valid], errors),
     }
     replaced: list[tuple[TTask, TResult]] = []
     for task, result in results:
@@ -261,7 +257,7 @@ async def handle_system_errors_and_compute_metrics(
         replaced.append((task, kept))
     summary["metrics_including_errors"] = {
         **(await metrics_fn(replaced) if errors else metrics),
-        "num_tasks": len(asked),
+        "num_tasks": len(scored | affected),
     }
     return summary
 

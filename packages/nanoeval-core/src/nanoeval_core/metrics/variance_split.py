@@ -9,27 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from nanoeval_core.metrics._student_t import normal_quantile, two_sided_z
 from nanoeval_core.metrics.clustered_mean import MeanEstimate
 
-
-class QuestionKind(NamedTuple):
-    """Questions that are alike in what the variance looks at.
-
-    Attributes:
-        attempts: at each of them.
-        mean: of the scores of those.
-        residuals: Σ (score - mean)² over them.
-        number: how many such questions there are.
-    """
-
-    attempts: int
-    mean: float
-    residuals: float
-    number: int = 1
+Kind = tuple[int, float, float]
+"""A question's attempts, the sum of their scores, and Σ (score - mean)²."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,25 +50,29 @@ class VarianceSplit:
         return math.ceil(self.within / room - 1e-9) or None
 
 
-def split_variance(kinds: Sequence[QuestionKind]) -> VarianceSplit | None:
+def split_variance(kinds: Mapping[Kind, int]) -> VarianceSplit | None:
     """Return the variance of scores within and between questions.
 
     The one-way random effects estimator: `within` is the mean of the questions' sample variances
     and `between` the variance of their means less what attempts contribute to it. With ragged
     attempts, questions of one attempt inform only the latter.
 
+    Args:
+        kinds: how many questions there are of each kind.
+
     Returns:
         None with fewer than 2 questions, or if none has 2 attempts: nothing tells them apart.
     """
-    n = sum(kind.number for kind in kinds)
-    repeated = [kind for kind in kinds if kind.attempts > 1]
+    n = sum(kinds.values())
+    repeated = {kind: number for kind, number in kinds.items() if kind[0] > 1}
     if n < 2 or not repeated:
         return None
-    mean = math.fsum(kind.mean * kind.number for kind in kinds) / n
-    of_means = math.fsum(kind.number * (kind.mean - mean) ** 2 for kind in kinds) / (n - 1)
-    within = math.fsum(kind.number * kind.residuals / (kind.attempts - 1) for kind in repeated)
-    within /= sum(kind.number for kind in repeated)
-    inverse_attempts = math.fsum(kind.number / kind.attempts for kind in kinds) / n
+    means = [(total / attempts, number) for (attempts, total, _), number in kinds.items()]
+    mean = math.fsum(value * number for value, number in means) / n
+    of_means = math.fsum(number * (value - mean) ** 2 for value, number in means) / (n - 1)
+    within = math.fsum(number * left / (k - 1) for (k, _, left), number in repeated.items())
+    within /= sum(repeated.values())
+    inverse_attempts = math.fsum(number / k for (k, _, _), number in kinds.items()) / n
     return VarianceSplit(
         between=max(0.0, of_means - within * inverse_attempts),
         within=within,
@@ -154,7 +145,7 @@ def describe_power(
 
 
 __all__ = [
-    "QuestionKind",
+    "Kind",
     "VarianceSplit",
     "describe_power",
     "questions_for_difference",
