@@ -39,10 +39,12 @@ class FileRecorder(TransactionalRecorder):
 
     Attributes:
         path: the file that is written, or the first of its parts.
+        around_number: how a line begins, before and after its event's number; None without one.
     """
 
     writes_at_once = True
     path: Path
+    around_number: tuple[bytes, bytes] | None = None
 
     def _set_up(self, path: Path, rotate_bytes: int | None) -> None:
         self.path = path.absolute()
@@ -56,22 +58,12 @@ class FileRecorder(TransactionalRecorder):
         self._marked = (-1, "")  # the last position that was asked for, and its mark
         self._event_id = 0
         self._needs_rewind = False
-        self._final_line: bytes | None = None
-        self._before_final: tuple[int, int, int] | None = None
+        self._final: tuple[bytes, tuple[int, int, int]] | None = None  # and where it is
         self._kept_files: set[bytes] = set()
 
     @abstractmethod
     def header(self, part: int) -> bytes:
         """Return the first line of part number `part`, with its newline."""
-
-    @abstractmethod
-    def number_lines(
-        self, events: Sequence[bytes], first_id: int
-    ) -> tuple[Sequence[bytes | memoryview], int]:
-        """Return the lines to write for encoded events, and the number of the event after.
-
-        Lines of files that the record has are left out: `_is_new_file` says which.
-        """
 
     @abstractmethod
     def final_line(self, final_report: Any) -> bytes:
@@ -84,21 +76,20 @@ class FileRecorder(TransactionalRecorder):
 
     def __enter__(self) -> Self:
         if self._fd is None:
-            self._needs_rewind = not self._open()
+            self._open()
         return self
 
     def __exit__(self, *exc: Any) -> None:
         with self._lock:
             self._close()
 
-    def _open(self) -> bool:
-        """Open the first part; True if it is new (or empty), and then has its header by now."""
+    def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open_part(0)
-            if os.fstat(self._handle()).st_size:
-                return False
-            self._write([self.header(0)])
+            self._needs_rewind = os.fstat(self._handle()).st_size > 0
+            if not self._needs_rewind:
+                self._write([self.header(0)])
         except OSError as error:
             self._close()
             raise RecorderError(
@@ -106,7 +97,6 @@ class FileRecorder(TransactionalRecorder):
                 "NANOEVAL_LOG_DIR to a folder that can be written, or choose another recorder "
                 "with RunnerArgs.recorder"
             ) from error
-        return True
 
     def _open_part(self, part: int) -> None:
         self._close()
@@ -135,12 +125,10 @@ class FileRecorder(TransactionalRecorder):
             RecorderError: it could not be written; `position()` is what it was.
         """
         with self._lock:
-            lines, next_id = self.number_lines(list(filter(None, events)), self._event_id)
+            lines, next_id = self._numbered(events, self._event_id)
             if not lines:
                 return
-            final = self._final_line
-            if final is not None:
-                self._take_back_final()
+            final = self._take_back_final()
             self._append(lines)
             self._event_id = next_id
             if final is not None:
@@ -149,22 +137,22 @@ class FileRecorder(TransactionalRecorder):
     def record_final_report(self, final_report: Any) -> None:
         """Write the last line. Called again, it replaces the former one."""
         with self._lock:
-            if self._final_line is not None:
-                self._take_back_final()
+            self._take_back_final()
             self._append_final(self.final_line(final_report))
 
     def _append_final(self, line: bytes) -> None:
         before = self._part, self._offset, self._event_id
         self._append([line])
-        self._final_line, self._before_final = line, before
+        self._final = line, before
 
-    def _take_back_final(self) -> None:
-        if self._before_final is not None:
-            self._check_unchanged()
-            part, offset, event_id = self._before_final
-            self._cut(part, offset)
-            self._event_id = event_id
-        self._final_line = self._before_final = None
+    def _take_back_final(self) -> bytes | None:
+        if self._final is None:
+            return None
+        self._check_unchanged()
+        line, (part, offset, event_id) = self._final
+        self._cut(part, offset)
+        self._event_id, self._final = event_id, None
+        return line
 
     def _append(self, pieces: Sequence[bytes | memoryview]) -> None:
         self._check_unchanged()
@@ -209,6 +197,30 @@ class FileRecorder(TransactionalRecorder):
         self._offset = offset
         self._stamp = _stamp(os.fstat(fd))
 
+    def _numbered(
+        self, events: Sequence[bytes], number: int
+    ) -> tuple[list[bytes | memoryview], int]:
+        """Return the lines of encoded events, save those of files that the record has already.
+
+        Returns:
+            them, and the number of the next event, where the first one's is `number`.
+        """
+        # This and the write are all that the driver does for an event: lines are not even copied.
+        pieces: list[bytes | memoryview] = []
+        for chunk in events:
+            view = memoryview(chunk)
+            start, end = 0, chunk.find(b"\n") + 1
+            while end:
+                if not chunk.startswith(FILE_LINE, start) or self._is_new_file(chunk, start):
+                    if self.around_number is None:
+                        pieces.append(view[start:end])
+                    else:
+                        before, after = self.around_number
+                        pieces += (b"%b%d%b" % (before, number, after), view[start + 1 : end])
+                    number += 1
+                start, end = end, chunk.find(b"\n", end) + 1
+        return pieces, number
+
     def _is_new_file(self, chunk: bytes, start: int) -> bool:
         """Return whether the file in the line at `start` is new to the record; it is kept now."""
         start += len(FILE_LINE)
@@ -244,26 +256,32 @@ class FileRecorder(TransactionalRecorder):
                     self.path.unlink(missing_ok=True)
                 self.path = path
             self._needs_rewind = True  # and still does, when this fails
+            if not position:
+                saved["offset"] = self._beginning()
             self._check_is(saved["part"], saved["offset"], saved["mark"])
             for part, other in existing_parts(self.path):
                 if part > saved["part"]:
                     other.unlink()
             self._close()  # what is open may be another file than the one of that name
-            self._cut(saved["part"], saved["offset"])
+            self._cut(saved["part"], saved["offset"], begins=not position)
             self._event_id = saved["event_id"]
             self._needs_rewind = False
-            self._final_line = self._before_final = None
+            self._final = None
 
-    def _cut(self, part: int, offset: int) -> None:
+    def _beginning(self) -> int:
+        """Return where in its first part the record of the run begins."""
+        return 0
+
+    def _cut(self, part: int, offset: int, *, begins: bool = False) -> None:
         if self._fd is None or part != self._part:
             self._open_part(part)
         os.ftruncate(self._handle(), offset)
         self._offset = offset
         self._kept_files.clear()
-        if offset:
-            self._stamp = _stamp(os.fstat(self._handle()))
-        else:
+        if begins:
             self._write([self.header(part)])
+        else:
+            self._stamp = _stamp(os.fstat(self._handle()))
 
     def _check_is(self, part: int, offset: int, mark: str) -> None:
         """Raise `RecorderError` unless the file holds what was written before a position."""
@@ -370,29 +388,10 @@ _encoder = msgspec.json.Encoder(enc_hook=_hook)
 
 def _encode_if_shallow(value: Any) -> bytes:
     line = _encoder.encode(value)
-    if any(end in line for end in _ENDS) and _is_deep(getattr(value, "data", value)):
+    if b"]]]]]]]]" in line or b"}}}}}}}}" in line or b"]}]}]}]}" in line:  # it may be deep
         raise RecursionError
     return line
 
-
-def _is_deep(value: Any) -> bool:
-    """Return whether some Pythons could not read `value` back."""
-    level = [value]
-    for _ in range(MAX_FAST_DEPTH):
-        level = [
-            part
-            for one in level
-            if isinstance(one, (list, tuple, dict))
-            for part in (one.values() if isinstance(one, dict) else one)
-            if isinstance(part, (list, tuple, dict))
-        ]
-        if not level:
-            return False
-    return True
-
-
-MAX_FAST_DEPTH = 500
-_ENDS = b"]]]]]]]]", b"}}}}}}}}", b"]}]}]}]}"  # how what is nested deeply ends
 
 # From 3.12 on C code may nest ten times deeper than Python, and than an older Python can read.
 encode_fast = _encode_if_shallow if sys.version_info >= (3, 12) else _encoder.encode

@@ -7,7 +7,7 @@ docs/records.md describes the fields.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,13 +17,7 @@ from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
 from nanoeval_core.recording import recorded_form
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._file_recorder import (
-    FILE_LINE,
-    FileRecorder,
-    check_rotate_bytes,
-    encode,
-    encode_fast,
-)
+from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode
 from nanoeval_recorder.folder import record_path, records_folder
 
 if TYPE_CHECKING:
@@ -76,10 +70,7 @@ def evallib_line(
     if extra:
         line = msgspec.structs.asdict(line)
         line |= {f"{n}_" if n in _RESERVED else n: value for n, value in extra.items()}
-    try:
-        return encode_fast(line) + b"\n"
-    except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
-        return encode(line) + b"\n"
+    return encode(line) + b"\n"
 
 
 class EvallibRecorder(FileRecorder):
@@ -105,29 +96,15 @@ class EvallibRecorder(FileRecorder):
     ) -> None:
         self.run_spec = run_spec
         self._spec = dict(spec)
-        self._prefix = b'{"run_id":' + encode(run_spec.run_id) + b',"event_id":'
-        self._created_by = b',"created_by":' + encode(self._spec.get("created_by", "")) + b","
+        self.around_number = (
+            b'{"run_id":' + encode(run_spec.run_id) + b',"event_id":',
+            b',"created_by":' + encode(self._spec.get("created_by", "")) + b",",
+        )
         self._set_up(path, rotate_bytes)
 
     def header(self, part: int) -> bytes:
         line = {"spec": self._spec}
         return encode({**line, "part": part} if part else line) + b"\n"
-
-    def number_lines(
-        self, events: Sequence[bytes], first_id: int
-    ) -> tuple[Sequence[bytes | memoryview], int]:
-        # This and the write are all that the driver does for an event: lines are not even copied.
-        prefix, created_by, number = self._prefix, self._created_by, first_id
-        pieces: list[bytes | memoryview] = []
-        for chunk in events:
-            view = memoryview(chunk)
-            start, end = 0, chunk.find(b"\n") + 1
-            while end:
-                if not chunk.startswith(FILE_LINE, start) or self._is_new_file(chunk, start):
-                    pieces += (b"%b%d%b" % (prefix, number, created_by), view[start + 1 : end])
-                    number += 1
-                start, end = end, chunk.find(b"\n", end) + 1
-        return pieces, number
 
     def final_line(self, final_report: Any) -> bytes:
         line = {"final_report": final_report, "run_id": self.run_spec.run_id}

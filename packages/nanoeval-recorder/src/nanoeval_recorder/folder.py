@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -86,3 +87,15 @@ def zstd() -> ModuleType:
             "`pip install 'nanoeval-recorder[zstd]'`, or leave compression out"
         ) from error
     return module
+
+
+def frames(content: bytes) -> Iterator[memoryview]:
+    """Yield the frames of a compressed record, up to one that its writer did not end."""
+    rest = memoryview(content)
+    while rest:
+        try:
+            size = zstd().get_frame_size(rest)
+        except zstd().ZstdError:
+            return
+        yield rest[:size]
+        rest = rest[size:]

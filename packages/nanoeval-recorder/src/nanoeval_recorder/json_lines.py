@@ -10,28 +10,37 @@ import dataclasses
 import datetime
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
-import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
 from nanoeval_core.recording import as_bool, text_of
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._file_recorder import FILE_LINE, FileRecorder, check_rotate_bytes, encode
-from nanoeval_recorder.folder import SUFFIX, ZST_SUFFIX, records_folder, split_name, zstd
+from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode
+from nanoeval_recorder.folder import (
+    SUFFIX,
+    ZST_SUFFIX,
+    frames,
+    part_path,
+    records_folder,
+    split_name,
+    zstd,
+)
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
 
 __all__ = ["JsonRecorder", "JsonRecorderConfig", "json_line", "json_recorder"]
 
-# What a line is, whatever an eval records; a recorded sample_id or group_id overrides the line's.
-_OWN = frozenset({"timestamp", "record_type"})
 _MATCH = {"correct": None, "expected": None, "picked": None, "prob_correct": None}
-_STARTED = b'"record_type":"run_started"'
+_STARTED = re.compile(
+    rb'\{"timestamp":"[^"]*","record_type":"run_started","sample_id":null,"group_id":null,'
+    rb'"run_spec":\{"run_id":("(?:[^"\\]|\\.)*")'
+)
 
 
 def json_line(
@@ -44,13 +53,11 @@ def json_line(
 ) -> bytes:
     """Return the line of an event."""
     fields: dict[str, Any] = {"data": data}
+    first = {}
     if type(data) is dict:
         if kind == "match":
-            correct = data.get("correct")
-            is_bool = correct is True or correct is False
             fields = {**_MATCH, **data}
-            if not is_bool:
-                fields["correct"] = as_bool(correct)
+            fields["correct"] = as_bool(fields["correct"])
         elif kind == "sampling":
             fields = {k: v for k, v in data.items() if k != "extra_allowed_metadata_fields"}
         elif kind == "sample_completed":
@@ -60,19 +67,10 @@ def json_line(
             said = text_of(error) if error is not None else None
             fields = {"message": msg, "error": said, **data}
         elif kind == "file":
-            sha256 = data.pop("sha256")
-            fields = {"data": data}
-            file = {"type": "file", "sha256": sha256}
-            line = {**file, **_base(time, kind, sample_id, group_id), **fields}
-            return encode(line) + b"\n"
-    line = _base(time, kind, sample_id, group_id)
-    for more in (extra or {}), fields:
-        if "timestamp" in more or "record_type" in more:  # these two say what the line is
-            line |= {
-                f"{k}_" if k in ("timestamp", "record_type") else k: v for k, v in more.items()
-            }
-        else:
-            line |= more
+            first = {"type": kind, "sha256": data.pop("sha256")}
+    line = {**first, **_base(time, kind, sample_id, group_id)}
+    for more in (extra or {}), fields:  # a recorded sample_id or group_id overrides the line's
+        line |= {f"{k}_" if k in ("timestamp", "record_type") else k: v for k, v in more.items()}
     return encode(line) + b"\n"
 
 
@@ -112,15 +110,11 @@ class JsonRecorder(FileRecorder):
     at_once: bool = True
 
     def __post_init__(self) -> None:
+        self._run_id = encode(self.run_spec.run_id)
         self._set_up(Path(self.filename), self.rotate_bytes)
         if self.at_once:
-            self._enter()
+            self._open()
             self._check_unchanged()
-
-    def __enter__(self) -> JsonRecorder:
-        if self._fd is None:
-            self._enter()
-        return self
 
     def __exit__(self, *exc: Any) -> None:
         if not self.at_once:
@@ -130,16 +124,14 @@ class JsonRecorder(FileRecorder):
         if getattr(self, "_fd", None) is not None:
             self._close()
 
-    def _enter(self) -> None:
+    def _open(self) -> None:
         first, number = self.path, 1
-        while True:
-            self._needs_rewind = not self._open()
-            if _locked(self._handle()):
-                return
-            self._close()
+        super()._open()
+        while not _locked(self._handle()):
             number += 1
             stem, suffix = split_name(first)
             self.path = first.with_name(f"{stem}.{number}{suffix}")
+            super()._open()
 
     def current_sample_id(self) -> str | None:
         return self.sample_id
@@ -152,19 +144,6 @@ class JsonRecorder(FileRecorder):
         line = _base(datetime.datetime.now(datetime.UTC), "run_started", None, None)
         line |= {"run_spec": ids, **(self.spec or {})}
         return encode({**line, "part": part} if part else line) + b"\n"
-
-    def number_lines(self, events: Sequence[bytes], first_id: int) -> tuple[Sequence[bytes], int]:
-        pieces = []
-        for chunk in events:
-            if FILE_LINE not in chunk:
-                pieces.append(chunk)
-                continue
-            start, end = 0, chunk.find(b"\n") + 1
-            while end:
-                if not chunk.startswith(FILE_LINE, start) or self._is_new_file(chunk, start):
-                    pieces.append(chunk[start:end])
-                start, end = end, chunk.find(b"\n", end) + 1
-        return pieces, first_id  # they have no numbers
 
     def final_line(self, final_report: Any) -> bytes:
         line = _base(datetime.datetime.now(datetime.UTC), "final_report", None, None)
@@ -182,81 +161,34 @@ class JsonRecorder(FileRecorder):
 
     def _check_unchanged(self) -> None:
         if self._needs_rewind:  # this run is new, and goes on after the others
-            self._go_to_end()
+            self._needs_rewind = False
+            self._cut(0, os.fstat(self._handle()).st_size, begins=True)
         super()._check_unchanged()
 
-    def rewind(self, position: str) -> None:
-        with self._lock:
-            if not position and self._needs_rewind:
-                start = self._own_start()
-                if start is None or self._others_after(start):
-                    self._go_to_end()
-                    return
-                self._cut(0, start)
-                self._needs_rewind = False
-                if start:
-                    self._write([self.header(0)])
-                return
-            super().rewind(position)
+    def _beginning(self) -> int:
+        ours = (at for at, run_id in self._starts(0, 0) if run_id == self._run_id)
+        return next(ours, os.fstat(self._handle()).st_size)
 
-    def _cut(self, part: int, offset: int) -> None:
-        if self._others_after(offset):
-            self._go_to_end()
-        else:
-            super()._cut(part, offset)
+    def _cut(self, part: int, offset: int, *, begins: bool = False) -> None:
+        if any(run_id != self._run_id for _, run_id in self._starts(part, offset)):
+            offset, begins = part_path(self.path, part).stat().st_size, True
+        super()._cut(part, offset, begins=begins)
 
-    def _go_to_end(self) -> None:
-        if self._fd is None:
-            self._open_part(0)
-        self._offset = os.fstat(self._handle()).st_size
-        self._needs_rewind = False
-        self._write([self.header(self._part)])
+    def _starts(self, part: int, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Yield where runs begin from `offset` on, and their ids as JSON.
 
-    def _own_start(self) -> int | None:
-        """Return where in the file this run begins."""
-        found = None
-        for offset, run_id in self._starts(0):
-            if run_id == self.run_spec.run_id and found is None:
-                found = offset
-        return found
-
-    def _others_after(self, offset: int) -> bool:
-        return any(run_id != self.run_spec.run_id for _, run_id in self._starts(offset))
-
-    def _starts(self, offset: int) -> list[tuple[int, Any]]:
-        """Return where runs begin from `offset` on, and their ids."""
-        found = []
-        for start, line in self._written(offset):
-            if _STARTED in line[:200]:
-                try:
-                    ids = msgspec.json.decode(line).get("run_spec")
-                except msgspec.MsgspecError:
-                    ids = None
-                found.append((start, ids.get("run_id") if isinstance(ids, dict) else None))
-        return found
-
-    def _written(self, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Yield each line from `offset` on, and where it is; compressed, each frame's content.
-
-        The line that begins a run is a frame of its own.
+        Such a line is a frame of its own in a compressed file.
         """
-        if not self.path.exists():
+        path = part_path(self.path, part)
+        if not path.exists():
             return
-        with self.path.open("rb") as file:
+        with path.open("rb") as file:
             file.seek(offset)
-            if self._compress is None:
-                for line in file:
-                    yield offset, line
-                    offset += len(line)
-                return
-            rest = memoryview(file.read())
-        while rest:
-            try:
-                size = zstd().get_frame_size(rest)
-            except zstd().ZstdError:  # its writer was killed
-                return
-            yield offset, zstd().decompress(rest[:size])
-            offset, rest = offset + size, rest[size:]
+            for line in file if self._compress is None else frames(file.read()):
+                text = line if self._compress is None else zstd().decompress(line)
+                if started := _STARTED.match(text):
+                    yield offset, started[1]
+                offset += len(line)
 
 
 def _locked(fd: int) -> bool:
