@@ -42,10 +42,11 @@ class InMemoryRecorder(TransactionalRecorder):
         self._lock = threading.Lock()
 
     def write_events(self, events: Sequence[bytes]) -> None:
+        head = b'{"run_id":' + encode(self.run_spec.run_id) + b","
         with self._lock:
-            lines = (parse_event(line) for line in b"".join(events).splitlines())
-            for event in unfolded(lines):
-                event.run_id, event.event_id = self.run_spec.run_id, len(self.events)
+            lines = b"".join(events).splitlines()
+            for event in unfolded(parse_event(head + line[1:]) for line in lines):
+                event.event_id = len(self.events)
                 self.events.append(event)
 
     def position(self) -> str:

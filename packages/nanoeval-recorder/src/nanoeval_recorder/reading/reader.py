@@ -58,6 +58,8 @@ _ENVELOPE = frozenset(
     {"run_id", "event_id", "sample_id", "group_id", "data", "type", "created_at", "created_by"}
 )
 _JSON_ENVELOPE = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
+_MARKS = frozenset({"spec", "record_type", "run_id", "final_report"})
+"""A line that has none of these is of another kind of file."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -104,20 +106,9 @@ def named_like_records(folder: Path) -> dict[Path, list[Path]]:
 
 def _looks_like_record(file: Path) -> bool:
     try:
-        with open_record(file) as lines:
-            fields = _parse(lines.readline(LONGEST_SPEC))
-    except (OSError, ValueError, RecorderError):
+        return first_event(file) is not None
+    except (OSError, RecorderError):
         return False
-    return isinstance(fields, dict) and _is_record_line(fields)
-
-
-def _is_record_line(fields: dict[str, Any]) -> bool:
-    return (
-        "spec" in fields
-        or "record_type" in fields
-        or "run_id" in fields
-        or ("final_report" in fields)
-    )
 
 
 def first_event(file: Path) -> Event | None:
@@ -152,17 +143,13 @@ def _read_file(file: Path, run_id: str | None) -> Iterator[Event]:
     with open_record(file) as lines:
         for number, line in enumerate(lines, 1):
             try:
-                # The order matters for speed: nearly all lines are events of the evallib format.
-                event: Event = _decode_event(line)
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                event = parse_event(line, run_id)
+            except ValueError as error:
                 if not line.strip():
                     continue
-                try:
-                    event = _other_line(line, run_id)
-                except ValueError as error:
-                    if not line.endswith(b"\n"):
-                        return  # its writer has not ended it yet, or never will
-                    raise RecorderError(f"{file}:{number} {error}") from error
+                if not line.endswith(b"\n"):
+                    return  # its writer has not ended it yet, or never will
+                raise RecorderError(f"{file}:{number} {error}") from error
             run_id = event.run_id or run_id
             yield event
 
@@ -184,32 +171,29 @@ def unfolded(events: Iterable[Event]) -> Iterator[Event]:
         yield event
 
 
-def parse_event(line: bytes) -> Event:
+def parse_event(line: bytes, run_id: str | None = None) -> Event:
     """Return the event that one line of either format holds.
 
+    Args:
+        line: of a record.
+        run_id: the run that it belongs to, where it does not say.
+
     Raises:
-        ValueError: the line is no JSON object.
+        ValueError: the line is no JSON, or no event of a record.
     """
-    try:
+    try:  # first what nearly all lines are: events of the evallib format
         event: Event = _decode_event(line)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        fields = _parse(line)
-        if not isinstance(fields, dict):
-            raise ValueError(f"is no event: {line[:100]!r}") from None  # noqa: TRY004  a bad line
-        return _from_fields(fields, None)
+        try:
+            fields = _parse(line)
+        except ValueError as error:
+            raise ValueError(
+                f"is no JSON: {error}. Was the file edited, or written by two processes?"
+            ) from error
+        if not isinstance(fields, dict) or _MARKS.isdisjoint(fields):
+            raise ValueError(f"is no event of a record: {line[:100]!r}") from None
+        return _from_fields(fields, run_id)
     return event
-
-
-def _other_line(line: bytes, run_id: str | None) -> Event:
-    try:
-        fields = _parse(line)
-    except ValueError as error:
-        raise ValueError(
-            f"is no JSON: {error}. Was the file edited, or written by two processes?"
-        ) from error
-    if not isinstance(fields, dict) or not _is_record_line(fields):
-        raise ValueError(f"is no event of a record: {line[:100]!r}")
-    return _from_fields(fields, run_id)
 
 
 def _parse(line: bytes) -> Any:

@@ -76,7 +76,14 @@ def attempt_scores(path: str | Path) -> Iterator[AttemptScore]:
         RecorderError: the file is no record, or a line of it is no JSON.
     """
     for file in record_files(path):
-        yield from map(_score, _scan(file)) if _is_ours(file) else _of_samples(file)
+        for sample_id, group_id, match in _scored(file):
+            attempt, retry = attempt_and_retry(group_id)
+            if match is None:
+                yield AttemptScore(sample_id, attempt, retry, None, True, {})
+            else:
+                metadata = match.metadata if isinstance(match.metadata, dict) else {}
+                score = score_of(match.score, match.correct)
+                yield AttemptScore(sample_id, attempt, retry, score, False, metadata)
 
 
 def question_scores(
@@ -95,20 +102,14 @@ def question_scores(
     known = dict(zip(like, like, strict=True)) if like else {}
     found: dict[str, tuple[float, ...]] = {}
     for file in record_files(path):
-        scored = map(_sample_and_score, _scan(file)) if _is_ours(file) else _pairs(file)
-        for sample_id, score in scored:
+        for sample_id, _, match in _scored(file):
+            score = None if match is None else score_of(match.score, match.correct)
             if score is not None:
                 question = known.get(sample_id, sample_id)
                 before = found.get(question)
                 only = _RIGHT if score == 1 else _WRONG if score == 0 else (score,)
                 found[question] = only if before is None else before + only
     return found
-
-
-def _is_ours(file: Path) -> bool:
-    """Return whether we wrote a record: others may space lines otherwise, or interleave."""
-    first = first_event(file)
-    return isinstance(first, RunStarted) and first.run_set_id is not None
 
 
 def accuracy_by(path: str | Path, by: str) -> dict[Any, GroupScore]:
@@ -135,23 +136,37 @@ def is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, (str, bool, int, float))
 
 
-_Scanned = tuple[tuple[Any, Any], _ScoredFields | None]
-"""An attempt's ids, and its last match."""
+_Scored = tuple[str, str, _ScoredFields | None]
+"""An attempt's ids, and its last match; None where it ended in an error."""
 
 
-def _scan(file: Path) -> Iterator[_Scanned]:
+def _scored(file: Path) -> Iterator[_Scored]:
+    first = first_event(file)
+    if isinstance(first, RunStarted) and first.run_set_id is not None:
+        yield from _of_lines(file)
+    else:  # not written by us: others may space lines otherwise, or interleave attempts
+        for sample in samples_of(read_record(file)):
+            match, group_id = sample.match, sample.group_id or ""
+            if match is not None:
+                said = (match.get(name) for name in _ScoredFields.__struct_fields__)
+                yield sample.sample_id, group_id, _ScoredFields(*said)
+            elif sample.errors:
+                yield sample.sample_id, group_id, None
+
+
+def _of_lines(file: Path) -> Iterator[_Scored]:
     ids: tuple[Any, Any] | None = None
     last: _ScoredFields | None = None
     for part in record_parts(file):
         for event in _ends(part):
             if (event.sample_id, event.group_id) != ids:
                 if ids is not None:
-                    yield ids, last
+                    yield str(ids[0]), str(ids[1] or ""), last
                 ids, last = (event.sample_id, event.group_id), None
             if (event.type or event.record_type) == "match":
                 last = event if event.data is None else event.data
     if ids is not None:
-        yield ids, last
+        yield str(ids[0]), str(ids[1] or ""), last
 
 
 def _ends(part: Path) -> Iterator[_ScoredLine]:
@@ -176,38 +191,8 @@ def _ends(part: Path) -> Iterator[_ScoredLine]:
                 yield event
 
 
-def _sample_and_score(scanned: _Scanned) -> tuple[str, float | None]:
-    (sample_id, _), match = scanned
-    return str(sample_id), None if match is None else score_of(match.score, match.correct)
-
-
-def _pairs(file: Path) -> Iterator[tuple[str, float | None]]:
-    return ((one.sample_id, one.score) for one in _of_samples(file))
-
-
-def _score(scanned: _Scanned) -> AttemptScore:
-    ids, match = scanned
-    sample_id, (attempt, retry) = str(ids[0]), attempt_and_retry(str(ids[1] or ""))
-    if match is None:
-        return AttemptScore(sample_id, attempt, retry, None, True, {})
-    metadata = match.metadata if isinstance(match.metadata, dict) else {}
-    score = score_of(match.score, match.correct)
-    return AttemptScore(sample_id, attempt, retry, score, False, metadata)
-
-
 def score_of(score: Any, correct: Any) -> float | None:
     """Return what a match scored: its `score` where that is a number, else 1.0 or 0.0."""
     if score is not None and isinstance(score, (int, float)) and not isinstance(score, bool):
         return float(score)
     return float(correct) if isinstance(correct, bool) else None
-
-
-def _of_samples(file: Path) -> Iterator[AttemptScore]:
-    for sample in samples_of(read_record(file)):
-        match, ids = sample.match, (sample.sample_id, sample.attempt, sample.retry)
-        if match is not None:
-            metadata = match.get("metadata")
-            known = metadata if isinstance(metadata, dict) else {}
-            yield AttemptScore(*ids, score_of(match.get("score"), match.correct), False, known)
-        elif sample.errors:
-            yield AttemptScore(*ids, None, True, {})
