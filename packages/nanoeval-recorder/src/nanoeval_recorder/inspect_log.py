@@ -74,82 +74,61 @@ def write_inspect_log(record: str | Path, log: str | Path | None = None) -> Path
         RecorderError: `record` is not a record, or holds several runs.
     """
     of_run = report(record)
-    path = Path(log) if log is not None else _beside(of_run.path)
+    beside = of_run.path.with_name(f"{split_name(of_run.path)[0]}.eval")
+    path = Path(log) if log is not None else beside
     write_eval_log(inspect_log(of_run), str(path))
     return path
 
 
-def _beside(record: Path) -> Path:
-    return record.with_name(f"{split_name(record)[0]}.eval")
-
-
 def inspect_log(of_run: Report) -> EvalLog:
     """Return the log of Inspect for a run's report, with its samples read from the record."""
-    attempts = list(_last_retries(samples(of_run.path)))
-    model = _model(of_run)
-    chats = ChatConverter(
-        event for last, earlier in attempts for one in (last, *earlier) for event in one.events
-    )
+    retries: dict[tuple[str, int], list[RecordedSample]] = {}
+    for sample in samples(of_run.path):
+        retries.setdefault((sample.sample_id, sample.attempt), []).append(sample)
+    attempts = [sorted(tries, key=lambda one: one.retry) for tries in retries.values()]
+    model = str((of_run.spec.get("completion_fns") or ["unknown"])[0])
+    chats = ChatConverter(event for tries in attempts for one in tries for event in one.events)
+    counted = [tries[-1] for tries in attempts]
     return EvalLog(
         status="success" if of_run.is_complete else "cancelled",
-        eval=_spec(of_run, attempts),
-        results=_results(of_run, attempts),
-        stats=_stats(attempts, of_run, model),
-        samples=[_sample(attempt, retries, model, chats) for attempt, retries in attempts],
+        eval=_spec(of_run, counted, model),
+        results=_results(of_run, counted),
+        stats=_stats(of_run, counted, model),
+        samples=[_sample(last, earlier, model, chats) for *earlier, last in attempts],
     )
 
 
-Attempt = tuple[RecordedSample, list[RecordedSample]]
-"""The retry of an attempt that counts, and those before it."""
-
-
-def _last_retries(found: Iterable[RecordedSample]) -> Iterator[Attempt]:
-    by_attempt: dict[tuple[str, int], list[RecordedSample]] = {}
-    for sample in found:
-        by_attempt.setdefault((sample.sample_id, sample.attempt), []).append(sample)
-    for retries in by_attempt.values():
-        *earlier, last = sorted(retries, key=lambda sample: sample.retry)
-        yield last, earlier
-
-
-def _model(of_run: Report) -> str:
-    names = of_run.spec.get("completion_fns") or ["unknown"]
-    return str(names[0])
-
-
-def _spec(of_run: Report, attempts: list[Attempt]) -> EvalSpec:
+def _spec(of_run: Report, attempts: list[RecordedSample], model: str) -> EvalSpec:
     spec = of_run.spec
     config = spec.get("run_config") or {}
     git = config.get("git") or {}
     name = str(spec.get("eval_name") or "unknown")
-    ids = list(dict.fromkeys(attempt.sample_id for attempt, _ in attempts))
+    run_id = str(of_run.run_id or "")
+    ids = list(dict.fromkeys(attempt.sample_id for attempt in attempts))
+    times = (event.created_at for attempt in attempts for event in attempt.events[:1])
+    created = spec.get("created_at") or next(filter(None, times), "1970-01-01T00:00:00+00:00")
     revision = None
     if git.get("commit"):
         revision = EvalRevision(
             type="git", origin="", commit=git["commit"], dirty=bool(git.get("dirty"))
         )
     return EvalSpec(
-        eval_id=str(of_run.run_id or ""),
-        run_id=str(of_run.run_id or ""),
-        task_id=str(of_run.run_id or ""),
-        created=str(spec.get("created_at") or _first_time(attempts) or "1970-01-01T00:00:00+00:00"),
+        eval_id=run_id,
+        run_id=run_id,
+        task_id=run_id,
+        created=str(created),
         task=name,
         task_args=(config.get("eval_spec") or {}).get("args") or {},
         dataset=EvalDataset(name=name, samples=len(ids), sample_ids=list(ids)),
-        model=_model(of_run),
-        config=EvalConfig(epochs=max((attempt.attempt for attempt, _ in attempts), default=1)),
+        model=model,
+        config=EvalConfig(epochs=max((attempt.attempt for attempt in attempts), default=1)),
         revision=revision,
         packages=config.get("packages") or {},
         metadata=config or None,
     )
 
 
-def _first_time(attempts: list[Attempt]) -> str | None:
-    times = [event.created_at for attempt, _ in attempts for event in attempt.events[:1]]
-    return next(filter(None, times), None)
-
-
-def _results(of_run: Report, attempts: list[Attempt]) -> EvalResults:
+def _results(of_run: Report, attempts: list[RecordedSample]) -> EvalResults:
     numbers = {
         name: value
         for name, value in of_run.items()
@@ -165,30 +144,27 @@ def _results(of_run: Report, attempts: list[Attempt]) -> EvalResults:
     }
     return EvalResults(
         total_samples=len(attempts),
-        completed_samples=sum(attempt.match is not None for attempt, _ in attempts),
+        completed_samples=sum(attempt.match is not None for attempt in attempts),
         scores=[EvalScore(name=SCORER, scorer=SCORER, metrics=metrics)] if metrics else [],
         metadata={"final_report": of_run.final_report},
     )
 
 
-def _stats(attempts: list[Attempt], of_run: Report, model: str) -> EvalStats:
-    total = ModelUsage()
-    for attempt, _ in attempts:
-        total += _usage(attempt)
+def _stats(of_run: Report, attempts: list[RecordedSample], model: str) -> EvalStats:
     times = sorted(
-        event.created_at for attempt, _ in attempts for event in attempt.events if event.created_at
+        event.created_at for attempt in attempts for event in attempt.events if event.created_at
     )
     started = str(of_run.spec.get("created_at") or (times[0] if times else ""))
     return EvalStats(
         started_at=started,
         completed_at=times[-1] if times else started,
-        model_usage={model: total},
+        model_usage={model: _usage(attempts)},
     )
 
 
-def _usage(attempt: RecordedSample) -> ModelUsage:
+def _usage(attempts: Iterable[RecordedSample]) -> ModelUsage:
     total = ModelUsage()
-    for sampling in attempt.samplings:
+    for sampling in (sampling for attempt in attempts for sampling in attempt.samplings):
         usage = sampling.get("usage")
         if isinstance(usage, dict):
             tokens = [usage.get(f"{kind}_tokens") or 0 for kind in ("prompt", "completion")]
@@ -205,24 +181,34 @@ def _sample(
     asked = chats.prompt(last.prompt) if last is not None else []
     reply = chats.reply(last) if last is not None else None
     match = attempt.match
+    expected = None if match is None else match.expected
+    choices = None if match is None else match.get("choices")
     error = attempt.errors[-1] if match is None and attempt.errors else None
     times = [event.created_at for event in attempt.events if event.created_at]
     return EvalSample(
         id=attempt.sample_id,
         epoch=attempt.attempt,
         input=chats.prompt(attempt.samplings[0].prompt) if last is not None else "",
-        choices=_choices(match),
-        target=_target(match),
+        choices=_texts(choices.values()) if isinstance(choices, dict) else None,
+        target=_texts(expected)
+        if isinstance(expected, list)
+        else ""
+        if expected is None
+        else text_of(expected),
         messages=[*asked, reply] if reply is not None else [],
         output=_output(model, reply) if reply is not None else ModelOutput(),
         scores=_scores(match),
         metadata=_metadata(attempt, retries),
         events=list(_events(attempt.events, model, chats)),
-        model_usage={model: _usage(attempt)},
+        model_usage={model: _usage([attempt])},
         started_at=times[0] if times else None,
         completed_at=times[-1] if times else None,
         error=_error(error) if error is not None else None,
     )
+
+
+def _texts(parts: Iterable[Any]) -> list[str]:
+    return [text_of(part) for part in parts]
 
 
 def _output(model: str, reply: ChatMessageAssistant) -> ModelOutput:
@@ -260,19 +246,6 @@ def _metadata(attempt: RecordedSample, retries: list[RecordedSample]) -> dict[st
     return found
 
 
-def _target(match: Match | None) -> str | list[str]:
-    if match is None or match.expected is None:
-        return ""
-    if isinstance(match.expected, list):
-        return [text_of(part) for part in match.expected]
-    return text_of(match.expected)
-
-
-def _choices(match: Match | None) -> list[str] | None:
-    found = None if match is None else match.get("choices")
-    return [text_of(part) for part in found.values()] if isinstance(found, dict) else None
-
-
 def _events(
     events: Iterable[Event], model: str, chats: ChatConverter
 ) -> Iterator[ModelEvent | ToolEvent | InfoEvent | InspectError]:
@@ -282,6 +255,7 @@ def _events(
         at: dict[str, Any] = {"timestamp": event.created_at} if event.created_at else {}
         if isinstance(event, Sampling):
             asked, reply = chats.prompt(event.prompt), chats.reply(event)
+            seconds = event.get("seconds")
             for message in asked:
                 if message.role != "tool":
                     continue
@@ -302,18 +276,13 @@ def _events(
                 tool_choice="auto" if calls else "none",
                 config=GenerateConfig(),
                 output=_output(model, reply),
-                working_time=_seconds(event),
+                working_time=float(seconds) if isinstance(seconds, (int, float)) else None,
                 **at,
             )
         elif isinstance(event, ErrorEvent):
             yield InspectError(error=_error(event), **at)
         elif not isinstance(event, RecordedFile) and event.data != {"completed": True}:
             yield InfoEvent(source=event.type, data=event.data, **at)
-
-
-def _seconds(event: Sampling) -> float | None:
-    seconds = event.get("seconds")
-    return float(seconds) if isinstance(seconds, (int, float)) else None
 
 
 def _error(event: ErrorEvent) -> EvalError:
