@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import itertools
 import logging
@@ -16,13 +17,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Self
 
 from nanoeval_core.dialogues import Turn, unfold
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderProtocol, RunSpec, View
 from nanoeval_core.recording import (
-    VIEWS,
     AttemptEvent,
     AttemptRecorder,
     EventEncoder,
@@ -106,10 +106,13 @@ class ThirdPartyRecorder(TransactionalRecorder):
 
     def encoder(self) -> EventEncoder:
         own = {name for name in dir(type(self.inner)) if name.startswith("record_")}
-        urls = {view: self.evalboard_url(view) for view in VIEWS}
         methods = frozenset(own - set(dir(AttemptRecorder)))
-        spec = _picklable_run_spec(self.inner.run_spec)
-        return EventEncoder(spec, urls, self.encode, self.filters, methods)
+        spec: RunSpec = self.inner.run_spec
+        try:
+            pickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+        except Exception:  # noqa: BLE001  the ids alone can travel
+            spec = BasicRunSpec(run_id=spec.run_id, run_set_id=spec.run_set_id)
+        return dataclasses.replace(super().encoder(), run_spec=spec, methods=methods)
 
     def write_events(self, events: Sequence[bytes]) -> None:
         """Call the recorder with what attempts took.
@@ -189,11 +192,11 @@ class ThirdPartyRecorder(TransactionalRecorder):
                 exc_info=error,
             )
 
-    def _guarded(self, method: str, call: Callable[[], Any]) -> None:
+    def _guarded(self, method: str, call: Callable[[], Any]) -> Any:
         if self._thread.stalled:  # said already, where it stalled
-            return
+            return None
         try:
-            self._thread.call(call)
+            return self._thread.call(call)
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
             self._report(method, error)
 
@@ -201,13 +204,8 @@ class ThirdPartyRecorder(TransactionalRecorder):
         self._guarded("record_final_report", lambda: self.inner.record_final_report(final_report))
 
     def evalboard_url(self, view: View) -> str | None:
-        if self._thread.stalled:
-            return None
-        try:
-            return cast("str | None", self._thread.call(lambda: self.inner.evalboard_url(view)))
-        except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
-            self._report("evalboard_url", error)
-            return None
+        url: str | None = self._guarded("evalboard_url", lambda: self.inner.evalboard_url(view))
+        return url
 
 
 METHODS = {
@@ -338,11 +336,3 @@ class CallThread:
                 future.set_result(function())
             except BaseException as error:  # noqa: BLE001  raised again in the caller
                 future.set_exception(error)
-
-
-def _picklable_run_spec(run_spec: RunSpec) -> RunSpec:
-    try:
-        pickle.dumps(run_spec, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001  the ids alone can travel
-        return BasicRunSpec(run_id=run_spec.run_id, run_set_id=run_spec.run_set_id)
-    return run_spec

@@ -90,22 +90,24 @@ class RecorderProtocol(Protocol):
 
     run_spec: RunSpec
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None: ...
+    ) -> bool | None:
+        return None
 
     def current_sample_id(self) -> str | None:
         """Return the `question_id` of the attempt being recorded, None outside of attempts."""
-        ...
+        return None
 
     def current_group_id(self) -> str | None:
         """Return the attempt and retry that are being recorded, as `attempt.retry`, or None."""
-        ...
+        return None
 
     def as_default_recorder(
         self, sample_id: str, group_id: str, **extra: Any
@@ -145,7 +147,7 @@ class RecorderProtocol(Protocol):
 
     def evalboard_url(self, view: View) -> str | None:
         """Return where a person can look at this run, or None."""
-        ...
+        return None
 
 
 @chz.chz

@@ -23,8 +23,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import chz
 
@@ -187,17 +186,6 @@ class BaseRecorder(RecorderProtocol, ABC):
         self.event("file", data)
         return name
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return None
-
     def current_sample_id(self) -> str | None:
         return _ids.get()[0]
 
@@ -213,9 +201,6 @@ class BaseRecorder(RecorderProtocol, ABC):
         finally:
             recorder.reset(current)
             _ids.reset(ids)
-
-    def evalboard_url(self, view: View) -> str | None:
-        return None
 
 
 class AttemptRecorder(BaseRecorder):
@@ -421,7 +406,7 @@ class TransactionalRecorder(BaseRecorder):
         """Return what executors make the recorders of attempts with."""
         return EventEncoder(
             self.run_spec,
-            {"run": self.evalboard_url("run"), "monitor": self.evalboard_url("monitor")},
+            {view: self.evalboard_url(view) for view in VIEWS},
             self.encode,
             self.filters,
             records_completion=self.records_completion,

@@ -41,20 +41,14 @@ class RunTable(NamedTuple):
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the pairs as flat dicts of JSON values, for a table of any kind."""
+        same = ("difference", "stderr", "low", "high", "wins", "losses", "ties", "p_value")
         return [
             {
                 "a": row.a,
                 "b": row.b,
                 "mean_a": row.comparison.a.mean,
                 "mean_b": row.comparison.b.mean,
-                "difference": row.comparison.difference,
-                "stderr": row.comparison.stderr,
-                "low": row.comparison.low,
-                "high": row.comparison.high,
-                "wins": row.comparison.wins,
-                "losses": row.comparison.losses,
-                "ties": row.comparison.ties,
-                "p_value": row.comparison.p_value,
+                **{name: getattr(row.comparison, name) for name in same},
                 "p_value_holm": row.adjusted_p_value,
                 "n": row.comparison.n,
             }
@@ -100,12 +94,10 @@ def compare_many(
         means |= {a: comparison.a, b: comparison.b}
     ranked = sorted(means, key=lambda name: -(means[name].mean or 0.0))
     place = {name: index for index, name in enumerate(ranked)}
-    p_values = [comparison.p_value for comparison in found.values()]
+    adjusted = adjust_p_values([comparison.p_value for comparison in found.values()])
     rows = [
-        Row(a, b, comparison, adjusted)
-        for ((a, b), comparison), adjusted in zip(
-            found.items(), adjust_p_values(p_values), strict=True
-        )
+        Row(a, b, comparison, p_value)
+        for ((a, b), comparison), p_value in zip(found.items(), adjusted, strict=True)
     ]
     rows.sort(key=lambda row: (place[row.a], place[row.b]))
     return RunTable({name: means[name] for name in ranked}, rows)

@@ -137,8 +137,7 @@ def compare(
     """
     two_sided_z(confidence)
     left_out = _check_questions(run_a, run_b, common_only=common_only)
-    scores_a = _scores_of(run_a, run_b, has_all=not left_out)
-    scores_b = _scores_of(run_b, run_a, has_all=not left_out)
+    scores_a, scores_b = _scores_of(run_a, run_b), _scores_of(run_b, run_a)
     a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
     b = clustered_mean(scores_b, clusters=clusters, confidence=confidence)
     changes, differences = [], array("d")
@@ -154,7 +153,10 @@ def compare(
     distinct = {*scores_a.values(), *scores_b.values()}
     values = {score for one in distinct for score in one}
     single = a.num_scores == b.num_scores == a.n and values <= {0.0, 1.0}
-    counted = _wins_and_losses(changes, a.n)
+    changes.sort(key=lambda change: -abs(change.mean_b - change.mean_a))
+    improved = tuple(change for change in changes if change.mean_b > change.mean_a)
+    worsened = tuple(change for change in changes if change.mean_b < change.mean_a)
+    exact_p_value = sign_test(len(improved), len(worsened))
     return Comparison(
         a=a,
         b=b,
@@ -162,10 +164,15 @@ def compare(
             differences,
             clusters_of(scores_a, clusters),
             in_unit_interval=all(0.0 <= score <= 1.0 for score in values),
-            least_p=counted["exact_p_value"] if single and clusters is None else 0.0,
+            least_p=exact_p_value if single and clusters is None else 0.0,
             confidence=confidence,
         ),
-        **counted,
+        wins=len(improved),
+        losses=len(worsened),
+        ties=a.n - len(changes),
+        exact_p_value=exact_p_value,
+        improved=improved,
+        worsened=worsened,
         confidence=confidence,
         n=a.n,
         num_clusters=a.num_clusters,
@@ -189,20 +196,6 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2.0 * tail)
 
 
-def _wins_and_losses(changes: Sequence[Change], n: int) -> dict[str, Any]:
-    """Return what became of `n` questions, of which `changes` differ."""
-    improved = [change for change in changes if change.mean_b > change.mean_a]
-    worsened = [change for change in changes if change.mean_b < change.mean_a]
-    return {
-        "wins": len(improved),
-        "losses": len(worsened),
-        "ties": n - len(changes),
-        "exact_p_value": sign_test(len(improved), len(worsened)),
-        "improved": tuple(sorted(improved, key=_size_of_change)),
-        "worsened": tuple(sorted(worsened, key=_size_of_change)),
-    }
-
-
 def _difference(
     differences: Sequence[float],
     clusters: Sequence[Hashable] | None,
@@ -211,15 +204,7 @@ def _difference(
     least_p: float,
     confidence: float,
 ) -> dict[str, Any]:
-    """Return the difference with its error, interval and p-value.
-
-    Args:
-        differences: of each question's means.
-        clusters: of each question; None makes each its own.
-        in_unit_interval: whether scores are known to be in [0, 1].
-        least_p: what the p-value is at least.
-        confidence: of the interval.
-    """
+    """Return the difference with its error, interval and p-value, which is at least `least_p`."""
     n = len(differences)
     mean = math.fsum(differences) / n
     found: dict[str, Any] = {"difference": mean}
@@ -242,8 +227,8 @@ def _difference(
     if in_unit_interval:
         scored = _score_interval(differences, clusters, confidence)
         if scored is not None:
-            low, high = min(low, scored.low), max(high, scored.high)
-            p_value = max(p_value, scored.p_value)
+            low, high = min(low, scored[0]), max(high, scored[1])
+            p_value = max(p_value, scored[2])
         low, high = max(-1.0, low), min(1.0, high)  # no difference can be larger
     p_value = min(1.0, max(p_value, least_p))
     if p_value > 1.0 - confidence:
@@ -251,18 +236,14 @@ def _difference(
     return {**found, "low": low, "high": high, "p_value": p_value}
 
 
-class _Scored(NamedTuple):
-    low: float
-    high: float
-    p_value: float
-
-
 def _score_interval(
     differences: Sequence[float],
     clusters: Sequence[Hashable] | None,
     confidence: float,
-) -> _Scored | None:
-    """Return the score interval of nearly unanimous flips; None where clusters differ enough.
+) -> tuple[float, float, float] | None:
+    """Return the score interval of nearly unanimous flips, and its p-value.
+
+    None where clusters differ enough.
 
     Differences of scores in [0, 1], moved into [0, 1], are scores of a run in which nearly all is
     right (or wrong): few clusters show how they vary, and Wilson's interval at the number of
@@ -277,7 +258,7 @@ def _score_interval(
     interval = effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
     deviation = abs(2.0 * mean - 1.0) * math.sqrt(effective_n)  # from ½, in its standard errors
     tail = normal_cdf(-deviation) if math.isinf(df) else t_sf(deviation, df)
-    return _Scored(2.0 * interval.low - 1.0, 2.0 * interval.high - 1.0, 2.0 * tail)
+    return 2.0 * interval.low - 1.0, 2.0 * interval.high - 1.0, 2.0 * tail
 
 
 def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
@@ -306,17 +287,11 @@ def _check_questions(run_a: Scores, run_b: Scores, *, common_only: bool) -> int:
     return len(only_a) + len(only_b)
 
 
-def _scores_of(run: Scores, other: Scores, *, has_all: bool) -> Mapping[Any, tuple[float, ...]]:
-    """Return the scores of questions that both runs have; no copy where they are tuples already.
-
-    Args:
-        run: whose scores.
-        other: the other run.
-        has_all: whether that has all questions of `run`.
-    """
+def _scores_of(run: Scores, other: Scores) -> Mapping[Any, tuple[float, ...]]:
+    """Return the scores of the questions of both runs."""
     tuples = cast("Mapping[Any, tuple[float, ...]]", run)
-    if (
-        has_all
+    if (  # as a reader of records gives them: a million questions need not be copied
+        run.keys() <= other.keys()
         and all(type(scores) is tuple for scores in tuples.values())
         and {type(score) for scores in tuples.values() for score in scores} <= {float}
     ):
@@ -333,10 +308,6 @@ def _scores(run: Scores, question: Any) -> tuple[float, ...]:
             "the question out"
         )
     return tuple(map(float, several))
-
-
-def _size_of_change(change: Change) -> float:
-    return -abs(change.mean_b - change.mean_a)
 
 
 __all__ = [
