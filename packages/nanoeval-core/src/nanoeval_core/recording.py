@@ -406,7 +406,7 @@ class TransactionalRecorder(BaseRecorder):
         """Return what executors make the recorders of attempts with."""
         return EventEncoder(
             self.run_spec,
-            {view: self.evalboard_url(view) for view in VIEWS},
+            {"run": self.evalboard_url("run"), "monitor": self.evalboard_url("monitor")},
             self.encode,
             self.filters,
             records_completion=self.records_completion,
