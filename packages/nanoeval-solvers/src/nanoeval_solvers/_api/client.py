@@ -1,7 +1,7 @@
 """One client per endpoint and process, and what it does for a call.
 
 A call waits for its turn at the endpoint's limiter, is sent, and is sent again when it failed for a
-reason that may pass. `_Clients` owns the clients.
+reason that may pass.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import hashlib
 import importlib
 import logging
 import math
-import os
-import random
 import resource
 import time
-from collections.abc import MutableMapping
+import weakref
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -66,7 +65,6 @@ class _Route:
     limiter: Limiter
     cache: ReplyCache | None
     stream: bool
-    old_senders: list[Sender] = dataclasses.field(default_factory=list)
     renewing: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     answered: bool = False  # the endpoint answered at all
     served: bool = False  # it served a call
@@ -84,31 +82,72 @@ class _Route:
     replies: int = 0
     thoughts_only: int = 0
 
-    async def close(self) -> None:
-        self.limiter.close()
-        for sender in (self.sender, *self.old_senders):
-            await sender.close()
-        if self.cache is not None:
-            await self.cache.close()
+    async def first_turn(self) -> float:
+        """Return when a new call starts: not while earlier ones decide whether any works.
 
-    @property
-    def held(self) -> bool:
-        """Whether enough was rejected for those in flight to decide, and no others start."""
-        return bool(self.undecided) and self.enough_rejected and self.closed is None
+        It counts as `asking` from then on.
+        """
+        self.starting += 1
+        try:
+            while True:
+                while self._held:
+                    await self.decided.wait()
+                sent_at = await self.limiter.enter()
+                if not self._held:
+                    self.asking += 1
+                    return sent_at
+                self.limiter.leave()
+        finally:
+            self.starting -= 1
+            self.decide_if_last()
 
-    @property
-    def enough_rejected(self) -> bool:
-        """Whether the endpoint, if it served nothing, will serve nothing."""
-        said_of_all = self.rejection is not None and self.rejection.whatever_is_asked
-        return said_of_all or len(self.rejected_prompts) >= _ENOUGH_REJECTED
+    async def judge(self, failure: Failure, prompt: object, fail_on_error: float | None) -> None:
+        """Set `closed` when a rejected request ends the run."""
+        rejected = self.limiter.rejected()
+        if fail_on_error is not None:
+            ended = rejected + self.limiter.successes
+            share = rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
+            if (rejected if fail_on_error >= 1 else share) >= fail_on_error:
+                self.closed = failure
+        elif not self._serves:
+            self.undecided += 1
+            self.rejection = failure
+            self.rejected_prompts.add(hashlib.sha256(wire.encode(prompt)).digest())
+            self.asking -= 1
+            try:
+                decided = self.decided
+                self.decide_if_last()
+                await decided.wait()
+            finally:
+                self.asking += 1
+
+    def decide_if_last(self) -> None:
+        """Decide when calls were rejected and none is left that may yet be served."""
+        if self.undecided and not self.asking and (self._held or not self.starting):
+            self.decide()
 
     def decide(self) -> None:
         """Let the undecided go on, now that one was served or that none in flight can be."""
         self.undecided = 0
-        if self.enough_rejected and not (self.served or self.limiter.successes):
+        if self._enough_rejected and not self._serves:
             self.closed = self.closed or self.rejection
         self.decided.set()
         self.decided = asyncio.Event()
+
+    @property
+    def _serves(self) -> bool:
+        return self.served or self.limiter.successes > 0
+
+    @property
+    def _enough_rejected(self) -> bool:
+        """Whether the endpoint, if it served nothing, will serve nothing."""
+        said_of_all = self.rejection is not None and self.rejection.whatever_is_asked
+        return said_of_all or len(self.rejected_prompts) >= _ENOUGH_REJECTED
+
+    @property
+    def _held(self) -> bool:
+        """Whether enough was rejected for those in flight to decide, and no others start."""
+        return self.undecided > 0 and self._enough_rejected and self.closed is None
 
     def tell_failure(self, failure: Failure) -> None:
         """Say why nothing moves, for the display to show where nothing does."""
@@ -119,31 +158,33 @@ class _Route:
             self.gauges["api"] = f"the endpoint asks to wait until {until}"
         else:
             words = " ".join(failure.words.split())[:200].rstrip(".")
-            status = "" if failure.status is None else f"HTTP status {failure.status}: "
             times = f", repeated {self.failing} times" if self.failing > 1 else ""
-            self.gauges["api"] = f"calls to {self.sender.address.url} fail: {status}{words}{times}"
+            said = f"{_status(failure)}{words}{times}"
+            self.gauges["api"] = f"calls to {self.sender.address.url} fail: {said}"
 
     def tell_success(self) -> None:
+        self.served = True
+        self.unauthorized = 0
         if self.failing:
             self.failing = 0
             self.gauges.pop("api", None)
+        if self.undecided:
+            self.decide()
 
 
 class Client:
     """The connections of this process to one endpoint; its last user closes it."""
 
-    def __init__(self, model: ModelFields, name: tuple[Any, ...]) -> None:
+    def __init__(self, model: ModelFields, forget: Callable[[], object]) -> None:
         self._users = 0
-        self._name = name
-        self._loop = asyncio.get_running_loop()  # held, so that its id is not another's
+        self._forget = forget
         self._url = model.endpoint_url
         check_url(self._url, "$OPENAI_BASE_URL")
         self._key = _key_of(model)
         self._sdk: SDK | None = None
-        self._old_sdks: list[SDK] = []
         self._routes: dict[tuple[Any, ...], _Route] = {}
         self._preparing = asyncio.Lock()
-        self._dice = random.Random()
+        self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._users += 1
@@ -151,18 +192,13 @@ class Client:
 
     async def __aexit__(self, *exc: object) -> None:
         self._users -= 1
-        if self._users:
-            return
-        del _Clients.open[self._name]
-        for route in self._routes.values():
-            await route.close()
-        for sdk in (*self._old_sdks, self._sdk):
-            if sdk is not None:
-                await sdk.close()
+        if not self._users:
+            self._forget()
+            await self._opened.aclose()
 
     async def ask(self, model: ModelFields, request: dict[str, Any], *, sample: str) -> Reply:
         """Return the reply to one request; see `APIModel.ask`."""
-        route = self._routes.get(model.route_id()) or await self._open_route(model)
+        route = self._routes.get(model.route_id) or await self._open_route(model)
         if route.cache is None:
             return (await self._send(model, route, request))[0]
         key = key_of(route.sender.address.url, wire.encode(request), sample)
@@ -183,26 +219,37 @@ class Client:
 
     async def _open_route(self, model: ModelFields) -> _Route:
         async with self._preparing:
-            if model.route_id() not in self._routes:
-                if model.client_id:
-                    address = await self._ask_sdk(model)
-                else:
-                    address = await kept_address(
-                        self._url + wire.PATHS[model.api],
-                        model=model.model,
-                        key=self._key,
-                        prepare=lambda: self._ask_sdk(model),
-                    )
-                context = get_run_context()
-                gauges: dict[str, float | str] = {} if context is None else context.gauges
-                self._routes[model.route_id()] = _Route(
-                    sender=Sender(address, timeout=model.timeout),
-                    gauges=gauges,
-                    limiter=_limiter_of(model, address, gauges),
-                    cache=_cache_of(model),
-                    stream=model.stream,
+            if model.route_id in self._routes:
+                return self._routes[model.route_id]
+            address = await (
+                self._ask_sdk(model)
+                if model.client_id
+                else kept_address(
+                    self._url + wire.PATHS[model.api],
+                    model=model.model,
+                    key=self._key,
+                    prepare=lambda: self._ask_sdk(model),
                 )
-            return self._routes[model.route_id()]
+            )
+            context = get_run_context()
+            gauges: dict[str, float | str] = {} if context is None else context.gauges
+            cache = _cache_of(model)
+            if cache is not None:
+                self._opened.push_async_callback(cache.close)
+            route = self._routes[model.route_id] = _Route(
+                sender=self._sender(model, address),
+                gauges=gauges,
+                limiter=_limiter_of(model, address, gauges),
+                cache=cache,
+                stream=model.stream,
+            )
+            self._opened.callback(route.limiter.close)
+            return route
+
+    def _sender(self, model: ModelFields, address: Address) -> Sender:
+        sender = Sender(address, timeout=model.timeout)
+        self._opened.push_async_callback(sender.close)
+        return sender
 
     async def _ask_sdk(self, model: ModelFields) -> Address:
         return await (await self._open_sdk(model)).address(wire.PATHS[model.api], model.model)
@@ -211,7 +258,9 @@ class Client:
         if self._sdk is None:
             # On a thread: it takes a second, in which the event loop has other work.
             module = await asyncio.to_thread(importlib.import_module, "nanoeval_solvers._api.sdk")
-            self._sdk = self._sdk or module.SDK(model, self._key)
+            if self._sdk is None:
+                self._sdk = module.SDK(model, self._key)
+                self._opened.push_async_callback(self._sdk.close)
         return self._sdk
 
     async def _renew(self, model: ModelFields, route: _Route, refused: Sender) -> None:
@@ -224,14 +273,12 @@ class Client:
                 return  # another call has just fetched them
             key = _key_of(model)
             if key != self._key:
-                self._old_sdks += [] if self._sdk is None else [self._sdk]
                 self._key, self._sdk = key, None
             address = await self._ask_sdk(model)
             if address.credentials == refused.address.credentials:
                 route.unauthorized += 1
             else:
-                route.old_senders.append(route.sender)
-                route.sender = Sender(address, timeout=model.timeout)
+                route.sender = self._sender(model, address)
 
     # What happens to a call.
 
@@ -244,15 +291,14 @@ class Client:
         retries = 0
         once: set[Kind] = set()  # what was tried again at once, which is done once
         with pause_clocks.get()():
-            sent_at = await self._first_turn(route)
-        route.asking += 1
+            sent_at = await route.first_turn()
         try:
             while True:
                 sender = route.sender
                 outcome, http = await self._call(model, route, body, sent_at)
                 if isinstance(outcome, Reply):
                     if outcome.problem != "empty" or Kind.EMPTY in once:
-                        self._conclude(model, route, outcome, retries)
+                        _conclude(model, route, outcome, retries)
                         return outcome, http
                     outcome = Failure(kind=Kind.EMPTY, words="an empty reply", status=http.status)
                 kind, asked, delay = outcome.kind, outcome.retry_after or 0.0, 0.0
@@ -266,12 +312,15 @@ class Client:
                     elif kind is Kind.UNAUTHORIZED:
                         await self._renew(model, route, sender)
                 else:
-                    delay = delay_before(retries + 1, outcome, self._dice)
+                    delay = delay_before(retries + 1, outcome)
                     if max(model.retry_seconds, LONGEST_DELAY) < asked <= LONGEST_WAIT:
                         started += delay  # a pause that the endpoint asks for by name is no retry
                     else:
-                        prompt = request.get("messages") or request.get("input")
-                        await self._give_up(model, route, outcome, retries, started, delay, prompt)
+                        if kind in (Kind.REJECTED, Kind.STREAM_ONLY) and route.closed is None:
+                            prompt = request.get("messages") or request.get("input")
+                            await route.judge(outcome, prompt, model.fail_on_error)
+                        waited = time.monotonic() - started + delay
+                        await self._give_up(model, route, outcome, retries, waited)
                 retries += 1
                 _record_retry(model, outcome, retries, delay)
                 with pause_clocks.get()():
@@ -280,30 +329,7 @@ class Client:
                     sent_at = await route.limiter.enter()
         finally:
             route.asking -= 1
-            self._decide_if_last(route)
-
-    async def _first_turn(self, route: _Route) -> float:
-        """Return when a new call may start: not while earlier ones decide whether any works."""
-        route.starting += 1
-        try:
-            while True:
-                while route.held:
-                    await route.decided.wait()
-                sent_at = await route.limiter.enter()
-                if not route.held:
-                    route.starting -= 1
-                    return sent_at
-                route.limiter.leave()
-        except asyncio.CancelledError:
-            route.starting -= 1
-            self._decide_if_last(route)
-            raise
-
-    def _decide_if_last(self, route: _Route) -> None:
-        """Decide when calls were rejected and none is left that may yet be served."""
-        left = route.asking or (route.starting and not route.held)
-        if route.undecided and not left:
-            route.decide()
+            route.decide_if_last()
 
     async def _call(
         self, model: ModelFields, route: _Route, body: bytes, sent_at: float
@@ -326,11 +352,7 @@ class Client:
             if isinstance(outcome, Reply):
                 latency = time.monotonic() - sent_at
                 limiter.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
-                route.served = True
-                route.unauthorized = 0
                 route.tell_success()
-                if route.undecided:
-                    route.decide()
                 return outcome, http
         except ConnectionFailedError as error:
             outcome = Failure(
@@ -343,93 +365,38 @@ class Client:
             limiter.leave()
         if outcome.kind is Kind.OVERLOADED or outcome.timed_out:
             limiter.refused(sent_at=sent_at, retry_after=outcome.retry_after)
-        outcome = dataclasses.replace(outcome, words=self._redacted(outcome.words))
+        if len(self._key) > 4:
+            outcome = dataclasses.replace(outcome, words=outcome.words.replace(self._key, "[key]"))
         if outcome.kind in (Kind.OVERLOADED, Kind.TRANSIENT):
             route.tell_failure(outcome)
         return outcome, http
 
-    def _conclude(self, model: ModelFields, route: _Route, reply: Reply, retries: int) -> None:
-        """Count and report what a reply took."""
-        route.replies += 1
-        if reply.only_reasoning:
-            route.thoughts_only += 1
-            if route.thoughts_only == 10 and route.thoughts_only * 2 > route.replies:
-                log.warning(
-                    "%d of %d replies of model %r hold their text in the reasoning and no answer: "
-                    "raise max_tokens, or lower reasoning_effort",
-                    route.thoughts_only,
-                    route.replies,
-                    model.model,
-                )
-        usage = reply.usage
-        usage.retries = retries
-        usage.cost = model.cost(usage)
-        report_usage(usage)
-
     async def _give_up(
-        self,
-        model: ModelFields,
-        route: _Route,
-        failure: Failure,
-        retries: int,
-        started: float,
-        delay: float,
-        prompt: object,
+        self, model: ModelFields, route: _Route, failure: Failure, retries: int, waited: float
     ) -> None:
         """Raise what a failure means for the task or the run, unless it is to be tried again."""
         never_answered = not (route.answered or route.limiter.successes or route.limiter.refusals)
-        rejected = failure.kind in (Kind.REJECTED, Kind.STREAM_ONLY)
         if failure.kind in (Kind.FATAL, Kind.UNAUTHORIZED) or (
             failure.unreachable and retries == _TRIES_TO_CONNECT and never_answered
         ):
             route.closed = failure
-        elif rejected and route.closed is None:
-            await self._judge(model, route, failure, prompt)
         if route.closed is not None:
             raise self._fatal(model, route.closed) from await self._sdk_error(model, route.closed)
-        if rejected:
-            report_usage(Usage(requests=1, retries=retries))
-            raise RequestRejectedError(
-                f"{self._url} rejected a request to model {model.model!r} with HTTP status "
-                f"{failure.status}: {failure.words}"
-            ) from await self._sdk_error(model, failure)
-        calls = retries + 1
-        waited = time.monotonic() - started + delay
-        if calls > model.max_retries or waited > model.retry_seconds:
-            report_usage(Usage(requests=1, retries=retries))
-            status = "" if failure.status is None else f"HTTP status {failure.status}: "
-            cause = await self._sdk_error(model, failure)
-            raise RolloutSystemError(
-                f"{self._url} failed {calls} calls in a row to model {model.model!r}, the last "
-                f"with {status}{failure.words}"
-            ) from cause
-
-    async def _judge(
-        self, model: ModelFields, route: _Route, failure: Failure, prompt: object
-    ) -> None:
-        """Set `route.closed` when a rejected request ends the run."""
-        rejected = route.limiter.rejected()
-        if model.fail_on_error is not None:
-            ended = rejected + route.limiter.successes
-            share = rejected / ended if ended >= _SHARE_JUDGED_FROM else 0.0
-            if (rejected if model.fail_on_error >= 1 else share) >= model.fail_on_error:
-                route.closed = failure
+        said = f"{_status(failure)}{failure.words}"
+        error: Exception
+        if failure.kind in (Kind.REJECTED, Kind.STREAM_ONLY):
+            error = RequestRejectedError(
+                f"{self._url} rejected a request to model {model.model!r} with {said}"
+            )
+        elif retries >= model.max_retries or waited > model.retry_seconds:
+            error = RolloutSystemError(
+                f"{self._url} failed {retries + 1} calls in a row to model {model.model!r}, the "
+                f"last with {said}"
+            )
+        else:
             return
-        if route.served or route.limiter.successes:
-            return
-        route.undecided += 1
-        route.rejection = failure
-        route.rejected_prompts.add(hashlib.sha256(wire.encode(prompt)).digest())
-        route.asking -= 1
-        try:
-            decided = route.decided
-            self._decide_if_last(route)
-            await decided.wait()
-        finally:
-            route.asking += 1
-
-    def _redacted(self, words: str) -> str:
-        return words.replace(self._key, "[key]") if len(self._key) > 4 else words
+        report_usage(Usage(requests=1, retries=retries))
+        raise error from await self._sdk_error(model, failure)
 
     async def _sdk_error(self, model: ModelFields, failure: Failure) -> Exception | None:
         """Return the SDK's exception for `failure`, to be chained as `__cause__`."""
@@ -460,6 +427,28 @@ class Client:
             f"{self._url} refused a call to model {model.model!r} with HTTP status "
             f"{failure.status}: {failure.words.rstrip('.')}. To go on, {hint}"
         )
+
+
+def _conclude(model: ModelFields, route: _Route, reply: Reply, retries: int) -> None:
+    """Count and report what a reply took."""
+    route.replies += 1
+    if reply.only_reasoning:
+        route.thoughts_only += 1
+        if route.thoughts_only == 10 and route.thoughts_only * 2 > route.replies:
+            log.warning(
+                "%d of %d replies of model %r hold their text in the reasoning and no answer: "
+                "raise max_tokens, or lower reasoning_effort",
+                route.thoughts_only,
+                route.replies,
+                model.model,
+            )
+    reply.usage.retries = retries
+    reply.usage.cost = model.cost(reply.usage)
+    report_usage(reply.usage)
+
+
+def _status(failure: Failure) -> str:
+    return "" if failure.status is None else f"HTTP status {failure.status}: "
 
 
 def _key_of(model: ModelFields) -> str:
@@ -548,10 +537,7 @@ def _cache_of(model: ModelFields) -> ReplyCache | None:
     return None if context is None else ReplyCache(Path(context.shared_dir) / "replies.sqlite")
 
 
-class _Clients:
-    """Owns this process's clients: one per event loop and endpoint, closed by its last user."""
-
-    open: dict[tuple[Any, ...], Client] = {}  # noqa: RUF012  this class is the owner
+_of_loop = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], Client]]()
 
 
 def open_client(model: ModelFields) -> Client:
@@ -560,14 +546,9 @@ def open_client(model: ModelFields) -> Client:
     Raises:
         ConfigError: there is no key, or the client cannot be built.
     """
-    key = (
-        os.getpid(),
-        id(asyncio.get_running_loop()),
-        model.endpoint_url,
-        model.api_key_env,
-        model.client_id,
-    )
-    client = _Clients.open.get(key)
+    clients = _of_loop.setdefault(asyncio.get_running_loop(), {})
+    key = (model.endpoint_url, model.api_key_env, model.client_id)
+    client = clients.get(key)
     if client is None:
-        client = _Clients.open[key] = Client(model, key)
+        client = clients[key] = Client(model, forget=lambda: clients.pop(key))
     return client

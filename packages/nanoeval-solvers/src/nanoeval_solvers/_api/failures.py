@@ -103,9 +103,14 @@ _STREAM_WORDS = re.compile(
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _RATE_WORDS = re.compile(r"rate.?limit|too many requests|qps|overloaded", re.IGNORECASE)
 _TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNORECASE)
-# Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
-_OVERLOADED = frozenset({420, 423, 424, 429, 498, 499, 503, 529})
-_TRANSIENT = frozenset({408, 409, 425})
+# Whatever is said; others are transient from 500 on, and rejections below.
+_KIND_OF: Mapping[int, Kind] = {
+    401: Kind.UNAUTHORIZED,
+    402: Kind.FATAL,
+    **dict.fromkeys((408, 409, 425), Kind.TRANSIENT),
+    # Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
+    **dict.fromkeys((420, 423, 424, 429, 498, 499, 503, 529), Kind.OVERLOADED),
+}
 _NOTHING_THERE = frozenset({301, 302, 303, 307, 308, 404, 405, 407, 410})
 # What errors within a reply of status 200 are, by their type or code.
 _STATUS_OF = {
@@ -162,23 +167,13 @@ def status_in(body: bytes) -> int:
 
 
 def _kind(status: int, codes: frozenset[str], words: str) -> Kind:
-    if codes & _QUOTA_CODES or status == 402:
+    if codes & _QUOTA_CODES:
         return Kind.FATAL
-    if status == 401:
-        return Kind.UNAUTHORIZED
-    if status in (400, 403, 413, 422) or (status == 500 and codes & _CONTEXT_CODES):
-        return _refusal(status, codes, words)
     if status == 429 and (_TOO_LARGE_WORDS.search(words) or codes & {"request_too_large"}):
         return Kind.REJECTED
-    if status in _OVERLOADED:
-        return Kind.OVERLOADED
-    if status in _TRANSIENT or status >= 500:
-        return Kind.TRANSIENT
-    return Kind.REJECTED
-
-
-def _refusal(status: int, codes: frozenset[str], words: str) -> Kind:
-    """Return what an endpoint means that refuses a request for what is in it."""
+    if status not in (400, 403, 413, 422) and not (status == 500 and codes & _CONTEXT_CODES):
+        return _KIND_OF.get(status, Kind.TRANSIENT if status >= 500 else Kind.REJECTED)
+    # It refuses the request for what is in it.
     too_large = _TOO_LARGE_FOR_PROMPT.search(words)
     fits = too_large is not None and int(too_large["asked"]) < int(too_large["context"])
     if not fits and _ARGUMENT_WORDS.search(words):
@@ -244,16 +239,13 @@ def retry_after(
     if precise is not None:
         return max(0.0, precise / 1000)
     asked = headers.get("retry-after")
-    here = _time_of(headers.get("date", ""))
-    here = now if here is None else here  # the endpoint's clock, where it is told, not ours
     if asked is None:
         # Without it, what an endpoint says of a limit that is used up.
         limit = rate_headers(headers, now=now) if status == 429 else None
         return limit[2] if limit is not None and limit[1] <= 0 else None
-    seconds = seconds_of(asked, now=here)
-    if seconds is None:
-        then = _time_of(asked)
-        seconds = None if then is None or here is None else then - here
+    here = _time_of(headers.get("date", ""))
+    # By the endpoint's clock, where it is told, not ours.
+    seconds = seconds_of(asked, now=now if here is None else here)
     return None if seconds is None else max(0.0, seconds)
 
 
@@ -286,12 +278,15 @@ def seconds_of(text: str, *, now: float | None = None) -> float | None:
     """Return a duration such as `6m0s`, `120ms` or `1.5`, in seconds.
 
     Args:
-        now: seconds since 1970: then a number of that size is a time, in seconds or milliseconds.
+        now: seconds since 1970: then a date, and a number of that size in seconds or milliseconds,
+            is a time.
     """
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text.strip():
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     number = _number(text)
+    if number is None and now is not None:
+        number = _time_of(text)
     if number is None or now is None or number < now / 2:
         return number
     return (number / 1000 if number > now * 500 else number) - now
@@ -303,15 +298,11 @@ def rate_headers(
     """Return `(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, or of
     `x-ratelimit-*`, when given."""
     end = "-requests" if "x-ratelimit-remaining-requests" in headers else ""
-    remaining = headers.get(f"x-ratelimit-remaining{end}")
-    if remaining is None:
+    if f"x-ratelimit-remaining{end}" not in headers:
         return None
-    numbers = (
-        _number(headers.get(f"x-ratelimit-limit{end}", "")),
-        _number(remaining),
-        seconds_of(headers.get(f"x-ratelimit-reset{end}", ""), now=now),
-    )
-    limit, left, reset = numbers
+    limit = _number(headers.get(f"x-ratelimit-limit{end}", ""))
+    left = _number(headers[f"x-ratelimit-remaining{end}"])
+    reset = seconds_of(headers.get(f"x-ratelimit-reset{end}", ""), now=now)
     if limit is None or left is None or reset is None:
         return None
     return limit, left, max(0.0, reset)
@@ -322,15 +313,13 @@ LONGEST_DELAY = 30.0
 LONGEST_WAIT = 86_400.0  # seconds: a day; what asks for more is no number of seconds
 
 
-def delay_before(
-    retry: int, failure: Failure, dice: random.Random, *, first: float = FIRST_DELAY
-) -> float:
+def delay_before(retry: int, failure: Failure, *, first: float = FIRST_DELAY) -> float:
     """Return seconds to wait before retry number `retry`, from 1.
 
     Exponential with full jitter: uniform from 0 to `first`·2^(retry-1), at most `LONGEST_DELAY`.
     What the endpoint asks for is waited as well, so that those who were refused together do not
     come back together.
     """
-    backoff = dice.uniform(0, min(LONGEST_DELAY, first * 2.0 ** (retry - 1)))
+    backoff = random.uniform(0, min(LONGEST_DELAY, first * 2.0 ** (retry - 1)))
     asked = failure.retry_after or 0.0
     return backoff + (asked if asked <= LONGEST_WAIT else 0.0)

@@ -194,8 +194,9 @@ class ModelFields:
         }
         return (*ways, *(f"{name}={getattr(self, name, None)!r}" for name in sorted(own)))
 
+    @chz.init_property
     def route_id(self) -> tuple[Any, ...]:
-        """Return what calls must have in common to share a limit and a cache."""
+        """What calls must have in common to share a limit and a cache."""
         return (
             self.model,
             self.api,
