@@ -14,7 +14,7 @@ from typing import Any
 
 from nanoeval_core.errors import NanoevalError
 from nanoeval_core.words import RunState, run_state
-from nanoeval_runner.resume_command import resume_command
+from nanoeval_runner.results import resume_command
 from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateReader, record_of
 
 from nanoeval_monitor._failure_kinds import FailureKinds

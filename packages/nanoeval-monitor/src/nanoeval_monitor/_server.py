@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from nanoeval_core.errors import ConfigError, NanoevalError
 from nanoeval_core.json_values import json_value, utf8
-from nanoeval_runner.resume_command import resume_command
+from nanoeval_runner.results import resume_command
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse

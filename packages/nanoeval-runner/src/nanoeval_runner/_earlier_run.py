@@ -27,7 +27,7 @@ async def earlier_run(run_set: RunSet, spec: EvalSpec, name: str, described: str
     rows = [
         row
         for row in await run_set.store.call(transactions.list_evals)
-        if row.name == name and row.id not in run_set.taken
+        if row.name == name and row.id not in run_set.claimed_evals
     ]
     for row in rows:
         if row.arguments == described:

@@ -63,7 +63,7 @@ class EvalRun:
         results: `(task, result)` of every task that is over; a result may be a system error.
         is_running: its tasks are queued, and it is not summed up yet: a signal lets those in
             flight finish.
-        over: set when every task has a result, or the eval is to stop or cannot go on.
+        finished: set when every task has a result, or the eval is to stop or cannot go on.
         errors: what ended the eval, if anything did.
         lost: how many tasks each system error cost, in its own words.
         stopped_by: why it stops early, in words, if it does.
@@ -87,7 +87,7 @@ class EvalRun:
         self.tasks: dict[int, Task] = {}
         self.results: list[Result] = []
         self.is_running = False
-        self.over = asyncio.Event()
+        self.finished = asyncio.Event()
         self.errors: list[BaseException] = []
         self.stopped_by = ""
         self.over_budget = False
@@ -143,7 +143,7 @@ class EvalRun:
             if isinstance(result, RolloutSystemError):
                 self.lost[_words(result, self.lost)] += 1
         if self.remaining <= 0 and self.is_running:
-            self.over.set()
+            self.finished.set()
 
     def check_budget(self) -> None:
         """Stop, resumably, once the budget is spent: its own, or the one it shares."""
@@ -160,13 +160,13 @@ class EvalRun:
         """Start no more tasks; those in flight may finish."""
         self.stopped_by = self.stopped_by or reason
         self.over_budget = self.over_budget or over_budget
-        self.over.set()
+        self.finished.set()
 
     def fail(self, error: BaseException) -> None:
         """End the eval with `error`, which `run` raises."""
         if len(self.errors) < MOST_ERRORS:
             self.errors.append(error)
-        self.over.set()
+        self.finished.set()
 
 
 def _words(error: BaseException, known: Mapping[str, int]) -> str:

@@ -64,7 +64,7 @@ class Progress:
         self._has_update = overrides(run.spec.eval, "update_progress")
         owner = run_set.owner
         self._board = owner.board = owner.board or Board()
-        self._board.members.append(self)
+        self._board.runs.append(self)
         self._board.active += 1
 
     async def serve(self) -> None:

@@ -146,7 +146,7 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         if row is None and spec.runner.run_set_id is not None:  # else nothing was there before
             row = await earlier_run(run_set, spec, name, described)
         if row is not None:
-            run_set.taken.add(row.id)
+            run_set.claimed_evals.add(row.id)
     try:
         run_spec = new_run_spec(
             run_set_id=run_set.run_set_id, eval_name=name, model_name=spec.runner.model_name
@@ -188,7 +188,7 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
             current_recorder.reset(token)
     finally:
         if row is not None:
-            run_set.taken.discard(row.id)
+            run_set.claimed_evals.discard(row.id)
 
 
 # --- before anything runs
@@ -250,7 +250,7 @@ async def _register(run_set: RunSet, row: EvalRow | None, new: NewEval) -> int:
         await run_set.store.call(transactions.reopen_eval, row.id, new)
         return row.id
     eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
-    run_set.taken.add(eval_id)
+    run_set.claimed_evals.add(eval_id)
     return eval_id
 
 
@@ -271,7 +271,7 @@ async def _execute(
         try:
             await _notify(run, "started", run_set.resume_hint())
             await _evaluate_all(run_set, run, record, progress, tasks)
-            return await _conclude(run_set, run, record, progress)
+            return await _finish(run_set, run, record, progress)
         except BaseException as error:
             if not isinstance(error, Interrupted) and not run.errors:
                 with contextlib.suppress(Exception):  # what is raised already matters more
@@ -280,7 +280,7 @@ async def _execute(
         finally:
             run_set.outbox.runs.pop(run.eval_id, None)
             run_set.outbox.records.pop(run.eval_id, None)
-            run_set.taken.discard(run.eval_id)
+            run_set.claimed_evals.discard(run.eval_id)
             progress.close()
 
 
@@ -323,7 +323,7 @@ async def _queue_tasks(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) 
         await run_set.start(run)
     else:
         run_set.outbox.runs[run.eval_id] = run
-        run.over.set()
+        run.finished.set()
 
 
 async def _evaluate_all(
@@ -335,14 +335,14 @@ async def _evaluate_all(
 ) -> None:
     """Have all tasks evaluated, or as many as there is time for; then leave nothing in flight."""
     showing = asyncio.create_task(progress.serve(), name="progress")
-    showing.add_done_callback(lambda task: run.over.set())
+    showing.add_done_callback(lambda task: run.finished.set())
     try:
         await _queue_tasks(run_set, run, tasks)
-        await run.over.wait()
+        await run.finished.wait()
         if run.errors:
-            await run_set.release(run)
+            await run_set.requeue(run)
         elif run.remaining > 0:
-            await run_set.release(run, run.spec.runner.shutdown_grace)
+            await run_set.requeue(run, run.spec.runner.shutdown_grace)
         await run_set.leave_context(run)
         await record.finish()
         if showing.done():
@@ -350,7 +350,7 @@ async def _evaluate_all(
     except BaseException:
         # However it ended, its tasks go back to the queue and its context is left.
         if run_set.failure is None:
-            await to_its_end(run_set.give_back(run), on_cancel=lambda: run_set.hurry(0.0))
+            await to_its_end(run_set.stop(run), on_cancel=lambda: run_set.hurry(0.0))
         raise
     finally:
         showing.cancel()
@@ -362,7 +362,7 @@ async def _evaluate_all(
 # --- the end
 
 
-async def _conclude(
+async def _finish(
     run_set: RunSet, run: EvalRun, record: RecordWriter, progress: Progress
 ) -> dict[str, Any]:
     """Sum up, record and store the summary; raise what ended the eval, if it is not complete."""

@@ -41,7 +41,7 @@ from nanoeval_runner._queue.event_log import remove_recorded
 from nanoeval_runner._queue.paths import remove_files_of, shared_dir, state_file
 from nanoeval_runner._queue.rows import ExecutorRow
 from nanoeval_runner._queue.store import Store
-from nanoeval_runner.resume_command import resume_command
+from nanoeval_runner.results import resume_command
 from nanoeval_runner.run_log import RunLog
 
 log = logging.getLogger("nanoeval.runner")
@@ -65,7 +65,7 @@ class RunSet:
         resumed: whether the file existed before.
         drivers: the tasks that drive an eval, each with its run once it has one; signals reach
             them.
-        taken: the ids of evals that a call of `run` is working on.
+        claimed_evals: the ids of evals that a call of `run` is working on.
         created: the ids of evals that were new to this run set.
         registering: held while a run looks for an eval to go on with.
         pools: executors outside of this process, by the pool's name.
@@ -83,7 +83,7 @@ class RunSet:
         self.outbox = Outbox(self.store)
         self.resumed = False
         self.drivers: dict[asyncio.Task[Any] | None, EvalRun | None] = {}
-        self.taken: set[int] = set()
+        self.claimed_evals: set[int] = set()
         self.created: set[int] = set()
         self.registering = asyncio.Lock()
         self.pools: dict[str, Pool] = {}
@@ -92,7 +92,7 @@ class RunSet:
         self.backup: backup.Backup | None = None
         self.monitor: RunningMonitor | None = None
         self.failure: BaseException | None = None
-        self.members = 0
+        self.runs_joined = 0
         self.signals = signals
         self.hurried = asyncio.Event()
         self.committed_elsewhere = asyncio.Event()
@@ -297,8 +297,8 @@ class RunSet:
         for pool in self.pools.values():
             pool.wake()
 
-    async def release(self, run: EvalRun, grace: float = 0.0) -> None:
-        """Give the eval's tasks in flight `grace` seconds, then give them back to the queue."""
+    async def requeue(self, run: EvalRun, grace: float = 0.0) -> None:
+        """Give the eval's tasks in flight `grace` seconds, then requeue them."""
         if grace:
             await self.store.call(transactions.drain_eval, run.eval_id)
             await self._until_idle(run, grace)
@@ -329,8 +329,9 @@ class RunSet:
             await self.outbox.collect()
         self.wake()
 
-    async def give_back(self, run: EvalRun) -> None:
-        await self.release(run)
+    async def stop(self, run: EvalRun) -> None:
+        """Requeue what the eval has in flight, and have its context left."""
+        await self.requeue(run)
         await self.leave_context(run)
 
     async def start_monitor(self, start: StartMonitor) -> None:
@@ -441,12 +442,12 @@ class RunSets:
 
     async def leave(self, run_set: RunSet) -> None:
         """Close the run set with the last to leave, unless it is held. Then pass on the signal."""
-        run_set.members -= 1
+        run_set.runs_joined -= 1
         interrupted = run_set.signals.number is not None
         held = self.holds and run_set.failure is None and not interrupted
-        if run_set.members == 0 and not held:
+        if run_set.runs_joined == 0 and not held:
             await self._close(run_set)
-        if interrupted and not any(each.members for each in self.by_id.values()):
+        if interrupted and not any(each.runs_joined for each in self.by_id.values()):
             asyncio.get_running_loop().call_soon(run_set.signals.pass_on)
 
     async def _close(self, run_set: RunSet) -> None:
@@ -474,7 +475,7 @@ class RunSets:
         self.holds = max(0, self.holds - 1)
         if self.holds:
             return []
-        idle = [each for each in self.by_id.values() if each.members == 0]
+        idle = [each for each in self.by_id.values() if each.runs_joined == 0]
         for run_set in idle:
             await self._close(run_set)
         return [each.failure for each in idle if each.failure is not None]
@@ -508,7 +509,7 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
             owner.signals = Signals()
         run_set = owner.by_id[run_set_id] = RunSet(run_set_id, owner, owner.signals)
         owner.signals.run_sets.append(run_set)
-    run_set.members += 1
+    run_set.runs_joined += 1
     try:
         if run_set.run_set_id in owner.closing:  # the one before it, of the same state file
             await owner.closing[run_set.run_set_id].wait()

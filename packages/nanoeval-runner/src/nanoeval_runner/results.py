@@ -1,9 +1,15 @@
-"""What a finished run says: its result as a short table, and the exit code that follows."""
+"""What a finished run says: its result as a short table, how to go on, and the exit code."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TextIO
@@ -11,7 +17,6 @@ from typing import Any, TextIO
 from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_runner.formats import format_count, format_score, format_seconds
-from nanoeval_runner.resume_command import nanoeval_command
 from nanoeval_runner.text_table import fitted_table
 
 __all__ = [
@@ -21,9 +26,12 @@ __all__ = [
     "collected",
     "collecting",
     "metric_rows",
+    "nanoeval_command",
     "problems",
     "result_lines",
     "results_table",
+    "resume_command",
+    "using_resume_command",
 ]
 
 LINES = 15
@@ -208,6 +216,46 @@ def _row(result: Result) -> list[str]:
         format_count(result.tokens) if result.tokens else "",
         f"{result.cost:.4g}" if result.cost else "",
     ]
+
+
+# --- how to go on, as it works from where the person is
+
+
+_replacement: ContextVar[str | None] = ContextVar("nanoeval_resume_command", default=None)
+_find_spec = functools.cache(importlib.util.find_spec)
+
+
+def resume_command(run_set_id: str) -> str:
+    """Return the command that finishes a run set; empty where a caller says how to go on itself."""
+    replacement = _replacement.get()
+    if replacement is not None:
+        return replacement
+    if _find_spec("nanoeval_cli") is None:  # the runner alone has no commands
+        return f'await nanoeval_runner.resume("{run_set_id}")'
+    return f"{nanoeval_command()} resume {run_set_id}"
+
+
+@functools.cache  # each run says how it is resumed
+def nanoeval_command() -> str:
+    """Return `nanoeval`, or how to start it where a shell does not find that."""
+    found = shutil.which("nanoeval")
+    own = os.path.join(os.path.dirname(sys.executable), "nanoeval")
+    if found is not None and os.path.realpath(found) == os.path.realpath(own):
+        return "nanoeval"
+    return f"{shlex.quote(sys.executable)} -m nanoeval"
+
+
+@contextlib.contextmanager
+def using_resume_command(command: str) -> Iterator[None]:
+    """Make `command` what runs in the block say of how to resume them.
+
+    For a script or a series that goes on when it is called again: one command then, not one a run.
+    """
+    token = _replacement.set(command)
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
 
 
 # --- what a program does with the results of its runs

@@ -12,8 +12,7 @@ import click
 from nanoeval_core.errors import ConfigError, RecorderError
 from nanoeval_core.usage import Usage
 from nanoeval_runner.budget import shared_budget
-from nanoeval_runner.results import collecting
-from nanoeval_runner.resume_command import nanoeval_command, using_resume_command
+from nanoeval_runner.results import collecting, nanoeval_command, using_resume_command
 from nanoeval_runner.setup import (
     EXIT_BAD_INPUT,
     EXIT_BUDGET,

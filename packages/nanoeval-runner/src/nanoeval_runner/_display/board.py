@@ -46,21 +46,21 @@ class Board:
     Every run calls `tick`; whichever comes first when it is time does the work for all of them.
 
     Attributes:
-        members: the runs, those that are over among them.
+        runs: those, those that are over among them.
         active: how many are not.
         next_tick: when it is time, in monotonic seconds.
     """
 
     def __init__(self) -> None:
         self.surface = choose_surface()
-        self.members: list[Shown] = []
+        self.runs: list[Shown] = []
         self.active = 0
         self.next_tick = time.monotonic() + max(FIRST_DELAY, self.surface.interval)
         self._was_shown = False
 
     def finish(self) -> None:
         """Show the results: every run is over."""
-        finished = [member.result for member in self.members if member.result is not None]
+        finished = [run.result for run in self.runs if run.result is not None]
         audience = collected()
         try:
             if self._was_shown:
@@ -99,7 +99,7 @@ class Board:
     def _show(self) -> None:
         self._was_shown = True
         try:
-            self.surface.show([member.shown() for member in self.members])
+            self.surface.show([run.shown() for run in self.runs])
         except Exception as error:  # noqa: BLE001  reported; a display must not end a run
             self._give_up(error)
 

@@ -1,1 +1,0 @@
-from nanoeval_runner.resume_command import *
