@@ -13,7 +13,7 @@ Choose Claim Close Collect Commit Compare Compute Configure Connect Copy Count C
 Cut Decide Delete Disconnect Divide Do Drop End Enter Evaluate Fetch Finish Give Go
 Grade Hand Have Hold Ignore Join Keep Kill Lease Leave Let Limit List Load Lock Log
 Look Lower Make Mark Name Note Notice Number Open Page Post Prepare Print Put Queue
-Raise Read Record Refuse Release Remember Remove Renew Reply Report Restore Retry
+Raise Read Record Refuse Release Remember Remove Renew Reply Report Requeue Restore Retry
 Return Rewind Run Say Score Send Serve Set Show Solve Sort Start Stop Store Sum
 Surround Take Talk Tell Turn Undo Unlock Update Use Verify Wait Wake Work Write Yield
 """
