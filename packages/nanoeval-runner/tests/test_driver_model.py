@@ -12,7 +12,7 @@ from typing import Any
 
 import chz
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from nanoeval_core.errors import BudgetExceeded, RolloutSystemError
 from nanoeval_core.eval import Eval
@@ -24,19 +24,25 @@ from nanoeval_runner import run
 from nanoeval_runner.state_files import read_state_file
 
 SET = "model"
-FATES = ("finish", "fail", "leave", "drain", "flaky")
+FATES = ("finish", "fail", "drain", "flaky", "wait")
+Step = tuple[str, Any]
+steps = st.lists(
+    st.tuples(st.just("join"), st.sampled_from(FATES))
+    | st.tuples(st.sampled_from(["leave", "finish"]), st.integers(0, 3)),
+    min_size=1,
+    max_size=8,
+)
+"""Evals join by their fate; those that wait leave, or finish, by their place among such."""
 
 
 class World:
     """What the evals of one example do, and have done."""
 
-    def __init__(self, fates: list[str], interrupt: bool) -> None:
-        self.fates = fates
-        self.interrupt = interrupt
+    def __init__(self) -> None:
+        self.fates: list[str] = []
         self.finished: Counter[tuple[str, str]] = Counter()
-        self.at_the_wall = 0
-        self.wall = asyncio.Event()
-        self.arrived = asyncio.Event()
+        self.walls: dict[int, asyncio.Event] = {}
+        self.arrived: dict[int, asyncio.Event] = {}
 
 
 world: World
@@ -44,7 +50,7 @@ world: World
 
 @chz.chz
 class Driven(Eval[Task, str]):
-    """Task q0 stops at a wall in evals that leave, drain or are interrupted; the others go on."""
+    """Task q0 of an eval that waits stops at its wall; the others go on."""
 
     number: int
 
@@ -62,10 +68,9 @@ class Driven(Eval[Task, str]):
             report_usage(Usage(requests=1, prompt_tokens=10))
         if fate == "fail" and task.question_id == "q3":
             raise ValueError("boom")
-        if task.question_id == "q0" and (fate == "leave" or world.interrupt):
-            world.at_the_wall += 1
-            world.arrived.set()
-            await world.wall.wait()
+        if task.question_id == "q0" and fate == "wait":
+            world.arrived[self.number].set()
+            await world.walls[self.number].wait()
         world.finished[self.get_name(), task.question_id] += 1
         return task.question_id
 
@@ -87,56 +92,71 @@ def spec(number: int, fate: str) -> EvalSpec:
     return EvalSpec(eval=Driven(number=number), runner=runner)
 
 
-async def drive(fates: list[str], interrupt: bool) -> list[Any]:
-    """Run all of them together; return what each run came to."""
-    global world  # noqa: PLW0603  evals are copied: this is how they find what is shared
-    world = World(fates, interrupt)
-    runs = [asyncio.create_task(run(spec(i, fate))) for i, fate in enumerate(fates)]
-    stopping = len(fates) if interrupt else fates.count("leave")
-    while world.at_the_wall < stopping:
-        await world.arrived.wait()
-        world.arrived.clear()
-    for task, fate in zip(runs, fates, strict=True):
-        if fate == "leave":
-            task.cancel()
+async def drive(history: list[Step], *, interrupt: bool) -> list[tuple[str, Any]]:
+    """Take the steps in their order; return how each eval was to end, and what its run came to."""
+    runs: list[asyncio.Task[dict[str, Any]]] = []
+    waiting: list[int] = []
+    for step, which in history:
+        if step == "join":
+            number = len(runs)
+            world.fates.append(which)
+            world.walls[number], world.arrived[number] = asyncio.Event(), asyncio.Event()
+            runs.append(asyncio.create_task(run(spec(number, which))))
+            if which == "wait":
+                waiting.append(number)
+                await world.arrived[number].wait()
+        elif which < len(waiting):
+            number = waiting.pop(which)
+            world.fates[number] = step
+            if step == "leave":
+                runs[number].cancel()
+            else:
+                world.walls[number].set()
+            await asyncio.wait([runs[number]])
     if interrupt:
         os.kill(os.getpid(), signal.SIGINT)
-    return await asyncio.gather(*runs, return_exceptions=True)
+    else:
+        for number in waiting:
+            world.walls[number].set()
+    came = await asyncio.gather(*runs, return_exceptions=True)
+    return list(zip(world.fates, came, strict=True))
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
-@given(
-    fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4),
-    interrupt=st.booleans(),
+ENDS = {"fail": ExceptionGroup, "leave": asyncio.CancelledError, "drain": BudgetExceeded}
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(history=steps, interrupt=st.booleans())
+@example(
+    history=[("join", "wait"), ("join", "fail"), ("leave", 0), ("join", "drain")], interrupt=False
+)
+@example(
+    history=[("join", "wait"), ("finish", 0), ("join", "wait"), ("join", "flaky")], interrupt=True
 )
 def test_every_task_is_done_once_whatever_becomes_of_the_runs(
-    fates: list[str], interrupt: bool
+    history: list[Step], interrupt: bool
 ) -> None:
+    global world  # noqa: PLW0603  evals are copied: this is how they find what is shared
+    joined = [which for step, which in history if step == "join"]
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setenv("NANOEVAL_STATE_DIR", folder)
         patch.setenv("NANOEVAL_PROGRESS", "off")
-        if interrupt:  # all of them stand at the wall then
-            fates = ["leave" if fate == "leave" else "finish" for fate in fates]
+        world = World()
+        if interrupt:
             with pytest.raises(KeyboardInterrupt):
-                asyncio.run(drive(fates, interrupt=True))
+                asyncio.run(drive(history, interrupt=True))
         else:
-            for fate, came in zip(fates, asyncio.run(drive(fates, interrupt=False)), strict=True):
-                expected = {
-                    "fail": ExceptionGroup,
-                    "leave": asyncio.CancelledError,
-                    "drain": BudgetExceeded,
-                }.get(fate, dict)
-                assert isinstance(came, expected)
+            for fate, came in asyncio.run(drive(history, interrupt=False)):
+                assert isinstance(came, ENDS.get(fate, dict)), (fate, came)
         path = Path(folder) / f"{SET}.db"
-        before = world.finished
-        for row in read_state_file(path).evals:
+        for row in read_state_file(path).evals if path.exists() else ():
             assert row.leased == 0
             assert row.done + row.failed + row.queued == row.total
 
-        again = asyncio.run(drive(["finish"] * len(fates), interrupt=False))
-        assert all(summary["names"] == [f"q{i}" for i in range(5)] for summary in again)
-        for row in read_state_file(path).evals:
+        before, world = world.finished, World()
+        again = asyncio.run(drive([("join", "finish")] * len(joined), interrupt=False))
+        assert all(summary["names"] == [f"q{i}" for i in range(5)] for _, summary in again)
+        for row in read_state_file(path).evals if joined else ():
             assert (row.state, row.done, row.queued, row.leased) == ("done", 5, 0, 0)
         # What was committed before is not run again; what was cut off may be.
-        finished = before + world.finished
-        assert set(finished.values()) <= {1, 2}
+        assert set((before + world.finished).values()) <= {1, 2}
