@@ -83,6 +83,21 @@ def test_only_lists_of_executors_are_sorted(connection: sqlite3.Connection) -> N
     assert is_sorted == {"SILENT_EXECUTORS"}
 
 
+@pytest.mark.parametrize("name", ["READ_EVENT_LOG", "FORGET_EVENTS"])
+def test_the_events_of_one_eval_are_found_among_those_of_others(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    """By the number alone they would be found too, and those of all other evals be read."""
+    assert "INDEX event_log_eval (eval_id=? AND seq" in str(plan(connection, STATEMENTS[name]))
+
+
+def test_every_index_is_used(connection: sqlite3.Connection) -> None:
+    made = re.findall(r"CREATE INDEX (\w+)", sql.SCHEMA)
+    plans = str([plan(connection, STATEMENTS[name]) for name in STATEMENTS.keys() - NOT_QUERIES])
+    assert len(made) > 4
+    assert not [index for index in made if index not in plans]
+
+
 def test_the_views_look_up_what_belongs_to_a_task(connection: sqlite3.Connection) -> None:
     assert scans(plan(connection, "SELECT * FROM task")) == ["SCAN data"]
     assert scans(plan(connection, "SELECT * FROM task WHERE id = 7")) == []
