@@ -83,7 +83,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         and, when there is no error or `process_invalid` replaces each, `metrics_including_errors`.
         """
         # Deferred: only runs with results need it.
-        from nanoeval_core.metrics.standard import (  # noqa: PLC0415
+        from nanoeval_core.metrics.outcomes import (  # noqa: PLC0415
             handle_system_errors_and_compute_metrics,
         )
 

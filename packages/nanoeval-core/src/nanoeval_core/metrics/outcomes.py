@@ -1,13 +1,16 @@
-"""What became of each attempt: the counts that come with every number."""
+"""What became of each attempt: the counts that come with every number, system errors among them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Hashable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Container, Hashable, Mapping, Sequence, Set
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nanoeval_core.errors import GraderError, RolloutSystemError, TaskTimeoutError
+
+if TYPE_CHECKING:  # pydantic, which tables of runs do without
+    from nanoeval_core.task import TResult, TTask
 
 
 class Outcome(StrEnum):
@@ -126,10 +129,78 @@ def _are_ours(counts: Any) -> bool:
     )
 
 
+async def handle_system_errors_and_compute_metrics(
+    metrics_fn: Callable[[list[tuple[TTask, TResult]]], Awaitable[dict[str, Any]]],
+    results: Sequence[tuple[TTask, TResult | RolloutSystemError]],
+    process_invalid: Callable[[TTask], TResult],
+) -> dict[str, Any]:
+    """Return the metrics of results that are no system errors, and what to know of the others.
+
+    Args:
+        metrics_fn: an eval's `get_summary`, or the like.
+        results: with system errors among them.
+        process_invalid: the result that stands for a task that was lost. Raises
+            NotImplementedError where nothing can.
+
+    Returns:
+        What `metrics_fn` says of the results without system errors, and
+
+        - `num_tasks`: questions that have such a result;
+        - `is_valid`: False when any attempt was lost, since every metric then lacks it (or when
+          `metrics_fn` says False);
+        - `metrics_including_errors`, when there is no system error or each can be replaced, and
+          no result is None: the metrics with the substitutes counted, and `num_tasks` of all
+          questions;
+        - `system_errors`: `total`, `by_type` (class name → count, most frequent first),
+          `instances_affected` (questions that lost an attempt) and `instances_lost` (questions
+          that lost all their attempts);
+        - `counts`: see `nanoeval.metrics.outcomes.count_outcomes`. Taken from the metrics when they
+          have them, else read from results that tell their outcome; system errors are added. When
+          neither tells, only `asked` and the kinds of error are known and given. Other `counts`
+          of `metrics_fn` are kept.
+    """
+    valid: list[tuple[TTask, TResult]] = []
+    errors: list[RolloutSystemError] = []
+    types: Counter[str] = Counter()
+    scored: set[str] = set()
+    affected: set[str] = set()
+    for task, result in results:
+        if isinstance(result, RolloutSystemError):
+            errors.append(result)
+            types[type(result).__name__] += 1
+            affected.add(task.question_id)
+        else:
+            valid.append((task, result))
+            scored.add(task.question_id)
+    metrics = await metrics_fn(valid)
+    summary = {
+        **metrics,
+        "num_tasks": len(scored),
+        "is_valid": not errors and metrics.get("is_valid") is not False,
+        "system_errors": describe_system_errors(types, affected, scored),
+        "counts": total_counts(metrics.get("counts"), [result for _, result in valid], errors),
+    }
+    replaced: list[tuple[TTask, TResult]] = []
+    for task, result in results:
+        try:
+            kept = process_invalid(task) if isinstance(result, RolloutSystemError) else result
+        except NotImplementedError:
+            return summary
+        if kept is None:
+            return summary
+        replaced.append((task, kept))
+    summary["metrics_including_errors"] = {
+        **(await metrics_fn(replaced) if errors else metrics),
+        "num_tasks": len(scored | affected),
+    }
+    return summary
+
+
 __all__ = [
     "Outcome",
     "count_outcomes",
     "describe_system_errors",
+    "handle_system_errors_and_compute_metrics",
     "outcome_of",
     "outcome_of_error",
     "total_counts",

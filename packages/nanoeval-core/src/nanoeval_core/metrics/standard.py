@@ -27,20 +27,18 @@ gets pandas DataFrames where the caller gave none of its own.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.library_config import LibraryConfig, get_library_config
 from nanoeval_core.metrics import _tables
 from nanoeval_core.metrics.accumulator import Accumulator
 from nanoeval_core.metrics.breakdown import with_breakdown
 from nanoeval_core.metrics.outcomes import (
     Outcome,
-    describe_system_errors,
+    handle_system_errors_and_compute_metrics,
     outcome_of,
-    total_counts,
 )
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 from nanoeval_core.task import Task, TResult, TTask
@@ -193,73 +191,6 @@ def _sample_of(task: Task, result: object) -> Sample:
         is_correct=outcome is Outcome.CORRECT,
         outcome=outcome,
     )
-
-
-async def handle_system_errors_and_compute_metrics(
-    metrics_fn: Callable[[list[tuple[TTask, TResult]]], Awaitable[dict[str, Any]]],
-    results: Sequence[tuple[TTask, TResult | RolloutSystemError]],
-    process_invalid: Callable[[TTask], TResult],
-) -> dict[str, Any]:
-    """Return the metrics of results that are no system errors, and what to know of the others.
-
-    Args:
-        metrics_fn: an eval's `get_summary`, or the like.
-        results: with system errors among them.
-        process_invalid: the result that stands for a task that was lost. Raises
-            NotImplementedError where nothing can.
-
-    Returns:
-        What `metrics_fn` says of the results without system errors, and
-
-        - `num_tasks`: questions that have such a result;
-        - `is_valid`: False when any attempt was lost, since every metric then lacks it (or when
-          `metrics_fn` says False);
-        - `metrics_including_errors`, when there is no system error or each can be replaced, and
-          no result is None: the metrics with the substitutes counted, and `num_tasks` of all
-          questions;
-        - `system_errors`: `total`, `by_type` (class name → count, most frequent first),
-          `instances_affected` (questions that lost an attempt) and `instances_lost` (questions
-          that lost all their attempts);
-        - `counts`: see `nanoeval.metrics.outcomes.count_outcomes`. Taken from the metrics when they
-          have them, else read from results that tell their outcome; system errors are added. When
-          neither tells, only `asked` and the kinds of error are known and given. Other `counts`
-          of `metrics_fn` are kept.
-    """
-    valid: list[tuple[TTask, TResult]] = []
-    errors: list[RolloutSystemError] = []
-    types: Counter[str] = Counter()
-    scored: set[str] = set()
-    affected: set[str] = set()
-    for task, result in results:
-        if isinstance(result, RolloutSystemError):
-            errors.append(result)
-            types[type(result).__name__] += 1
-            affected.add(task.question_id)
-        else:
-            valid.append((task, result))
-            scored.add(task.question_id)
-    metrics = await metrics_fn(valid)
-    summary = {
-        **metrics,
-        "num_tasks": len(scored),
-        "is_valid": not errors and metrics.get("is_valid") is not False,
-        "system_errors": describe_system_errors(types, affected, scored),
-        "counts": total_counts(metrics.get("counts"), [result for _, result in valid], errors),
-    }
-    replaced: list[tuple[TTask, TResult]] = []
-    for task, result in results:
-        try:
-            kept = process_invalid(task) if isinstance(result, RolloutSystemError) else result
-        except NotImplementedError:
-            return summary
-        if kept is None:
-            return summary
-        replaced.append((task, kept))
-    summary["metrics_including_errors"] = {
-        **(await metrics_fn(replaced) if errors else metrics),
-        "num_tasks": len(scored | affected),
-    }
-    return summary
 
 
 def _team_has_its_own() -> bool:
