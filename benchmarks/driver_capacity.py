@@ -28,7 +28,7 @@ import chz  # noqa: E402
 from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder  # noqa: E402
 from nanoeval_core.executors import ExecutorConfig, ExecutorEngine, ExecutorHost  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
-from nanoeval_runner._executors import messages  # noqa: E402
+from nanoeval_runner._executors.messages import Welcome  # noqa: E402
 from nanoeval_runner._exit_stack import global_exit_stack  # noqa: E402
 from nanoeval_runner._queue.rows import (  # noqa: E402
     Completion,
@@ -110,30 +110,30 @@ class SimulatedExecutor:
         self._over = False
         self._more = asyncio.Event()
 
-    async def _ask(self, message: messages.Message) -> Any:
+    async def _ask(self, verb: str, *arguments: object) -> Any:
         self._tally.seen += 1
-        return messages.load(await self._host.handle(messages.dump(message)))
+        return pickle.loads(await self._host.handle(pickle.dumps((verb, *arguments))))
 
     async def serve(self) -> None:
-        welcome = await self._ask(messages.Hello(self.name, os.getpid(), "here", ""))
+        welcome = await self._ask("hello", self.name, os.getpid(), "here", "")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             beating = group.create_task(self._beat(welcome.executor_id))
             await self._work(welcome)
             beating.cancel()
-        await self._ask(messages.Bye(self.name))
+        await self._ask("bye", self.name)
 
     async def _listen(self) -> None:
         while not self._over:
-            self._over = await self._ask(messages.Wait(self.name))
+            self._over = await self._ask("wait", self.name)
             self._more.set()
 
     async def _beat(self, executor_id: int) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            await self._ask(messages.Beat(Heartbeat(executor_id=executor_id, in_flight=0)))
+            await self._ask("beat", Heartbeat(executor_id=executor_id, in_flight=0))
 
-    async def _work(self, welcome: messages.Welcome) -> None:
+    async def _work(self, welcome: Welcome) -> None:
         completions: list[Completion] = []
         ready: list[int] = []
         while not self._over:
@@ -141,7 +141,7 @@ class SimulatedExecutor:
             request = ExchangeRequest(
                 welcome.executor_id, completions, self._batch, ready, welcome.pool
             )
-            reply: ExchangeReply = await self._ask(messages.Exchange(request))
+            reply: ExchangeReply = await self._ask("exchange", request)
             if completions:
                 self._tally.results_came()
             opened = list(reply.running)

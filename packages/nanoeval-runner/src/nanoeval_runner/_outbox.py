@@ -350,7 +350,7 @@ class DriverSource:
         return LoadedEval(run.spec.eval, run.spec.runner, run.encoder, run.task)
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
-        await self._store.fail_eval(eval_id, dump_failure(error))
+        await self._store.call(transactions.fail_eval, eval_id, dump_failure(error))
         run = self._outbox.runs.get(eval_id)
         if run is not None:
             run.fail(error)

@@ -125,7 +125,7 @@ def _require(run_set_id: str) -> None:
 
 
 async def _load_spec(run_set: RunSet, row: EvalRow) -> EvalSpec:
-    blob, _ = await run_set.store.call(transactions.get_eval_spec, row.id)
+    blob = (await run_set.store.call(transactions.get_eval_spec, row.id)).spec
     if blob is None:
         raise StateError(
             f"eval {row.name!r} of run set {run_set.run_set_id!r} could not be pickled when it was "

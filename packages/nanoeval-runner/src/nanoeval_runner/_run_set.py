@@ -94,7 +94,7 @@ class RunSet:
         self.failure: BaseException | None = None
         self.runs_joined = 0
         self.signals = signals
-        self.hurried = asyncio.Event()
+        self.is_hurried = False
         self.committed_elsewhere = asyncio.Event()
         self.is_killed = False
         self.grace = 0.0
@@ -141,7 +141,7 @@ class RunSet:
                 if self.local is not None:
                     self.local.stop()
                 within = STOP_SECONDS
-                if self.hurried.is_set():
+                if self.is_hurried:
                     within = min(within, max(self.grace, HURRIED_SECONDS))
                 for pool in self.pools.values():
                     await pool.stop(0.0 if self.is_killed else within)
@@ -324,8 +324,7 @@ class RunSet:
             if self.local is not None:
                 await self.local.leave(run.eval_id)
         elif run.pool in self.pools and not self.is_killed and self._group is not None:
-            pool = self.pools[run.pool]
-            await pool.leave(run.eval_id, hurried=self.hurried, within=lambda: self.grace)
+            await self.pools[run.pool].leave(run.eval_id)
             await self.outbox.collect()
         self.wake()
 
@@ -364,9 +363,11 @@ class RunSet:
     def hurry(self, grace: float) -> None:
         """Give contexts that are being left only so long from now on."""
         self.grace = grace
-        self.hurried.set()
+        self.is_hurried = True
         if self.local is not None:
-            self.local.hurry(grace)
+            self.local.hurry.set(grace)
+        for pool in self.pools.values():
+            pool.hurry.set(grace)
 
     def stop_at_once(self) -> None:
         """Kill executors elsewhere, and wait for nothing from here on; safe in a signal handler."""

@@ -27,15 +27,14 @@ from nanoeval_core.errors import StateError
 from nanoeval_core.library_config import set_library_config
 from nanoeval_core.run_context import RunContext
 
-from nanoeval_runner._executors import messages
 from nanoeval_runner._executors.child import SLOT_VARIABLE, wants_logging
 from nanoeval_runner._executors.loop import ExecutorLoop
-from nanoeval_runner._executors.source import LoadedEval
+from nanoeval_runner._executors.messages import Welcome
+from nanoeval_runner._executors.source import LoadedEval, load_eval
 from nanoeval_runner._executors.watchdog import Watchdog
 from nanoeval_runner._failures import dump_failure
-from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue.paths import shared_dir, state_file
-from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat, StoredSpec
 from nanoeval_runner._queue.states import LEASE_SECONDS
 from nanoeval_runner.stored_eval import restore_origin
 
@@ -72,8 +71,8 @@ def serve_executor(name: str, call: Call, *, log: str = "") -> None:
     """
     driver = _Driver(call)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoeval-exchange") as thread:
-        hello = messages.Hello(name, os.getpid(), socket.gethostname(), log)
-        welcome: messages.Welcome | None = thread.submit(driver.ask, hello).result()
+        hello = "hello", name, os.getpid(), socket.gethostname(), log
+        welcome: Welcome | None = thread.submit(driver.ask, *hello).result()
         if welcome is None:
             return
         config = pickle.loads(welcome.library_config)
@@ -93,15 +92,15 @@ class _Driver:
         self._heard = time.monotonic()
         self._over = threading.Event()
 
-    def ask(self, message: messages.Message) -> Any:
+    def ask(self, verb: str, *arguments: object) -> Any:
         try:
-            reply = self._call(messages.dump(message))
+            reply = self._call(pickle.dumps((verb, *arguments), pickle.HIGHEST_PROTOCOL))
         except BaseException:  # noqa: BLE001  whatever the transport raises, nobody is listening
             if self._over.is_set():
                 return None
             os._exit(ORPHANED)
         self._heard = time.monotonic()
-        return messages.load(reply)
+        return pickle.loads(reply)
 
     def __enter__(self) -> None:
         threading.Thread(target=self._guard, name="nanoeval-guard", daemon=True).start()
@@ -136,7 +135,7 @@ def shared_folder(run_set_id: str) -> Iterator[Path]:
 async def _serve(
     driver: _Driver,
     thread: ThreadPoolExecutor,
-    welcome: messages.Welcome,
+    welcome: Welcome,
     *,
     name: str,
     folder: Path,
@@ -156,7 +155,7 @@ async def _serve(
     def listen() -> None:
         stop = False
         while not stop:
-            stop = driver.ask(messages.Wait(name)) is not False
+            stop = driver.ask("wait", name) is not False
             if stop:
                 loop.call_soon_threadsafe(executor.stop)
             loop.call_soon_threadsafe(executor.wake)
@@ -164,16 +163,14 @@ async def _serve(
     ticks = itertools.count()
 
     def beat(heartbeat: Heartbeat) -> bool:
-        return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.ask(messages.Beat(heartbeat)))
+        return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.ask("beat", heartbeat))
 
     threading.Thread(target=listen, name="nanoeval-listen", daemon=True).start()
-    # Before it has any task: from here on its silence is noticed within seconds.
-    await source.ask(messages.Beat(Heartbeat(executor_id=welcome.executor_id, in_flight=0)))
     with Watchdog(executor, beat):
         await executor.run()
     await source.tell_left()
     if not executor.fenced:
-        await source.ask(messages.Bye(name))
+        await source.ask("bye", name)
 
 
 class MessageSource:
@@ -187,47 +184,38 @@ class MessageSource:
         self._name = name
         self._telling: set[asyncio.Future[Any]] = set()
 
-    async def ask(self, message: messages.Message) -> Any:
+    def ask(self, verb: str, *arguments: object) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._driver.ask, message)
+        return loop.run_in_executor(self._thread, self._driver.ask, verb, *arguments)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         for completion in request.completions:
             completion.error = None  # `value` has it, in a form that any process can read
-        reply: ExchangeReply = await self.ask(messages.Exchange(request))
+        reply: ExchangeReply = await self.ask("exchange", request)
         return reply
 
     def context(self, eval_id: int) -> contextvars.Context | None:
         return None
 
     async def load(self, eval_id: int) -> LoadedEval:
-        loaded: messages.Loaded = await self.ask(messages.Load(eval_id, self._name))
+        stored: StoredSpec = await self.ask("load", self._name, eval_id)
         missing: StateError | None = None
         try:
-            restore_origin(relocated(loaded.origin))
+            restore_origin(relocated(stored.origin))
         except StateError as error:
             missing = error  # it matters only if the eval's classes are in the script
         try:
-            spec = pickle.loads(loaded.spec)
-            return LoadedEval(
-                spec.eval,
-                spec.runner,
-                pickle.loads(loaded.encoder),
-                lambda lease: load_task(lease.payload or b"", lease.retry_idx),
-            )
+            return load_eval(stored)
         except Exception as error:
             if missing is not None:
                 raise missing from error
             raise
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
-        await self.ask(messages.Left(eval_id, self._name, dump_failure(error)))
+        await self.ask("left", self._name, eval_id, dump_failure(error))
 
     def left(self, eval_id: int) -> None:
-        message = messages.Left(eval_id, self._name)
-        telling = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._driver.ask, message
-        )
+        telling = self.ask("left", self._name, eval_id)
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
 

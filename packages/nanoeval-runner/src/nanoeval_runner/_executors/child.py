@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import dataclasses
 import os
-import pickle
 import select
 import signal
 import sys
@@ -22,15 +21,14 @@ from nanoeval_core.library_config import LibraryConfig, set_library_config
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.loop import ExecutorLoop
-from nanoeval_runner._executors.source import LoadedEval
+from nanoeval_runner._executors.source import LoadedEval, load_eval
 from nanoeval_runner._executors.watchdog import Watchdog, own_connection
 from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._inspection import start_aiomonitor
 from nanoeval_runner._interrupts import run_to_its_end
-from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.paths import on_memory_file_system, shared_dir
-from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Heartbeat
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.run_log import RunLog
 from nanoeval_runner.stored_eval import restore_origin
@@ -192,21 +190,13 @@ class StateFileSource:
 
     async def load(self, eval_id: int) -> LoadedEval:
         self._tell(OPENED, eval_id)
+        stored = await self._store.call(transactions.get_eval_spec, eval_id)
         # A pool that resumes: the main module of this process is not the script of the eval.
-        restore_origin((await self._store.call(transactions.get_eval, eval_id)).origin)
-        spec, encoder = await self._store.call(transactions.get_eval_spec, eval_id)
-        assert spec is not None  # noqa: S101  the driver refuses to pool what it cannot pickle
-        assert encoder is not None  # noqa: S101
-        loaded = pickle.loads(spec)
-        return LoadedEval(
-            loaded.eval,
-            loaded.runner,
-            pickle.loads(encoder),
-            lambda lease: load_task(lease.payload or b"", lease.retry_idx),
-        )
+        restore_origin(stored.origin)
+        return load_eval(stored)
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
-        await self._store.fail_eval(eval_id, dump_failure(error))
+        await self._store.call(transactions.fail_eval, eval_id, dump_failure(error))
         self._tell(COMMITTED)
 
     def left(self, eval_id: int) -> None:
@@ -241,10 +231,6 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
                 loop.call_soon_threadsafe(executor.wake)
 
             threading.Thread(target=_listen, args=(pipe.fileno(), on_message), daemon=True).start()
-            # Before it has any task: from here on its silence is noticed within seconds.
-            await store.call(
-                transactions.heartbeat, Heartbeat(executor_id=args.executor_id, in_flight=0)
-            )
             with own_connection(args.path) as beat, Watchdog(executor, beat):
                 await executor.run()
             if not executor.fenced:

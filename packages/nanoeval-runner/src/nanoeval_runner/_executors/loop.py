@@ -8,9 +8,10 @@ tasks, no task group, one context copy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextvars import Context
 from typing import Any, final
 
@@ -62,6 +63,32 @@ class _Claim:
         self.claimed_at = time.monotonic()
 
 
+class Hurry:
+    """How long is waited for what is being left: as long as it takes, until `set` says less."""
+
+    def __init__(self) -> None:
+        self._seconds: float | None = None
+        self._limits: set[asyncio.Timeout] = set()
+
+    def set(self, seconds: float) -> None:
+        """Wait no longer than this from now on, for what is being waited for too."""
+        self._seconds = seconds
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    @contextlib.asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Cut the block short once that time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.remove(limit)
+
+
 class ExecutorLoop:
     """Runs the tasks of every eval that its source has, until told to stop.
 
@@ -71,6 +98,7 @@ class ExecutorLoop:
 
     Attributes:
         claim_seconds: of tasks that compute, about how much is claimed at a time.
+        hurry: how long contexts may take that are being left.
     """
 
     def __init__(
@@ -87,8 +115,7 @@ class ExecutorLoop:
         self._source = source
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._hurried = asyncio.Event()
-        self._leave_within = 0.0
+        self.hurry = Hurry()
         self._finished: list[Completion] = []
         self._first_chunk = FIRST_CHUNK_ALONE if source.in_driver else FIRST_CHUNK_IN_POOL
         self._chunk = self._first_chunk
@@ -115,11 +142,6 @@ class ExecutorLoop:
         for open_eval in self.evals.values():
             self._release(open_eval)
         self._wake.set()
-
-    def hurry(self, seconds: float) -> None:
-        """Give contexts that are being left this long; then cancel what hangs in them."""
-        self._leave_within = seconds
-        self._hurried.set()
 
     def slowest(self, n: int) -> list[Attempt]:
         """Return the `n` attempts that have been running longest, longest first."""
@@ -283,16 +305,12 @@ class ExecutorLoop:
             await self._left({self._hosts[eval_id]})
 
     async def _left(self, hosts: set[asyncio.Task[None]]) -> None:
-        """Wait until contexts are left, in a hurry only for so long."""
-        hurried = asyncio.get_running_loop().create_task(self._hurried.wait())
-        try:
-            while hosts and not hurried.done():
-                done, _ = await asyncio.wait({*hosts, hurried}, return_when="FIRST_COMPLETED")
-                hosts = hosts - done
-        finally:
-            hurried.cancel()
-        if hosts:
-            _, hosts = await asyncio.wait(hosts, timeout=self._leave_within)
+        """Wait until contexts are left; in a hurry only for so long, then cancel what hangs."""
+        if not hosts:
+            return
+        async with self.hurry.limit():
+            await asyncio.wait(hosts)
+        _, hosts = await asyncio.wait(hosts, timeout=0)
         if hosts:
             hanging = self.moving_contexts(0.0)
             log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")

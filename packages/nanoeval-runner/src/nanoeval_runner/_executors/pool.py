@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from nanoeval_core.errors import NanoevalError
 
+from nanoeval_runner._executors.loop import Hurry
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.store import Store
 
@@ -26,10 +27,10 @@ WAKE_DELAY = 0.01
 """Seconds over which results of some executors are gathered before idle ones are woken."""
 
 MAX_BARREN_DEATHS = 3
-"""How many may die in a row without a task, beyond as many as there are, before any commits one."""
+"""How many may die in a row without a task, beyond `spare` ones, before any commits one."""
 
 MAX_DEATHS = 16
-"""How many may die in a row, beyond as many as there are, with tasks or without."""
+"""How many may die in a row, beyond `spare` ones, with tasks or without."""
 
 NAMED = 5
 
@@ -59,7 +60,15 @@ class Pool(ABC):
     Args:
         on_commit: called when executors have committed results, or died.
         on_failure: called with an error when the pool cannot go on.
+
+    Attributes:
+        hurry: how long contexts may take that are being left.
+        dying_hint: where to look when executors keep dying.
+        spare: how many more deaths than in a pool of one are no sign of a fault.
     """
+
+    dying_hint: str
+    spare = 0
 
     def __init__(
         self,
@@ -73,8 +82,8 @@ class Pool(ABC):
         self.members: dict[str, PoolMember] = {}
         self.stopping = False
         self.on_failure = on_failure
-        self._on_commit = on_commit
-        self._most = 0
+        self.on_commit = on_commit
+        self.hurry = Hurry()
         self._version = 0
         self._freed = 0
         self._deaths = 0
@@ -93,20 +102,18 @@ class Pool(ABC):
         """Have it look at the state file, or stop."""
 
     @abstractmethod
-    def fence(self, executor_id: int) -> None:
-        """Kill an executor that went silent, if it can be killed from here."""
-
-    @abstractmethod
-    def inspect(self) -> None:
-        """Have executors that can start a debugging monitor do so now."""
-
-    @abstractmethod
     async def end(self) -> None:
         """End executors that are left, all having been told to stop and given time."""
 
     @abstractmethod
     def kill(self) -> None:
         """Kill every executor, now. Callable from anywhere, at any time."""
+
+    def fence(self, executor_id: int) -> None:  # noqa: B027  from afar it cannot be
+        """Kill an executor that went silent, where that can be done from here."""
+
+    def inspect(self) -> None:  # noqa: B027  nor shown here what listens on loopback there
+        """Have executors start a debugging monitor, on loopback, where that is this machine's."""
 
     # --- what executors do
 
@@ -118,23 +125,19 @@ class Pool(ABC):
     def joined(self, member: PoolMember) -> None:
         member.seen = self._version
         self.members[member.name] = member
-        self._most = max(self._most, len(self.members))
 
     def committed(self, results: int) -> None:
         """Note that an executor has committed results, which may have made room for others."""
         self._deaths = self._barren_deaths = 0
         self._version += 1
         self._freed += results
-        self._on_commit()
+        self.on_commit()
         self._wake_idle_soon()
 
     def became_idle(self, member: PoolMember) -> None:
         member.idle = True
         if member.seen < self._version:
             self._wake_idle_soon()
-
-    def opened(self, member: PoolMember, eval_id: int) -> None:
-        member.evals.add(eval_id)
 
     def left(self, member: PoolMember, eval_id: int) -> None:
         member.evals.discard(eval_id)
@@ -151,42 +154,27 @@ class Pool(ABC):
         Returns:
             whether to start another in its place.
         """
-        lost = 0
         if member is not None:
             self.departed(member)
         if self.stopping:
             return False
+        lost = 0
         if member is not None:
             lost = await self.store.call(transactions.end_executor, member.executor_id, died=True)
         # Deaths under tasks are the tasks' affair, up to a point: each is given up after some.
         self._deaths += 1
         self._barren_deaths += not lost
-        if self._barren_deaths > MAX_BARREN_DEATHS + self.spare or (
-            self._deaths > MAX_DEATHS + self.spare
-        ):
-            self.on_failure(
-                NanoevalError(
-                    f"executors keep dying before they finish a task (the last: {reason}). "
-                    + self.dying_hint
-                )
-            )
+        spare = self.spare
+        if self._barren_deaths > MAX_BARREN_DEATHS + spare or self._deaths > MAX_DEATHS + spare:
+            what = f"executors keep dying before they finish a task (the last: {reason})"
+            self.on_failure(NanoevalError(f"{what}. {self.dying_hint}"))
             return False
         log.warning(
             "executor %s died: %s; its tasks go to others, and a new one replaces it", name, reason
         )
         self.wake()
-        self._on_commit()
+        self.on_commit()
         return True
-
-    @property
-    @abstractmethod
-    def dying_hint(self) -> str:
-        """Where to look when executors keep dying."""
-
-    @property
-    def spare(self) -> int:
-        """How many more deaths than in a pool of one are no sign of a fault."""
-        return 0
 
     # --- waking
 
@@ -216,27 +204,13 @@ class Pool(ABC):
 
     # --- the end
 
-    async def leave(
-        self, eval_id: int, *, hurried: asyncio.Event, within: Callable[[], float]
-    ) -> None:
+    async def leave(self, eval_id: int) -> None:
         """Wait until no executor has the eval's context open; in a hurry, only so long."""
         self.wake()
-        hurry = asyncio.get_running_loop().create_task(hurried.wait())
-        timer: float | None = None
-        try:
+        async with self.hurry.limit():
             while not self.stopping and any(eval_id in m.evals for m in self.members.values()):
                 self.changed.clear()
-                changed = asyncio.get_running_loop().create_task(self.changed.wait())
-                waiting = {changed} if hurry.done() else {changed, hurry}
-                done, _ = await asyncio.wait(
-                    waiting, timeout=timer, return_when=asyncio.FIRST_COMPLETED
-                )
-                changed.cancel()
-                if not done:
-                    return
-                timer = within() if hurry.done() else None
-        finally:
-            hurry.cancel()
+                await self.changed.wait()
 
     async def stop(self, within: float = STOP_SECONDS) -> None:
         """Have every executor give back its tasks and leave its contexts; kill what does not."""

@@ -124,7 +124,7 @@ class ProcessPool(Pool):
             elif word == child.IDLE:
                 self.became_idle(member)
             elif word == child.OPENED:
-                self.opened(member, int(more[0]))
+                member.evals.add(int(more[0]))
             elif word == child.LEFT:
                 self.left(member, int(more[0]))
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import functools
+import pickle
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from nanoeval_core import pickling
 from nanoeval_core.executors import ExecutorConfig
 from nanoeval_core.library_config import get_library_config
 
-from nanoeval_runner._executors import messages
+from nanoeval_runner._executors.messages import Welcome
 from nanoeval_runner._executors.pool import Pool, PoolMember
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, StoredSpec
 from nanoeval_runner._queue.store import Store
+
+_Call = tuple[Callable[..., Any], Any, asyncio.Future[Any]]
+"""A transaction, its argument, and who waits for what it returns."""
 
 
 class RemotePool(Pool):
@@ -32,31 +38,30 @@ class RemotePool(Pool):
     ) -> None:
         super().__init__(store, group, on_commit, on_failure)
         self._pool = config.name
+        self._answers: dict[str, Callable[..., Awaitable[Any]]] = {
+            "hello": self._welcome,
+            "exchange": self._exchange,
+            "load": self._load,
+            "left": self._left,
+            "beat": functools.partial(self._in_turn, transactions.heartbeat),
+            "wait": self._wait,
+            "bye": self._bye,
+        }
         self._by_id: dict[int, PoolMember] = {}
         self._woken: dict[str, asyncio.Event] = {}
         self._lost: set[str] = set()
-        self._queue: list[tuple[Callable[..., Any], Any, asyncio.Future[Any]]] = []
+        self._queue: list[_Call] = []
         self._draining = False
         self._library_config = pickling.dumps(
             get_library_config(), what="the LibraryConfig", by_value=True
         )
         self._engine = config.engine(self)
 
-    @property
-    def spare(self) -> int:
-        return self._most
-
     async def grow(self, size: int | None) -> None:
         await self._engine.grow(size)
 
     def tell(self, member: PoolMember, *, stop: bool = False) -> None:
         self._woken[member.name].set()
-
-    def fence(self, executor_id: int) -> None:
-        """Do nothing: it is told so when it comes back."""
-
-    def inspect(self) -> None:
-        """Start nothing on other machines: a monitor listens on loopback only."""
 
     async def end(self) -> None:
         await self._engine.stop()
@@ -83,54 +88,36 @@ class RemotePool(Pool):
         return await self.died(self.members.get(executor), executor, reason)
 
     async def handle(self, message: bytes) -> bytes:
-        return messages.dump(await self._answer(messages.load(message)))
-
-    async def _answer(self, message: messages.Message) -> Any:
-        match message:
-            case messages.Exchange(request):
-                return await self._in_turn(transactions.exchange, request)
-            case messages.Beat(heartbeat):
-                return await self._in_turn(transactions.heartbeat, heartbeat)
-            case messages.Wait(name):
-                return await self._wait(name)
-            case messages.Hello():
-                return await self._welcome(message)
-            case messages.Load(eval_id, name):
-                if name in self.members:
-                    self.opened(self.members[name], eval_id)
-                return await self._load(eval_id)
-            case messages.Left(eval_id, name, error):
-                if error is not None:
-                    await self.store.fail_eval(eval_id, error)
-                    self._on_commit()
-                if name in self.members:
-                    self.left(self.members[name], eval_id)
-            case messages.Bye(name):
-                await self._bye(name)
-        return None
+        verb, *arguments = pickle.loads(message)
+        answer = await self._answers[verb](*arguments)
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
 
     # --- executors come and go
 
-    async def _welcome(self, hello: messages.Hello) -> messages.Welcome | None:
-        if self.stopping or hello.name in self._lost:
+    async def _welcome(self, name: str, pid: int, host: str, log_path: str) -> Welcome | None:
+        if self.stopping or name in self._lost:
             return None
         executor_id = await self.store.call(
-            transactions.add_executor, hello.name, self._pool, hello.pid, hello.host, hello.log
+            transactions.add_executor, name, self._pool, pid, host, log_path
         )
-        member = PoolMember(hello.name, self.free_slot(), executor_id)
+        member = PoolMember(name, self.free_slot(), executor_id)
         self._by_id[executor_id] = member
-        self._woken[hello.name] = asyncio.Event()
+        self._woken[name] = asyncio.Event()
         self.joined(member)
-        return messages.Welcome(
-            executor_id, self._pool, member.slot, self.run_set_id, self._library_config
-        )
+        self.spare = max(self.spare, len(self.members))
+        return Welcome(executor_id, self._pool, member.slot, self.run_set_id, self._library_config)
 
-    async def _load(self, eval_id: int) -> messages.Loaded:
-        spec, encoder = await self.store.call(transactions.get_eval_spec, eval_id)
-        assert spec is not None  # noqa: S101  refused before: engines get picklable evals only
-        assert encoder is not None  # noqa: S101
-        row = await self.store.call(transactions.get_eval, eval_id)
-        return messages.Loaded(spec, encoder, row.origin)
+    async def _load(self, name: str, eval_id: int) -> StoredSpec:
+        if name in self.members:
+            self.members[name].evals.add(eval_id)
+        return await self.store.call(transactions.get_eval_spec, eval_id)
+
+    async def _left(self, name: str, eval_id: int, error: bytes | None = None) -> None:
+        if error is not None:
+            await self.store.call(transactions.fail_eval, eval_id, error)
+            self.on_commit()
+        if name in self.members:
+            self.left(self.members[name], eval_id)
 
     async def _bye(self, name: str) -> None:
         member = self.members.get(name)
@@ -158,28 +145,26 @@ class RemotePool(Pool):
             while self._queue:
                 batch, self._queue = self._queue, []
                 try:
-                    replies = await self.store.call(
-                        transactions.in_turn, [(f, a) for f, a, _ in batch]
-                    )
+                    replies = await self.store.call(_each, batch)
                 except BaseException:
                     for _, _, answer in batch:
                         answer.cancel()
                     raise
-                for (_, argument, answer), reply in zip(batch, replies, strict=True):
-                    if isinstance(argument, ExchangeRequest):
-                        self._exchanged(argument, reply)
+                for (_, _, answer), reply in zip(batch, replies, strict=True):
                     if not answer.done():
                         answer.set_result(reply)
         finally:
             self._draining = False
 
-    def _exchanged(self, request: ExchangeRequest, reply: ExchangeReply) -> None:
+    async def _exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        reply: ExchangeReply = await self._in_turn(transactions.exchange, request)
         if request.completions:
             self.committed(len(request.completions))
         member = self._by_id.get(request.executor_id)
         if member is not None:
             # It looked just now: what it has not seen is what changes from here on.
             member.seen, member.idle = self._version, len(reply.leases) < request.want
+        return reply
 
     async def _wait(self, name: str) -> bool:
         """Answer once it is to look at the queue (False) or to stop (True)."""
@@ -189,3 +174,7 @@ class RemotePool(Pool):
             await self._woken[name].wait()
             self._woken[name].clear()
         return self.stopping or name not in self.members
+
+
+def _each(connection: sqlite3.Connection, batch: Sequence[_Call]) -> list[Any]:
+    return [transaction(connection, argument) for transaction, argument, _ in batch]

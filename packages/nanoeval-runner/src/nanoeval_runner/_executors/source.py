@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+import pickle
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ from nanoeval_core.recording import EventEncoder
 from nanoeval_core.spec import RunnerArgs
 from nanoeval_core.task import Task
 
-from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Lease
+from nanoeval_runner._payloads import load_task
+from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, Lease, StoredSpec
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +29,19 @@ class LoadedEval:
     runner: RunnerArgs
     encoder: EventEncoder
     task: Callable[[Lease], Task]
+
+
+def load_eval(stored: StoredSpec) -> LoadedEval:
+    """Return an eval that was stored to run outside of the driver."""
+    assert stored.spec is not None  # noqa: S101  the driver refuses what it cannot pickle
+    assert stored.encoder is not None  # noqa: S101
+    spec = pickle.loads(stored.spec)
+    return LoadedEval(
+        spec.eval,
+        spec.runner,
+        pickle.loads(stored.encoder),
+        lambda lease: load_task(lease.payload or b"", lease.retry_idx),
+    )
 
 
 class TaskSource(Protocol):

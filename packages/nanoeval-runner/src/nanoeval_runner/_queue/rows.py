@@ -176,6 +176,17 @@ class EvalRow:
         )
 
 
+class StoredSpec(NamedTuple):
+    """What executors elsewhere load an eval from, pickled; None where it cannot be.
+
+    `origin` says where its classes were defined, as `describe_origin` has it.
+    """
+
+    spec: bytes | None
+    encoder: bytes | None
+    origin: str
+
+
 class StoredTask(NamedTuple):
     """A task: its identity, and what is stored of it and its result where that was asked for."""
 

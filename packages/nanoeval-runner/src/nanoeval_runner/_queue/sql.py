@@ -214,7 +214,7 @@ _EVAL_COLUMNS = """
 """
 LIST_EVALS = f"SELECT {_EVAL_COLUMNS} FROM eval ORDER BY id"
 GET_EVAL = f"SELECT {_EVAL_COLUMNS} FROM eval WHERE id = ?"
-GET_EVAL_SPEC = "SELECT spec, encoder FROM eval WHERE id = ?"
+GET_EVAL_SPEC = "SELECT spec, encoder, origin FROM eval WHERE id = ?"
 GET_EVAL_ERROR = "SELECT error FROM eval WHERE id = ?"
 RUNNING_EVALS = """
 SELECT id, queued, leased, concurrency, pool, draining FROM eval WHERE state = 'running' ORDER BY id

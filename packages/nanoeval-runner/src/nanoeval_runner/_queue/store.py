@@ -184,9 +184,6 @@ class Store:
         """Hand in completions and take leases, in one transaction: see `exchange.exchange`."""
         return await self.call(exchange, request, before_commit, self._event_folder)
 
-    async def fail_eval(self, eval_id: int, error: bytes) -> None:
-        await self.call(transactions.fail_eval, eval_id, error)
-
     async def check_pages(self) -> None:
         """Read the whole file, on a thread and connection of its own, looking for damage."""
 

@@ -12,8 +12,7 @@ import math
 import pickle
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from nanoeval_core.errors import RolloutSystemError, StateError
 
@@ -31,6 +30,7 @@ from nanoeval_runner._queue.rows import (
     NewEval,
     NewTask,
     ResultBatch,
+    StoredSpec,
     StoredTask,
 )
 from nanoeval_runner._queue.states import (
@@ -144,11 +144,8 @@ def get_eval(connection: sqlite3.Connection, eval_id: int) -> EvalRow:
     return EvalRow(*connection.execute(sql.GET_EVAL, (eval_id,)).fetchone())
 
 
-def get_eval_spec(
-    connection: sqlite3.Connection, eval_id: int
-) -> tuple[bytes | None, bytes | None]:
-    spec, encoder = connection.execute(sql.GET_EVAL_SPEC, (eval_id,)).fetchone()
-    return spec, encoder
+def get_eval_spec(connection: sqlite3.Connection, eval_id: int) -> StoredSpec:
+    return StoredSpec(*connection.execute(sql.GET_EVAL_SPEC, (eval_id,)).fetchone())
 
 
 def get_eval_error(connection: sqlite3.Connection, eval_id: int) -> bytes | None:
@@ -268,13 +265,6 @@ def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[
         connection.executemany(sql.DELETE_REQUEUED, gone)
         connection.executemany(sql.DELETE_TASK, gone)
         connection.execute(sql.COUNT_DROPPED, {"count": len(gone), "id": eval_id})
-
-
-def in_turn(
-    connection: sqlite3.Connection, calls: Sequence[tuple[Callable[..., Any], Any]]
-) -> list[Any]:
-    """Make each of `calls`, a function of this module and its argument, in its own transaction."""
-    return [function(connection, argument) for function, argument in calls]
 
 
 # --- what the driver reads
