@@ -116,7 +116,7 @@ class StateFile:
             errors=row.failed,
             retries=row.retries,
             tokens=row.usage.total_tokens,
-            cost=row.cost,
+            cost=row.usage.cost,
             summary=summary,
         )
 

@@ -168,7 +168,7 @@ def _complete(
         else:
             connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     for eval_id, ended in ended_of.items():
-        _count(connection, eval_id, ended, others.get(eval_id, ()), monotonic)
+        _add_up(connection, eval_id, ended, others.get(eval_id, ()), monotonic)
     if request.with_payload:
         _log_results(connection, ordered)
 
@@ -183,7 +183,7 @@ def _log_results(connection: sqlite3.Connection, completions: Sequence[Completio
         connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(ids)))
 
 
-def _count(
+def _add_up(
     connection: sqlite3.Connection,
     eval_id: int,
     ended: int,
@@ -208,17 +208,32 @@ def _count(
             connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
         elif c.outcome == "fatal":
             connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
-    counts = {
-        "id": eval_id,
-        "leased": ended,
-        "done": number["done"],
-        "failed": number["failed"],
-        "queued": ended - number["done"] - number["failed"],
-        "retries": number["retried"],
-    }
-    connection.execute(sql.COUNT_COMPLETED, counts)
+    done, failed, retries = number["done"], number["failed"], number["retried"]
+    count(
+        connection,
+        eval_id,
+        queued=ended - done - failed,
+        leased=-ended,
+        done=done,
+        failed=failed,
+        retries=retries,
+    )
     if usage is not None:
         connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
+
+
+def count(
+    connection: sqlite3.Connection,
+    eval_id: int,
+    *,
+    queued: int = 0,
+    leased: int = 0,
+    done: int = 0,
+    failed: int = 0,
+    retries: int = 0,
+) -> None:
+    """Add to the numbers of an eval's tasks in these states."""
+    connection.execute(sql.COUNT, (queued, leased, done, failed, retries, eval_id))
 
 
 def find_lease_span(connection: sqlite3.Connection, task_id: int) -> LeaseSpan | None:
@@ -334,11 +349,11 @@ def _claim_of(
     connection: sqlite3.Connection,
     request: ExchangeRequest,
     eval_id: int,
-    count: int,
+    most: int,
     company: tuple[int, int],
     clocks: tuple[float, float],
 ) -> tuple[list[Lease], int]:
-    """Lease up to `count` tasks of one eval that may start now: the released, the new, retries.
+    """Lease up to `most` tasks of one eval that may start now: the released, the new, retries.
 
     Args:
         company: how many tasks the executor has in flight, and the most executors that died while
@@ -347,17 +362,23 @@ def _claim_of(
     Returns:
         the leases, and the most executors that died under one task, theirs included.
     """
-    due = connection.execute(sql.DUE, (eval_id, clocks[1], count)).fetchall()
+    due = connection.execute(sql.DUE, (eval_id, clocks[1], most)).fetchall()
     fresh, new = [], 0  # the spans that hold the next tasks that were never leased
-    for first, last in connection.execute(sql.QUEUE_SPANS, (eval_id, count)):
+    for first, last in connection.execute(sql.QUEUE_SPANS, (eval_id, most)):
         fresh.append((first, last))
         new += last - first + 1
-        if new >= count:
+        if new >= most:
             break
-    new, losses = min(new, count), company[1]
+    new, losses = min(new, most), company[1]
     chosen: list[tuple[int, int]] = []
     if due or losses:
-        new, chosen = _joining(due, new, count, company)
+        # New tasks are candidates like others; those that may join are the first of them.
+        candidates = [(task_id, lost) for task_id, not_before, lost in due if not not_before]
+        candidates += [(0, 0)] * new
+        candidates += [(task_id, lost) for task_id, not_before, lost in due if not_before]
+        joining = may_join(candidates[:most], in_flight=company[0], losses=losses)
+        new = joining.count((0, 0))
+        chosen = sorted(one for one in joining if one[0])
     leases: list[Lease] = []
     for first, last in fresh:
         end = min(last, first + new - 1)
@@ -376,32 +397,8 @@ def _claim_of(
         for span in spans_of(ids):
             leases += _lease(connection, request, eval_id, span, lost, clocks[0], is_new=False)
     if leases:
-        connection.execute(sql.COUNT_CLAIMED, {"count": len(leases), "id": eval_id})
+        count(connection, eval_id, queued=-len(leases), leased=len(leases))
     return leases, losses
-
-
-def _joining(
-    due: Sequence[tuple[int, float, int]], new: int, count: int, company: tuple[int, int]
-) -> tuple[int, list[tuple[int, int]]]:
-    """Choose among tasks that wait again and `new` ones.
-
-    Args:
-        due: task id, not before, and how many executors died while they ran it.
-
-    Returns:
-        how many of the new ones may start, and the others that may, by id.
-    """
-    in_flight, losses = company
-    chosen = [(task_id, lost) for task_id, not_before, lost in due if not_before == 0]
-    new = min(count - len(chosen), new)
-    retries = [(task_id, lost) for task_id, not_before, lost in due if not_before > 0]
-    retries = retries[: count - len(chosen) - new]
-    if not losses and not any(lost for _, _, lost in due):
-        return new, sorted(chosen + retries)
-    # New tasks are candidates like others; those that may join are the first of them.
-    candidates = [*chosen, *((0, 0) for _ in range(new)), *retries]
-    joining = may_join(candidates, in_flight=in_flight, losses=losses)
-    return joining.count((0, 0)), sorted(one for one in joining if one[0])
 
 
 def _lease(

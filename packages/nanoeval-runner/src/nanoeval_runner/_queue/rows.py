@@ -130,7 +130,9 @@ class NewEval:
 class EvalRow:
     """An eval as the state file has it. `arguments`, `origin` and `summary` are JSON texts.
 
-    `listed` is 0 until all its tasks are in the file.
+    Attributes:
+        listed: 0 until all its tasks are in the file.
+        usage: what its attempts have spent.
     """
 
     id: int
@@ -152,28 +154,8 @@ class EvalRow:
     record_position: str
     arguments: str
     origin: str
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
-    api_retries: int
-    cache_hits: int
-    cost: float
     summary: str | None
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(
-            requests=self.requests,
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            cached_tokens=self.cached_tokens,
-            reasoning_tokens=self.reasoning_tokens,
-            retries=self.api_retries,
-            cache_hits=self.cache_hits,
-            cost=self.cost,
-        )
+    usage: Usage
 
 
 class StoredSpec(NamedTuple):

@@ -17,6 +17,10 @@ the large columns, so that a claim reads one page per eval.
 
 from __future__ import annotations
 
+import dataclasses
+
+from nanoeval_core.usage import Usage
+
 SCHEMA_VERSION = 2
 
 SCHEMA = """
@@ -206,14 +210,18 @@ INSERT INTO eval (state, pool, concurrency, asked_concurrency, created_at, name,
 VALUES ('queued', :pool, :concurrency, :concurrency, :created_at, :name, :run_id,
         :model_name, :arguments, :origin, :spec, :encoder)
 """
-_EVAL_COLUMNS = """
-    id, name, run_id, state, pool, listed, concurrency, total, queued, leased, done, failed,
-    retries, model_name, created_at, elapsed, record_position, arguments, origin, requests,
-    prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, api_retries, cache_hits,
-    cost, summary
+# Columns by the field of `Usage` that they add up.
+_USAGE = {field.name: field.name for field in dataclasses.fields(Usage)} | {
+    "retries": "api_retries"
+}
+_EVALS = f"""
+SELECT id, name, run_id, state, pool, listed, concurrency, total, queued, leased, done, failed,
+       retries, model_name, created_at, elapsed, record_position, arguments, origin, summary,
+       {", ".join(_USAGE.values())}
+FROM eval
 """
-LIST_EVALS = f"SELECT {_EVAL_COLUMNS} FROM eval ORDER BY id"
-GET_EVAL = f"SELECT {_EVAL_COLUMNS} FROM eval WHERE id = ?"
+LIST_EVALS = f"{_EVALS} ORDER BY id"
+GET_EVAL = f"{_EVALS} WHERE id = ?"
 GET_EVAL_SPEC = "SELECT spec, encoder, origin FROM eval WHERE id = ?"
 GET_EVAL_ERROR = "SELECT error FROM eval WHERE id = ?"
 RUNNING_EVALS = """
@@ -237,33 +245,19 @@ FAIL_EVAL = """
 UPDATE eval SET state = 'failed', error = coalesce(error, ?)
 WHERE id = ? AND state IN ('queued', 'running')
 """
-COUNT_QUEUED = """
-UPDATE eval SET queued = queued + :count, total = total + :count WHERE id = :id
-"""
-COUNT_CLAIMED = """
-UPDATE eval SET queued = queued - :count, leased = leased + :count WHERE id = :id
-"""
-COUNT_COMPLETED = """
+COUNT_TASKS = "UPDATE eval SET queued = queued + :count, total = total + :count WHERE id = :id"
+COUNT = """
 UPDATE eval
-SET leased = leased - :leased, done = done + :done, failed = failed + :failed,
-    queued = queued + :queued, retries = retries + :retries
-WHERE id = :id
+SET queued = queued + ?, leased = leased + ?, done = done + ?, failed = failed + ?,
+    retries = retries + ?
+WHERE id = ?
 """
-COUNT_USAGE = """
-UPDATE eval
-SET requests = requests + :requests, prompt_tokens = prompt_tokens + :prompt_tokens,
-    completion_tokens = completion_tokens + :completion_tokens,
-    cached_tokens = cached_tokens + :cached_tokens,
-    reasoning_tokens = reasoning_tokens + :reasoning_tokens,
-    api_retries = api_retries + :retries, cache_hits = cache_hits + :cache_hits,
-    cost = cost + :cost
+COUNT_USAGE = f"""
+UPDATE eval SET {", ".join(f"{column} = {column} + :{name}" for name, column in _USAGE.items())}
 WHERE id = :id
 """
 SET_PARTIAL_SUMMARY = "UPDATE eval SET summary = ? WHERE id = ? AND state = 'running'"
 SET_EVAL_CONCURRENCY = "UPDATE eval SET concurrency = ? WHERE id = ?"
-COUNT_RELEASED = """
-UPDATE eval SET leased = leased - :count, queued = queued + :count WHERE id = :id
-"""
 TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
 
 # --- tasks and the queue
@@ -319,7 +313,6 @@ FROM requeued INDEXED BY requeued_due CROSS JOIN task_data AS data ON data.id = 
 WHERE requeued.eval_id = :eval_id
 """
 DELETE_TASK = "DELETE FROM task_data WHERE id = ?"
-COUNT_DROPPED = "UPDATE eval SET queued = queued - :count, total = total - :count WHERE id = :id"
 
 # --- leases
 
@@ -386,8 +379,8 @@ SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
 # --- executors
 
 INSERT_EXECUTOR = """
-INSERT INTO executor (name, pool, pid, host, log, state, lease_until, started_at, heartbeat_at)
-VALUES (:name, :pool, :pid, :host, :log, 'running', :lease_until, :now, :now)
+INSERT INTO executor (name, pool, pid, host, log, lease_until, started_at, heartbeat_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'running')
 """
 SET_EXECUTOR_PID = "UPDATE executor SET pid = ? WHERE id = ?"
 GET_EXECUTOR = "SELECT state, lease_until FROM executor WHERE id = ?"
@@ -396,7 +389,7 @@ COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND pool = 
 HEARTBEAT = """
 UPDATE executor SET heartbeat_at = :now, lease_until = :lease_until, in_flight = :in_flight,
                     gauges = :gauges, running = :running
-WHERE id = :id AND state = 'running'
+WHERE id = :executor_id AND state = 'running'
 """
 END_EXECUTOR = "UPDATE executor SET state = ?, in_flight = 0, running = '[]' WHERE id = ?"
 END_ALL_EXECUTORS = """

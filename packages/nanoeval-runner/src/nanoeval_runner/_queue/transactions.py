@@ -13,14 +13,16 @@ import pickle
 import sqlite3
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError, StateError
+from nanoeval_core.usage import Usage
 
 from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
 from nanoeval_runner._queue.connection import in_chunks
 from nanoeval_runner._queue.connection import transaction as transaction
-from nanoeval_runner._queue.exchange import LeaseSpan, unfinished_in
+from nanoeval_runner._queue.exchange import LeaseSpan, count, unfinished_in
 from nanoeval_runner._queue.exchange import exchange as exchange
 from nanoeval_runner._queue.rows import (
     EvalRow,
@@ -58,14 +60,11 @@ def check_schema(connection: sqlite3.Connection, path: str) -> bool:
     """Return whether there is anything in the file: a run may have died before it wrote the schema.
 
     Raises:
-        StateError: what is in it is not ours, or of another version.
+        StateError: what is in it is of another version.
     """
-    try:
-        if not connection.execute(sql.COUNT_TABLES).fetchone()[0]:
-            return False
-        version = get_metadata(connection, "schema_version")
-    except sqlite3.DatabaseError as error:
-        raise StateError(damaged(path, error)) from error
+    if not connection.execute(sql.COUNT_TABLES).fetchone()[0]:
+        return False
+    version = get_metadata(connection, "schema_version")
     if version != sql.SCHEMA_VERSION:
         raise other_version(path, version)
     return True
@@ -118,7 +117,7 @@ def requeue(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     again = [(i, span.eval_id, 0.0, span.losses) for i in ids]
     connection.executemany(sql.REQUEUE, again)
-    connection.execute(sql.COUNT_RELEASED, {"count": len(ids), "id": span.eval_id})
+    count(connection, span.eval_id, leased=-len(ids), queued=len(ids))
     return len(ids)
 
 
@@ -137,11 +136,17 @@ def reopen_eval(connection: sqlite3.Connection, eval_id: int, new: NewEval) -> N
 
 
 def list_evals(connection: sqlite3.Connection) -> list[EvalRow]:
-    return [EvalRow(*row) for row in connection.execute(sql.LIST_EVALS)]
+    return [_eval_row(row) for row in connection.execute(sql.LIST_EVALS)]
 
 
 def get_eval(connection: sqlite3.Connection, eval_id: int) -> EvalRow:
-    return EvalRow(*connection.execute(sql.GET_EVAL, (eval_id,)).fetchone())
+    return _eval_row(connection.execute(sql.GET_EVAL, (eval_id,)).fetchone())
+
+
+def _eval_row(row: Sequence[Any]) -> EvalRow:
+    others = len(row) - len(dataclasses.fields(Usage))
+    values = (*row[:others], Usage(*row[others:]))
+    return EvalRow(*values)
 
 
 def get_eval_spec(connection: sqlite3.Connection, eval_id: int) -> StoredSpec:
@@ -221,7 +226,7 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
                 connection.execute(sql.INSERT_TASKS[size], (eval_id, class_id, *chunk))
         if tasks:
             connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, first + len(tasks) - 1))
-        connection.execute(sql.COUNT_QUEUED, {"count": len(tasks), "id": eval_id})
+        connection.execute(sql.COUNT_TASKS, {"count": len(tasks), "id": eval_id})
     return first
 
 
@@ -264,7 +269,7 @@ def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[
         gone = [(i,) for i in (*queued, *(task_id for task_id, _, _ in due)) if i in dropped]
         connection.executemany(sql.DELETE_REQUEUED, gone)
         connection.executemany(sql.DELETE_TASK, gone)
-        connection.execute(sql.COUNT_DROPPED, {"count": len(gone), "id": eval_id})
+        connection.execute(sql.COUNT_TASKS, {"count": -len(gone), "id": eval_id})
 
 
 # --- what the driver reads
@@ -300,18 +305,9 @@ def add_executor(
     connection: sqlite3.Connection, name: str, pool: str, pid: int, host: str, log: str = ""
 ) -> int:
     """Announce an executor. It may take its time to start: its first lease is a long one."""
-    cursor = connection.execute(
-        sql.INSERT_EXECUTOR,
-        {
-            "name": name,
-            "pool": pool,
-            "pid": pid,
-            "host": host,
-            "log": log,
-            "lease_until": time.monotonic() + START_SECONDS,
-            "now": time.time(),
-        },
-    )
+    now, lease_until = time.time(), time.monotonic() + START_SECONDS
+    row = name, pool, pid, host, log, lease_until, now, now
+    cursor = connection.execute(sql.INSERT_EXECUTOR, row)
     assert cursor.lastrowid is not None  # noqa: S101  an INSERT has one
     return cursor.lastrowid
 
@@ -322,17 +318,8 @@ def set_executor_pid(connection: sqlite3.Connection, executor_id: int, pid: int)
 
 def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
     """Renew an executor's leases. False when it was declared dead meanwhile."""
-    cursor = connection.execute(
-        sql.HEARTBEAT,
-        {
-            "id": beat.executor_id,
-            "now": time.time(),
-            "lease_until": time.monotonic() + LEASE_SECONDS,
-            "in_flight": beat.in_flight,
-            "gauges": beat.gauges,
-            "running": beat.running,
-        },
-    )
+    clocks = {"now": time.time(), "lease_until": time.monotonic() + LEASE_SECONDS}
+    cursor = connection.execute(sql.HEARTBEAT, dataclasses.asdict(beat) | clocks)
     return cursor.rowcount == 1
 
 
@@ -364,8 +351,7 @@ def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
         row = ("failed", span.executor_id, span.leased_at, time.time(), task_id, value)
         connection.execute(sql.INSERT_RESULTS[1], row)
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-    counts = {"leased": len(ids), "done": 0, "failed": len(ids), "queued": 0, "retries": 0}
-    connection.execute(sql.COUNT_COMPLETED, {"id": span.eval_id, **counts})
+    count(connection, span.eval_id, leased=-len(ids), failed=len(ids))
     connection.execute(sql.LOG_RESULTS, (span.eval_id, json.dumps(ids)))
     return len(ids)
 
