@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import dataclasses
 import enum
-import functools
 import gc
 import logging
 import os
@@ -131,11 +130,6 @@ class OpenEval:
             )
 
 
-@functools.lru_cache(1024)
-def _group_id(attempt_id: int, retry_idx: int) -> str:
-    return f"{attempt_id}.{retry_idx}"
-
-
 @dataclasses.dataclass(slots=True, eq=False)
 class Attempt:
     """A lease being worked on.
@@ -173,23 +167,16 @@ class Attempt:
     @property
     def group_id(self) -> str:
         """The `group_id` under which its events are recorded."""
-        return _group_id(self.queued.attempt_id, self.lease.retry_idx)
+        return f"{self.queued.attempt_id}.{self.lease.retry_idx}"
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started if self.started else 0.0
 
-    def cancel(self, cut: Cut) -> None:
-        self.cut = cut
-        if self.runner is not None:
-            self.runner.cancel()
-
     def new_recorder(self) -> AttemptRecorder:
         """Return what the attempt records with; one that keeps nothing where the real one fails."""
         try:
-            queued = self.queued
-            group_id = _group_id(queued.attempt_id, self.lease.retry_idx)
-            return self.open_eval.new_recorder(queued.question_id, group_id)
+            return self.open_eval.new_recorder(self.queued.question_id, self.group_id)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
             return DummyRecorder().encoder().attempt(self.queued.question_id, self.group_id)
@@ -236,10 +223,8 @@ class Attempt:
 
     def _without_result(self, error: BaseException) -> Completion:
         """Return what becomes of the task when `evaluate` raised `error`."""
-        if self.cut is Cut.TIMED_OUT:
-            return self.timed_out()
-        if self.cut is Cut.RELEASED:
-            return self.released()
+        if self.cut is not None:
+            return self.cut_short()
         if isinstance(error, asyncio.CancelledError):
             # Without the task's name: errors of the same words are counted as one.
             why = text_of(error)
@@ -267,12 +252,11 @@ class Attempt:
         pickling.check_loadable(value, what=what)
         return value
 
-    def released(self) -> Completion:
-        """Give the task back to the queue."""
-        return Completion(self.lease.task_id, self.lease.eval_id, "released")
-
-    def timed_out(self) -> Completion:
-        limit = self.open_eval.loaded.runner.task_timeout
+    def cut_short(self) -> Completion:
+        """Return what becomes of a task whose attempt the runner cancelled."""
+        if self.cut is Cut.RELEASED:
+            return Completion(self.lease.task_id, self.lease.eval_id, "released")
+        limit = self.open_eval.task_timeout
         return self.system_error(TaskTimeoutError(f"ran longer than task_timeout={limit:g} s"))
 
     def system_error(self, error: RolloutSystemError) -> Completion:

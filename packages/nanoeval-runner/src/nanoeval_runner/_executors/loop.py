@@ -324,14 +324,7 @@ class ExecutorLoop:
 
     def _release(self, open_eval: OpenEval) -> None:
         for attempt in list(open_eval.attempts.values()):
-            if attempt.cut is not None:
-                continue
-            attempt.cancel(Cut.RELEASED)
-            if attempt.started:
-                self._abandon_later(attempt)
-            else:  # cancelled before its first step: `_evaluate` will never run
-                self._unstarted -= 1
-                self._finish(attempt, attempt.released())
+            self._cut(attempt, Cut.RELEASED)
 
     # --- attempts: the hot path
 
@@ -366,7 +359,9 @@ class ExecutorLoop:
         current_recorder.set(recorder)
         current_usage_meter.set(attempt)
         if open_eval.task_timeout is not None:
-            self._arm(attempt, open_eval.task_timeout)
+            attempt.deadline = self._loop.call_later(
+                open_eval.task_timeout, self._cut, attempt, Cut.TIMED_OUT
+            )
         error: BaseException | None = None
         result: Any = None
         try:
@@ -397,36 +392,34 @@ class ExecutorLoop:
             self._wake.set()
         self._finished.append(completion)
 
-    # --- deadlines
+    # --- attempts that are cut short
 
-    def _arm(self, attempt: Attempt, seconds: float) -> None:
-        def expire() -> None:
-            if attempt.cut is None:
-                attempt.cancel(Cut.TIMED_OUT)
-                self._abandon_later(attempt)
-
-        attempt.deadline = asyncio.get_running_loop().call_later(seconds, expire)
-
-    def _abandon_later(self, attempt: Attempt) -> None:
-        """Leave a cancelled attempt that does not end behind: deadlines always fire."""
-
-        def give_up() -> None:
-            if attempt.open_eval.attempts.get(attempt.lease.task_id) is not attempt:
-                return
-            timed_out = attempt.cut is Cut.TIMED_OUT
-            log.warning(
-                "left behind: task %r does not end although it was cancelled (%s); it is at %s",
-                attempt.name,
-                attempt.cut.value if attempt.cut else "",
-                attempt.where() or "its start",
-            )
-            assert attempt.runner is not None  # noqa: S101  it has started
-            leave_behind(attempt.runner)
-            self._finish(attempt, attempt.timed_out() if timed_out else attempt.released())
-
+    def _cut(self, attempt: Attempt, why: Cut) -> None:
+        """Cancel an attempt; leave it behind if it does not end."""
+        if attempt.cut is not None:
+            return
+        attempt.cut = why
+        assert attempt.runner is not None  # noqa: S101  it is not finished
+        attempt.runner.cancel()
         if attempt.deadline is not None:
             attempt.deadline.cancel()
-        attempt.deadline = asyncio.get_running_loop().call_later(CANCEL_SECONDS, give_up)
+        if attempt.started:
+            attempt.deadline = self._loop.call_later(CANCEL_SECONDS, self._give_up, attempt)
+        else:  # cancelled before its first step: `_evaluate` will never run
+            self._unstarted -= 1
+            self._finish(attempt, attempt.cut_short())
+
+    def _give_up(self, attempt: Attempt) -> None:
+        assert attempt.cut is not None  # noqa: S101  it was cancelled
+        assert attempt.runner is not None  # noqa: S101  and has not ended
+        log.warning(
+            "left behind: task %r does not end although it was cancelled (%s); it is at %s",
+            attempt.name,
+            attempt.cut.value,
+            attempt.where() or "its start",
+        )
+        leave_behind(attempt.runner)
+        self._finish(attempt, attempt.cut_short())
 
 
 async def end_with_event_loop(tasks: Mapping[asyncio.Task[Any], Context]) -> None:

@@ -146,22 +146,19 @@ class Watchdog:
     def _name_block(self) -> None:
         """Name what holds the event loop; at most once a minute, for some evals mean to."""
         now = self._clock()
-        if self._blocked_named_at is None or now - self._blocked_named_at >= QUIET_SECONDS:
-            self._blocked_named_at = now
-            log.warning("%s", self._describe_block())
-
-    def _describe_block(self) -> str:
-        seconds = self._clock() - self._asked_at
+        if self._blocked_named_at is not None and now - self._blocked_named_at < QUIET_SECONDS:
+            return
+        self._blocked_named_at = now
         frame = sys._current_frames().get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
         task = asyncio.current_task(self._event_loop)
         running = next((a.name for a in self._executor.slowest(10**6) if a.runner is task), None)
         who = f"task {running!r}" if running else "code outside of any task"
-        return (
-            f"the event loop has been blocked for {seconds:.1f} s by {who}; nothing else runs "
-            "meanwhile. Await instead of computing or sleeping in `async` code, use "
-            "asyncio.to_thread, or run with experimental_use_multiprocessing=True. "
-            f"It is at:\n{stack}"
+        log.warning(
+            "the event loop has been blocked for %.1f s by %s; nothing else runs meanwhile. Await "
+            "instead of computing or sleeping in `async` code, use asyncio.to_thread, or run with "
+            "experimental_use_multiprocessing=True. It is at:\n%s",
+            *(now - self._asked_at, who, stack),
         )
 
 
