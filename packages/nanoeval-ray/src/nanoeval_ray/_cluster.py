@@ -12,8 +12,6 @@ from typing import Any
 import ray
 from nanoeval_core.errors import ConfigError
 
-from nanoeval_ray._options import RayOptions
-
 LOCAL = "local"
 LOCAL_ATTEMPTS = 3
 KNOCK_SECONDS = 10.0
@@ -27,10 +25,15 @@ class _Connection:
         self._users = 0
         self._ours = False
 
-    def open(self, config: RayOptions, size: int | None) -> None:
+    def open(
+        self, address: str | None, options: dict[str, Any], demand: dict[str, float], size: int
+    ) -> None:
         """Connect, unless this process is connected already: then that connection is used.
 
         Args:
+            address: as `RayExecutors` has it.
+            options: for `ray.init`.
+            demand: what each executor needs.
             size: how many executors a cluster that is started here must have room for.
 
         Raises:
@@ -38,16 +41,13 @@ class _Connection:
         """
         with self._lock:
             if not ray.is_initialized():
-                self._connect(config, size)
+                address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+                local = _local_options(demand, size) if address == LOCAL else {}
+                self._connect(address, {"logging_level": "error", **local, **options})
                 self._ours = True
             self._users += 1
 
-    def _connect(self, config: RayOptions, size: int | None) -> None:
-        address = config.address or os.environ.get("RAY_ADDRESS") or LOCAL
-        options: dict[str, Any] = {"logging_level": "error", "runtime_env": config.runtime_env}
-        if address == LOCAL:
-            options |= _local_options(config, size)
-        options |= config.init_options or {}
+    def _connect(self, address: str, options: dict[str, Any]) -> None:
         _knock(address)
         # Ray allows the processes of a new cluster 15 s to start: too few for a busy machine, but
         # what they had to read from disk is in memory the next time.
@@ -99,18 +99,16 @@ def _refusal(address: str, error: Exception) -> ConfigError:
     )
 
 
-def _local_options(config: RayOptions, size: int | None) -> dict[str, Any]:
+def _local_options(demand: dict[str, float], size: int) -> dict[str, Any]:
     """Return a cluster of this machine, for this run: reachable from this machine alone."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    options: dict[str, Any] = {
+    return {
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
         # Asked for more executors than cores, a pool of processes has them too.
-        "num_cpus": max(cores or 1, math.ceil((size or 0) * config.num_cpus)),
+        "num_cpus": max(cores or 1, math.ceil(size * demand.get("CPU", 0))),
+        "resources": {k: n * max(1, size) for k, n in demand.items() if k not in {"CPU", "GPU"}},
     }
-    if config.resources:
-        options["resources"] = {name: n * max(1, size or 1) for name, n in config.resources.items()}
-    return options
 
 
 def capacity(demand: dict[str, float]) -> int:

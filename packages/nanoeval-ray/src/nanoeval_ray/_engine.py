@@ -16,7 +16,6 @@ from ray.exceptions import ActorUnschedulableError, RayError, RuntimeEnvSetupErr
 from nanoeval_ray._actor import MAX_CONCURRENCY, ExecutorActor, Whereabouts
 from nanoeval_ray._cluster import capacity, connection
 from nanoeval_ray._mailbox import LANES
-from nanoeval_ray._options import RayOptions
 
 log = logging.getLogger("nanoeval.ray")
 
@@ -40,11 +39,29 @@ class _Member:
 
 
 class RayEngine:
-    """The actors of one run set."""
+    """The actors of one run set.
 
-    def __init__(self, config: RayOptions, host: ExecutorHost) -> None:
-        self._config = config
+    Args:
+        address: the cluster, as `RayExecutors` has it.
+        demand: what each executor needs, by Ray's names of resources.
+        actor_options: for `Actor.options`.
+        init_options: for `ray.init`.
+    """
+
+    def __init__(
+        self,
+        host: ExecutorHost,
+        *,
+        address: str | None,
+        demand: dict[str, float],
+        actor_options: dict[str, Any],
+        init_options: dict[str, Any],
+    ) -> None:
         self._host = host
+        self._address = address
+        self._demand = demand
+        self._actor_options = actor_options
+        self._init_options = init_options
         self._members: dict[str, _Member] = {}
         self._names = 0
         self._size = 0  # asked for; without that, the cluster decides
@@ -56,7 +73,9 @@ class RayEngine:
     async def grow(self, size: int | None) -> None:
         async with self._growing:
             if not self._connected:
-                await asyncio.to_thread(connection.open, self._config, size)
+                await asyncio.to_thread(
+                    connection.open, self._address, self._init_options, self._demand, size or 0
+                )
                 self._connected = True
             if size is None and self._watch is None:
                 self._watch = self._host.start_task(self._grow_with_cluster(), name="ray capacity")
@@ -67,7 +86,7 @@ class RayEngine:
         """Have as many executors as were asked for, or as the nodes have room for."""
         size = self._size
         if self._watch is not None:
-            size = max(size, await asyncio.to_thread(capacity, self._config.demand))
+            size = max(size, await asyncio.to_thread(capacity, self._demand))
         while len(self._members) < size:
             self._start()
 
@@ -79,23 +98,9 @@ class RayEngine:
     def _start(self) -> None:
         self._names += 1
         name = f"ray-{self._names}"
-        config = self._config
+        limits = {"max_concurrency": MAX_CONCURRENCY, "max_restarts": 0, "max_task_retries": 0}
         try:
-            actor = (
-                ray.remote(ExecutorActor)
-                .options(
-                    num_cpus=config.num_cpus,
-                    num_gpus=config.num_gpus,
-                    resources=config.resources,
-                    scheduling_strategy=config.scheduling_strategy,
-                    runtime_env=config.runtime_env,
-                    max_concurrency=MAX_CONCURRENCY,
-                    max_restarts=0,
-                    max_task_retries=0,
-                    **(config.actor_options or {}),
-                )
-                .remote(name)
-            )
+            actor = ray.remote(ExecutorActor).options(**self._actor_options, **limits).remote(name)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"Ray refuses these options of RayExecutors: {error}") from error
         member = self._members[name] = _Member(name, actor)
@@ -141,7 +146,7 @@ class RayEngine:
             "start when nodes join; or ask for fewer with RunnerArgs.num_processes",
             waiting,
             len(self._members),
-            self._config.demand or "nothing",
+            self._demand or "nothing",
             {name: n for name, n in ray.cluster_resources().items() if ":" not in name},
         )
 

@@ -81,7 +81,20 @@ class RayExecutors(ExecutorConfig):
         # Deferred: Ray takes seconds to import.
         from nanoeval_ray._engine import RayEngine  # noqa: PLC0415
 
-        return RayEngine(self, host)
+        return RayEngine(
+            host,
+            address=self.address,
+            demand=self.demand,
+            actor_options={
+                "num_cpus": self.num_cpus,
+                "num_gpus": self.num_gpus,
+                "resources": self.resources,
+                "scheduling_strategy": self.scheduling_strategy,
+                "runtime_env": self.runtime_env,
+                **(self.actor_options or {}),
+            },
+            init_options={"runtime_env": self.runtime_env, **(self.init_options or {})},
+        )
 
 
 _OWN_ACTOR_OPTIONS = {
