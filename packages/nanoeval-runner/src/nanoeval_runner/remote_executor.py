@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from nanoeval_core.errors import StateError
 from nanoeval_core.library_config import set_library_config
@@ -69,30 +69,47 @@ def serve_executor(name: str, call: Call, *, log: str = "") -> None:
             raises means that the driver is gone: the process then ends at once.
         log: where the process's output goes, for people to find it.
     """
-    driver = _Driver(call)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoeval-exchange") as thread:
+    with _Driver(name, call) as driver:
         hello = "hello", name, os.getpid(), socket.gethostname(), log
-        welcome: Welcome | None = thread.submit(driver.ask, *hello).result()
+        welcome: Welcome | None = driver.thread.submit(driver.say, *hello).result()
         if welcome is None:
             return
         config = pickle.loads(welcome.library_config)
         set_library_config(config)
         if wants_logging(config):
             config.setup_logging()
-        with shared_folder(welcome.run_set_id) as folder, driver:
+        with shared_folder(welcome.run_set_id) as folder:
             os.environ[SLOT_VARIABLE] = str(welcome.slot)
-            asyncio.run(_serve(driver, thread, welcome, name=name, folder=folder))
+            asyncio.run(_serve(driver, welcome, name=name, folder=folder))
 
 
 class _Driver:
-    """The driver, as its executor reaches it. Ends the process when it is out of reach."""
+    """The driver's queue, as its executor reaches it: every exchange is one message.
 
-    def __init__(self, call: Call) -> None:
+    It ends the process when it is out of reach. Use it with `with`.
+
+    Attributes:
+        thread: says what the event loop has to say, one after the other.
+    """
+
+    in_driver = False
+
+    def __init__(self, name: str, call: Call) -> None:
+        self._name = name
         self._call = call
         self._heard = time.monotonic()
         self._over = threading.Event()
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoeval-exchange")
 
-    def ask(self, verb: str, *arguments: object) -> Any:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self.thread.shutdown()
+
+    def say(self, verb: str, *arguments: object) -> Any:
+        """Return the driver's reply once it is there."""
         try:
             reply = self._call(pickle.dumps((verb, *arguments), pickle.HIGHEST_PROTOCOL))
         except BaseException:  # noqa: BLE001  whatever the transport raises, nobody is listening
@@ -102,91 +119,16 @@ class _Driver:
         self._heard = time.monotonic()
         return pickle.loads(reply)
 
-    def __enter__(self) -> None:
-        threading.Thread(target=self._guard, name="nanoeval-guard", daemon=True).start()
+    def ask(self, verb: str, *arguments: object) -> asyncio.Future[Any]:
+        return asyncio.wrap_future(self.thread.submit(self.say, verb, *arguments))
 
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-
-    def _guard(self) -> None:
+    def guard(self) -> None:
         """End the process once its leases have run out: its tasks run elsewhere by then."""
         while not self._over.wait(1.0):
             if time.monotonic() - self._heard > LEASE_SECONDS:
                 os._exit(ORPHANED)
 
-
-@contextlib.contextmanager
-def shared_folder(run_set_id: str) -> Iterator[Path]:
-    """Give the folder that a run set's executors on this host share; the last removes it."""
-    path = state_file(run_set_id)
-    folder = shared_dir(path)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield folder
-        if not path.exists():  # the driver's own goes with its state file
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(handle)
-
-
-async def _serve(
-    driver: _Driver,
-    thread: ThreadPoolExecutor,
-    welcome: Welcome,
-    *,
-    name: str,
-    folder: Path,
-) -> None:
-    loop = asyncio.get_running_loop()
-    source = MessageSource(driver, thread, name)
-    executor = ExecutorLoop(
-        executor_id=welcome.executor_id,
-        pool=welcome.pool,
-        source=source,
-        run_context=RunContext(
-            run_set_id=welcome.run_set_id, shared_dir=folder, executor=name, slot=welcome.slot
-        ),
-    )
-    executor.claim_seconds = CLAIM_SECONDS
-
-    def listen() -> None:
-        stop = False
-        while not stop:
-            stop = driver.ask("wait", name) is not False
-            if stop:
-                loop.call_soon_threadsafe(executor.stop)
-            loop.call_soon_threadsafe(executor.wake)
-
-    ticks = itertools.count()
-
-    def beat(heartbeat: Heartbeat) -> bool:
-        return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.ask("beat", heartbeat))
-
-    threading.Thread(target=listen, name="nanoeval-listen", daemon=True).start()
-    with Watchdog(executor, beat):
-        await executor.run()
-    await source.tell_left()
-    if not executor.fenced:
-        await source.ask("bye", name)
-
-
-class MessageSource:
-    """The driver's queue: every exchange is one message."""
-
-    in_driver = False
-
-    def __init__(self, driver: _Driver, thread: ThreadPoolExecutor, name: str) -> None:
-        self._driver = driver
-        self._thread = thread
-        self._name = name
-        self._telling: set[asyncio.Future[Any]] = set()
-
-    def ask(self, verb: str, *arguments: object) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._thread, self._driver.ask, verb, *arguments)
+    # --- TaskSource
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         for completion in request.completions:
@@ -215,13 +157,57 @@ class MessageSource:
         await self.ask("left", self._name, eval_id, dump_failure(error))
 
     def left(self, eval_id: int) -> None:
-        telling = self.ask("left", self._name, eval_id)
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+        self.thread.submit(self.say, "left", self._name, eval_id)
 
-    async def tell_left(self) -> None:
-        """Wait until the driver has been told of all contexts that are left."""
-        await asyncio.gather(*self._telling)
+
+@contextlib.contextmanager
+def shared_folder(run_set_id: str) -> Iterator[Path]:
+    """Give the folder that a run set's executors on this host share; the last removes it."""
+    path = state_file(run_set_id)
+    folder = shared_dir(path)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield folder
+        if not path.exists():  # the driver's own goes with its state file
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+async def _serve(driver: _Driver, welcome: Welcome, *, name: str, folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    executor = ExecutorLoop(
+        executor_id=welcome.executor_id,
+        pool=welcome.pool,
+        source=driver,
+        run_context=RunContext(
+            run_set_id=welcome.run_set_id, shared_dir=folder, executor=name, slot=welcome.slot
+        ),
+    )
+    executor.claim_seconds = CLAIM_SECONDS
+
+    def listen() -> None:
+        stop = False
+        while not stop:
+            stop = driver.say("wait", name) is not False
+            if stop:
+                loop.call_soon_threadsafe(executor.stop)
+            loop.call_soon_threadsafe(executor.wake)
+
+    ticks = itertools.count()
+
+    def beat(heartbeat: Heartbeat) -> bool:
+        return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.say("beat", heartbeat))
+
+    for target in (driver.guard, listen):
+        threading.Thread(target=target, name=f"nanoeval-{target.__name__}", daemon=True).start()
+    with Watchdog(executor, beat):
+        await executor.run()
+    if not executor.fenced:
+        await driver.ask("bye", name)
 
 
 def relocated(origin: str) -> str:

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 from nanoeval_core.errors import ConfigError, StateError
@@ -78,17 +79,15 @@ def copy(path: Path, location: str, *, sync: bool) -> None:
     What a killed run left half-written is overwritten by the next copy of the same run set.
     """
     if "://" in location:
-        part = path.with_suffix(UPLOADING)
-        try:
-            _copy_database(path, part)
-            _upload(part, f"{location.rstrip('/')}/{path.name}")
-        finally:
-            part.unlink(missing_ok=True)
-        return
-    folder = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
-    part = folder / f".{path.name}{PART}"
+        folder, part = None, path.with_suffix(UPLOADING)
+    else:
+        folder = private_folder(Path(location).expanduser(), setting="NANOEVAL_BACKUP_DIR")
+        part = folder / f".{path.name}{PART}"
     try:
         _copy_database(path, part)
+        if folder is None:
+            _upload(part, f"{location.rstrip('/')}/{path.name}")
+            return
         if sync:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -171,7 +170,8 @@ def remove(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _fsspec() -> object:
+def _file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of an fsspec URL, and the path in it."""
     try:
         import fsspec  # noqa: PLC0415  only for backups to a URL
     except ImportError as error:
@@ -179,23 +179,22 @@ def _fsspec() -> object:
             f"NANOEVAL_BACKUP_DIR={backup_location()!r} is a URL, which needs fsspec: "
             "`pip install fsspec`, or name a folder"
         ) from error
-    return fsspec
+    found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+    return found
 
 
 def _upload(source: Path, url: str) -> None:
-    fs, target = _fsspec().core.url_to_fs(url)  # type: ignore[attr-defined]
+    fs, target = _file_system(url)
     fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
     fs.put_file(str(source), f"{target}.part")
     fs.mv(f"{target}.part", target)
 
 
 def _download(url: str, part: Path) -> bool:
-    fs, source = _fsspec().core.url_to_fs(url)  # type: ignore[attr-defined]
+    fs, source = _file_system(url)
     if not fs.exists(source):
         return False
-    owner = fs.info(source).get(
-        "uid"
-    )  # local file systems say so; access to a store is its owner's
+    owner = fs.info(source).get("uid")  # local ones say so; access to a store is its owner's
     if owner not in (None, os.getuid()):
         raise StateError(
             f"backup {url!r} belongs to user {owner}, not to you (user {os.getuid()}): state files "

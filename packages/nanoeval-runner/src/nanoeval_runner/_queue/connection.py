@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,26 +35,40 @@ class QueueConnection(sqlite3.Connection):
 
     def close(self) -> None:
         if self.turn_file is not None:
-            os.close(self.turn_file)
+            close_lock_file(self.turn_file)
             self.turn_file = None
         super().close()
 
 
-_turns: weakref.WeakSet[QueueConnection] = weakref.WeakSet()
+_lock_files: set[int] = set()
+"""What this process may hold locks on: its state files, and the turns to write them."""
 
 
-def _close_turns() -> None:
-    """Let go, in a process that was just forked, of what its parent may have locked.
+def open_lock_file(path: Path) -> int:
+    """Open a file to lock; a process that is forked from this one lets go of it.
 
-    The two share the lock: a child that lives on when its parent is killed would hold up everybody.
+    The two would share the lock: a child that lives on when its parent is killed would keep it.
     """
-    for connection in list(_turns):
-        if connection.turn_file is not None:
-            os.close(connection.turn_file)
-            connection.turn_file = None
+    file = open_private(path)
+    _lock_files.add(file)
+    return file
 
 
-os.register_at_fork(after_in_child=_close_turns)
+def close_lock_file(file: int) -> None:
+    """Close what `open_lock_file` gave, unless it was open before this process was forked."""
+    if file in _lock_files:
+        _lock_files.remove(file)
+        os.close(file)
+
+
+def _close_inherited() -> None:
+    for file in _lock_files:
+        with contextlib.suppress(OSError):
+            os.close(file)
+    _lock_files.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 def connect(path: Path, *, read_only: bool = False, at_rest: bool = False) -> sqlite3.Connection:
@@ -81,8 +95,7 @@ def connect(path: Path, *, read_only: bool = False, at_rest: bool = False) -> sq
     if read_only or at_rest:
         return connection
     try:
-        connection.turn_file = open_private(path.with_suffix(".turn"))
-        _turns.add(connection)
+        connection.turn_file = open_lock_file(path.with_suffix(".turn"))
         for setting in sql.SETTINGS:
             connection.execute(setting)
         connection.execute(sql.NO_SYNC if on_memory_file_system(path) else sql.SYNC_WAL)

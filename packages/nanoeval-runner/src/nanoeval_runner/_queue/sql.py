@@ -266,7 +266,7 @@ TOTAL_LEASED = "SELECT coalesce(sum(leased), 0) FROM eval"
 ADD_TASK_CLASS = "INSERT OR IGNORE INTO task_class (pickled) VALUES (?)"
 FIND_TASK_CLASS = "SELECT id FROM task_class WHERE pickled = ?"
 _PAYLOAD = """CAST((SELECT pickled FROM task_class WHERE id = class_id) || fields AS BLOB)"""
-NEXT_TASK_ID = "SELECT coalesce(max(id), 0) + 1 FROM task_data"
+LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
 CHUNKS = (256, 64, 16, 4, 1)
 """Rows a statement of `INSERT_TASKS` and `INSERT_RESULTS` works on.
 
@@ -358,7 +358,6 @@ TASKS_BY_ID = f"""
 SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, NULL
 FROM json_each(?) AS asked CROSS JOIN task_data AS data ON data.id = asked.value
 """
-LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
 
 # --- logs: what the driver has yet to see
 

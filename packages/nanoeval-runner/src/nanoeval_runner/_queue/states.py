@@ -35,13 +35,6 @@ START_SECONDS = 120.0
 """How long an executor may take from being announced to its first heartbeat."""
 
 
-class TaskState(StrEnum):
-    QUEUED = "queued"
-    LEASED = "leased"
-    DONE = "done"
-    FAILED = "failed"
-
-
 class EvalState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"

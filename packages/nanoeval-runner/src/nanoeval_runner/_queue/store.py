@@ -15,9 +15,14 @@ import anyio.to_thread
 from nanoeval_core.errors import StateError
 
 from nanoeval_runner._queue import backup, transactions
-from nanoeval_runner._queue.connection import TransactionThread, connect
+from nanoeval_runner._queue.connection import (
+    TransactionThread,
+    close_lock_file,
+    connect,
+    open_lock_file,
+)
 from nanoeval_runner._queue.exchange import BeforeCommit, exchange
-from nanoeval_runner._queue.paths import check_owner, create_private, files_of, open_private
+from nanoeval_runner._queue.paths import check_owner, create_private, files_of
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
 
 P = ParamSpec("P")
@@ -33,44 +38,28 @@ def _holds_a_run_set(path: Path) -> bool:
         raise StateError(transactions.damaged(str(path), error)) from error
 
 
-_locks: set[int] = set()
-"""The lock files that this process holds."""
-
-
 def _lock(path: Path) -> int:
     """Lock the file at `path`, next to a state file: one process runs a run set at a time.
 
     Raises:
         StateError: another process runs it, or another event loop of this one.
     """
-    file = open_private(path)
+    file = open_lock_file(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.pread(file, 32, 0).decode() or "unknown"
-        os.close(file)
+        close_lock_file(file)
         raise StateError(
             f"run set {path.stem!r} is being run by process {owner}: wait for it or stop it, or "
             "choose another run_set_id"
         ) from error
     if not os.fstat(file).st_nlink:  # a run that was refused has removed it meanwhile
-        os.close(file)
+        close_lock_file(file)
         return _lock(path)
     os.truncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
-    _locks.add(file)
     return file
-
-
-def _close_inherited() -> None:
-    """Close, in a process that was just forked, the locks that it would hold for a dead parent."""
-    for file in _locks:
-        with contextlib.suppress(OSError):
-            os.close(file)
-    _locks.clear()
-
-
-os.register_at_fork(after_in_child=_close_inherited)
 
 
 class Store:
@@ -157,8 +146,7 @@ class Store:
             self._thread.stop()
             self._thread = None
         if self._lock is not None:
-            _locks.discard(self._lock)
-            os.close(self._lock)
+            close_lock_file(self._lock)
             self._lock = None
 
     async def call(

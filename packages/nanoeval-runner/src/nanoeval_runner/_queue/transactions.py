@@ -83,7 +83,7 @@ def check_pages(connection: sqlite3.Connection, path: str) -> None:
     try:
         problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
     except sqlite3.DatabaseError as error:
-        raise StateError(damaged(path, error)) from error
+        problem = error
     if problem != "ok":
         raise StateError(damaged(path, problem))
 
@@ -211,7 +211,7 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
         the id of the first.
     """
     with transaction(connection):
-        first: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0]
+        first: int = connection.execute(sql.LAST_TASK_ID).fetchone()[0] + 1
         by_class: dict[bytes, list[object]] = {}
         for index, (question_id, attempt_id, pickled_class, fields) in enumerate(tasks, first):
             rows = by_class.get(pickled_class)
@@ -236,7 +236,7 @@ def list_queued(connection: sqlite3.Connection, eval_id: int) -> tuple[list[Stor
         rows = [
             StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, {"eval_id": eval_id})
         ]
-        newest: int = connection.execute(sql.NEXT_TASK_ID).fetchone()[0] - 1
+        newest: int = connection.execute(sql.LAST_TASK_ID).fetchone()[0]
     return rows, newest
 
 
