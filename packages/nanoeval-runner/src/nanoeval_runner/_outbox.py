@@ -215,10 +215,6 @@ class Outbox:
         self._seq = 0
         self._collecting = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Leave alone what was committed before."""
-        self._seq = await self._store.call(transactions.last_result_seq)
-
     def pulse(self) -> None:
         """Wake everybody who waits for a change."""
         changed, self.changed = self.changed, asyncio.Event()
@@ -301,10 +297,8 @@ class Outbox:
                     self.records[row.id].poke()
                     run.in_flight, run.retries, run.usage = row.leased, row.retries, row.usage
                     run.check_budget()
-                if row.state == EvalState.FAILED and not run.errors:
-                    error = await self._store.call(transactions.get_eval_error, row.id)
-                    if error is not None:
-                        run.fail(load_failure(error))
+                if row.state == EvalState.FAILED and row.error is not None and not run.errors:
+                    run.fail(load_failure(row.error))
             self.pulse()
 
     async def _read(self, run: EvalRun, batch: ResultBatch) -> None:

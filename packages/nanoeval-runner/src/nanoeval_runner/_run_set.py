@@ -121,8 +121,6 @@ class RunSet:
                 return
             self._threads.update(threading.enumerate())
             self.resumed = await self.store.open_run_set(is_new=self.key is None)
-            if self.resumed:
-                await self.outbox.start()
             self._log.open()
             self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")
             abandon(self._serving)  # `close` ends it, not `asyncio.run`

@@ -132,6 +132,7 @@ class EvalRow:
 
     Attributes:
         listed: 0 until all its tasks are in the file.
+        error: what ended it, as `dump_failure` has it.
         usage: what its attempts have spent.
     """
 
@@ -155,6 +156,7 @@ class EvalRow:
     arguments: str
     origin: str
     summary: str | None
+    error: bytes | None
     usage: Usage
 
 

@@ -217,13 +217,12 @@ _USAGE = {field.name: field.name for field in dataclasses.fields(Usage)} | {
 _EVALS = f"""
 SELECT id, name, run_id, state, pool, listed, concurrency, total, queued, leased, done, failed,
        retries, model_name, created_at, elapsed, record_position, arguments, origin, summary,
-       {", ".join(_USAGE.values())}
+       error, {", ".join(_USAGE.values())}
 FROM eval
 """
 LIST_EVALS = f"{_EVALS} ORDER BY id"
 GET_EVAL = f"{_EVALS} WHERE id = ?"
 GET_EVAL_SPEC = "SELECT spec, encoder, origin FROM eval WHERE id = ?"
-GET_EVAL_ERROR = "SELECT error FROM eval WHERE id = ?"
 RUNNING_EVALS = """
 SELECT id, queued, leased, concurrency, pool, draining FROM eval WHERE state = 'running' ORDER BY id
 """
@@ -363,7 +362,7 @@ FROM json_each(?) AS asked CROSS JOIN task_data AS data ON data.id = asked.value
 
 LOG_RESULTS = "INSERT INTO result_log (eval_id, task_ids) VALUES (?, ?)"
 READ_RESULT_LOG = "SELECT seq, eval_id, task_ids FROM result_log WHERE seq > ? ORDER BY seq LIMIT ?"
-LAST_RESULT_SEQ = "SELECT coalesce(max(seq), 0) FROM result_log"
+FORGET_RESULT_LOG = "DELETE FROM result_log"
 LOG_EVENTS = "INSERT INTO event_log (eval_id, events) VALUES (?, ?)"
 READ_EVENT_LOG = """
 SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?

@@ -103,11 +103,15 @@ def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> Non
 
 
 def recover(connection: sqlite3.Connection) -> None:
-    """Make a file whose processes are gone ready for new ones: no leases, nobody waiting."""
+    """Make a file whose processes are gone ready for new ones: no leases, nobody waiting.
+
+    Nor is anything left to tell: whoever goes on reads all results.
+    """
     with transaction(connection):
         for row in connection.execute(sql.ALL_LEASE_SPANS).fetchall():
             requeue(connection, LeaseSpan(*row))
         connection.execute(sql.RESET_WAITING)
+        connection.execute(sql.FORGET_RESULT_LOG)
         connection.execute(sql.END_ALL_EXECUTORS)
 
 
@@ -151,11 +155,6 @@ def _eval_row(row: Sequence[Any]) -> EvalRow:
 
 def get_eval_spec(connection: sqlite3.Connection, eval_id: int) -> StoredSpec:
     return StoredSpec(*connection.execute(sql.GET_EVAL_SPEC, (eval_id,)).fetchone())
-
-
-def get_eval_error(connection: sqlite3.Connection, eval_id: int) -> bytes | None:
-    (error,) = connection.execute(sql.GET_EVAL_ERROR, (eval_id,)).fetchone()
-    return None if error is None else bytes(error)
 
 
 def fail_eval(connection: sqlite3.Connection, eval_id: int, error: bytes) -> None:
@@ -291,11 +290,6 @@ def read_tasks(connection: sqlite3.Connection, task_ids: Sequence[int]) -> list[
     """Return tasks with their payload."""
     rows = connection.execute(sql.TASKS_BY_ID, (json.dumps(task_ids),))
     return [StoredTask(*row) for row in rows]
-
-
-def last_result_seq(connection: sqlite3.Connection) -> int:
-    seq: int = connection.execute(sql.LAST_RESULT_SEQ).fetchone()[0]
-    return seq
 
 
 # --- executors
