@@ -28,7 +28,7 @@ import chz  # noqa: E402
 from nanoeval_core import EvalSpec, RunnerArgs, dummy_recorder  # noqa: E402
 from nanoeval_core.executors import ExecutorConfig, ExecutorEngine, ExecutorHost  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
-from nanoeval_runner._executors.messages import Welcome  # noqa: E402
+from nanoeval_runner._executors.remote_pool import Welcome  # noqa: E402
 from nanoeval_runner._exit_stack import global_exit_stack  # noqa: E402
 from nanoeval_runner._queue.rows import (  # noqa: E402
     Completion,

@@ -29,7 +29,7 @@ from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.child import SLOT_VARIABLE, wants_logging
 from nanoeval_runner._executors.loop import ExecutorLoop
-from nanoeval_runner._executors.messages import Welcome
+from nanoeval_runner._executors.remote_pool import Welcome
 from nanoeval_runner._executors.source import LoadedEval, load_eval
 from nanoeval_runner._executors.watchdog import Watchdog
 from nanoeval_runner._failures import dump_failure

@@ -8,5 +8,4 @@ threads        what asyncio.to_thread runs on
 pool           executors elsewhere: their supervision
 process_pool   … in processes of their own; child is what runs in them
 remote_pool    … that an engine starts; nanoeval_runner.remote_executor is what runs in them
-messages       what these two say to each other
 """

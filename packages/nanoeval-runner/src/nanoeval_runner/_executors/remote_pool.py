@@ -1,4 +1,15 @@
-"""Executors that an engine starts elsewhere: the driver answers their messages."""
+"""Executors that an engine starts elsewhere: the driver answers their messages.
+
+A message is a verb and its arguments, pickled. Every executor says, in this order:
+
+hello       name, pid, host, path of its log → `Welcome`, or None: it is to end
+exchange    `ExchangeRequest` → `ExchangeReply`
+load        name, eval id → `StoredSpec`; the eval's context is opened then
+left        name, eval id, and what `dump_failure` gave if that ends the eval → None
+beat        `Heartbeat` → False if it was declared dead
+wait        name → whether to stop, once there is something to do
+bye         name, its tasks being given back and its contexts left → None
+"""
 
 from __future__ import annotations
 
@@ -7,17 +18,33 @@ import functools
 import pickle
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from nanoeval_core import pickling
 from nanoeval_core.executors import ExecutorConfig
 from nanoeval_core.library_config import get_library_config
 
-from nanoeval_runner._executors.messages import Welcome
 from nanoeval_runner._executors.pool import Pool, PoolMember
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, StoredSpec
 from nanoeval_runner._queue.store import Store
+
+
+class Welcome(NamedTuple):
+    """What an executor is told first.
+
+    Attributes:
+        executor_id: its row in the state file.
+        slot: its number among the executors; what replaces a dead one inherits it.
+        library_config: the driver's, pickled.
+    """
+
+    executor_id: int
+    pool: str
+    slot: int
+    run_set_id: str
+    library_config: bytes
+
 
 _Call = tuple[Callable[..., Any], Any, asyncio.Future[Any]]
 """A transaction, its argument, and who waits for what it returns."""

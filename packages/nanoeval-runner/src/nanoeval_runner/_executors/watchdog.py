@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
-import sqlite3
 import sys
 import threading
 import time
@@ -164,16 +164,7 @@ class Watchdog:
 
 @contextlib.contextmanager
 def own_connection(path: Path) -> Iterator[Callable[[Heartbeat], bool]]:
-    """Give what publishes heartbeats: by a connection of its thread's own, once there is one."""
-    opened: list[sqlite3.Connection] = []
-
-    def beat(heartbeat: Heartbeat) -> bool:
-        if not opened:
-            opened.append(connect(path))
-        return transactions.heartbeat(opened[0], heartbeat)
-
-    try:
-        yield beat
-    finally:
-        for connection in opened:
-            connection.close()
+    """Give what publishes heartbeats, by a connection that is opened for the first of them."""
+    with contextlib.ExitStack() as stack:
+        opened = functools.cache(lambda: stack.enter_context(contextlib.closing(connect(path))))
+        yield lambda heartbeat: transactions.heartbeat(opened(), heartbeat)
