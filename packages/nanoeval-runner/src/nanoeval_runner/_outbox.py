@@ -322,7 +322,7 @@ class DriverSource:
         outbox = self._outbox
         outbox.written.clear()
         try:
-            reply = await self._store.exchange(request, outbox.write)
+            reply = await self._store.call(transactions.exchange, request, outbox.write)
         except Exception:
             for record in outbox.written:
                 record.take_back()

@@ -90,11 +90,6 @@ class OpenEval:
         self._recorder_failed = False
         self._recorder = loaded.encoder.attempt(None, None)
 
-    @property
-    def ready(self) -> bool:
-        """Whether the context is entered, so that tasks may be claimed."""
-        return not self.doing and not self.closing.is_set()
-
     async def serve(self, on_ready: Callable[[], None]) -> None:
         """Hold the context open until `closing` is set; call `on_ready` once it is.
 

@@ -171,6 +171,8 @@ class StateFileSource:
     def __init__(self, store: Store, pipe: int) -> None:
         self._store = store
         self._pipe = pipe
+        folder = shared_dir(store.path)
+        self._event_folder = folder if on_memory_file_system(folder) else None
 
     def _tell(self, word: str, *more: int) -> None:
         # BrokenPipeError: the parent is gone, and the listening thread ends this process.
@@ -178,7 +180,9 @@ class StateFileSource:
             os.write(self._pipe, (" ".join([word, *map(str, more)]) + "\n").encode())
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        reply = await self._store.exchange(request)
+        reply = await self._store.call(
+            transactions.exchange, request, event_folder=self._event_folder
+        )
         if request.completions:
             self._tell(COMMITTED)
         if len(reply.leases) < request.want:
@@ -207,17 +211,15 @@ async def _serve(args: ChildArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
     run_log = RunLog(args.path.stem, executor=args.name)
     run_log.open()
-    folder = shared_dir(args.path)
-    event_folder = folder if on_memory_file_system(folder) else None
     try:
-        async with Store(args.path, event_folder=event_folder) as store:
+        async with Store(args.path) as store:
             executor = ExecutorLoop(
                 executor_id=args.executor_id,
                 pool=MULTIPROCESS,
                 source=StateFileSource(store, os.dup(pipe.fileno())),
                 run_context=RunContext(
                     run_set_id=args.path.stem,
-                    shared_dir=folder,
+                    shared_dir=shared_dir(args.path),
                     executor=args.name,
                     slot=args.slot,
                 ),

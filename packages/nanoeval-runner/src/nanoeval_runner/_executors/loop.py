@@ -225,7 +225,9 @@ class ExecutorLoop:
             executor_id=self.executor_id,
             completions=completions,
             want=want,
-            ready_evals=[e.eval_id for e in self.evals.values() if e.ready],
+            ready_evals=[
+                e.eval_id for e in self.evals.values() if not (e.doing or e.closing.is_set())
+            ],
             pool=self._pool,
             with_payload=not self._source.in_driver,
             in_flight=self.in_flight,

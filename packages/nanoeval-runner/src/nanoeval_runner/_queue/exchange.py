@@ -79,7 +79,8 @@ def exchange(
 ) -> ExchangeReply:
     """Write what became of leases and hand out new ones, in one transaction.
 
-    Completions whose lease was lost (their executor had been declared dead) leave no trace.
+    Completions whose lease was lost (their executor had been declared dead) leave no trace. Large
+    events go to files in `event_folder`, if there is one.
     """
     completions = request.completions
     rejected: frozenset[int] = frozenset()

@@ -21,9 +21,7 @@ from nanoeval_runner._queue.connection import (
     connect,
     open_lock_file,
 )
-from nanoeval_runner._queue.exchange import BeforeCommit, exchange
 from nanoeval_runner._queue.paths import check_owner, create_private, files_of
-from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,16 +63,12 @@ def _lock(path: Path) -> int:
 class Store:
     """A state file, opened. Use it with `async with`.
 
-    Args:
-        event_folder: where large events go, None if they belong in the file.
-
     Attributes:
         inode: which file it is, if another takes its place.
     """
 
-    def __init__(self, path: Path, *, event_folder: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._event_folder = event_folder
         self._thread: TransactionThread | None = None
         self._lock: int | None = None
         self.inode = 0
@@ -165,12 +159,6 @@ class Store:
             return await self._thread.call(function, *args, **kwargs)
         except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
-
-    async def exchange(
-        self, request: ExchangeRequest, before_commit: BeforeCommit | None = None
-    ) -> ExchangeReply:
-        """Hand in completions and take leases, in one transaction: see `exchange.exchange`."""
-        return await self.call(exchange, request, before_commit, self._event_folder)
 
     async def check_pages(self) -> None:
         """Read the whole file, on a thread and connection of its own, looking for damage."""
