@@ -12,6 +12,7 @@ import operator
 import sqlite3
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +62,9 @@ class LeaseSpan(NamedTuple):
     leased_at: float
 
 
-_task_id, _events = operator.attrgetter("task_id"), operator.attrgetter("events")
+_task_id, _outcome, _usage, _events = map(
+    operator.attrgetter, ("task_id", "outcome", "usage", "events")
+)
 
 
 class _LeasesLostError(Exception):
@@ -125,8 +128,7 @@ def _complete(
         _LeasesLostError: some are held by no span of the executor, or have a result already.
     """
     now, monotonic = clocks
-    ended_of: dict[int, int] = {}
-    others: dict[int, list[Completion]] = {}
+    by_eval: dict[int, list[Completion]] = {}
     held: list[tuple[LeaseSpan, list[int], int]] = []
     # By state and when they were leased: (task id, value) × n
     results: dict[tuple[str, float], list[object]] = {}
@@ -143,15 +145,12 @@ def _complete(
         for c in group:
             if c.outcome == "done":
                 done += (c.task_id, c.value)
-                if c.usage is None:
-                    continue
             elif c.outcome in RESULT_STATES:
                 results.setdefault((c.outcome, leased_at), []).extend((c.task_id, c.value))
             else:
                 returned.append(c.task_id)
-            others.setdefault(eval_id, []).append(c)
+        by_eval.setdefault(eval_id, []).extend(group)
         position += len(group)
-        ended_of[eval_id] = ended_of.get(eval_id, 0) + len(group)
         held.append((span, returned, len(group)))
     try:
         for (state, leased_at), rows in results.items():
@@ -168,59 +167,42 @@ def _complete(
             connection.execute(sql.SET_UNFINISHED, (span.unfinished - ended, span.first))
         else:
             connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-    for eval_id, ended in ended_of.items():
-        _add_up(connection, eval_id, ended, others.get(eval_id, ()), monotonic)
-    if request.with_payload:
-        _log_results(connection, ordered)
-
-
-def _log_results(connection: sqlite3.Connection, completions: Sequence[Completion]) -> None:
-    """Note which results another process has committed, for the driver to read."""
-    final: dict[int, list[int]] = {}
-    for c in completions:
-        if c.outcome in FINAL:
-            final.setdefault(c.eval_id, []).append(c.task_id)
-    for eval_id, ids in final.items():
-        connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(ids)))
+    for eval_id, completed in by_eval.items():
+        _add_up(connection, eval_id, completed, monotonic)
+        if request.with_payload:  # another process has them, and the driver is to read them
+            final = [c.task_id for c in completed if c.outcome in FINAL]
+            if final:
+                connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
 
 
 def _add_up(
-    connection: sqlite3.Connection,
-    eval_id: int,
-    ended: int,
-    others: Sequence[Completion],
-    monotonic: float,
+    connection: sqlite3.Connection, eval_id: int, ended: Sequence[Completion], monotonic: float
 ) -> None:
-    """Add up what became of an eval's leases; queue retries, and fail the eval if it must.
-
-    Args:
-        ended: how many leases are completed.
-        others: those of them that are more than a result: errors, what was spent.
-    """
-    number = {"done": ended - len(others), "failed": 0, "retried": 0, "fatal": 0, "released": 0}
-    usage: Usage | None = None
-    for c in others:
-        number[c.outcome] += 1
-        if c.usage is not None:
-            usage = usage or Usage()
-            usage += c.usage
-        if c.outcome == "retried":
-            retry = connection.execute(sql.INSERT_RETRY, (c.task_id,)).lastrowid
-            connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
-        elif c.outcome == "fatal":
-            connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
-    done, failed, retries = number["done"], number["failed"], number["retried"]
+    """Add up what became of an eval's leases; queue retries, and fail the eval if it must."""
+    number = Counter(map(_outcome, ended))
+    if number["retried"] or number["fatal"]:
+        for c in ended:
+            if c.outcome == "retried":
+                retry = connection.execute(sql.INSERT_RETRY, (c.task_id,)).lastrowid
+                connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
+            elif c.outcome == "fatal":
+                connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
+    done, failed = number["done"], number["failed"]
     count(
         connection,
         eval_id,
-        queued=ended - done - failed,
-        leased=-ended,
+        queued=len(ended) - done - failed,
+        leased=-len(ended),
         done=done,
         failed=failed,
-        retries=retries,
+        retries=number["retried"],
     )
-    if usage is not None:
-        connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(usage), "id": eval_id})
+    if any(map(_usage, ended)):
+        total = Usage()
+        for c in ended:
+            if c.usage is not None:
+                total += c.usage
+        connection.execute(sql.COUNT_USAGE, {**dataclasses.asdict(total), "id": eval_id})
 
 
 def count(
