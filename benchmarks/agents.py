@@ -1,4 +1,4 @@
-"""What machines and agents cost, beside bare loops that do the same: ratios, in turn.
+"""What machines and agents cost, next to bare loops that do the same: ratios, in turn.
 
 python benchmarks/agents.py                       all of it; containers need an engine
 python benchmarks/agents.py --small               fewer machines and rollouts

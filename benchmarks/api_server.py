@@ -3,7 +3,7 @@
 It prints its port. Each chat completion is served after `latency` seconds; calls beyond `rate` per
 second (a token bucket that holds a tenth of a second) or beyond `in_flight` at once are refused
 with 429 at once. `GET /set?rate=50` changes a setting, `GET /stats` gives the counters and starts
-them anew.
+them again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What watching a run costs: the run's speed with a monitor beside it, and the monitor's memory.
+"""What watching a run costs: the run's speed with a monitor next to it, and the monitor's memory.
 
     python benchmarks/monitor.py            the ratio of run times, watched to unwatched
     python benchmarks/monitor.py memory     1,000 events a second for a minute
@@ -91,7 +91,7 @@ class Recorded(Eval[Task, bool]):
 
 @contextlib.contextmanager
 def somebody_watching(memory: list[int]) -> Iterator[None]:
-    """Runs `page_reader.py` beside this process; adds the monitor's resident bytes to `memory`."""
+    """Runs `page_reader.py` next to this process; adds the monitor's resident bytes to `memory`."""
     script = Path(__file__).with_name("page_reader.py")
     command = [sys.executable, str(script), str(os.getpid())]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

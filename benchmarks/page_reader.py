@@ -12,7 +12,7 @@ import psutil
 
 
 def find(pid: int) -> tuple[str, psutil.Process]:
-    """The base URL of the monitor beside process `pid`, once it listens."""
+    """The base URL of the monitor next to process `pid`, once it listens."""
     while True:
         for child in psutil.Process(pid).children():
             for one in (

@@ -115,8 +115,8 @@ def clustered(
         scores: Scores = {}
         clusters: dict[int, Hashable] = {}
         for passage, size in enumerate(sizes(rng)):
-            centre = float(np.clip(difficulties(rng, mean, 1, spread)[0], 1e-6, 1 - 1e-6))
-            for chance in difficulties(rng, centre, size, 2.0):
+            center = float(np.clip(difficulties(rng, mean, 1, spread)[0], 1e-6, 1 - 1e-6))
+            for chance in difficulties(rng, center, size, 2.0):
                 clusters[len(scores)] = passage
                 scores[len(scores)] = (rng.random(attempts) < chance).astype(float).tolist()
         return Simulated(scores, clusters, mean)
@@ -312,18 +312,18 @@ def measure(index: int, runs: int, seed: int) -> Coverage:
         one = shape.draw(rng)
         if one.baseline is None:
             found = clustered_mean(one.scores, clusters=one.clusters)
-            centre, stderr, low, high = found.mean, found.stderr, found.low, found.high
+            center, stderr, low, high = found.mean, found.stderr, found.low, found.high
         else:
             pair = compare(one.baseline, one.scores, clusters=one.clusters)
-            centre, stderr, low, high = pair.difference, pair.stderr, pair.low, pair.high
-        assert centre is not None
+            center, stderr, low, high = pair.difference, pair.stderr, pair.low, pair.high
+        assert center is not None
         assert stderr is not None
         assert low is not None
         assert high is not None
         above += low > one.truth
         below += high < one.truth
         width += high - low
-        normal += abs(centre - one.truth) <= Z * stderr
+        normal += abs(center - one.truth) <= Z * stderr
     return Coverage(
         index, 1 - (above + below) / runs, above / runs, below / runs, width / runs, normal / runs
     )

@@ -32,9 +32,9 @@ SWEEP = (
 def style_of(char: object) -> Style:
     """rich's style for a character as the terminal emulator has it."""
     names = {"brown": "yellow", "brightblack": "bright_black", "brightgreen": "bright_green"}
-    colour = str(getattr(char, "fg", "default"))
-    colour = names.get(colour, colour)
-    known = f"#{colour}" if len(colour) == 6 and not colour.isalpha() else colour
+    color = str(getattr(char, "fg", "default"))
+    color = names.get(color, color)
+    known = f"#{color}" if len(color) == 6 and not color.isalpha() else color
     return Style(
         color=None if known == "default" else known,
         bold=bool(getattr(char, "bold", False)),

@@ -52,10 +52,10 @@ class Gate(Eval[Task, bool]):
         return {"accuracy": sum(r for _, r in results) / max(1, len(results))}
 
 
-async def main(eval: Gate, runner: RunnerArgs, beside: int = 1) -> None:
+async def main(eval: Gate, runner: RunnerArgs, copies: int = 1) -> None:
     specs = [
         EvalSpec(eval=chz.replace(eval, name=f"{eval.name}{n or ''}"), runner=runner)
-        for n in range(beside)
+        for n in range(copies)
     ]
     await asyncio.gather(*map(run, specs))
 

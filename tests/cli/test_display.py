@@ -86,7 +86,7 @@ def test_what_is_printed_stays_above_the_display(tmp_path: Path) -> None:
 
 
 def test_gathered_runs_share_one_display_and_one_table(tmp_path: Path) -> None:
-    with Run(tmp_path, "beside=3", "eval.open=5") as run:
+    with Run(tmp_path, "copies=3", "eval.open=5") as run:
         names = {"gate ", "gate1", "gate2"}
         run.wait_for(
             lambda text: (
@@ -100,7 +100,7 @@ def test_gathered_runs_share_one_display_and_one_table(tmp_path: Path) -> None:
 
 
 def test_more_runs_than_rows(tmp_path: Path) -> None:
-    with Run(tmp_path, "beside=12", "eval.open=5", size=(8, 80)) as run:
+    with Run(tmp_path, "copies=12", "eval.open=5", size=(8, 80)) as run:
         run.wait_for("of all tasks")
         shown = [line for line in run.now.splitlines() if line]
         assert len(shown) <= 7
@@ -129,8 +129,8 @@ def test_no_color(tmp_path: Path) -> None:
     with Run(tmp_path, NO_COLOR="1") as run:
         # What is left to do differs from what is done without color too.
         run.wait_for(lambda text: "4/10" in text and "─" in text)
-        colours = re.findall(rb"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38;[0-9;]+)m", run.written)
-        assert not colours
+        colors = re.findall(rb"\x1b\[[0-9;]*(?:3[0-7]|9[0-7]|38;[0-9;]+)m", run.written)
+        assert not colors
         run.open_gate()
         assert run.finish() == 0
 

@@ -115,17 +115,17 @@ def test_every_package_is_covered() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_wheels_carry_types_licence_and_metadata(built: Path) -> None:
+def test_wheels_carry_types_license_and_metadata(built: Path) -> None:
     wheels = sorted(built.glob("*.whl"))
     assert len(wheels) == len(all_packages())
     for wheel in wheels:
         names = zipfile.ZipFile(wheel).namelist()
         package = wheel.name.partition("-")[0]
         assert f"{package}/py.typed" in names
-        assert any(name.endswith("/LICENSE") for name in names), f"{wheel.name}: no licence"
+        assert any(name.endswith("/LICENSE") for name in names), f"{wheel.name}: no license"
         assert not any("tests/" in name for name in names)
 
 
 @pytest.mark.parametrize("package", all_packages())
-def test_every_package_has_the_licence_of_the_project(package: str) -> None:
+def test_every_package_has_the_license_of_the_project(package: str) -> None:
     assert (all_packages()[package] / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()

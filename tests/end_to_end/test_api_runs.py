@@ -26,7 +26,7 @@ RunEval = Callable[..., dict[str, Any]]
 
 
 @chz.chz
-class Colours(MCQEval):
+class Colors(MCQEval):
     n_questions: int = 30
 
     def get_name(self) -> str:
@@ -89,7 +89,7 @@ def test_a_run_is_scored_recorded_and_counted(
     model_server.replies.append("I cannot tell.")
     prices = {"test-model": {"prompt": 1e6, "completion": 0}}
     summary = run_eval(
-        Colours(solver=solver_of(model_server, prices=prices)),
+        Colors(solver=solver_of(model_server, prices=prices)),
         recorder=find_recorder("evallib")(),
         should_backup=True,
     )
@@ -115,7 +115,7 @@ def test_a_run_is_scored_recorded_and_counted(
 def test_a_wrong_key_ends_the_run_at_once(model_server: ModelServer, run_eval: RunEval) -> None:
     model_server.api_key = "another"
     with pytest.raises(BaseException, match="ended by an exception") as caught:
-        run_eval(Colours(solver=solver_of(model_server), n_questions=3000))
+        run_eval(Colors(solver=solver_of(model_server), n_questions=3000))
     leaf = first_leaf(caught.value)
     assert isinstance(leaf, ConfigError)
     assert "check the key in the environment variable OPENAI_API_KEY" in str(leaf)
@@ -129,7 +129,7 @@ def test_no_key_ends_the_run_before_any_call(
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(BaseException, match=r"ended|no API key") as caught:
-        run_eval(Colours(solver=OpenAIAPIMCQSolver(model="m")))
+        run_eval(Colors(solver=OpenAIAPIMCQSolver(model="m")))
     assert "OPENAI_API_KEY is not set" in str(first_leaf(caught.value))
 
 
@@ -143,7 +143,7 @@ def test_an_endpoint_that_keeps_failing_leaves_questions_without_a_score(
 
     model_server.reply = broken_for_some
     summary = run_eval(
-        Colours(solver=solver_of(model_server, max_retries=0)), max_retries=1, retry_backoff=0.0
+        Colors(solver=solver_of(model_server, max_retries=0)), max_retries=1, retry_backoff=0.0
     )
     assert summary["is_valid"] is False
     assert summary["accuracy"] == 1
@@ -168,7 +168,7 @@ def test_a_rerun_with_a_cache_costs_no_call(
     model_server: ModelServer, run_eval: RunEval, tmp_path: Path
 ) -> None:
     model_server.reply = always_right
-    eval = Colours(solver=solver_of(model_server, cache=str(tmp_path / "cache")), n_consensus=2)
+    eval = Colors(solver=solver_of(model_server, cache=str(tmp_path / "cache")), n_consensus=2)
     first, again = run_eval(eval), run_eval(eval)
     assert len(model_server.requests) == 60
     assert first["accuracy"] == again["accuracy"] == 1
@@ -182,7 +182,7 @@ def test_a_budget_stops_the_run_and_it_goes_on_from_there(
     model_server.reply = Scripted(
         text="Answer: A", usage={"prompt_tokens": 90, "completion_tokens": 10}, latency=0.01
     )
-    eval = Colours(solver=solver_of(model_server), n_questions=60)
+    eval = Colors(solver=solver_of(model_server), n_questions=60)
     with pytest.raises(BaseException, match="budget") as caught:
         run_eval(eval, run_set_id="budgeted", budget_tokens=2000, concurrency=4)
     assert isinstance(first_leaf(caught.value), BudgetExceeded)
@@ -200,7 +200,7 @@ def test_eight_processes_are_one_polite_client(
     model_server.reply = always_right
     model_server.latency = 0.05
     summary = run_eval(
-        Colours(solver=solver_of(model_server, max_concurrency=5), n_questions=120),
+        Colors(solver=solver_of(model_server, max_concurrency=5), n_questions=120),
         experimental_use_multiprocessing=True,
         num_processes=8,
     )
@@ -219,7 +219,7 @@ def test_rejected_requests_are_counted_once_and_others_are_scored(
         return always_right(request)
 
     model_server.reply = picky
-    summary = run_eval(Colours(solver=solver_of(model_server)))
+    summary = run_eval(Colors(solver=solver_of(model_server)))
     assert summary["is_valid"] is False
     assert (summary["accuracy"], summary["n"]) == (1, 27)
     assert summary["system_errors"]["by_type"] == {"RequestRejectedError": 3}
@@ -234,7 +234,7 @@ def test_a_max_tokens_that_no_model_has_ends_the_run(
         text="max_tokens is too large: 9000. This model supports at most 4096 completion tokens",
     )
     with pytest.raises(BaseException, match="ended by an exception") as caught:
-        run_eval(Colours(solver=solver_of(model_server, max_tokens=9000)))
+        run_eval(Colors(solver=solver_of(model_server, max_tokens=9000)))
     leaf = first_leaf(caught.value)
     assert isinstance(leaf, ConfigError)
     assert "max_tokens is too large: 9000" in str(leaf)

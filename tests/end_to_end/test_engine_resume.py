@@ -263,8 +263,8 @@ def test_another_schema_version_is_refused(folders: Path) -> None:
 def test_a_damaged_file_says_what_can_be_saved(damage: str, folders: Path) -> None:
     stopped(folders)
     path = live(folders)
-    for beside in path.parent.glob(f"{SET}.db-*"):
-        beside.unlink()
+    for other in path.parent.glob(f"{SET}.db-*"):
+        other.unlink()
     data = bytearray(path.read_bytes())
     if damage == "truncated":
         path.write_bytes(data[: len(data) // 2])
@@ -287,8 +287,8 @@ def test_a_damaged_file_moved_away_leaves_its_backup(folders: Path) -> None:
     live(folders).write_bytes(b"\0" * 10_000)
     refused("move")
     live(folders).unlink()
-    for beside in (folders / "state").glob(f"{SET}.db-*"):
-        beside.unlink()
+    for other in (folders / "state").glob(f"{SET}.db-*"):
+        other.unlink()
     (summary,) = asyncio.run(resume(SET))
     assert summary["names"] == NAMES
 

@@ -160,7 +160,7 @@ def test_demo_stops_on_ctrl_c_and_goes_on_where_it_was(tmp_path: Path) -> None:
             **{name: folders[name] for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY")},
         )
         assert done.returncode == 0, done.stderr
-        # Each question was asked once, but for those that Ctrl-C cut off.
+        # Each question was asked once, except those that Ctrl-C cut off.
         assert len(matches(tmp_path)) == len(load_questions(SAMPLE))
 
 
@@ -200,7 +200,7 @@ def test_demo_with_the_local_model(tmp_path: Path) -> None:
 
 
 @needs_model
-def test_the_server_ends_with_whoever_opened_it(tmp_path: Path) -> None:
+def test_the_server_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
     """Even when that is killed: its end of the pipe closes."""
     script = (
         "import examples.local_model as m, os, signal\n"

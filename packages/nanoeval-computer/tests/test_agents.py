@@ -314,7 +314,7 @@ def test_all_that_is_counted_is_one_limit() -> None:
         total = TotalTime(0.2)
         async with total.counted():
             await asyncio.sleep(0.15)
-        await asyncio.sleep(0.2)  # whoever reads the steps
+        await asyncio.sleep(0.2)  # the reader of the steps
         with pytest.raises(NamedTimeoutError, match="max_time"):
             async with total.counted(), PausableTimer("max_time", 0.0):
                 await asyncio.sleep(1)

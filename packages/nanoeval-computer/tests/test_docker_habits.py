@@ -349,7 +349,7 @@ def test_a_mount_of_nothing_is_refused_before_the_engine_makes_a_folder_of_it(
             asyncio.run(ContainerRuntime().check_tasks([task]))
 
 
-def test_a_name_is_labelled_and_removed_late(docker: FakeDocker, tmp_path: Path) -> None:
+def test_a_name_is_labeled_and_removed_late(docker: FakeDocker, tmp_path: Path) -> None:
     async def go() -> None:
         async with started(tmp_path) as computer:
             labels = docker.containers[computer.name]["Config"]["Labels"]

@@ -149,7 +149,7 @@ def test_long_output_keeps_its_head_and_tail(machine: Make) -> None:
     asyncio.run(go())
 
 
-def test_commands_of_one_machine_run_beside_each_other(machine: Make) -> None:
+def test_commands_of_one_machine_run_next_to_each_other(machine: Make) -> None:
     async def go() -> None:
         async with machine() as computer, asyncio.TaskGroup() as group:
             wait = "while [ ! -e go ]; do sleep 0.05; done; echo {}"

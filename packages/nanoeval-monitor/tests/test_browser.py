@@ -305,7 +305,7 @@ def test_what_a_model_wrote_stays_text(
     assert len(shown.inner_text()) > 1_000_000
 
 
-def test_long_answers_leave_room_for_the_names_beside_them(
+def test_long_answers_leave_room_for_the_names_next_to_them(
     write_record: WriteRecord, monitor: tuple[str, str], open_page: Callable[..., Any]
 ) -> None:
     path = write_record(n=3)

@@ -151,23 +151,23 @@ def test_the_limit_can_be_changed_while_it_runs(monitor: tuple[str, str], start_
     assert run.process.poll() is None
 
 
-def test_the_monitor_beside_a_run_goes_with_it(start_run: Start) -> None:
+def test_the_monitor_of_a_run_goes_with_it(start_run: Start) -> None:
     run = start_run(20, 4, "use_monitor")
     base = run.read_url().partition("/#")[0]
     with views(base, run_set(base)) as found:
         until(found, lambda view: view["evals"][0]["done"] == 16)
-    (beside,) = psutil.Process(run.process.pid).children()
+    (monitor,) = psutil.Process(run.process.pid).children()
     assert run.release() == 0
-    assert not beside.is_running()
+    assert not monitor.is_running()
 
 
 def test_a_run_that_is_killed_leaves_no_monitor(start_run: Start) -> None:
     run = start_run(20, 4, "use_monitor")
     assert run.read_url()
-    (beside,) = psutil.Process(run.process.pid).children()
+    (monitor,) = psutil.Process(run.process.pid).children()
     run.process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([beside], timeout=PATIENCE)
-    assert not beside.is_running() or beside.status() == psutil.STATUS_ZOMBIE
+    psutil.wait_procs([monitor], timeout=PATIENCE)
+    assert not monitor.is_running() or monitor.status() == psutil.STATUS_ZOMBIE
 
 
 def test_without_a_monitor_installed_use_monitor_says_what_to_do(

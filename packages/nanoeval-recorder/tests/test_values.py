@@ -24,7 +24,7 @@ from nanoeval_recorder._file_recorder import encode
 Pair = namedtuple("Pair", "a b")
 
 
-class Colour(enum.Enum):
+class Color(enum.Enum):
     RED = "red"
     ODD = (1, "x")
 
@@ -96,8 +96,8 @@ EXACT: list[tuple[str, Any, Any]] = [
     ("bool keys", {True: 1, False: 0}, {"true": 1, "false": 0}),
     ("tuple keys", {(1, 2): 3}, {"(1, 2)": 3}),
     ("numpy keys", {np.int64(4): 5}, {"4": 5}),
-    ("enum", Colour.RED, "red"),
-    ("enum of a tuple", Colour.ODD, [1, "x"]),
+    ("enum", Color.RED, "red"),
+    ("enum of a tuple", Color.ODD, [1, "x"]),
     ("int enum", Level.LOW, 1),
     ("dataclass", Record("n", {1}), {"name": "n", "inner": [1]}),
     ("pydantic", Model(), {"a": 1, "when": "2026-01-02"}),
@@ -132,7 +132,7 @@ def test_each_kind_has_its_encoding(value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [pytest.param(v, e, id=n) for n, v, e in EXACT])
-def test_a_neighbour_that_needs_the_slow_path_changes_nothing(value: Any, expected: Any) -> None:
+def test_a_neighbor_that_needs_the_slow_path_changes_nothing(value: Any, expected: Any) -> None:
     assert json.loads(encode([value, "\ud800"])) == [expected, "\\ud800"]
 
 

@@ -82,7 +82,7 @@ def _model(kind: str, server: ModelServer, vault: Vault) -> APIModel:
 
 
 @pytest.mark.parametrize("kind", ["tokens", "rotated"])
-def test_a_key_that_expired_is_fetched_anew_once_for_all(
+def test_a_key_that_expired_is_fetched_again_once_for_all(
     model_server: ModelServer, kind: str
 ) -> None:
     vault = Vault(KEY)

@@ -88,7 +88,7 @@ def test_the_mock_is_as_accurate_as_asked() -> None:
     assert 0.07 < sum(a.problem == "unparsable" for a in answers.values()) / len(tasks) < 0.13
 
 
-def test_the_mock_fails_anew_at_each_retry() -> None:
+def test_the_mock_fails_again_at_each_retry() -> None:
     solver = MockSolver(failure_rate=0.5)
     question = Question(question="?", answers=["a", "b"], correct_indices={0})
 

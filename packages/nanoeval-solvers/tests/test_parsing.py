@@ -257,7 +257,7 @@ IN_MANY_WORDS = [
     ("It's not A. C is right.", "C"),
     ("A is wrong, C is wrong, D is wrong. So B.", "B"),
     ("C isn't right", None),
-    # Corrections: the last word counts, and where it is not clear there is none.
+    # Corrections: the last word counts; where it is not clear, nothing is read.
     ("Answer: A. Actually, no: C.", None),
     ("Answer: A\n\nWait, C is correct.", "C"),
     ("Answer: A\nCorrection: C", "C"),

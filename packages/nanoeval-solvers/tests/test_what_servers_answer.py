@@ -335,7 +335,7 @@ def test_calls_in_streams_that_number_and_name_them_oddly(
     assert [(call.name, call.arguments) for call in calls] == [("add", {"a": 1}), ("add", {"a": 2})]
 
 
-def test_a_call_of_no_function_is_none(server: RawServer) -> None:
+def test_a_call_of_no_function_is_no_call(server: RawServer) -> None:
     message = {"content": None, "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}
     server.replies.append(http(200, chat(message=message)))
     reply = ask(server.url).result

@@ -137,7 +137,7 @@ def test_summary_says_what_the_batch_summary_says() -> None:
         assert ours[name] == (pytest.approx(value) if isinstance(value, float) else value)
 
 
-def test_errors_are_counted_beside_the_score() -> None:
+def test_errors_are_counted_next_to_the_score() -> None:
     totals = Accumulator()
     totals.add_error("a", RolloutSystemError("x"))
     totals.add_error("b", TaskTimeoutError("x"))
@@ -203,7 +203,7 @@ def test_catching_up_looks_only_at_what_is_new() -> None:
     assert running.catch_up(results).mean == summary["accuracy"] == pytest.approx(2 / 6)
 
 
-def test_catching_up_with_other_results_starts_anew() -> None:
+def test_catching_up_with_other_results_starts_over() -> None:
     running = RunningAccuracy(lambda task, result: result)
     running.catch_up(_results(range(4)))
     assert running.catch_up(_results(range(10, 12))).summary()["n"] == 2
