@@ -105,7 +105,7 @@ def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> Non
 def recover(connection: sqlite3.Connection) -> None:
     """Make a file whose processes are gone ready for new ones: no leases, nobody waiting.
 
-    Nor is anything left to tell: whoever goes on reads all results.
+    Nor is anything left to tell: the run that goes on reads all results.
     """
     with transaction(connection):
         for row in connection.execute(sql.ALL_LEASE_SPANS).fetchall():
