@@ -218,7 +218,9 @@ class Accumulator:
             **self.metrics(),
             "num_tasks": self._outcomes.total(),
             "is_valid": not self._errors,
-            "system_errors": describe_system_errors(self._errors, self._affected, self._questions),
+            "system_errors": describe_system_errors(
+                self._errors, self._affected, self._questions.keys()
+            ),
         }
 
 

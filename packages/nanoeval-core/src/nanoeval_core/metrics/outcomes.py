@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Hashable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def outcome_of_error(error: RolloutSystemError) -> Outcome:
 
 
 def describe_system_errors(
-    types: Counter[str], affected: Set[Hashable], scored: Container[Hashable]
+    types: Counter[str], affected: Set[Hashable], scored: Set[Hashable]
 ) -> dict[str, Any]:
     """Return how many system errors there are, of which types, and which questions they took.
 
@@ -93,7 +93,7 @@ def describe_system_errors(
         "total": types.total(),
         "by_type": dict(types.most_common()),
         "instances_affected": len(affected),
-        "instances_lost": sum(question not in scored for question in affected),
+        "instances_lost": len(affected - scored),
     }
 
 
@@ -160,6 +160,7 @@ async def handle_system_errors_and_compute_metrics(
           of `metrics_fn` are kept.
     """
     valid: list[tuple[TTask, TResult]] = []
+    values: list[TResult] = []
     errors: list[RolloutSystemError] = []
     types: Counter[str] = Counter()
     scored: set[str] = set()
@@ -171,6 +172,7 @@ async def handle_system_errors_and_compute_metrics(
             affected.add(task.question_id)
         else:
             valid.append((task, result))
+            values.append(result)
             scored.add(task.question_id)
     metrics = await metrics_fn(valid)
     summary = {
@@ -178,7 +180,7 @@ async def handle_system_errors_and_compute_metrics(
         "num_tasks": len(scored),
         "is_valid": not errors and metrics.get("is_valid") is not False,
         "system_errors": describe_system_errors(types, affected, scored),
-        "counts": total_counts(metrics.get("counts"), [result for _, result in valid], errors),
+        "counts": total_counts(metrics.get("counts"), values, errors),
     }
     replaced: list[tuple[TTask, TResult]] = []
     for task, result in results:
