@@ -83,7 +83,7 @@ def test_only_lists_of_executors_are_sorted(connection: sqlite3.Connection) -> N
     assert is_sorted == {"SILENT_EXECUTORS"}
 
 
-@pytest.mark.parametrize("name", ["READ_EVENT_LOG", "FORGET_EVENTS"])
+@pytest.mark.parametrize("name", ["READ_EVENT_LOG", "DELETE_EVENTS"])
 def test_the_events_of_one_eval_are_found_among_those_of_others(
     connection: sqlite3.Connection, name: str
 ) -> None:

@@ -31,7 +31,7 @@ STOP_SECONDS = 5.0
 
 
 @dataclasses.dataclass(eq=False)
-class _Member:
+class _Executor:
     name: str
     actor: Any
     serving: asyncio.Task[None] | None = None
@@ -62,7 +62,7 @@ class RayEngine:
         self._demand = demand
         self._actor_options = actor_options
         self._init_options = init_options
-        self._members: dict[str, _Member] = {}
+        self._executors: dict[str, _Executor] = {}
         self._names = 0
         self._size = 0  # asked for; without that, the cluster decides
         self._failed = False
@@ -87,7 +87,7 @@ class RayEngine:
         size = self._size
         if self._watch is not None:
             size = max(size, await asyncio.to_thread(capacity, self._demand))
-        while len(self._members) < size:
+        while len(self._executors) < size:
             self._start()
 
     async def _grow_with_cluster(self) -> None:
@@ -103,57 +103,57 @@ class RayEngine:
             actor = ray.remote(ExecutorActor).options(**self._actor_options, **limits).remote(name)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"Ray refuses these options of RayExecutors: {error}") from error
-        member = self._members[name] = _Member(name, actor)
-        member.serving = self._host.start_task(self._serve(member), name=f"serve {name}")
+        executor = self._executors[name] = _Executor(name, actor)
+        executor.serving = self._host.start_task(self._serve(executor), name=f"serve {name}")
 
     # --- one actor
 
-    async def _serve(self, member: _Member) -> None:
+    async def _serve(self, executor: _Executor) -> None:
         """Talk with an actor until it ends, however it does; then start the next if need be."""
         reason = "it ended without a word"
         try:
-            member.where = await self._located(member)
-            await self._talk(member)
+            executor.where = await self._located(executor)
+            await self._talk(executor)
         except (RuntimeEnvSetupError, ActorUnschedulableError) as error:
             self._failed = True
             self._host.fail(
                 ConfigError(f"Ray cannot start executors as RayExecutors asks for them: {error}")
             )
         except RayError as error:
-            reason = _describe(error, member)
-        del self._members[member.name]
+            reason = _describe(error, executor)
+        del self._executors[executor.name]
         with contextlib.suppress(RayError):
-            ray.kill(member.actor)
-        if await self._host.lost(member.name, reason) and not self._failed:
+            ray.kill(executor.actor)
+        if await self._host.lost(executor.name, reason) and not self._failed:
             await self._fill()
 
-    async def _located(self, member: _Member) -> Whereabouts:
-        timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._say_pending, member)
+    async def _located(self, executor: _Executor) -> Whereabouts:
+        timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._say_pending, executor)
         try:
-            where: Whereabouts = await member.actor.where.remote()
+            where: Whereabouts = await executor.actor.where.remote()
         finally:
             timer.cancel()
         log.info(
             "executor %s is process %s on host %s (node %s); its output: %s",
-            *(member.name, where.pid, where.host, where.node_id, where.log or "see `ray logs`"),
+            *(executor.name, where.pid, where.host, where.node_id, where.log or "see `ray logs`"),
         )
         return where
 
-    def _say_pending(self, member: _Member) -> None:
-        waiting = sum(m.where is None for m in self._members.values())
+    def _say_pending(self, executor: _Executor) -> None:
+        waiting = sum(m.where is None for m in self._executors.values())
         log.warning(
             "%s of %s executors wait for room: each needs %s, and the cluster has %s in all. They "
             "start when nodes join; or ask for fewer with RunnerArgs.num_processes",
             waiting,
-            len(self._members),
+            len(self._executors),
             self._demand or "nothing",
             {name: n for name, n in ray.cluster_resources().items() if ":" not in name},
         )
 
-    async def _talk(self, member: _Member) -> None:
+    async def _talk(self, executor: _Executor) -> None:
         """Carry messages until the executor has no more, or its process is gone."""
         loop = asyncio.get_running_loop()
-        lanes = [loop.create_task(self._lane(member, index)) for index in range(LANES)]
+        lanes = [loop.create_task(self._lane(executor, index)) for index in range(LANES)]
         try:
             done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
             for lane in done:
@@ -163,10 +163,10 @@ class RayEngine:
                 lane.cancel()
             await asyncio.wait(lanes)
 
-    async def _lane(self, member: _Member, index: int) -> None:
+    async def _lane(self, executor: _Executor, index: int) -> None:
         reply: bytes | None = None
         while True:
-            message = await member.actor.turn.remote(index, reply)
+            message = await executor.actor.turn.remote(index, reply)
             if message is None:
                 return
             reply = await self._host.handle(message)
@@ -177,7 +177,7 @@ class RayEngine:
         if self._watch is not None:
             self._watch.cancel()
         self.kill()
-        serving = [member.serving for member in self._members.values() if member.serving]
+        serving = [executor.serving for executor in self._executors.values() if executor.serving]
         if serving:
             _, left = await asyncio.wait(serving, timeout=STOP_SECONDS)
             for task in left:  # they would wait for ever once the connection is closed
@@ -187,18 +187,18 @@ class RayEngine:
             await asyncio.to_thread(connection.close)
 
     def kill(self) -> None:
-        for member in list(self._members.values()):
-            # Whatever Ray raises: it may be on its way down, and other members are left.
+        for executor in list(self._executors.values()):
+            # Whatever Ray raises: it may be on its way down, and other executors are left.
             with contextlib.suppress(Exception):
-                ray.kill(member.actor)
+                ray.kill(executor.actor)
 
 
-def _describe(error: RayError, member: _Member) -> str:
+def _describe(error: RayError, executor: _Executor) -> str:
     """Return what happened to an actor, in a line, and where its output is."""
     text = " ".join(str(error).split())
     head, _, cause = text.partition("The actor is dead because ")
     said = (cause or head)[:300]
-    if member.where is None:
+    if executor.where is None:
         return said
-    where = member.where
+    where = executor.where
     return f"{said} (it was process {where.pid} on host {where.host}; its output: {where.log})"

@@ -202,7 +202,7 @@ class RunSet:
                 others = [i for i in silent if local is None or i != local.executor_id]
                 if others:
                     for pool in self.pools.values():
-                        pool.fence(others[0])
+                        pool.kill_executor(others[0])
                     self.group.create_task(end_silent(others[0]), name="end silent executor")
 
     async def _collect(self) -> None:

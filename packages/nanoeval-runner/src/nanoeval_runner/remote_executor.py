@@ -27,7 +27,7 @@ from nanoeval_core.errors import StateError
 from nanoeval_core.library_config import set_library_config
 from nanoeval_core.run_context import RunContext
 
-from nanoeval_runner._executors.child import SLOT_VARIABLE, wants_logging
+from nanoeval_runner._executors.executor_process import SLOT_VARIABLE, wants_logging
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.remote_pool import Welcome
 from nanoeval_runner._executors.source import LoadedEval, load_eval

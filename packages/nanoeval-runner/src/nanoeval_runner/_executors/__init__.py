@@ -6,6 +6,6 @@ loop           claim → evaluate → commit, shared by all executors
 watchdog       heartbeats, blocked event loops, quiet minutes
 threads        what asyncio.to_thread runs on
 pool           executors elsewhere: their supervision
-process_pool   … in processes of their own; child is what runs in them
+process_pool   … in processes of their own; executor_process is what runs in them
 remote_pool    … that an engine starts; nanoeval_runner.remote_executor is what runs in them
 """

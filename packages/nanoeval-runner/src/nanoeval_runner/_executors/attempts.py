@@ -132,6 +132,7 @@ class Attempt:
     Attributes:
         queued: the task as it was queued: the summary gets it, whatever `evaluate` does to its own.
         task: the task that `evaluate` gets.
+        group_id: under which its events are recorded.
         started: when `evaluate` was entered, in monotonic seconds; 0.0 before that.
         cut: why the runner cancelled it, if it did.
         usage: what it has spent; None while that is nothing.
@@ -141,6 +142,7 @@ class Attempt:
     open_eval: OpenEval
     queued: Task
     task: Task
+    group_id: str
     started: float = 0.0
     cut: Cut | None = None
     runner: asyncio.Task[None] | None = None
@@ -160,21 +162,17 @@ class Attempt:
         return f"{self.open_eval.name}/{self.queued.question_id}.{self.queued.attempt_id}{retry}"
 
     @property
-    def group_id(self) -> str:
-        """The `group_id` under which its events are recorded."""
-        return f"{self.queued.attempt_id}.{self.lease.retry_idx}"
-
-    @property
     def seconds(self) -> float:
         return time.monotonic() - self.started if self.started else 0.0
 
     def new_recorder(self) -> AttemptRecorder:
         """Return what the attempt records with; one that keeps nothing where the real one fails."""
+        ids = self.queued.question_id, self.group_id
         try:
-            return self.open_eval.new_recorder(self.queued.question_id, self.group_id)
+            return self.open_eval.new_recorder(*ids)
         except Exception as error:  # noqa: BLE001  reported there; it must not cost the result
             self.open_eval.recorder_failed(error)
-            return DummyRecorder().encoder().attempt(self.queued.question_id, self.group_id)
+            return DummyRecorder().encoder().attempt(*ids)
 
     # --- its outcome
 

@@ -122,12 +122,12 @@ class ExecutorLoop:
         self._unstarted = 0
         self._suspects: dict[int, int] = {}
         self._limits: dict[int, int | None] = {}
-        self._peers = 1
+        self._executors = 1
         self._next_due: float | None = None
         self._more = True
         self._stopping = False
         self._last_exchange = 0.0
-        self._hosts: dict[int, asyncio.Task[None]] = {}
+        self._eval_tasks: dict[int, asyncio.Task[None]] = {}
 
     # --- what its owner calls
 
@@ -153,9 +153,9 @@ class ExecutorLoop:
         now = time.monotonic()
         return [
             f"{e.doing} the context of eval {e.name!r} has taken {now - e.since:.0f} s, at "
-            + (innermost(awaiting(self._hosts[e.eval_id].get_coro())) or "its start")
+            + (innermost(awaiting(self._eval_tasks[e.eval_id].get_coro())) or "its start")
             for e in self.evals.values()
-            if e.doing and now - e.since >= seconds and e.eval_id in self._hosts
+            if e.doing and now - e.since >= seconds and e.eval_id in self._eval_tasks
         ]
 
     async def run(self) -> None:
@@ -175,7 +175,7 @@ class ExecutorLoop:
                 await asyncio.wait(runners, timeout=CANCEL_SECONDS)
             for open_eval in self.evals.values():
                 self._close(open_eval, at_once=True)
-            await self._left(set(self._hosts.values()))
+            await self._left(set(self._eval_tasks.values()))
             if begun := begun_in(self.run_context):
                 for task in begun:
                     abandon(task)
@@ -205,29 +205,31 @@ class ExecutorLoop:
         """Return how many tasks to claim: one chunk ahead of those that have started, no more."""
         if self._stopping or self._unstarted > self._chunk:
             return 0
-        if not self._source.in_driver and self._peers > 1 and None not in self._limits.values():
+        if not self._source.in_driver and self._executors > 1 and None not in self._limits.values():
             # An executor's part of the limit, so that those still starting find work too.
-            part = sum(-(-limit // self._peers) for limit in self._limits.values() if limit)
+            part = sum(-(-limit // self._executors) for limit in self._limits.values() if limit)
             return max(0, min(self._chunk, part - self.in_flight))
         return self._chunk
 
     # --- one transaction
 
     async def _exchange(self) -> None:
-        for eval_id, host in list(self._hosts.items()):
-            if host.done():
+        ready = []
+        for eval_id, task in list(self._eval_tasks.items()):
+            open_eval = self.evals.get(eval_id)
+            if task.done():
                 # Forgotten before asking, not on the reply: a reply may be older than the end.
-                del self._hosts[eval_id]
+                del self._eval_tasks[eval_id]
                 self.evals.pop(eval_id, None)
+            elif open_eval is not None and not (open_eval.doing or open_eval.closing.is_set()):
+                ready.append(eval_id)
         completions, self._finished = self._finished, []
         want = self._want()
         request = ExchangeRequest(
             executor_id=self.executor_id,
             completions=completions,
             want=want,
-            ready_evals=[
-                e.eval_id for e in self.evals.values() if not (e.doing or e.closing.is_set())
-            ],
+            ready_evals=ready,
             pool=self._pool,
             with_payload=not self._source.in_driver,
             in_flight=self.in_flight,
@@ -243,9 +245,13 @@ class ExecutorLoop:
             for open_eval in self.evals.values():
                 self._release(open_eval)
             return
-        self._limits, self._peers, self._next_due = reply.running, reply.peers, reply.next_due
+        self._limits, self._executors, self._next_due = (
+            reply.running,
+            reply.executors,
+            reply.next_due,
+        )
         for eval_id in reply.running:
-            if eval_id not in self._hosts and not self._stopping:
+            if eval_id not in self._eval_tasks and not self._stopping:
                 self._open(eval_id)
         for open_eval in list(self.evals.values()):
             if open_eval.eval_id not in reply.running:
@@ -264,12 +270,12 @@ class ExecutorLoop:
     def _open(self, eval_id: int) -> None:
         self._chunk = self._first_chunk  # other tasks may have started faster than its do
         context, name = self._source.context(eval_id), f"eval {eval_id}"
-        host = self._loop.create_task(self._host(eval_id), name=name, context=context)
-        self._hosts[eval_id] = host
+        task = self._loop.create_task(self._serve_eval(eval_id), name=name, context=context)
+        self._eval_tasks[eval_id] = task
         if not self._source.in_driver:  # where `leave` waits for it
-            host.add_done_callback(lambda _: self._source.left(eval_id))
+            task.add_done_callback(lambda _: self._source.left(eval_id))
 
-    async def _host(self, eval_id: int) -> None:
+    async def _serve_eval(self, eval_id: int) -> None:
         """Load an eval, hold its context open, and report what goes wrong with either."""
         place = "loading it"
         try:
@@ -284,7 +290,7 @@ class ExecutorLoop:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # it ends the eval, and `run` raises it
-            if eval_id not in self._hosts:
+            if eval_id not in self._eval_tasks:
                 raise  # it was left behind, and the event loop is closed
             await self._source.fail_eval(eval_id, annotate(error, place))
             self.wake()
@@ -296,31 +302,31 @@ class ExecutorLoop:
             return
         if open_eval.doing == "entering":
             open_eval.doing = "leaving"
-            self._hosts[open_eval.eval_id].cancel()
+            self._eval_tasks[open_eval.eval_id].cancel()
         open_eval.closing.set()
 
     async def leave(self, eval_id: int) -> None:
         """Leave an eval's context, its attempts being over."""
         if eval_id in self.evals:
             self._close(self.evals[eval_id])
-        if eval_id in self._hosts:
-            await self._left({self._hosts[eval_id]})
+        if eval_id in self._eval_tasks:
+            await self._left({self._eval_tasks[eval_id]})
 
-    async def _left(self, hosts: set[asyncio.Task[None]]) -> None:
+    async def _left(self, tasks: set[asyncio.Task[None]]) -> None:
         """Wait until contexts are left; in a hurry only for so long, then cancel what hangs."""
-        if not hosts:
+        if not tasks:
             return
         async with self.hurry.limit():
-            await asyncio.wait(hosts)
-        _, hosts = await asyncio.wait(hosts, timeout=0)
-        if hosts:
+            await asyncio.wait(tasks)
+        _, tasks = await asyncio.wait(tasks, timeout=0)
+        if tasks:
             hanging = self.moving_contexts(0.0)
             log.warning("cancelled, for it hangs: %s", "; ".join(hanging) or "a context")
-            for host in hosts:
-                host.cancel()
-            _, hosts = await asyncio.wait(hosts, timeout=CANCEL_SECONDS)
-            for eval_id in [i for i, host in self._hosts.items() if host in hosts]:
-                leave_behind(self._hosts.pop(eval_id))
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+            for eval_id in [i for i, task in self._eval_tasks.items() if task in tasks]:
+                leave_behind(self._eval_tasks.pop(eval_id))
                 self.evals.pop(eval_id, None)
                 self._source.left(eval_id)
 
@@ -334,7 +340,8 @@ class ExecutorLoop:
         open_eval = self.evals[lease.eval_id]
         queued = open_eval.task(lease)
         task = copy_of(queued) if open_eval.in_driver else queued
-        attempt = Attempt(lease, open_eval, queued, task)
+        group_id = f"{queued.attempt_id}.{lease.retry_idx}"
+        attempt = Attempt(lease, open_eval, queued, task, group_id)
         open_eval.attempts[lease.task_id] = attempt
         if lease.losses:
             self._suspects[lease.task_id] = lease.losses

@@ -36,7 +36,7 @@ NAMED = 5
 
 
 @dataclasses.dataclass(eq=False)
-class PoolMember:
+class PooledExecutor:
     """An executor of the pool.
 
     Attributes:
@@ -79,7 +79,7 @@ class Pool(ABC):
     ) -> None:
         self.store = store
         self.group = group
-        self.members: dict[str, PoolMember] = {}
+        self.executors: dict[str, PooledExecutor] = {}
         self.stopping = False
         self.on_failure = on_failure
         self.on_commit = on_commit
@@ -98,7 +98,7 @@ class Pool(ABC):
         """Have at least `size` executors, or as many as is sensible."""
 
     @abstractmethod
-    def tell(self, member: PoolMember, *, stop: bool = False) -> None:
+    def tell(self, executor: PooledExecutor, *, stop: bool = False) -> None:
         """Have it look at the state file, or stop."""
 
     @abstractmethod
@@ -109,7 +109,7 @@ class Pool(ABC):
     def kill(self) -> None:
         """Kill every executor, now. Callable from anywhere, at any time."""
 
-    def fence(self, executor_id: int) -> None:  # noqa: B027  from afar it cannot be
+    def kill_executor(self, executor_id: int) -> None:  # noqa: B027  from afar it cannot be
         """Kill an executor that went silent, where that can be done from here."""
 
     def inspect(self) -> None:  # noqa: B027  nor shown here what listens on loopback there
@@ -119,12 +119,12 @@ class Pool(ABC):
 
     def free_slot(self) -> int:
         """Return the smallest number that no executor has."""
-        taken = {member.slot for member in self.members.values()}
+        taken = {executor.slot for executor in self.executors.values()}
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
-    def joined(self, member: PoolMember) -> None:
-        member.seen = self._version
-        self.members[member.name] = member
+    def joined(self, executor: PooledExecutor) -> None:
+        executor.seen = self._version
+        self.executors[executor.name] = executor
 
     def committed(self, results: int) -> None:
         """Note that an executor has committed results, which may have made room for others."""
@@ -134,33 +134,33 @@ class Pool(ABC):
         self.on_commit()
         self._wake_idle_soon()
 
-    def became_idle(self, member: PoolMember) -> None:
-        member.idle = True
-        if member.seen < self._version:
+    def became_idle(self, executor: PooledExecutor) -> None:
+        executor.idle = True
+        if executor.seen < self._version:
             self._wake_idle_soon()
 
-    def left(self, member: PoolMember, eval_id: int) -> None:
-        member.evals.discard(eval_id)
+    def left(self, executor: PooledExecutor, eval_id: int) -> None:
+        executor.evals.discard(eval_id)
         self.changed.set()
 
-    def departed(self, member: PoolMember) -> None:
+    def remove(self, executor: PooledExecutor) -> None:
         """Note that it has ended, well or not."""
-        self.members.pop(member.name, None)
+        self.executors.pop(executor.name, None)
         self.changed.set()
 
-    async def died(self, member: PoolMember | None, name: str, reason: str) -> bool:
+    async def died(self, executor: PooledExecutor | None, name: str, reason: str) -> bool:
         """Give the tasks of a dead executor to others.
 
         Returns:
             whether to start another in its place.
         """
-        if member is not None:
-            self.departed(member)
+        if executor is not None:
+            self.remove(executor)
         if self.stopping:
             return False
         lost = 0
-        if member is not None:
-            lost = await self.store.call(transactions.end_executor, member.executor_id, died=True)
+        if executor is not None:
+            lost = await self.store.call(transactions.end_executor, executor.executor_id, died=True)
         # Deaths under tasks are the tasks' affair, up to a point: each is given up after some.
         self._deaths += 1
         self._barren_deaths += not lost
@@ -181,13 +181,13 @@ class Pool(ABC):
     def wake(self) -> None:
         """Have every executor look at the state file: something changed in it."""
         self._version += 1
-        for member in self.members.values():
-            self._wake_one(member)
+        for executor in self.executors.values():
+            self._wake_one(executor)
 
-    def _wake_one(self, member: PoolMember) -> None:
-        member.idle = False
-        member.seen = self._version
-        self.tell(member)
+    def _wake_one(self, executor: PooledExecutor) -> None:
+        executor.idle = False
+        executor.seen = self._version
+        self.tell(executor)
 
     def _wake_idle_soon(self) -> None:
         if self._wake_timer is None and not self.stopping:
@@ -197,9 +197,9 @@ class Pool(ABC):
     def _wake_idle(self) -> None:
         """Let as many idle executors look as results came in: each may have made room for one."""
         self._wake_timer = None
-        idle = [m for m in self.members.values() if m.idle and m.seen < self._version]
-        for member in idle[: max(1, self._freed)]:
-            self._wake_one(member)
+        idle = [each for each in self.executors.values() if each.idle and each.seen < self._version]
+        for executor in idle[: max(1, self._freed)]:
+            self._wake_one(executor)
         self._freed = 0
 
     # --- the end
@@ -208,7 +208,9 @@ class Pool(ABC):
         """Wait until no executor has the eval's context open; in a hurry, only so long."""
         self.wake()
         async with self.hurry.limit():
-            while not self.stopping and any(eval_id in m.evals for m in self.members.values()):
+            while not self.stopping and any(
+                eval_id in each.evals for each in self.executors.values()
+            ):
                 self.changed.clear()
                 await self.changed.wait()
 
@@ -217,15 +219,15 @@ class Pool(ABC):
         self.stopping = True
         if self._wake_timer is not None:
             self._wake_timer.cancel()
-        for member in self.members.values():
-            self.tell(member, stop=True)
+        for executor in self.executors.values():
+            self.tell(executor, stop=True)
         try:
             async with asyncio.timeout(within):
-                while self.members:
+                while self.executors:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
-            left = list(self.members)
+            left = list(self.executors)
             log.warning(
                 "%d executors did not stop within %g s: %s",
                 *(len(left), within, ", ".join(left[:NAMED])),

@@ -19,8 +19,8 @@ import multiprocess
 from nanoeval_core.executors import MULTIPROCESS
 from nanoeval_core.library_config import get_library_config
 
-from nanoeval_runner._executors import child
-from nanoeval_runner._executors.pool import Pool, PoolMember
+from nanoeval_runner._executors import executor_process
+from nanoeval_runner._executors.pool import Pool, PooledExecutor
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.stored_eval import hidden_main
@@ -32,7 +32,7 @@ LONGEST_TEMP_FOLDER = 70
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class ExecutorProcess(PoolMember):
+class ExecutorProcess(PooledExecutor):
     """An executor in a process of its own."""
 
     process: Any
@@ -67,7 +67,7 @@ class ProcessPool(Pool):
         """Have at least `size` processes, by default one per usable core."""
         self._size = max(self._size, size or usable_cores())
         async with self._growing:  # runs that begin together each ask for the same processes
-            while len(self.members) < self._size:
+            while len(self.executors) < self._size:
                 await self._spawn()
 
     async def _spawn(self) -> None:
@@ -81,7 +81,7 @@ class ProcessPool(Pool):
         loop = asyncio.get_running_loop()
         slot = self.free_slot()  # of one that died, if this takes its place
         config = get_library_config()
-        args = child.ChildArgs(
+        args = executor_process.ProcessArgs(
             path=self.store.path,
             executor_id=executor_id,
             name=name,
@@ -89,113 +89,117 @@ class ProcessPool(Pool):
             driver_pid=os.getpid(),
             environment=dict(os.environ),
             library_config=config,
-            sets_up_logging=child.wants_logging(config),
+            sets_up_logging=executor_process.wants_logging(config),
             loop_factory=type(loop) if type(loop).__module__ == "uvloop" else None,
         )
-        process = self._context.Process(target=child.main, args=(args, theirs), name=name)
+        process = self._context.Process(
+            target=executor_process.main, args=(args, theirs), name=name
+        )
         with hidden_main():
             process.start()
         theirs.close()
         os.set_blocking(ours.fileno(), False)
-        member = ExecutorProcess(name, slot, executor_id, process=process, pipe=ours)
-        self._processes[name] = member
-        self.joined(member)
-        loop.add_reader(ours.fileno(), self._read, member)
-        self._watch(member)
+        executor = ExecutorProcess(name, slot, executor_id, process=process, pipe=ours)
+        self._processes[name] = executor
+        self.joined(executor)
+        loop.add_reader(ours.fileno(), self._read, executor)
+        self._watch(executor)
         await self.store.call(transactions.set_executor_pid, executor_id, process.pid)
 
     # --- messages
 
-    def _read(self, member: ExecutorProcess) -> None:
+    def _read(self, executor: ExecutorProcess) -> None:
         try:
-            message = os.read(member.pipe.fileno(), 65536)
+            message = os.read(executor.pipe.fileno(), 65536)
         except BlockingIOError:
             return
         except OSError:
             message = b""
         if not message:  # it closed the pipe; the kernel tells when it has died
-            asyncio.get_running_loop().remove_reader(member.pipe.fileno())
+            asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
             return
-        *lines, member.unread = (member.unread + message).split(b"\n")
+        *lines, executor.unread = (executor.unread + message).split(b"\n")
         for line in lines:
             word, *more = line.decode().split()
-            if word == child.COMMITTED:
-                self.committed(len(self.members))
-            elif word == child.IDLE:
-                self.became_idle(member)
-            elif word == child.OPENED:
-                member.evals.add(int(more[0]))
-            elif word == child.LEFT:
-                self.left(member, int(more[0]))
+            if word == executor_process.COMMITTED:
+                self.committed(len(self.executors))
+            elif word == executor_process.IDLE:
+                self.became_idle(executor)
+            elif word == executor_process.OPENED:
+                executor.evals.add(int(more[0]))
+            elif word == executor_process.LEFT:
+                self.left(executor, int(more[0]))
 
-    def tell(self, member: PoolMember, *, stop: bool = False) -> None:
-        self._send(self._processes[member.name], child.STOP if stop else child.WAKE)
+    def tell(self, executor: PooledExecutor, *, stop: bool = False) -> None:
+        self._send(
+            self._processes[executor.name], executor_process.STOP if stop else executor_process.WAKE
+        )
 
     def inspect(self) -> None:
-        for member in self._processes.values():
-            self._send(member, child.INSPECT)
+        for executor in self._processes.values():
+            self._send(executor, executor_process.INSPECT)
 
-    def _send(self, member: ExecutorProcess, message: bytes) -> None:
+    def _send(self, executor: ExecutorProcess, message: bytes) -> None:
         # A full pipe holds wake-ups enough; a broken one belongs to a process that is dying.
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            os.write(member.pipe.fileno(), message)
+            os.write(executor.pipe.fileno(), message)
 
     # --- deaths
 
-    def _watch(self, member: ExecutorProcess) -> None:
+    def _watch(self, executor: ExecutorProcess) -> None:
         """Have `_ended` called when the process dies, whatever it started and left behind.
 
         Not by the end of its pipe: processes that tasks start inherit that, and keep it open.
         """
         loop = asyncio.get_running_loop()
         if hasattr(os, "pidfd_open"):
-            pidfd = os.pidfd_open(member.process.pid)
+            pidfd = os.pidfd_open(executor.process.pid)
 
             def died() -> None:
                 loop.remove_reader(pidfd)
                 os.close(pidfd)
-                self._ended(member)
+                self._ended(executor)
 
             loop.add_reader(pidfd, died)
             return
 
         def wait() -> None:
-            member.process.join()
+            executor.process.join()
             with contextlib.suppress(RuntimeError):  # the event loop is closed
-                loop.call_soon_threadsafe(self._ended, member)
+                loop.call_soon_threadsafe(self._ended, executor)
 
-        threading.Thread(target=wait, name=f"wait {member.name}", daemon=True).start()
+        threading.Thread(target=wait, name=f"wait {executor.name}", daemon=True).start()
 
-    def _ended(self, member: ExecutorProcess) -> None:
-        replacing = self._replace(member)
+    def _ended(self, executor: ExecutorProcess) -> None:
+        replacing = self._replace(executor)
         try:
-            self.group.create_task(replacing, name=f"replace {member.name}")
+            self.group.create_task(replacing, name=f"replace {executor.name}")
         except RuntimeError:  # the run set has failed: its group ends, and all children with it
             replacing.close()
 
-    async def _replace(self, member: ExecutorProcess) -> None:
-        member.process.join()  # it is dead: this only fetches its exit code
+    async def _replace(self, executor: ExecutorProcess) -> None:
+        executor.process.join()  # it is dead: this only fetches its exit code
         with contextlib.suppress(ValueError, OSError):
-            asyncio.get_running_loop().remove_reader(member.pipe.fileno())
-        self._read_rest(member)
-        member.pipe.close()
-        del self._processes[member.name]
-        reason = f"pid {member.process.pid}, {_how(member.process.exitcode)}"
-        if await self.died(member, member.name, reason) and len(self.members) < self._size:
+            asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
+        self._read_rest(executor)
+        executor.pipe.close()
+        del self._processes[executor.name]
+        reason = f"pid {executor.process.pid}, {_how(executor.process.exitcode)}"
+        if await self.died(executor, executor.name, reason) and len(self.executors) < self._size:
             await self._spawn()
             self.wake()
 
-    def _read_rest(self, member: ExecutorProcess) -> None:
+    def _read_rest(self, executor: ExecutorProcess) -> None:
         """Read what it said last: that it left a context, say."""
         with contextlib.suppress(OSError):
-            while b"\n" in (said := os.read(member.pipe.fileno(), 65536)):
-                if child.COMMITTED.encode() in said:
-                    self.committed(len(self.members))
+            while b"\n" in (said := os.read(executor.pipe.fileno(), 65536)):
+                if executor_process.COMMITTED.encode() in said:
+                    self.committed(len(self.executors))
 
-    def fence(self, executor_id: int) -> None:
-        for member in self._processes.values():
-            if member.executor_id == executor_id and member.process.exitcode is None:
-                member.process.kill()
+    def kill_executor(self, executor_id: int) -> None:
+        for executor in self._processes.values():
+            if executor.executor_id == executor_id and executor.process.exitcode is None:
+                executor.process.kill()
 
     # --- the end
 
@@ -205,10 +209,10 @@ class ProcessPool(Pool):
     def kill(self) -> None:
         self.stopping = True
         self.changed.set()
-        for member in list(self._processes.values()):
-            if member.process.pid is not None and member.process.exitcode is None:
+        for executor in list(self._processes.values()):
+            if executor.process.pid is not None and executor.process.exitcode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(member.process.pid, signal.SIGKILL)
+                    os.kill(executor.process.pid, signal.SIGKILL)
         atexit.unregister(self.kill)
 
 

@@ -24,7 +24,7 @@ from nanoeval_core import pickling
 from nanoeval_core.executors import ExecutorConfig
 from nanoeval_core.library_config import get_library_config
 
-from nanoeval_runner._executors.pool import Pool, PoolMember
+from nanoeval_runner._executors.pool import Pool, PooledExecutor
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, StoredSpec
 from nanoeval_runner._queue.store import Store
@@ -74,7 +74,7 @@ class RemotePool(Pool):
             "wait": self._wait,
             "bye": self._bye,
         }
-        self._by_id: dict[int, PoolMember] = {}
+        self._by_id: dict[int, PooledExecutor] = {}
         self._woken: dict[str, asyncio.Event] = {}
         self._lost: set[str] = set()
         self._queue: list[_Call] = []
@@ -87,8 +87,8 @@ class RemotePool(Pool):
     async def grow(self, size: int | None) -> None:
         await self._engine.grow(size)
 
-    def tell(self, member: PoolMember, *, stop: bool = False) -> None:
-        self._woken[member.name].set()
+    def tell(self, executor: PooledExecutor, *, stop: bool = False) -> None:
+        self._woken[executor.name].set()
 
     async def end(self) -> None:
         await self._engine.stop()
@@ -112,7 +112,7 @@ class RemotePool(Pool):
 
     async def lost(self, executor: str, reason: str) -> bool:
         self._lost.add(executor)
-        return await self.died(self.members.get(executor), executor, reason)
+        return await self.died(self.executors.get(executor), executor, reason)
 
     async def handle(self, message: bytes) -> bytes:
         verb, *arguments = pickle.loads(message)
@@ -127,35 +127,37 @@ class RemotePool(Pool):
         executor_id = await self.store.call(
             transactions.add_executor, name, self._pool, pid, host, log_path
         )
-        member = PoolMember(name, self.free_slot(), executor_id)
-        self._by_id[executor_id] = member
+        executor = PooledExecutor(name, self.free_slot(), executor_id)
+        self._by_id[executor_id] = executor
         self._woken[name] = asyncio.Event()
-        self.joined(member)
-        self.spare = max(self.spare, len(self.members))
-        return Welcome(executor_id, self._pool, member.slot, self.run_set_id, self._library_config)
+        self.joined(executor)
+        self.spare = max(self.spare, len(self.executors))
+        return Welcome(
+            executor_id, self._pool, executor.slot, self.run_set_id, self._library_config
+        )
 
     async def _load(self, name: str, eval_id: int) -> StoredSpec:
-        if name in self.members:
-            self.members[name].evals.add(eval_id)
+        if name in self.executors:
+            self.executors[name].evals.add(eval_id)
         return await self.store.call(transactions.get_eval_spec, eval_id)
 
     async def _left(self, name: str, eval_id: int, error: bytes | None = None) -> None:
         if error is not None:
             await self.store.call(transactions.fail_eval, eval_id, error)
             self.on_commit()
-        if name in self.members:
-            self.left(self.members[name], eval_id)
+        if name in self.executors:
+            self.left(self.executors[name], eval_id)
 
     async def _bye(self, name: str) -> None:
-        member = self.members.get(name)
-        if member is not None:
-            await self.store.call(transactions.end_executor, member.executor_id, died=False)
-            self.departed(member)
+        executor = self.executors.get(name)
+        if executor is not None:
+            await self.store.call(transactions.end_executor, executor.executor_id, died=False)
+            self.remove(executor)
 
-    def departed(self, member: PoolMember) -> None:
-        self._by_id.pop(member.executor_id, None)
-        super().departed(member)
-        self._woken[member.name].set()
+    def remove(self, executor: PooledExecutor) -> None:
+        self._by_id.pop(executor.executor_id, None)
+        super().remove(executor)
+        self._woken[executor.name].set()
 
     # --- exchanges: many executors' in one hop to the store's thread
 
@@ -187,20 +189,20 @@ class RemotePool(Pool):
         reply: ExchangeReply = await self._in_turn(transactions.exchange, request)
         if request.completions:
             self.committed(len(request.completions))
-        member = self._by_id.get(request.executor_id)
-        if member is not None:
+        executor = self._by_id.get(request.executor_id)
+        if executor is not None:
             # It looked just now: what it has not seen is what changes from here on.
-            member.seen, member.idle = self._version, len(reply.leases) < request.want
+            executor.seen, executor.idle = self._version, len(reply.leases) < request.want
         return reply
 
     async def _wait(self, name: str) -> bool:
         """Answer once it is to look at the queue (False) or to stop (True)."""
-        if name not in self.members:
+        if name not in self.executors:
             return True
         if not self.stopping:
             await self._woken[name].wait()
             self._woken[name].clear()
-        return self.stopping or name not in self.members
+        return self.stopping or name not in self.executors
 
 
 def _each(connection: sqlite3.Connection, batch: Sequence[_Call]) -> list[Any]:

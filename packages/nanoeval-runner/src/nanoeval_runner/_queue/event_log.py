@@ -92,7 +92,7 @@ def events_recorded(
     """Remember that the record now ends at `position`, and forget the events up to there."""
     with transaction(connection):
         connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
-        connection.execute(sql.FORGET_EVENTS, (eval_id, up_to))
+        connection.execute(sql.DELETE_EVENTS, (eval_id, up_to))
     remove_recorded(connection, folder)
 
 

@@ -14,6 +14,7 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -293,7 +294,7 @@ def _claim(
     rejected: frozenset[int],
     clocks: tuple[float, float],
 ) -> ExchangeReply:
-    (peers,) = connection.execute(sql.COUNT_PEERS, (request.pool,)).fetchone()
+    (executors,) = connection.execute(sql.COUNT_EXECUTORS, (request.pool,)).fetchone()
     running: dict[int, int | None] = {}
     demands = []
     ready = set(request.ready_evals)
@@ -304,7 +305,7 @@ def _claim(
             if queued and eval_id in ready and not draining:
                 # No claim takes more than its part of what is left: the last tasks of an eval
                 # that computes are worth spreading.
-                part = -(-queued // peers)
+                part = -(-queued // executors)
                 demands.append(Demand(eval_id, min(queued, part), leased, limit))
     leases: list[Lease] = []
     next_due: float | None = None
@@ -325,7 +326,7 @@ def _claim(
                 if due is not None and (next_due is None or due - clocks[1] < next_due):
                     next_due = due - clocks[1]
         leases.sort(key=_task_id)
-    return ExchangeReply(leases, running, peers, rejected, next_due)
+    return ExchangeReply(leases, running, executors, rejected, next_due)
 
 
 def _claim_of(
@@ -398,6 +399,6 @@ def _lease(
     span = LeaseSpan(first, last, last - first + 1, request.executor_id, eval_id, losses, now)
     connection.execute(sql.ADD_LEASE_SPAN, span)
     if is_new and not request.with_payload:  # the driver has what it listed in memory
-        return [Lease(task_id, eval_id, 0) for task_id in range(first, last + 1)]
+        return list(map(Lease, range(first, last + 1), repeat(eval_id), repeat(0)))
     rows = connection.execute(sql.DATA_OF_SPAN, ids)
     return [Lease(i, eval_id, retry_idx, losses, payload) for i, retry_idx, payload in rows]

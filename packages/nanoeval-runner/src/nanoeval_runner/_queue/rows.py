@@ -97,7 +97,7 @@ class ExchangeReply:
     Attributes:
         leases: new leases, in the order of the queue.
         running: all running evals of the executor's pool: eval id → concurrency.
-        peers: how many executors of that pool are running, this one included.
+        executors: how many executors of that pool are running, this one included.
         rejected: the task ids of completions that had lost their lease; nothing was written.
         next_due: seconds until the next waiting retry may start, None when none waits.
         fenced: the executor was declared dead; its tasks run elsewhere and it must stop.
@@ -105,7 +105,7 @@ class ExchangeReply:
 
     leases: list[Lease]
     running: dict[int, int | None]
-    peers: int = 1
+    executors: int = 1
     rejected: frozenset[int] = frozenset()
     next_due: float | None = None
     fenced: bool = False

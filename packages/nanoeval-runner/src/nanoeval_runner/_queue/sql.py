@@ -362,7 +362,7 @@ FROM json_each(?) AS asked CROSS JOIN task_data AS data ON data.id = asked.value
 
 LOG_RESULTS = "INSERT INTO result_log (eval_id, task_ids) VALUES (?, ?)"
 READ_RESULT_LOG = "SELECT seq, eval_id, task_ids FROM result_log WHERE seq > ? ORDER BY seq LIMIT ?"
-FORGET_RESULT_LOG = "DELETE FROM result_log"
+DELETE_RESULT_LOG = "DELETE FROM result_log"
 LOG_EVENTS = "INSERT INTO event_log (eval_id, events) VALUES (?, ?)"
 READ_EVENT_LOG = """
 SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
@@ -371,7 +371,7 @@ SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIM
 EVENTS_IN_FILES = "SELECT seq FROM event_log WHERE events IS NULL"
 LAST_EVENT_SEQ = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event_log'"
 SET_EVENTS = "UPDATE event_log SET events = ? WHERE seq = ?"
-FORGET_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
+DELETE_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
 SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
 
 # --- executors
@@ -383,7 +383,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'running')
 SET_EXECUTOR_PID = "UPDATE executor SET pid = ? WHERE id = ?"
 GET_EXECUTOR = "SELECT state, lease_until FROM executor WHERE id = ?"
 RENEW_LEASES = "UPDATE executor SET lease_until = ? WHERE id = ?"
-COUNT_PEERS = "SELECT count(*) FROM executor WHERE state = 'running' AND pool = ?"
+COUNT_EXECUTORS = "SELECT count(*) FROM executor WHERE state = 'running' AND pool = ?"
 HEARTBEAT = """
 UPDATE executor SET heartbeat_at = :now, lease_until = :lease_until, in_flight = :in_flight,
                     gauges = :gauges, running = :running

@@ -139,10 +139,11 @@ def share(want: int, demands: Sequence[Demand], *, global_room: int | None) -> d
     """
     left = want if global_room is None else min(want, max(0, global_room))
     shares: dict[int, int] = {}
-    # Smallest room first: whoever needs less than an equal share leaves the rest to the others.
+    # Smallest room first: one that needs less than an equal share leaves the rest to the others.
     # Shares are rounded up, so that with fewer slots than evals the least busy get them.
-    hungry = [demand for demand in demands if demand.room > 0]
-    hungry.sort(key=operator.attrgetter("room", "leased"))
+    hungry = sorted(
+        filter(operator.attrgetter("room"), demands), key=operator.attrgetter("room", "leased")
+    )
     if left < len(hungry):
         hungry.sort(key=operator.attrgetter("leased"))
     for index, demand in enumerate(hungry):

@@ -111,7 +111,7 @@ def recover(connection: sqlite3.Connection) -> None:
         for row in connection.execute(sql.ALL_LEASE_SPANS).fetchall():
             requeue(connection, LeaseSpan(*row))
         connection.execute(sql.RESET_WAITING)
-        connection.execute(sql.FORGET_RESULT_LOG)
+        connection.execute(sql.DELETE_RESULT_LOG)
         connection.execute(sql.END_ALL_EXECUTORS)
 
 

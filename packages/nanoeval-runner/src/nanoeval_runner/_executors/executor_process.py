@@ -1,4 +1,4 @@
-"""What runs in a process of the pool: an executor loop that ends with its parent."""
+"""What runs in a process of the pool: an executor loop that ends with its driver."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ from nanoeval_runner.stored_eval import restore_origin
 
 SLOT_VARIABLE = "NANOEVAL_EXECUTOR_SLOT"
 
-# What the pool tells a child: one byte each.
+# What the driver tells an executor: one byte each.
 WAKE = b"w"
 STOP = b"s"
 INSPECT = b"m"
 
-# What a child tells the pool: a line each, the last two with an eval's id.
+# What an executor tells the driver: a line each, the last two with an eval's id.
 COMMITTED = "committed"
 IDLE = "idle"
 OPENED = "opened"
 LEFT = "left"
 
 ORPHANED = 3
-"""The exit code of a child whose parent is gone."""
+"""The exit code of a process whose driver is gone."""
 
-PARENT_SECONDS = 1.0
-"""How often a child looks whether its parent lives, where nothing else would tell it."""
+DRIVER_SECONDS = 1.0
+"""How often a process looks whether its driver lives, where nothing else would tell it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ChildArgs:
-    """What a child is started with.
+class ProcessArgs:
+    """What an executor process is started with.
 
     Attributes:
         driver_pid: the process that it ends with.
         environment: the driver's, as it is now.
-        sets_up_logging: the driver's logging is set up, so the child's is to be: see
+        sets_up_logging: the driver's logging is set up, so the process's is to be: see
             `wants_logging`.
         loop_factory: makes its event loop, where that is to be another than asyncio's.
     """
@@ -86,17 +86,17 @@ def wants_logging(config: LibraryConfig) -> bool:
     )
 
 
-def main(args: ChildArgs, pipe: Any) -> None:
-    """Run one executor until told to stop, fenced, or the parent is gone.
+def main(args: ProcessArgs, pipe: Any) -> None:
+    """Run one executor until told to stop, fenced, or the driver is gone.
 
     Args:
-        pipe: this end of a duplex `multiprocess` pipe. The parent closes the other by dying.
+        pipe: this end of a duplex `multiprocess` pipe. The driver closes the other by dying.
     """
-    # Ctrl-C reaches the whole terminal group; the parent decides what it means. A handler and not
+    # Ctrl-C reaches the whole terminal group; the driver decides what it means. A handler and not
     # SIG_IGN: processes that tasks start would inherit that, and no Ctrl-C would reach them.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent()
+    die_with_driver()
     _end_with(args.driver_pid)
     # That of the process it was forked from is older.
     os.environ.clear()
@@ -108,7 +108,7 @@ def main(args: ChildArgs, pipe: Any) -> None:
         run_to_its_end(
             _serve(args, pipe), may_exit=lambda loop: False, loop_factory=args.loop_factory
         )
-    except StateError as error:  # a full disk: the parent meets it too, and ends the run
+    except StateError as error:  # a full disk: the driver meets it too, and ends the run
         sys.stderr.write(f"executor {args.name}: {error}\n")
         _leave(1)
     _leave(0)
@@ -121,8 +121,8 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies.
+def die_with_driver() -> None:
+    """Have the kernel kill this process with the one that started it: driver, or fork server.
 
     The kernel also reaches native code that never lets go of the interpreter.
     """
@@ -133,7 +133,7 @@ def die_with_parent() -> None:
 
 
 def _end_with(driver_pid: int) -> None:
-    """End this process with the driver, whether or not that is its parent.
+    """End this process with the driver, whether or not that started it.
 
     The pipe's end tells the same, unless a process that the driver forked holds it open.
     """
@@ -142,17 +142,17 @@ def _end_with(driver_pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # it is gone already
             if hasattr(os, "pidfd_open"):
                 select.select([os.pidfd_open(driver_pid)], [], [])
-            else:  # the driver is the parent
+            else:  # the driver started it
                 never = threading.Event()
                 while os.getppid() == driver_pid:
-                    never.wait(PARENT_SECONDS)
+                    never.wait(DRIVER_SECONDS)
         os._exit(ORPHANED)
 
     threading.Thread(target=watch, name="nanoeval-driver", daemon=True).start()
 
 
 def _listen(fd: int, on_message: Callable[[bytes], None]) -> None:
-    """Read the parent's messages until it is gone; then so is this process."""
+    """Read the driver's messages until it is gone; then so is this process."""
     while True:
         try:
             message = os.read(fd, 256)
@@ -175,7 +175,7 @@ class StateFileSource:
         self._event_folder = folder if on_memory_file_system(folder) else None
 
     def _tell(self, word: str, *more: int) -> None:
-        # BrokenPipeError: the parent is gone, and the listening thread ends this process.
+        # BrokenPipeError: the driver is gone, and the listening thread ends this process.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             os.write(self._pipe, (" ".join([word, *map(str, more)]) + "\n").encode())
 
@@ -207,7 +207,7 @@ class StateFileSource:
         self._tell(LEFT, eval_id)
 
 
-async def _serve(args: ChildArgs, pipe: Any) -> None:
+async def _serve(args: ProcessArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
     run_log = RunLog(args.path.stem, executor=args.name)
     run_log.open()
