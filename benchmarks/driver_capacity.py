@@ -141,7 +141,7 @@ class SimulatedExecutor:
             request = ExchangeRequest(
                 welcome.executor_id, completions, self._batch, ready, welcome.pool
             )
-            reply: ExchangeReply = await self._ask("exchange", request)
+            reply: ExchangeReply = await self._ask("exchange", self.name, request)
             if completions:
                 self._tally.results_came()
             opened = list(reply.running)

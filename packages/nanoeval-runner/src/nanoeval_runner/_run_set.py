@@ -86,7 +86,7 @@ class RunSet:
         self.claimed_evals: set[int] = set()
         self.created: set[int] = set()
         self.registering = asyncio.Lock()
-        self.pools: dict[str, Pool] = {}
+        self.pools: dict[str, Pool[Any]] = {}
         self.local: ExecutorLoop | None = None
         self.executors: list[ExecutorRow] = []
         self.backup: backup.Backup | None = None
@@ -410,7 +410,7 @@ def engine_config(runner: RunnerArgs) -> ExecutorConfig:
     return config
 
 
-def make_pool(runner: RunnerArgs, run_set: RunSet) -> Pool:
+def make_pool(runner: RunnerArgs, run_set: RunSet) -> Pool[Any]:
     """Return the executors that `runner` names, none of them started yet."""
     shared = (run_set.store, run_set.group, run_set.committed_elsewhere.set, run_set.fail)
     if runner.uses_multiprocessing:

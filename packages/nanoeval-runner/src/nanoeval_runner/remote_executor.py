@@ -133,7 +133,7 @@ class _Driver:
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         for completion in request.completions:
             completion.error = None  # `value` has it, in a form that any process can read
-        reply: ExchangeReply = await self.ask("exchange", request)
+        reply: ExchangeReply = await self.ask("exchange", self._name, request)
         return reply
 
     def context(self, eval_id: int) -> contextvars.Context | None:

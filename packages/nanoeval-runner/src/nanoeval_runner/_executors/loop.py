@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextvars import Context
-from typing import Any, final
+from typing import Any
 
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext
@@ -51,24 +52,21 @@ CANCEL_SECONDS = 5.0
 """How long a cancelled attempt or context may take to end before the executor goes on without."""
 
 
-@final
+@dataclasses.dataclass(slots=True)
 class _Claim:
     """The leases of one claim, timed until the last of them has started."""
 
-    __slots__ = ("claimed_at", "size", "unstarted")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.unstarted = size
-        self.claimed_at = time.monotonic()
+    size: int
+    unstarted: int
+    claimed_at: float
 
 
+@dataclasses.dataclass
 class Hurry:
     """How long is waited for what is being left: as long as it takes, until `set` says less."""
 
-    def __init__(self) -> None:
-        self._seconds: float | None = None
-        self._limits: set[asyncio.Timeout] = set()
+    _seconds: float | None = None
+    _limits: set[asyncio.Timeout] = dataclasses.field(default_factory=set)
 
     def set(self, seconds: float) -> None:
         """Wait no longer than this from now on, for what is being waited for too."""
@@ -259,7 +257,7 @@ class ExecutorLoop:
         if reply.leases:
             # A claim that was filled, or nearly, says that there is more.
             self._more = self._more or 2 * len(reply.leases) >= want
-            claim = _Claim(len(reply.leases))
+            claim = _Claim(len(reply.leases), len(reply.leases), self._last_exchange)
             self._unstarted += claim.size
             self.in_flight += claim.size
             for lease in reply.leases:

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from nanoeval_core.errors import NanoevalError
 
@@ -54,7 +55,10 @@ class PooledExecutor:
     evals: set[int] = dataclasses.field(default_factory=set)
 
 
-class Pool(ABC):
+TExecutor = TypeVar("TExecutor", bound=PooledExecutor)
+
+
+class Pool(ABC, Generic[TExecutor]):
     """The executors of one kind and run set.
 
     Args:
@@ -79,7 +83,7 @@ class Pool(ABC):
     ) -> None:
         self.store = store
         self.group = group
-        self.executors: dict[str, PooledExecutor] = {}
+        self.executors: dict[str, TExecutor] = {}
         self.stopping = False
         self.on_failure = on_failure
         self.on_commit = on_commit
@@ -98,7 +102,7 @@ class Pool(ABC):
         """Have at least `size` executors, or as many as is sensible."""
 
     @abstractmethod
-    def tell(self, executor: PooledExecutor, *, stop: bool = False) -> None:
+    def tell(self, executor: TExecutor, *, stop: bool = False) -> None:
         """Have it look at the state file, or stop."""
 
     @abstractmethod
@@ -109,10 +113,10 @@ class Pool(ABC):
     def kill(self) -> None:
         """Kill every executor, now. Callable from anywhere, at any time."""
 
-    def kill_executor(self, executor_id: int) -> None:  # noqa: B027  from afar it cannot be
+    def kill_executor(self, executor_id: int) -> None:
         """Kill an executor that went silent, where that can be done from here."""
 
-    def inspect(self) -> None:  # noqa: B027  nor shown here what listens on loopback there
+    def inspect(self) -> None:
         """Have executors start a debugging monitor, on loopback, where that is this machine's."""
 
     # --- what executors do
@@ -122,7 +126,7 @@ class Pool(ABC):
         taken = {executor.slot for executor in self.executors.values()}
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
-    def joined(self, executor: PooledExecutor) -> None:
+    def joined(self, executor: TExecutor) -> None:
         executor.seen = self._version
         self.executors[executor.name] = executor
 
@@ -134,21 +138,21 @@ class Pool(ABC):
         self.on_commit()
         self._wake_idle_soon()
 
-    def became_idle(self, executor: PooledExecutor) -> None:
+    def became_idle(self, executor: TExecutor) -> None:
         executor.idle = True
         if executor.seen < self._version:
             self._wake_idle_soon()
 
-    def left(self, executor: PooledExecutor, eval_id: int) -> None:
+    def left(self, executor: TExecutor, eval_id: int) -> None:
         executor.evals.discard(eval_id)
         self.changed.set()
 
-    def remove(self, executor: PooledExecutor) -> None:
+    def remove(self, executor: TExecutor) -> None:
         """Note that it has ended, well or not."""
         self.executors.pop(executor.name, None)
         self.changed.set()
 
-    async def died(self, executor: PooledExecutor | None, name: str, reason: str) -> bool:
+    async def died(self, executor: TExecutor | None, name: str, reason: str) -> bool:
         """Give the tasks of a dead executor to others.
 
         Returns:
@@ -184,7 +188,7 @@ class Pool(ABC):
         for executor in self.executors.values():
             self._wake_one(executor)
 
-    def _wake_one(self, executor: PooledExecutor) -> None:
+    def _wake_one(self, executor: TExecutor) -> None:
         executor.idle = False
         executor.seen = self._version
         self.tell(executor)

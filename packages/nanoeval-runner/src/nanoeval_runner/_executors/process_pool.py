@@ -40,7 +40,7 @@ class ExecutorProcess(PooledExecutor):
     unread: bytes = b""
 
 
-class ProcessPool(Pool):
+class ProcessPool(Pool[ExecutorProcess]):
     """Starts executor processes and replaces those that die."""
 
     dying_hint = (
@@ -60,7 +60,6 @@ class ProcessPool(Pool):
         self._names = 0
         self._size = 0
         self._growing = asyncio.Lock()
-        self._processes: dict[str, ExecutorProcess] = {}
         atexit.register(self.kill)
 
     async def grow(self, size: int | None) -> None:
@@ -100,7 +99,6 @@ class ProcessPool(Pool):
         theirs.close()
         os.set_blocking(ours.fileno(), False)
         executor = ExecutorProcess(name, slot, executor_id, process=process, pipe=ours)
-        self._processes[name] = executor
         self.joined(executor)
         loop.add_reader(ours.fileno(), self._read, executor)
         self._watch(executor)
@@ -130,13 +128,11 @@ class ProcessPool(Pool):
             elif word == executor_process.LEFT:
                 self.left(executor, int(more[0]))
 
-    def tell(self, executor: PooledExecutor, *, stop: bool = False) -> None:
-        self._send(
-            self._processes[executor.name], executor_process.STOP if stop else executor_process.WAKE
-        )
+    def tell(self, executor: ExecutorProcess, *, stop: bool = False) -> None:
+        self._send(executor, executor_process.STOP if stop else executor_process.WAKE)
 
     def inspect(self) -> None:
-        for executor in self._processes.values():
+        for executor in self.executors.values():
             self._send(executor, executor_process.INSPECT)
 
     def _send(self, executor: ExecutorProcess, message: bytes) -> None:
@@ -183,7 +179,6 @@ class ProcessPool(Pool):
             asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
         self._read_rest(executor)
         executor.pipe.close()
-        del self._processes[executor.name]
         reason = f"pid {executor.process.pid}, {_how(executor.process.exitcode)}"
         if await self.died(executor, executor.name, reason) and len(self.executors) < self._size:
             await self._spawn()
@@ -197,7 +192,7 @@ class ProcessPool(Pool):
                     self.committed(len(self.executors))
 
     def kill_executor(self, executor_id: int) -> None:
-        for executor in self._processes.values():
+        for executor in self.executors.values():
             if executor.executor_id == executor_id and executor.process.exitcode is None:
                 executor.process.kill()
 
@@ -209,7 +204,7 @@ class ProcessPool(Pool):
     def kill(self) -> None:
         self.stopping = True
         self.changed.set()
-        for executor in list(self._processes.values()):
+        for executor in list(self.executors.values()):
             if executor.process.pid is not None and executor.process.exitcode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(executor.process.pid, signal.SIGKILL)

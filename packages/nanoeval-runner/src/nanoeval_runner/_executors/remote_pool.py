@@ -3,7 +3,7 @@
 A message is a verb and its arguments, pickled. Every executor says, in this order:
 
 hello       name, pid, host, path of its log → `Welcome`, or None: it is to end
-exchange    `ExchangeRequest` → `ExchangeReply`
+exchange    name, `ExchangeRequest` → `ExchangeReply`
 load        name, eval id → `StoredSpec`; the eval's context is opened then
 left        name, eval id, and what `dump_failure` gave if that ends the eval → None
 beat        `Heartbeat` → False if it was declared dead
@@ -14,6 +14,7 @@ bye         name, its tasks being given back and its contexts left → None
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import pickle
 import sqlite3
@@ -50,7 +51,18 @@ _Call = tuple[Callable[..., Any], Any, asyncio.Future[Any]]
 """A transaction, its argument, and who waits for what it returns."""
 
 
-class RemotePool(Pool):
+@dataclasses.dataclass(eq=False, kw_only=True)
+class RemoteExecutor(PooledExecutor):
+    """An executor that an engine started.
+
+    Attributes:
+        told: set when it is to look at the queue, or to stop.
+    """
+
+    told: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+
+
+class RemotePool(Pool[RemoteExecutor]):
     """Executors of one engine and run set. It is the `ExecutorHost` of the engine."""
 
     dying_hint = "What they wrote is above, or where the engine keeps their logs"
@@ -74,8 +86,6 @@ class RemotePool(Pool):
             "wait": self._wait,
             "bye": self._bye,
         }
-        self._by_id: dict[int, PooledExecutor] = {}
-        self._woken: dict[str, asyncio.Event] = {}
         self._lost: set[str] = set()
         self._queue: list[_Call] = []
         self._draining = False
@@ -87,8 +97,8 @@ class RemotePool(Pool):
     async def grow(self, size: int | None) -> None:
         await self._engine.grow(size)
 
-    def tell(self, executor: PooledExecutor, *, stop: bool = False) -> None:
-        self._woken[executor.name].set()
+    def tell(self, executor: RemoteExecutor, *, stop: bool = False) -> None:
+        executor.told.set()
 
     async def end(self) -> None:
         await self._engine.stop()
@@ -127,9 +137,7 @@ class RemotePool(Pool):
         executor_id = await self.store.call(
             transactions.add_executor, name, self._pool, pid, host, log_path
         )
-        executor = PooledExecutor(name, self.free_slot(), executor_id)
-        self._by_id[executor_id] = executor
-        self._woken[name] = asyncio.Event()
+        executor = RemoteExecutor(name, self.free_slot(), executor_id)
         self.joined(executor)
         self.spare = max(self.spare, len(self.executors))
         return Welcome(
@@ -154,10 +162,9 @@ class RemotePool(Pool):
             await self.store.call(transactions.end_executor, executor.executor_id, died=False)
             self.remove(executor)
 
-    def remove(self, executor: PooledExecutor) -> None:
-        self._by_id.pop(executor.executor_id, None)
+    def remove(self, executor: RemoteExecutor) -> None:
         super().remove(executor)
-        self._woken[executor.name].set()
+        executor.told.set()
 
     # --- exchanges: many executors' in one hop to the store's thread
 
@@ -185,11 +192,11 @@ class RemotePool(Pool):
         finally:
             self._draining = False
 
-    async def _exchange(self, request: ExchangeRequest) -> ExchangeReply:
+    async def _exchange(self, name: str, request: ExchangeRequest) -> ExchangeReply:
         reply: ExchangeReply = await self._in_turn(transactions.exchange, request)
         if request.completions:
             self.committed(len(request.completions))
-        executor = self._by_id.get(request.executor_id)
+        executor = self.executors.get(name)
         if executor is not None:
             # It looked just now: what it has not seen is what changes from here on.
             executor.seen, executor.idle = self._version, len(reply.leases) < request.want
@@ -197,11 +204,10 @@ class RemotePool(Pool):
 
     async def _wait(self, name: str) -> bool:
         """Answer once it is to look at the queue (False) or to stop (True)."""
-        if name not in self.executors:
-            return True
-        if not self.stopping:
-            await self._woken[name].wait()
-            self._woken[name].clear()
+        executor = self.executors.get(name)
+        if executor is not None and not self.stopping:
+            await executor.told.wait()
+            executor.told.clear()
         return self.stopping or name not in self.executors
 
 

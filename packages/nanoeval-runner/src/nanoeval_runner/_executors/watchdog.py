@@ -48,33 +48,25 @@ class Watchdog:
 
     Args:
         beat: publishes a heartbeat; returns False when the executor was declared dead.
-        clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        loop: ExecutorLoop,
-        beat: Callable[[Heartbeat], bool],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, loop: ExecutorLoop, beat: Callable[[Heartbeat], bool]) -> None:
         self._executor = loop
         self._beat = beat
-        self._clock = clock
         self._event_loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nanoeval-watchdog", daemon=True)
         self._answered = True
-        self._asked_at = clock()
-        self._blocked_named_at: float | None = None
+        self._asked_at = time.monotonic()
+        self._blocked_named_at = -QUIET_SECONDS
         self._quiet_next = QUIET_SECONDS
         self._quiet_since = 0.0
         self._context_next = CONTEXT_SECONDS
         self._snapshot = Heartbeat(executor_id=loop.executor_id, in_flight=0)
 
-    def __enter__(self) -> Watchdog:
+    def __enter__(self) -> None:
         self._thread.start()
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
@@ -82,9 +74,9 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
-            self.tick()
+            self._tick()
 
-    def tick(self) -> None:
+    def _tick(self) -> None:
         """Send one heartbeat, and look once at the event loop."""
         try:
             if not self._beat(self._snapshot):
@@ -95,28 +87,26 @@ class Watchdog:
             )
         if self._answered:
             self._answered = False
-            self._asked_at = self._clock()
+            self._asked_at = time.monotonic()
             try:
                 self._event_loop.call_soon_threadsafe(self._answer)
             except RuntimeError:  # the loop has been closed: its executor is over
                 self._stop.set()
-        elif self._clock() - self._asked_at >= BLOCKED_SECONDS:
+        elif time.monotonic() - self._asked_at >= BLOCKED_SECONDS:
             self._name_block()
 
     def _answer(self) -> None:
         """Note, on the event loop, that it is alive; take a snapshot, and look for quiet."""
         self._answered = True
         slowest = self._executor.slowest(PUBLISHED)
+        running = [
+            {"task": a.name, "seconds": round(a.seconds, 1), "where": a.where()} for a in slowest
+        ]
         self._snapshot = Heartbeat(
             executor_id=self._executor.executor_id,
             in_flight=self._executor.in_flight,
             gauges=json.dumps(self._executor.run_context.gauges),
-            running=json.dumps(
-                [
-                    {"task": a.name, "seconds": round(a.seconds, 1), "where": a.where()}
-                    for a in slowest
-                ]
-            ),
+            running=json.dumps(running),
         )
         self._name_quiet(slowest)
         self._name_contexts()
@@ -131,7 +121,7 @@ class Watchdog:
 
     def _name_quiet(self, slowest: list[Attempt]) -> None:
         """Name the slowest attempts after a quiet minute, then after two, four, eight, …"""
-        now, since = self._clock(), self._executor.last_progress
+        now, since = time.monotonic(), self._executor.last_progress
         if since != self._quiet_since:
             self._quiet_since, self._quiet_next = since, QUIET_SECONDS
         if slowest and now - since >= self._quiet_next and slowest[0].seconds >= QUIET_SECONDS:
@@ -145,8 +135,8 @@ class Watchdog:
 
     def _name_block(self) -> None:
         """Name what holds the event loop; at most once a minute, for some evals mean to."""
-        now = self._clock()
-        if self._blocked_named_at is not None and now - self._blocked_named_at < QUIET_SECONDS:
+        now = time.monotonic()
+        if now - self._blocked_named_at < QUIET_SECONDS:
             return
         self._blocked_named_at = now
         frame = sys._current_frames().get(self._loop_thread)
