@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import sys
@@ -13,16 +12,6 @@ import ray
 from nanoeval_runner.remote_executor import serve_executor
 
 from nanoeval_ray._mailbox import LANES, Mailbox
-
-
-@dataclasses.dataclass(frozen=True)
-class Whereabouts:
-    """Where an executor runs, and where its output goes: a path on that host."""
-
-    host: str
-    pid: int
-    node_id: str
-    log: str
 
 
 class ExecutorActor:
@@ -43,9 +32,11 @@ class ExecutorActor:
         finally:
             self._mailbox.close()
 
-    def where(self) -> Whereabouts:
+    def where(self) -> str:
+        """Say where it runs, and where its output goes: a path on that host."""
         node_id = ray.get_runtime_context().get_node_id()
-        return Whereabouts(socket.gethostname(), os.getpid(), node_id, _log_file())
+        host, log = socket.gethostname(), _log_file() or "see `ray logs`"
+        return f"process {os.getpid()} on host {host} (node {node_id}); its output: {log}"
 
     def turn(self, lane: int, reply: bytes | None) -> bytes | None:
         message = self._mailbox.turn(lane, reply)

@@ -13,7 +13,7 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_core.executors import ExecutorHost
 from ray.exceptions import ActorUnschedulableError, RayError, RuntimeEnvSetupError
 
-from nanoeval_ray._actor import MAX_CONCURRENCY, ExecutorActor, Whereabouts
+from nanoeval_ray._actor import MAX_CONCURRENCY, ExecutorActor
 from nanoeval_ray._cluster import capacity, connection
 from nanoeval_ray._mailbox import LANES
 
@@ -35,7 +35,7 @@ class _Executor:
     name: str
     actor: Any
     serving: asyncio.Task[None] | None = None
-    where: Whereabouts | None = None
+    where: str = ""
 
 
 class RayEngine:
@@ -112,7 +112,7 @@ class RayEngine:
         """Talk with an actor until it ends, however it does; then start the next if need be."""
         reason = "it ended without a word"
         try:
-            executor.where = await self._located(executor)
+            await self._locate(executor)
             await self._talk(executor)
         except (RuntimeEnvSetupError, ActorUnschedulableError) as error:
             self._failed = True
@@ -127,20 +127,16 @@ class RayEngine:
         if await self._host.lost(executor.name, reason) and not self._failed:
             await self._fill()
 
-    async def _located(self, executor: _Executor) -> Whereabouts:
+    async def _locate(self, executor: _Executor) -> None:
         timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._say_pending, executor)
         try:
-            where: Whereabouts = await executor.actor.where.remote()
+            executor.where = await executor.actor.where.remote()
         finally:
             timer.cancel()
-        log.info(
-            "executor %s is process %s on host %s (node %s); its output: %s",
-            *(executor.name, where.pid, where.host, where.node_id, where.log or "see `ray logs`"),
-        )
-        return where
+        log.info("executor %s is %s", executor.name, executor.where)
 
     def _say_pending(self, executor: _Executor) -> None:
-        waiting = sum(m.where is None for m in self._executors.values())
+        waiting = sum(not each.where for each in self._executors.values())
         log.warning(
             "%s of %s executors wait for room: each needs %s, and the cluster has %s in all. They "
             "start when nodes join; or ask for fewer with RunnerArgs.num_processes",
@@ -198,7 +194,4 @@ def _describe(error: RayError, executor: _Executor) -> str:
     text = " ".join(str(error).split())
     head, _, cause = text.partition("The actor is dead because ")
     said = (cause or head)[:300]
-    if executor.where is None:
-        return said
-    where = executor.where
-    return f"{said} (it was process {where.pid} on host {where.host}; its output: {where.log})"
+    return f"{said} (it was {executor.where})" if executor.where else said

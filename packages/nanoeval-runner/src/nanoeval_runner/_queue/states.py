@@ -20,13 +20,6 @@ MAX_BACKOFF = 5.0
 MAX_LOSSES = 3
 """How many executors may die under a task before that counts as a system error of the task."""
 
-MOST_IN_FLIGHT = (None, 64, 8)
-"""How many tasks an executor may have in flight with one that crashed 0, 1, 2 executors; more: 1.
-
-Every task in flight may have crashed the process. Run again together they would all be blamed
-again; running ever fewer together finds the one that crashes, and the others finish.
-"""
-
 LEASE_SECONDS = 15.0
 """How long an executor may stay silent before its tasks go to others."""
 
@@ -62,11 +55,12 @@ def retry_delay(
 
 
 def most_in_flight(losses: int) -> int | None:
-    """Return how many tasks may run with one that lost `losses` executors, itself included.
+    """Return how many tasks may run with one that lost `losses` executors; None is unlimited.
 
-    None is unlimited.
+    Every task in flight may have crashed the process. Run again together they would all be blamed
+    again; running ever fewer together finds the one that crashes, and the others finish.
     """
-    return MOST_IN_FLIGHT[losses] if losses < len(MOST_IN_FLIGHT) else 1
+    return (None, 64, 8, 1)[min(losses, 3)]
 
 
 def may_join(

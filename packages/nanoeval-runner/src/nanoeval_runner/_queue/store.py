@@ -8,7 +8,6 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import anyio.to_thread
@@ -109,7 +108,7 @@ class Store:
             else:
                 await self.call(transactions.create_schema, path.stem)
         except BaseException:
-            await self.__aexit__(None, None, None)
+            await self.__aexit__()
             raise
         return was_there
 
@@ -123,12 +122,7 @@ class Store:
                 file.unlink()
         return await anyio.to_thread.run_sync(backup.restore, path.stem, path)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         if self._thread is not None:
             thread, self._thread = self._thread, None
             await thread.close()
@@ -161,13 +155,7 @@ class Store:
             raise self._explain(error) from error
 
     async def check_pages(self) -> None:
-        """Read the whole file, on a thread and connection of its own, looking for damage."""
-
-        def check(path: Path) -> None:
-            with contextlib.closing(connect(path, read_only=True)) as connection:
-                transactions.check_pages(connection, str(path))
-
-        await anyio.to_thread.run_sync(check, self.path)
+        await anyio.to_thread.run_sync(transactions.check_pages, self.path)
 
     def _explain(self, error: sqlite3.DatabaseError) -> Exception:
         text = str(error)

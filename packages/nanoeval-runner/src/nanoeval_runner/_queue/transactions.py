@@ -6,6 +6,7 @@ connection's thread, and tests call them as they are.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -13,14 +14,15 @@ import pickle
 import sqlite3
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import RolloutSystemError, StateError
 from nanoeval_core.usage import Usage
 
 from nanoeval_runner._queue import sql
+from nanoeval_runner._queue.connection import connect, in_chunks
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
-from nanoeval_runner._queue.connection import in_chunks
 from nanoeval_runner._queue.connection import transaction as transaction
 from nanoeval_runner._queue.exchange import LeaseSpan, count, unfinished_in
 from nanoeval_runner._queue.exchange import exchange as exchange
@@ -78,14 +80,15 @@ def other_version(path: str, version: object) -> StateError:
     )
 
 
-def check_pages(connection: sqlite3.Connection, path: str) -> None:
+def check_pages(path: Path) -> None:
     """Raise `StateError` if a page of the file is damaged. Reads all of it: some ms per MB."""
     try:
-        problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            problem = connection.execute(sql.QUICK_CHECK).fetchone()[0]
     except sqlite3.DatabaseError as error:
         problem = error
     if problem != "ok":
-        raise StateError(damaged(path, problem))
+        raise StateError(damaged(str(path), problem))
 
 
 def damaged(path: str, problem: object) -> str:
