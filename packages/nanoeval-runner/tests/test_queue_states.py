@@ -352,7 +352,7 @@ class QueueMachine(RuleBasedStateMachine):
     def recover(self) -> None:
         """The main process was killed, and every executor with it; another one takes over."""
         transactions.recover(self.db)
-        self.logged.clear()  # whoever takes over reads all results
+        self.logged.clear()  # what takes over reads all results
         for executor in self.all_executors:
             executor.alive = False
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from nanoeval_core.usage import Usage
 
-Outcome = Literal["done", "failed", "retried", "fatal", "released"]
+LeaseEnd = Literal["done", "failed", "retried", "fatal", "released"]
 FINAL = frozenset({"done", "failed"})
 """Outcomes that are the task's result, rather than that of one attempt of several."""
 RESULT_STATES = FINAL | {"retried"}
@@ -55,7 +55,7 @@ class Completion:
 
     task_id: int
     eval_id: int
-    outcome: Outcome
+    outcome: LeaseEnd
     value: bytes | None = None
     events: bytes = b""
     retry_delay: float = 0.0

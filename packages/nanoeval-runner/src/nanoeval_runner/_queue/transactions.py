@@ -106,9 +106,9 @@ def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> Non
 
 
 def recover(connection: sqlite3.Connection) -> None:
-    """Make a file whose processes are gone ready for new ones: no leases, nobody waiting.
+    """Make a file whose processes are gone ready for new ones: no leases, no retries to wait for.
 
-    Nor is anything left to tell: the run that goes on reads all results.
+    Its log of results is deleted: a run that goes on reads all of them.
     """
     with transaction(connection):
         for row in connection.execute(sql.ALL_LEASE_SPANS).fetchall():
