@@ -29,13 +29,17 @@ def is_private(module: str) -> bool:
     return any(part.startswith("_") for part in module.split("."))
 
 
-def import_graph(trees: Trees) -> dict[str, set[str]]:
-    """Module → the modules of ours that it imports: deferred and type-only imports too."""
+def import_graph(trees: Trees, *, at_import_time: bool = False) -> dict[str, set[str]]:
+    """Module → the modules of ours that it imports: deferred and type-only imports too.
+
+    Args:
+        at_import_time: leave those out.
+    """
     graph: dict[str, set[str]] = {}
     for module, tree in trees.items():
         graph[module] = {
             target
-            for _, name in imported_modules(tree, at_import_time=False)
+            for _, name in imported_modules(tree, at_import_time=at_import_time)
             if (target := _module_of(name, trees)) is not None and target != module
         }
     return graph

@@ -195,6 +195,42 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not circles(import_graph(TREES))
 
 
+LAYERS = "what each imports when it is loaded is above it, or in its line"
+
+
+@pytest.mark.parametrize(
+    "package", ["nanoeval_core", "nanoeval_solvers", "nanoeval_recorder", "nanoeval_monitor"]
+)
+def test_the_layers_that_a_package_tells_of_are_so(package: str) -> None:
+    told = " ".join((ast.get_docstring(TREES[package]) or "").split())
+    assert LAYERS in told
+    layer = layers_of(ast.get_docstring(TREES[package]) or "")
+    parts = {
+        module: module.split(".")[1]
+        for module in TREES
+        if module.startswith(f"{package}.") and not module.endswith("__main__")
+    }
+    assert layer.keys() == set(parts.values())
+    loaded = import_graph(TREES, at_import_time=True)
+    upward = [
+        f"{module} imports {target}"
+        for module, part in parts.items()
+        for target in loaded[module]
+        if target in parts and layer[parts[target]] > layer[part]
+    ]
+    assert not upward
+
+
+def layers_of(docstring: str) -> dict[str, int]:
+    """Return the number of the line for each name of the first indented block of a docstring."""
+    block = docstring.partition(":\n\n")[2].partition("\n\n")[0]
+    return {
+        name: number
+        for number, line in enumerate(block.splitlines())
+        for name in re.findall(r"\w+", re.split(r"\s{2,}", line.strip())[0])
+    }
+
+
 def test_no_two_classes_bear_one_name() -> None:
     twice = {
         name: modules

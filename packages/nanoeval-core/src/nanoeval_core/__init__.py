@@ -1,12 +1,14 @@
 """The primitives of nanoeval: all that is needed to *define* an eval.
 
-Layers, each importing only those above it:
+Layers; what each imports when it is loaded is above it, or in its line:
 
-    errors, task, usage, run_context       values
+    errors, words, usage, run_context, run_facts                 values
     asyncio_utils, json_values, redaction, pickling, by_name     small tools
-    recorder_protocol, dialogues, recording, recorder_adapter    where events go
-    eval, spec                             Eval, RunnerArgs, EvalSpec
+    async_breakpoint, _webhook                                   more of them
+    task, executors                        Task; what an engine for executors is
+    dialogues, recorder_protocol, recording, recorder_adapter    where events go
     library_config, recorder, fs_paths     hooks, the current recorder, folders
+    eval, spec                             Eval, RunnerArgs, EvalSpec
     metrics                                statistics
 
 Nothing here imports another package of nanoeval, or anything that runs one. The names below load

@@ -1,14 +1,14 @@
 """Records of runs: writing them, and reading them back.
 
-Layers, each importing only those above it:
+Layers; what each imports when it is loaded is above it, or in its line:
 
     folder                                 where records are
     _file_recorder                         the one writer of files, in the driver
     _description                           what the head of a record says
-    evallib, json_lines, in_memory         recorders
-    combine                                recorders made of recorders
+    evallib, json_lines                    recorders
     reading                                events, attempts, reports and tables
-    inspect_log, mlflow_recorder, evallib_eval     other tools
+    in_memory, combine                     a recorder for tests, recorders made of recorders
+    _inspect_messages, inspect_log, mlflow_recorder, evallib_eval     other tools
 
 nanoeval-core declares the protocols; no other package of nanoeval is imported.
 """

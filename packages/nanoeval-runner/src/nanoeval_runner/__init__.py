@@ -1,9 +1,11 @@
 """The queue and the executors of nanoeval: `run`, `validate`, `resume`.
 
-    _run, _resume        the story, top to bottom
-    engine, eval_run     what runs share, and one eval in the driver
-    executors            take tasks, run them, put results back
-    queue                the sqlite file
+    _run, _resume               the story, top to bottom
+    _run_set, _eval_run         what runs share, and one eval in the driver
+    _outbox                     where committed batches go
+    _executors                  take tasks, run them, put results back
+    _queue                      the sqlite file
+    _display                    what a person sees meanwhile
 
 Importing this package loads nothing else: commands that look at runs do not wait for what runs
 them. Each name below is loaded when it is first used.

@@ -8,4 +8,5 @@ threads        what asyncio.to_thread runs on
 pool           executors elsewhere: their supervision
 process_pool   … in processes of their own; executor_process is what runs in them
 remote_pool    … that an engine starts; nanoeval_runner.remote_executor is what runs in them
+preloaded      what the process that executors are forked from has imported
 """
