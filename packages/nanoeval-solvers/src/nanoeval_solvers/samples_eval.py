@@ -21,7 +21,7 @@ from nanoeval_solvers._evals.registry import (
     read_questions,
     read_samples,
 )
-from nanoeval_solvers._templates import Message
+from nanoeval_solvers._templates import Message, lettered
 from nanoeval_solvers.api_model import APIModel, record_reply
 
 __all__ = [
@@ -104,16 +104,10 @@ class APISampleSolver(APIModel, SampleSolver):
     model: str = chz.field(default="gpt-4o-mini", doc="The model's name, as the endpoint knows it.")
 
     async def reply(self, task: SampleTask, params: Mapping[str, Any]) -> SampleReply:
-        reply = await self.ask(
-            task.input,
-            sample=task.name,
-            attempt=task.attempt_id,
-            params=self._as_sent(params),
-        )
+        sent = self._as_sent(params)
+        reply = await self.ask(task.input, sample=task.name, attempt=task.attempt_id, params=sent)
         record_reply(task.input, reply, model=self.model)
-        if reply.problem is not None:
-            return SampleReply(None, reply.problem)
-        return SampleReply(reply.text)
+        return SampleReply(None if reply.problem else reply.text, reply.problem)
 
     def _as_sent(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return `params` as this model takes them; what the solver's own fields say goes first."""
@@ -164,10 +158,10 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
 
     @chz.validate
     def _check_numbers(self) -> None:
-        if self.n_consensus < 1:
-            raise ConfigError(f"SamplesEval.n_consensus={self.n_consensus}: give 1 or more")
-        if self.max_samples is not None and self.max_samples < 1:
-            raise ConfigError(f"SamplesEval.max_samples={self.max_samples}: give 1 or more")
+        for name in ("n_consensus", "max_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"SamplesEval.{name}={value}: give 1 or more")
 
     @chz.init_property
     def entry(self) -> RegisteredEval:
@@ -207,31 +201,22 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
         shots = [message for shot in shown for message in shot["sample"]]
         prompts: list[Prompt] = []
         for number, sample in enumerate(samples, 1):
-            chat = self._chat(sample, number)
-            prompts.append(([*chat[:-1], *shots, *chat[-1:]], self._ideal(sample, number)))
+            asked, ideal = sample.get("input"), sample.get("ideal")
+            # evallib sends a bare text as a system message
+            chat = [{"role": "system", "content": asked}] if isinstance(asked, str) else asked
+            answers = ideal if isinstance(ideal, list) else [ideal]
+            for name, parts, kind, wanted in (
+                ("input", chat, dict, "a text or a chat"),
+                ("ideal", answers, str, "a text or texts"),
+            ):
+                is_list = isinstance(parts, list) and bool(parts)
+                if not is_list or not all(isinstance(part, kind) for part in parts):
+                    raise ConfigError(
+                        f"eval {self.entry.name!r}, sample {number}: `{name}` must be {wanted}, "
+                        f"got {sample.get(name)!r:.200}"
+                    )
+            prompts.append(([*chat[:-1], *shots, *chat[-1:]], answers))
         return prompts
-
-    def _chat(self, sample: Mapping[str, Any], number: int) -> list[Message]:
-        asked = sample.get("input")
-        if isinstance(asked, str):  # evallib sends a bare text as a system message
-            return [{"role": "system", "content": asked}]
-        if isinstance(asked, list) and asked and all(isinstance(m, dict) for m in asked):
-            return [dict(message) for message in asked]
-        raise ConfigError(
-            f"eval {self.entry.name!r}, sample {number}: `input` must be a text or a chat, "
-            f"got {asked!r:.200}"
-        )
-
-    def _ideal(self, sample: Mapping[str, Any], number: int) -> list[str]:
-        ideal = sample.get("ideal")
-        given = ideal if isinstance(ideal, list) else [ideal]
-        answers = [answer for answer in given if isinstance(answer, str)]
-        if not answers or len(answers) < len(given):
-            raise ConfigError(
-                f"eval {self.entry.name!r}, sample {number}: `ideal` must be a text or texts, "
-                f"got {ideal!r:.200}"
-            )
-        return answers
 
     def _choice_prompts(self, questions: Sequence[Mapping[str, Any]]) -> list[Prompt]:
         """Return choices shuffled as evallib shuffles them, by `seed` and the sample's id."""
@@ -241,15 +226,13 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
             order = list(range(len(question["answers"])))
             dice = random.Random(f"{self._sample_id(index)}:{self.seed}".encode())
             dice.shuffle(order)
-            options = "\n".join(
-                f"{chr(ord('A') + place)}) {question['answers'][answer]}"
-                for place, answer in enumerate(order)
-            )
+            letters = [chr(ord("A") + place) for place in range(len(order))]
+            options = lettered([question["answers"][answer] for answer in order], letters)
             text = (
                 f"{instructions}\nPlease answer with the letter of the correct answer."
                 f"\n\n{question['question']}\n{options}"
             )
-            right = chr(ord("A") + order.index(question["label"]))
+            right = letters[order.index(question["label"])]
             prompts.append(([{"role": "system", "content": text}], [right]))
         return prompts
 
@@ -268,7 +251,7 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
                 False, expected=task.ideal, picked=None, problem=reply.problem
             )
             return SampleResult(False, problem=reply.problem)
-        ignores_case = form == "includes" and bool(self.entry.args.get("ignore_case", False))
+        ignores_case = form == "includes" and self.entry.args.get("ignore_case")
         options = {"ignore_case": True} if ignores_case else {}
         score = scoring.FORMS[form](reply.text, task.ideal, **options)
         expected = task.ideal[0] if len(task.ideal) == 1 else task.ideal

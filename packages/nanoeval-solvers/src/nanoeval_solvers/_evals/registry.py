@@ -108,12 +108,12 @@ def _find_entry(name: str, folders: Sequence[Path]) -> tuple[Any, Path] | None:
 def _parse_yaml(text: str, file: Path) -> Mapping[str, Any]:
     try:
         import yaml  # noqa: PLC0415  comes with evals; needed for its registry only
+
+        entries = yaml.safe_load(text)
     except ImportError as error:
         raise ConfigError(
             "reading evallib's registry needs PyYAML: `pip install pyyaml`"
         ) from error
-    try:
-        entries = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is no valid YAML: {error}") from error
     return entries if isinstance(entries, dict) else {}

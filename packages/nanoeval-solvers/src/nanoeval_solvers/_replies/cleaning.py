@@ -178,9 +178,7 @@ def plain(text: str) -> str:
     text = _ANSWER_TAG.sub(
         lambda tag: "\n" if tag[0][1] == "/" or tag["wraps"] == "" else "\nAnswer: ", text
     )
-    if "\\" in text:
-        text = _without_latex(text)
-    text = _POWER.sub(r"^\1", text).replace("^°", "°")
+    text = without_latex(text)
     text = _CHECK_BOX.sub(lambda box: box[1] + ("✗" if box[2] == " " else "✓"), text)
     text = _STRUCK.sub(" ", _HEADING.sub("", text))
     for _ in range(3):
@@ -191,13 +189,15 @@ def plain(text: str) -> str:
     return _BLANKS.sub(" ", text)
 
 
-def _without_latex(text: str) -> str:
-    text = _mark_boxes(text)
-    for _ in range(4):  # wrappers in wrappers
-        text = _WRAPPER.sub(r"\1", text)
-        text = _FRACTION.sub(lambda f: f"{f[1] or f[3]}/{f[2] or f[4]}", text)
-    text = _COMMAND.sub(_command, text)
-    return text.replace("{,}", ",")
+def without_latex(text: str) -> str:
+    """Return `text` with LaTeX's commands as the signs they are, where there are such."""
+    if "\\" in text:
+        text = _mark_boxes(text)
+        for _ in range(4):  # wrappers in wrappers
+            text = _WRAPPER.sub(r"\1", text)
+            text = _FRACTION.sub(lambda f: f" {f[1] or f[3]}/{f[2] or f[4]} ", text)
+        text = _COMMAND.sub(_command, text).replace("{,}", ",")
+    return _POWER.sub(r"^\1", text).replace("^°", "°")
 
 
 def _command(command: re.Match[str]) -> str:

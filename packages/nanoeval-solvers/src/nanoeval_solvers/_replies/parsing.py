@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from nanoeval_solvers._replies import ReadBy, cleaning, structured
 from nanoeval_solvers._replies.letters import listed
 from nanoeval_solvers._replies.mentions import LABEL, Group, MarkedText, Names, after, joins
-from nanoeval_solvers._replies.words import UNSPACED, Word
+from nanoeval_solvers._replies.words import Word
 
 Parsing = Literal["strict", "lenient"]
 
@@ -364,7 +364,7 @@ class _Lines:
                 for one in other
             ):
                 new = [_Statement(None, "prose", number)]
-        if roles[0] == "r" and not new and LABEL not in roles and _NEGATIVE & set(roles):
+        if roles[0] == "r" and LABEL not in roles and _NEGATIVE & set(roles):
             # "B is true, but does not answer the question"
             statements = [one for one in statements if not one.lasts]
         return statements + new
@@ -598,8 +598,6 @@ def _kind(anchor: str | None, after: str, group: Group) -> str | None:
         return "right"
     if group.boxed:
         return "box"
-    if anchor is None:
-        return None
     if anchor == "so" and _MAKES_RIGHT.match(after):
         return "right"
     if anchor in ("noun", "options", "chooses"):
@@ -694,11 +692,7 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
         return before.role not in "cNVSr" or (word.text[0].isalpha() and before.role not in "cSr")
     if word.role == "r":
         after = following[0].role if following else ""
-        return (
-            text in _HARD_BUTS
-            or before.role in ",.;:—-…"
-            or (before.role != "c" and after not in "VX")
-        )
+        return text in _HARD_BUTS or (before.role != "c" and after not in "VX")
     if text in _BECAUSE or word.role == "k" or before.role == "z":
         return True
     if text == "leaves" and "n" in seen:
@@ -706,8 +700,7 @@ def _begins_clause(sentence: list[Word], place: int, clause: list[Word], seen: s
     if before.role == "," and word.role == "c" and "n" in seen:
         return True  # "it is not A, it is B"
     if before.role in ",—":
-        is_unspaced = word.role in "cr" and re.match(f"[{UNSPACED}]", word.text) is not None
-        return is_unspaced or "k" in seen or _begins_sentence(sentence, place, clause)
+        return "k" in seen or _begins_sentence(sentence, place, clause)
     if text in _ANDS and before.role != LABEL:
         return _begins_sentence(sentence, place + 1, clause)
     return False

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pint
 
-from nanoeval_solvers._replies.cleaning import characters
+from nanoeval_solvers._replies.cleaning import BOX, END_BOX, characters, without_latex
 
 _DIGITS = r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 _NUMBER = re.compile(
@@ -31,12 +31,6 @@ _BOUNDS = re.compile(
     r"below|up to|either|if|minus)\b|n't",
     re.IGNORECASE,
 )
-_WRAPPER = re.compile(
-    r"\\(?:text|mathrm|mathbf|textbf|boxed|fbox|mbox)\s*(?=\{)|\\[,;!: ]|\\(?:left|right)\b"
-)
-_FRACTION = re.compile(
-    r"(-?)\s*\\[dtc]?frac\s*(?:\{\s*(-?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}|(\d)(\d))"
-)
 _THOUSANDS = re.compile(r"(?<=\d)(?:\\,|\{,\}|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))")
 _LARGE = re.compile(
     r"\s*(?:(hundred|thousand|million|billion|trillion|dozen)s?\b|(?<=\d)(k)\b)", re.IGNORECASE
@@ -46,14 +40,16 @@ _FACTORS = {
     "dozen": 12, "k": 10**3,
 }  # fmt: skip
 _PERCENT = re.compile(r"\s*(?:percent|per cent|pct\.?|\\%)(?!\w)", re.IGNORECASE)
-_DEGREES = re.compile(r"\b(?:degrees?|deg\.?)\s+(celsius|fahrenheit|[CF]\b)", re.IGNORECASE)
+_DEGREES = re.compile(
+    r"(?<![A-Za-z])(?:degrees?|deg\.?)\s+(celsius|fahrenheit|[CF]\b)", re.IGNORECASE
+)
 # Letters, small whole powers, products and quotients: nothing that could be costly to work out.
 _UNIT = re.compile(r"[A-Za-zµμΩΩ°Å%′″'\"]+(?:\s*(?:\^|\*\*)?\s*-?\d(?!\d))?")
 _UNITS = re.compile(rf"(?:1\s*/\s*)?{_UNIT.pattern}(?:\s*[*·/\s]\s*\(?{_UNIT.pattern}\)?){{0,6}}")
 _WORDS = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,3}")
 _NO_UNIT = re.compile(
     r"\b(?:or|and|to|plus|minus|times|out|hundred|if|not|but|squared|cubed|dozens?|pairs?|"
-    r"is|are|was|were|isn't|would|could|should|does|seems?|looks?|too|more|less|fewer|than)\b",
+    r"is|are|was|were|isn't|would|could|should|does|seems?|looks?|too|more|less|fewer|than|[α-ω])\b",
     re.IGNORECASE,
 )
 _UNIT_LETTERS = "mgsklhd"  # that follow a number directly as a unit
@@ -111,15 +107,9 @@ def quantity_of(text: str) -> Quantity | None:
 
 def _plain(text: str) -> str:
     """Return `text` without markup and outer punctuation; points, intervals, sets stay such."""
-    text = (
-        _THOUSANDS.sub(",", text).replace("\\$", "$").replace("\\times", "×").replace("\\cdot", "·")
-    )
-    text = re.sub(r"\^\s*\{?\\?circ\}?", "°", text)
-    text = _FRACTION.sub(_fraction, _WRAPPER.sub(" ", text))
+    text = characters(without_latex(_THOUSANDS.sub(",", text)))
     text = _DEGREES.sub(lambda unit: "°" + unit[1][0].upper(), text)
-    text = characters(text).replace("\\%", "%")
-    text = re.sub(r"\*\*(?!\s*[-+]?\d)|`|\\[()\[\]]", " ", text)
-    text = re.sub(r"\^\s*\{\s*([^{}]{1,20})\s*\}", r"^\1", text)
+    text = re.sub(rf"\*\*(?!\s*[-+]?\d)|[`{BOX}{END_BOX}]", " ", text)
     before = ""
     while before != text:
         before = text
@@ -132,12 +122,6 @@ def _plain(text: str) -> str:
     if re.fullmatch(r"\\?[(\[{].*,.*[)\]}]", text):
         return ""
     return " ".join(text.replace("{", " ").replace("}", " ").split())
-
-
-def _fraction(match: re.Match[str]) -> str:
-    above, below = match[2] or match[4], match[3] or match[5]
-    sign = "-" if match[1] != ("-" if above.startswith("-") else "") else ""
-    return f" {sign}{above.lstrip('-')}/{below} "
 
 
 def _value_of(match: re.Match[str]) -> Fraction | None:
