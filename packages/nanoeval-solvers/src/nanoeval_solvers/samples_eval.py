@@ -203,8 +203,9 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
         for number, sample in enumerate(samples, 1):
             asked, ideal = sample.get("input"), sample.get("ideal")
             # evallib sends a bare text as a system message
-            chat = [{"role": "system", "content": asked}] if isinstance(asked, str) else asked
-            answers = ideal if isinstance(ideal, list) else [ideal]
+            system = {"role": "system", "content": asked}
+            chat: Any = [system] if isinstance(asked, str) else asked
+            answers: Any = ideal if isinstance(ideal, list) else [ideal]
             for name, parts, kind, wanted in (
                 ("input", chat, dict, "a text or a chat"),
                 ("ideal", answers, str, "a text or texts"),
