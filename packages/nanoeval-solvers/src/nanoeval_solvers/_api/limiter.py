@@ -70,43 +70,34 @@ class Shared(msgspec.Struct):
             del self.members[gone]
         mine = self.members.setdefault(name, Member(now, 0, 0, 0))
         mine.seen_at, mine.in_flight, mine.waiting = now, in_flight, waiting
-        names = sorted(self.members)
-        demand = [float(one.in_flight + one.waiting) for one in map(self.members.get, names) if one]
-        at = names.index(name)
+        present = [self.members[one] for one in sorted(self.members)]
+        demand = [float(one.in_flight + one.waiting) for one in present]
         # Who asks for nothing keeps nothing from the others.
-        fair = deal(window, demand, at, turn=int(now)) if demand[at] else 0
-        others = sum(one.granted for other, one in self.members.items() if other != name)
-        free = int(min(window, 1e9)) - others
+        asked = in_flight + waiting
+        fair = deal(window, demand, present.index(mine), turn=int(now)) if asked else 0
+        free = int(min(window, 1e9)) - sum(one.granted for one in present if one is not mine)
         mine.granted = max(in_flight, min(fair, free))
-        total = sum(demand)
         return Share(
             window=mine.granted,
-            part=demand[at] / total if total else 1.0,
-            in_flight=sum(one.in_flight for one in self.members.values()),
-            waiting=sum(one.waiting for one in self.members.values()),
-            alone=len(self.members) == 1,
+            part=asked / sum(demand) if any(demand) else 1.0,
+            in_flight=sum(one.in_flight for one in present),
+            waiting=sum(one.waiting for one in present),
+            alone=len(present) == 1,
         )
 
 
 def deal(window: float, demand: list[float], mine: int, *, turn: int) -> int:
     """Return the part of `window` that process number `mine` gets, proportional to its demand.
 
-    What is left over by rounding goes round among those that want it, from `turn` on.
+    What is left over by rounding goes round among those that want it: `turn` says who is first.
     """
-    whole = int(min(window, 1e9))
-    total = sum(demand)
+    whole, total = int(min(window, 1e9)), int(sum(demand))
     if total <= 0 or len(demand) == 1:
         return whole
-    dealt = [math.floor(whole * one / total) for one in demand]
-    left = whole - sum(dealt)
-    for step in range(len(demand)):
-        if not left:
-            break
-        index = (turn + step) % len(demand)
-        if demand[index] > 0:
-            dealt[index] += 1
-            left -= 1
-    return dealt[mine]
+    first = turn % len(demand)
+    at = (mine - first) % len(demand)
+    before = int(sum((demand[first:] + demand[:first])[:at]))
+    return whole * (before + int(demand[mine])) // total - whole * before // total
 
 
 class SharedFile:
@@ -122,10 +113,9 @@ class SharedFile:
     def __init__(self, path: Path | None = None) -> None:
         self.name = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._shared = Shared()
-        self._size = 0
-        self._file = (
-            None if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        )
+        self._file: int | None = None
+        if path is not None:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextlib.contextmanager
     def exclusive(self, *, wait: bool = False) -> Iterator[Shared | None]:
@@ -142,24 +132,16 @@ class SharedFile:
             yield None
             return
         try:
-            shared = self._read()
+            size = os.fstat(self._file).st_size
+            try:
+                shared = _decode(os.pread(self._file, size, 0))
+            except msgspec.MsgspecError:
+                shared = Shared()  # new, or its writer was killed within the write
             yield shared
-            self._write(shared)
+            # Blanks after the end of a shorter one: in one write there is no half of it.
+            os.pwrite(self._file, _encode(shared).ljust(size), 0)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
-
-    def _read(self) -> Shared:
-        assert self._file is not None  # noqa: S101
-        self._size = os.fstat(self._file).st_size
-        try:
-            return _decode(os.pread(self._file, self._size, 0))
-        except msgspec.MsgspecError:
-            return Shared()  # new, or its writer was killed within the write
-
-    def _write(self, shared: Shared) -> None:
-        assert self._file is not None  # noqa: S101
-        # Blanks after the end of a shorter one: in one write there is no half of it.
-        os.pwrite(self._file, _encode(shared).ljust(self._size), 0)
 
     def close(self) -> None:
         if self._file is None:
