@@ -138,11 +138,7 @@ class ModelServer:
         self.most_in_flight = 0
         self._recent: deque[float] = deque()
         self._port = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._started = threading.Event()
-        self._failed: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="nanoeval-model-server", daemon=True)
+        self._close: Callable[[], None] | None = None
 
     @property
     def url(self) -> str:
@@ -150,40 +146,40 @@ class ModelServer:
         return f"http://127.0.0.1:{self._port}/v1"
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._started.wait()
-        if self._failed is not None:
-            raise self._failed
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(
+            target=loop.run_forever, name="nanoeval-model-server", daemon=True
+        )
+        thread.start()
+        runner = asyncio.run_coroutine_threadsafe(self._serve(), loop).result()
+
+        def close() -> None:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+        self._close = close
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        if self._close is not None:
+            self._close()
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  raised again where it was started
-            self._failed = error
-        finally:
-            self._started.set()
-
-    async def _serve(self) -> None:
+    async def _serve(self) -> web.AppRunner:
         from aiohttp import web  # noqa: PLC0415  heavy, for servers only
+
+        async def no_models(_: web.Request) -> web.Response:
+            return web.json_response({"object": "list", "data": []})
 
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/{path:.*}", self._handle)
-        app.router.add_get("/v1/models", _no_models)
+        app.router.add_get("/v1/models", no_models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
-        await site.start()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
         self._port = runner.addresses[0][1]
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._started.set()
-        await self._stop.wait()
-        await runner.cleanup()
+        return runner
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         request = Request(
@@ -260,12 +256,6 @@ class ModelServer:
         if scripted.status < 400:
             self.served += 1
         return web.Response(status=scripted.status, headers=headers, body=body)
-
-
-async def _no_models(_: web.Request) -> web.Response:
-    from aiohttp import web  # noqa: PLC0415
-
-    return web.json_response({"object": "list", "data": []})
 
 
 def _body(request: Request, scripted: Scripted) -> bytes:
