@@ -35,7 +35,7 @@ def verdict(grader: Grader, answer: str, *references: str) -> bool:
         (ExactMatch(), " **paris**. ", "Paris", True),
         (ExactMatch(), "Ｐａｒｉｓ", "Paris", True),
         (ExactMatch(), "Paris, France", "Paris", False),
-        (ExactMatch(normalise=False), "paris", "Paris", False),
+        (ExactMatch(normalize=False), "paris", "Paris", False),
         (ContainsMatch(), "It is Paris, of course", "paris", True),
         (ContainsMatch(), "Parisian", "Paris", False),
         (ContainsMatch(), "C++ is it", "C++", True),

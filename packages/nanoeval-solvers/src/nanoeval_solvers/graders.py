@@ -80,7 +80,7 @@ def normalized(text: str) -> str:
 class ExactMatch(Grader):
     """Right when the answer is a reference answer."""
 
-    normalise: bool = chz.field(
+    normalize: bool = chz.field(
         default=True, doc="Ignore case, width, spacing, quotes and final punctuation."
     )
 
@@ -91,7 +91,7 @@ class ExactMatch(Grader):
 
     def matches(self, answer: str, references: Sequence[str]) -> bool:
         """Return whether `answer` is one of `references`."""
-        if not self.normalise:
+        if not self.normalize:
             return answer in references
         return normalized(answer) in {normalized(one) for one in references}
 
@@ -100,13 +100,13 @@ class ExactMatch(Grader):
 class ContainsMatch(Grader):
     """Right when the answer contains a reference answer as whole words."""
 
-    normalise: bool = chz.field(default=True, doc="Ignore case, width and spacing.")
+    normalize: bool = chz.field(default=True, doc="Ignore case, width and spacing.")
 
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        text = normalized(answer) if self.normalise else answer
-        wanted = [normalized(one) if self.normalise else one for one in references]
+        text = normalized(answer) if self.normalize else answer
+        wanted = [normalized(one) if self.normalize else one for one in references]
         # A reference of nothing but punctuation would be in every answer.
         return Verdict(any(_contains(text, one) for one in wanted if one))
 

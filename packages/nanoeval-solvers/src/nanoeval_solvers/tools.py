@@ -118,7 +118,7 @@ class Tool:
                 f"tool {self.name!r} has no docstring: say there what it does, the model reads it"
             )
         self._model = _arguments_model(function, self.name, args)
-        self.parameters = _plain_schema(self._model.model_json_schema())
+        self.parameters: dict[str, Any] = _plain_schema(self._model.model_json_schema())
 
     def __reduce__(self) -> Any:
         # A decorated function is found again under its name, any other is pickled with the tool.
@@ -442,23 +442,18 @@ def _arguments_model(
         raise ConfigError(f"tool {name!r}: its parameters have no JSON schema: {error}") from error
 
 
-def _plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
+def _plain_schema(schema: Any) -> Any:
     """Return a schema without the titles that pydantic makes of names: they cost tokens."""
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, list):
-            return [strip(one) for one in value]
-        if not isinstance(value, dict):
-            return value
-        return {
-            key: {name: strip(one) for name, one in inner.items()}
-            if key in ("properties", "$defs") and isinstance(inner, dict)
-            else inner  # values, which may have a title of their own
-            if key in ("default", "const", "enum", "examples")
-            else strip(inner)
-            for key, inner in value.items()
-            if key != "title"
-        }
-
-    plain: dict[str, Any] = strip(schema)
+    if isinstance(schema, list):
+        return [_plain_schema(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain: dict[str, Any] = {}
+    for key, inner in schema.items():
+        if key in ("properties", "$defs"):
+            plain[key] = {name: _plain_schema(one) for name, one in inner.items()}
+        elif key in ("default", "const", "enum", "examples"):
+            plain[key] = inner  # values, which may have a title of their own
+        elif key != "title":
+            plain[key] = _plain_schema(inner)
     return plain

@@ -43,10 +43,10 @@ class ReplyCache:
 
     async def get(self, key: bytes) -> tuple[int, bytes] | None:
         """Return the status and body stored under `key`."""
-        row: tuple[int, bytes] | None = await self._run(
+        found: tuple[int, bytes] | None = await self._run(
             lambda database: database.execute(_GET, (key,)).fetchone()
         )
-        return row
+        return found
 
     async def put(self, key: bytes, status: int, body: bytes) -> None:
         """Store a reply; the first one stored under a key stays."""
@@ -59,12 +59,12 @@ class ReplyCache:
         self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
+        def do() -> Any:
+            if self._database is None:
+                self._database = self._open()
+            return work(self._database)
 
-    def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        if self._database is None:
-            self._database = self._open()
-        return work(self._database)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
 
     def _open(self) -> sqlite3.Connection:
         try:

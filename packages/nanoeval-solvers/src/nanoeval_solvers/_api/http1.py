@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import math
+import socket
 import ssl
 import time
 import zlib
@@ -315,52 +316,42 @@ class ConnectionPool:
         return None
 
     async def _connect(self, seconds: float) -> Connection:
+        seconds = min(CONNECT_TIMEOUT, seconds)
+        failed: OSError = OSError(f"{self._host} has no address")
         try:
-            async with asyncio.timeout(min(CONNECT_TIMEOUT, seconds)):
-                return await self._connect_to_any(await self._resolve())
+            async with asyncio.timeout(seconds):
+                for address in await self._resolve():
+                    try:
+                        _, connection = await asyncio.get_running_loop().create_connection(
+                            Connection,
+                            address,
+                            self._port,
+                            ssl=self._tls,
+                            server_hostname=self._host if self._tls else None,
+                        )
+                    except OSError as error:  # an SSLError as well
+                        failed = error
+                    else:
+                        self._addresses.sort(key=lambda one: one != address)
+                        return connection
         except TimeoutError:
             raise ConnectionFailedError(
-                f"cannot connect within {min(CONNECT_TIMEOUT, seconds):g} s",
-                timed_out=True,
-                unreachable=True,
+                f"cannot connect within {seconds:g} s", timed_out=True, unreachable=True
             ) from None
-        except OSError as error:  # an SSLError as well
-            raise ConnectionFailedError(
-                f"cannot connect: {_in_words(error)}", unreachable=True
-            ) from None
-
-    async def _connect_to_any(self, addresses: list[str]) -> Connection:
-        loop = asyncio.get_running_loop()
-        failed: OSError | None = None
-        for address in addresses:
-            try:
-                _, connection = await loop.create_connection(
-                    Connection,
-                    address,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
-                )
-            except OSError as error:
-                failed = failed or error
-            else:
-                if self._addresses[0] != address:  # the next ones begin with what works
-                    self._addresses = [address, *(a for a in addresses if a != address)]
-                return connection
-        raise failed or OSError(f"{self._host} has no address")
+        except OSError as error:
+            failed = error
+        why = str(failed) or type(failed).__name__
+        raise ConnectionFailedError(f"cannot connect: {why}", unreachable=True)
 
     async def _resolve(self) -> list[str]:
+        """Return the addresses of the host, the one that answered last first."""
         async with self._resolving:
             if time.monotonic() - self._resolved_at >= _RESOLVED:
                 found = await asyncio.get_running_loop().getaddrinfo(
                     self._host,
                     self._port,
-                    type=1,  # SOCK_STREAM
+                    type=socket.SOCK_STREAM,
                 )
                 self._addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
                 self._resolved_at = time.monotonic()
-            return self._addresses
-
-
-def _in_words(error: OSError) -> str:
-    return str(error) or type(error).__name__
+            return list(self._addresses)

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 from nanoeval_core.usage import Usage
@@ -132,25 +132,16 @@ def _without(message: Message, *fields: str) -> Message:
 # Replies.
 
 
-class _Said(NamedTuple):
-    """What either API replied.
-
-    Attributes:
-        reason: why it ended.
-        thoughts: the reasoning, None without.
-        logprobs: those of each token, not read yet.
-        calls: `id`, `name` and `arguments` of each, not read yet.
-        sent_back: what the next request has to hold of it when it calls tools: fields of the
-            message, or items of the output.
-    """
-
-    text: str
-    refusal: str
-    reason: str | None
-    thoughts: str | None
-    logprobs: Any
-    calls: list[dict[str, Any]]
-    sent_back: Any
+# Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
+_REFUSED = re.compile(
+    r"content.?filter|safety|refus|sensitive|prohibited|blocklist|recitation|spii|guardrail|"
+    r"moderation|content.?policy",
+    re.IGNORECASE,
+)
+_BROKE_OFF = re.compile(
+    r"error|abort|cancel|fail|interrupt|overload|insufficient_system_resource|timeout|timed_out",
+    re.IGNORECASE,
+)
 
 
 def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
@@ -164,152 +155,127 @@ def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
         MalformedReplyError: it is no reply.
     """
     content = _content(api, raw)
-    said = _said_in_chat(content) if api == "chat" else _said_in_response(content)
-    usage, logprobs = _usage(content.get("usage")), _logprobs(said.logprobs)
-    text, calls = said.text or said.refusal, _tool_calls(said.calls, raw)
+    choice = _dicts(content["choices"])[0] if api == "chat" else _choice_of(content)
+    said = choice.get("message")
+    if not isinstance(said, dict):
+        said = {"content": choice.get("text")}
+    text, reason = _text(said.get("content")), _text(choice.get("finish_reason"))
+    thinking: list[Any] = []
+    if text is None:  # parts, as Mistral's reasoning models have it
+        parts = _dicts(said.get("content"))
+        text = _joined(part for part in parts if (_text(part.get("type")) or "") in _TEXT_TYPES)
+        thinking = [part.get("thinking") for part in parts if part.get("type") == "thinking"]
+    if reason is not None and _BROKE_OFF.search(reason):  # half a text is no answer
+        words = f"the reply broke off with finish_reason {reason!r} after {len(text)} characters"
+        raise FailedReplyError({"message": words, "type": "server_error"})
+    reasoning = {name: said[name] for name in _REASONING if said.get(name) is not None}
+    thoughts = next(filter(None, map(_texts_in, (*reasoning.values(), thinking))), None)
+    called = _dicts(said.get("tool_calls"))
+    if not called and "function_call" in said:  # from before there were several
+        called = [{"function": said["function_call"]}]
+    called = [call for call in called if isinstance(call.get("function"), dict)]
+    refusal = _text(said.get("refusal"))
+    usage, calls = _usage(content.get("usage")), _tool_calls(called, raw)
+    logprobs = _logprobs(_dict(choice.get("logprobs")).get("content"))
     problem: Problem | None = None
-    if (said.reason and _REFUSED.search(said.reason)) or (said.refusal and not said.text):
+    if (reason and _REFUSED.search(reason)) or (refusal and not text):
         problem = "content_policy"
-    elif not (text.strip() or calls or said.thoughts or logprobs or usage.completion_tokens):
+    elif not (text.strip() or calls or thoughts or logprobs or usage.completion_tokens):
         problem = "empty"  # it said nothing at all, and spent nothing on it
+    text = text or refusal or ""
     message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else EMPTY)}
     if calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {
-                    "name": call.name or "unnamed",
-                    "arguments": json.dumps(call.arguments or {}),
-                },
-            }
-            for call in calls
-        ]
+        message["tool_calls"] = [_sent_back(*pair) for pair in zip(calls, called, strict=True)]
+        message |= reasoning
         if api == "responses":
-            message["output"] = [*said.sent_back, *_input_items(message)]
-        else:
-            message |= said.sent_back
-            for sent, call in zip(message["tool_calls"], said.calls, strict=True):
-                if call["extra_content"] is not None:
-                    sent["extra_content"] = call["extra_content"]
+            message["output"] = [*_secrets(content), *_input_items(message)]
     return Reply(
         text=text,
-        finish_reason=said.reason,
+        finish_reason=reason,
         problem=problem,
         model=_text(content.get("model")),
         usage=usage,
         logprobs=logprobs,
         tool_calls=calls,
-        reasoning=said.thoughts,
+        reasoning=thoughts,
         message=message,
         limit=limit,
         raw=raw,
     )
 
 
-def _said_in_chat(chat: dict[str, Any]) -> _Said:
-    choice = _dicts(chat["choices"])[0]
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        message = {"content": choice.get("text")}
-    text, reason = _text(message.get("content")), _text(choice.get("finish_reason"))
-    thinking: list[Any] = []
-    if text is None:  # parts, as Mistral's reasoning models have it
-        parts = _dicts(message.get("content"))
-        text = _joined(part for part in parts if (_text(part.get("type")) or "") in _TEXT_TYPES)
-        thinking = [part.get("thinking") for part in parts if part.get("type") == "thinking"]
-    _check_finished(reason, text)
-    in_fields = {name: message[name] for name in _REASONING if message.get(name) is not None}
-    called = _dicts(message.get("tool_calls"))
-    if not called and "function_call" in message:  # from before there were several
-        called = [{"function": message["function_call"]}]
-    return _Said(
-        text=text,
-        refusal=_text(message.get("refusal")) or "",
-        reason=reason,
-        thoughts=next(filter(None, map(_texts_in, (*in_fields.values(), thinking))), None),
-        logprobs=_dict(choice.get("logprobs")).get("content"),
-        calls=[
-            # Google's signature of a thought, in `extra_content`, has to be sent back.
-            {**call["function"], "id": call.get("id"), "extra_content": call.get("extra_content")}
-            for call in called
-            if isinstance(call.get("function"), dict)
-        ],
-        sent_back=in_fields,
-    )
-
-
-def _said_in_response(response: dict[str, Any]) -> _Said:
+def _choice_of(response: dict[str, Any]) -> dict[str, Any]:
+    """Return a reply of the responses API as a choice of chat completions."""
     items = _dicts(response["output"])
     parts = [
-        part for one in items if one.get("type") == "message" for part in _dicts(one.get("content"))
+        part
+        for item in items
+        if item.get("type") == "message"
+        for part in _dicts(item.get("content"))
     ]
-    thoughts = [one for one in items if one.get("type") == "reasoning"]
-    called = [one for one in items if one.get("type") == "function_call"]
-    text, status, error = _joined(parts), _text(response.get("status")), response.get("error")
+    thoughts = [
+        part
+        for item in items
+        if item.get("type") == "reasoning"
+        for part in _dicts(item.get("content")) or _dicts(item.get("summary"))
+    ]
+    called = [item for item in items if item.get("type") == "function_call"]
+    status, error = _text(response.get("status")), response.get("error")
     reason = _text(_dict(response.get("incomplete_details")).get("reason"))
     if status == "failed" or (error and not (parts or called)):
         raise FailedReplyError({"error": error or {"message": "the response failed"}})
-    _check_finished(status, text)
-    if not (parts or called) and reason is None and status not in ("completed", None):
+    if not (
+        parts or called or reason or status in ("completed", None) or _BROKE_OFF.search(status)
+    ):
         raise MalformedReplyError(f"the response has status {status!r} and no text")
     if reason is None and status == "completed":
         reason = "tool_calls" if called else "stop"
-    return _Said(
-        text=text,
-        refusal=_joined(parts, "refusal"),
-        reason=reason or status,
-        thoughts=_joined(
-            (
-                part
-                for one in thoughts
-                for part in _dicts(one.get("content")) or _dicts(one.get("summary"))
-            ),
-            between="\n\n",
-        )
-        or None,
-        logprobs=parts[0].get("logprobs") if parts else None,
-        calls=[{**one, "id": one.get("call_id")} for one in called],
-        # Without ids: nothing is stored there.
-        sent_back=[
-            {"type": "reasoning", "summary": [], "encrypted_content": one["encrypted_content"]}
-            for one in thoughts
-            if one.get("encrypted_content")
+    message = {
+        "content": [
+            {"type": "thinking", "thinking": _joined(thoughts, between="\n\n")},
+            {"type": "text", "text": _joined(parts)},
         ],
-    )
+        "refusal": _joined(parts, "refusal"),
+        "tool_calls": [{"id": item.get("call_id"), "function": item} for item in called],
+    }
+    logprobs = parts[0].get("logprobs") if parts else None
+    return {
+        "message": message,
+        "finish_reason": reason or status,
+        "logprobs": {"content": logprobs},
+    }
 
 
-# Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
-_REFUSED = re.compile(
-    r"content.?filter|safety|refus|sensitive|prohibited|blocklist|recitation|spii|guardrail|"
-    r"moderation|content.?policy",
-    re.IGNORECASE,
-)
-_BROKE_OFF = re.compile(
-    r"error|abort|cancel|fail|interrupt|overload|insufficient_system_resource|timeout|timed_out",
-    re.IGNORECASE,
-)
+def _sent_back(call: ToolCall, called: dict[str, Any]) -> dict[str, Any]:
+    """Return a call as the next request has to hold it."""
+    function = {"name": call.name or "unnamed", "arguments": json.dumps(call.arguments or {})}
+    message = {"id": call.id, "type": "function", "function": function}
+    signature = called.get("extra_content")  # Google's, of a thought
+    return message if signature is None else message | {"extra_content": signature}
 
 
-def _check_finished(reason: str | None, text: str) -> None:
-    """Raise FailedReplyError when the endpoint broke off: half a text is no answer."""
-    if reason is not None and _BROKE_OFF.search(reason):
-        words = f"the reply broke off with finish_reason {reason!r} after {len(text)} characters"
-        raise FailedReplyError({"message": words, "type": "server_error"})
+def _secrets(response: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the thoughts that a response hides, to be sent back without ids."""
+    return [
+        {"type": "reasoning", "summary": [], "encrypted_content": item["encrypted_content"]}
+        for item in _dicts(response["output"])
+        if item.get("type") == "reasoning" and item.get("encrypted_content")
+    ]
 
 
 def _tool_calls(called: Sequence[dict[str, Any]], raw: bytes) -> tuple[ToolCall, ...]:
     calls: dict[str, ToolCall] = {}
     for index, call in enumerate(called):
         # Made of the reply, so that a replay of it makes the same.
-        own = _text(call["id"]) or f"call_{hashlib.sha256(raw).hexdigest()[:12]}_{index}"
+        own = _text(call.get("id")) or f"call_{hashlib.sha256(raw).hexdigest()[:12]}_{index}"
         while own in calls:
             own = f"{own}_{index}"
-        written = call.get("arguments")
+        function = call["function"]
+        written = function.get("arguments")
         arguments, problem = parse_arguments(written)
         calls[own] = ToolCall(
             id=own,
-            name=_text(call.get("name")) or "",
+            name=_text(function.get("name")) or "",
             arguments=arguments,
             problem=problem,
             text=written if isinstance(written, str) else json.dumps(written),
