@@ -65,7 +65,7 @@ class _Sender:
                 with urllib.request.urlopen(request, timeout=TIMEOUT):
                     pass
             except Exception as error:  # noqa: BLE001  reported; the run goes on without
-                # Not the URL itself: it lets whoever has it post.
+                # Not the URL itself: anyone who has it can post.
                 log.warning("the webhook of %s failed: %s", VARIABLE, error)
             finally:
                 self._waiting.task_done()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, cast
 
 import chz
 
@@ -130,7 +130,7 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
             NanoevalError: the first thing that is wrong.
         """
         check_complete(self)
-        await self.update_progress([], _SilentBar())
+        await self.update_progress([], cast("ProgressBar", _SilentBar()))
         name = self.get_name()
         if not isinstance(name, str) or not name:
             raise ConfigError(f"{type(self).__name__}.get_name() must return a text, got {name!r}")
@@ -250,16 +250,13 @@ def assert_no_system_errors(
 
 
 class _SilentBar:
-    """A progress bar with tqdm's usual methods that shows nothing."""
+    """A progress bar that shows nothing, whatever method of tqdm's is called."""
 
     n = 0
     total: int | None = None
 
-    def _nothing(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-    set_postfix = set_postfix_str = set_description = set_description_str = _nothing
-    update = refresh = clear = close = write = display = _nothing
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
 
 
 _ERRORS_SHOWN = 10

@@ -92,11 +92,6 @@ def _plain_parts(value: Any, depth: int, parents: set[int]) -> Any:
         return {_key(k): _plain(v, depth, parents) for k, v in list(value.items())}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(part, depth, parents) for part in list(value)]
-    if isinstance(value, enum.Enum):
-        return _plain(value.value, depth, parents)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {f.name: _plain(getattr(value, f.name, None), depth, parents) for f in fields}
     return _plain(to_json(value), depth, parents)
 
 
@@ -133,6 +128,8 @@ def to_json(value: Any) -> Any:
 
 
 def _convert(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
     for base, convert in _BY_BASE:
         if isinstance(value, base):
             return convert(value)
@@ -174,6 +171,7 @@ def _describe_failure(value: Any, error: Exception) -> str:
 
 
 _BY_BASE: tuple[tuple[type | tuple[type, ...], Any], ...] = (
+    (enum.Enum, lambda value: value.value),
     (str, str.__str__),
     (bool, bool),
     (type(None), key_text),  # only ever asked of a key of a dict

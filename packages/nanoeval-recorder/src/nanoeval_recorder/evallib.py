@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvallibRecorder", "EvallibRecorderConfig", "evallib_line", "evallib_recorder"]
 
-# What readers of the format go by; a field that a user binds beside them never takes their names.
+# What readers of the format go by; a field that a user adds to them never takes their names.
 _RESERVED = frozenset(
     {"run_id", "event_id", "sample_id", "type", "data", "created_by", "created_at"}
     | {"group_id", "spec", "final_report"}

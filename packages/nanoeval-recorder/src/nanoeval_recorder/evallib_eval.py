@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib
+import pkgutil
 import random
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -126,33 +126,27 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
 
     async def _attempts(self, task: Task, recorder: Any, sample: EvallibSample) -> tuple[Task, Any]:
         token = _sample.set(sample)
+        encoder = EventEncoder(BasicRunSpec(*[recorder.run_spec.run_id] * 2), {}, pickle_event)
         try:
             for retry in range(MAX_RETRIES + 1):
                 if retry:
                     await asyncio.sleep(min(BACKOFF * 2 ** (retry - 1), 5.0) * sample.rng.random())
                 task = task.model_copy(update={"retry_idx": retry})
-                result = await self._attempt(task, recorder)
-                if not isinstance(result, RolloutSystemError):
+                attempt = encoder.attempt(task.question_id, f"{task.attempt_id}.{retry}")
+                result: Any
+                try:
+                    with set_default_recorder(attempt):
+                        result = await self.nanoeval.evaluate(task)
+                except RolloutSystemError as error:
+                    attempt.record_error(str(error), error)
+                    result = error
+                completed = not isinstance(result, RolloutSystemError)
+                replay(attempt.take(completed=completed), recorder, task)
+                if completed:
                     break
         finally:
             _sample.reset(token)
         return task, result
-
-    async def _attempt(self, task: Task, recorder: Any) -> Any:
-        run_id = recorder.run_spec.run_id
-        group_id = f"{task.attempt_id}.{task.retry_idx}"
-        encoder = EventEncoder(BasicRunSpec(run_id, run_id), {}, pickle_event)
-        attempt = encoder.attempt(task.question_id, group_id)
-        result: Any
-        try:
-            with set_default_recorder(attempt):
-                result = await self.nanoeval.evaluate(task)
-        except RolloutSystemError as error:
-            attempt.record_error(str(error), error)
-            result = error
-        completed = not isinstance(result, RolloutSystemError)
-        replay(attempt.take(completed=completed), recorder, task)
-        return result
 
     def run(self, recorder: Any) -> dict[str, Any]:
         """Attempt all tasks and return the nanoeval's full summary."""
@@ -175,11 +169,8 @@ def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> 
     Raises:
         ConfigError: there is no such class, or it does not take these arguments.
     """
-    module, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        found: Any = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"EvallibEval: eval={path!r} cannot be loaded: {error}. Name an importable class as "

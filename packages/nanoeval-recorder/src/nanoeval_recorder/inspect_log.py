@@ -74,8 +74,8 @@ def write_inspect_log(record: str | Path, log: str | Path | None = None) -> Path
         RecorderError: `record` is not a record, or holds several runs.
     """
     of_run = report(record)
-    beside = of_run.path.with_name(f"{split_name(of_run.path)[0]}.eval")
-    path = Path(log) if log is not None else beside
+    default = of_run.path.with_name(f"{split_name(of_run.path)[0]}.eval")
+    path = Path(log) if log is not None else default
     write_eval_log(inspect_log(of_run), str(path))
     return path
 

@@ -181,7 +181,7 @@ class MLflowRecorderConfig(RecorderConfig):
         uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "./mlruns"
         if urlparse(uri).scheme in ("", "file"):
             uri = uri if uri.startswith("file:") else Path(uri).expanduser().absolute().as_uri()
-            # MLflow asks to say that a folder is meant, and whoever gives one has said so.
+            # MLflow wants it confirmed that a folder is meant; a folder was given, so it is.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         try:
             tracking = importlib.import_module("mlflow.tracking")

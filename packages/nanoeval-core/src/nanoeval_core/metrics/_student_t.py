@@ -6,17 +6,8 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-_NORMAL = NormalDist()
+NORMAL = NormalDist()
 _MANY = 1e4  # degrees of freedom beyond which the asymptotic series beats the incomplete beta
-
-
-def normal_quantile(probability: float) -> float:
-    """Return the standard normal quantile, `probability` strictly between 0 and 1."""
-    return _NORMAL.inv_cdf(probability)
-
-
-def normal_cdf(z: float) -> float:
-    return _NORMAL.cdf(z)
 
 
 def two_sided_z(confidence: float) -> float:
@@ -27,7 +18,7 @@ def two_sided_z(confidence: float) -> float:
     """
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence={confidence!r}: give a number between 0 and 1, such as 0.95")
-    return normal_quantile(0.5 + confidence / 2.0)
+    return NORMAL.inv_cdf(0.5 + confidence / 2.0)
 
 
 def t_sf(t: float, df: float) -> float:
@@ -35,7 +26,7 @@ def t_sf(t: float, df: float) -> float:
     if math.isinf(t):
         return 0.0 if t > 0 else 1.0
     if df > _MANY:
-        return _NORMAL.cdf(-_normal_deviate(t, df))
+        return NORMAL.cdf(-_normal_deviate(t, df))
     tail = 0.5 * regularized_incomplete_beta(df / 2.0, 0.5, df / (df + t * t))
     return tail if t >= 0 else 1.0 - tail
 
@@ -54,14 +45,14 @@ def t_quantile(probability: float, df: float) -> float:
     if not df > 0:
         raise ValueError(f"df={df!r}: degrees of freedom must be positive")
     if df > _MANY:
-        return _t_from_normal(_NORMAL.inv_cdf(probability), df)
+        return _t_from_normal(NORMAL.inv_cdf(probability), df)
     if probability < 0.5:
         return -t_quantile(1.0 - probability, df)
     tail = 1.0 - probability
     low, high = 0.0, 2.0
     while t_sf(high, df) > tail:
         low, high = high, high * 2.0
-    guess = min(max(_NORMAL.inv_cdf(probability), low), high)
+    guess = min(max(NORMAL.inv_cdf(probability), low), high)
     for _ in range(200):
         excess = t_sf(guess, df) - tail
         if excess > 0:

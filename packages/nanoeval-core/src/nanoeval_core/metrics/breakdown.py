@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -56,11 +55,7 @@ def with_breakdown(
     return metrics
 
 
-class _NoField(Enum):
-    NO_FIELD = 0
-
-
-_NO_FIELD = _NoField.NO_FIELD
+_NO_FIELD: Any = object()
 
 
 def _value(task: Any, field: str) -> Any:
@@ -83,13 +78,8 @@ def _fields(task: Any) -> list[str]:
 
 
 def _labels(value: Any) -> list[str]:
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_label(one) for one in value] or [_label(None)]
-    return [_label(value)]
-
-
-def _label(value: Any) -> str:
-    return "(none)" if value is None or value is _NO_FIELD else str(value)
+    tags = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    return ["(none)" if tag is None or tag is _NO_FIELD else str(tag) for tag in tags or [None]]
 
 
 __all__ = ["breakdown", "with_breakdown"]

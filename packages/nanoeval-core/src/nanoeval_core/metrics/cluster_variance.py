@@ -81,10 +81,10 @@ def clusters_of(
 
 def cluster_sizes(means: Sequence[float], clusters: Sequence[Hashable] | None) -> list[ClusterSize]:
     """Return the clusters of questions with these means; None makes each question its own."""
-    centre = math.fsum(means) / len(means)
-    bound = float(centre >= 0.5)
+    center = math.fsum(means) / len(means)
+    bound = float(center >= 0.5)
     if clusters is None:
-        residuals = math.fsum((mean - centre) ** 2 for mean in means)
+        residuals = math.fsum((mean - center) ** 2 for mean in means)
         return [ClusterSize(1, len(means), residuals, sum(mean != bound for mean in means))]
     groups: dict[Hashable, list[float]] = {}
     for mean, cluster in zip(means, clusters, strict=True):
@@ -97,7 +97,7 @@ def cluster_sizes(means: Sequence[float], clusters: Sequence[Hashable] | None) -
             size=size,
             number=len(alike),
             squared_residuals=math.fsum(
-                math.fsum(mean - centre for mean in group) ** 2 for group in alike
+                math.fsum(mean - center for mean in group) ** 2 for group in alike
             ),
             mixed=sum(any(mean != bound for mean in group) for group in alike),
         )

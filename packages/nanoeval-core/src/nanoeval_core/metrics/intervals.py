@@ -60,12 +60,12 @@ def t_interval(mean: float, stderr: float, *, df: float, confidence: float = 0.9
 
 def _score_interval(share: float, n: float, quantile: float) -> tuple[float, float]:
     square = quantile * quantile
-    centre = share + square / (2.0 * n)
+    center = share + square / (2.0 * n)
     margin = quantile * math.sqrt(share * (1.0 - share) / n + square / (4.0 * n * n))
     scale = 1.0 + square / n
     # At 0 and 1 the bound is exact; rounding must not push it past the possible.
-    low = 0.0 if share <= 0.0 else max(0.0, (centre - margin) / scale)
-    high = 1.0 if share >= 1.0 else min(1.0, (centre + margin) / scale)
+    low = 0.0 if share <= 0.0 else max(0.0, (center - margin) / scale)
+    high = 1.0 if share >= 1.0 else min(1.0, (center + margin) / scale)
     return low, high
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, SupportsFloat, cast
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.metrics._student_t import (
-    normal_cdf,
+    NORMAL,
     regularized_incomplete_beta,
     t_sf,
     two_sided_z,
@@ -257,7 +257,7 @@ def _score_interval(
     effective_n, df = independent_outcomes(mean, spread_of_mean(sizes, len(moved)), sizes)
     interval = effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
     deviation = abs(2.0 * mean - 1.0) * math.sqrt(effective_n)  # from ½, in its standard errors
-    tail = normal_cdf(-deviation) if math.isinf(df) else t_sf(deviation, df)
+    tail = NORMAL.cdf(-deviation) if math.isinf(df) else t_sf(deviation, df)
     return 2.0 * interval.low - 1.0, 2.0 * interval.high - 1.0, 2.0 * tail
 
 

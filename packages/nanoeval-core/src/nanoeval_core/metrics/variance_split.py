@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nanoeval_core.metrics._student_t import normal_quantile, two_sided_z
+from nanoeval_core.metrics._student_t import NORMAL, two_sided_z
 from nanoeval_core.metrics.clustered_mean import MeanEstimate
 
 Kind = tuple[int, float, float]
@@ -105,7 +105,7 @@ def questions_for_difference(
             f"variance={variance!r}, difference={difference!r}, power={power!r}: need variance "
             "≥ 0, a difference other than 0 and 0 < power < 1"
         )
-    z = two_sided_z(confidence) + normal_quantile(power)
+    z = two_sided_z(confidence) + NORMAL.inv_cdf(power)
     return max(2, math.ceil(z * z * variance / difference**2 - 1e-9))
 
 

@@ -6,7 +6,7 @@ The two formats and the files of the published `evals` package give the same cla
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -65,8 +65,7 @@ class Match(Event, tag="match"):
 
     @property
     def correct(self) -> bool | None:
-        value: bool | None = self.get("correct")
-        return value
+        return cast("bool | None", self.get("correct"))
 
     @property
     def expected(self) -> Any:
@@ -78,8 +77,7 @@ class Match(Event, tag="match"):
 
     @property
     def prob_correct(self) -> float | None:
-        value: float | None = self.get("prob_correct")
-        return value
+        return cast("float | None", self.get("prob_correct"))
 
 
 class Sampling(Event, tag="sampling"):
@@ -110,13 +108,11 @@ class ErrorEvent(Event, tag="error"):
 
     @property
     def error_type(self) -> str | None:
-        value: str | None = self.get("type")
-        return value
+        return cast("str | None", self.get("type"))
 
     @property
     def message(self) -> str | None:
-        value: str | None = self.get("message")
-        return value
+        return cast("str | None", self.get("message"))
 
 
 class Extra(Event, tag="extra"):
@@ -163,13 +159,11 @@ class RunStarted(Event, tag="spec"):
 
     @property
     def eval_name(self) -> str | None:
-        value: str | None = self.get("eval_name")
-        return value
+        return cast("str | None", self.get("eval_name"))
 
     @property
     def run_set_id(self) -> str | None:
-        value: str | None = self.get("run_set_id")
-        return value
+        return cast("str | None", self.get("run_set_id"))
 
     @property
     def model(self) -> str | None:
