@@ -12,7 +12,6 @@ import json
 import logging
 import queue
 import threading
-import time
 import urllib.request
 
 log = logging.getLogger("nanoeval.webhook")
@@ -72,7 +71,7 @@ class _Sender:
 
     def finish(self) -> None:
         """Wait a little until everything is sent."""
-        deadline = time.monotonic() + LAST_SECONDS
         with self._waiting.all_tasks_done:
-            while self._waiting.unfinished_tasks and time.monotonic() < deadline:
-                self._waiting.all_tasks_done.wait(max(0.0, deadline - time.monotonic()))
+            self._waiting.all_tasks_done.wait_for(
+                lambda: not self._waiting.unfinished_tasks, LAST_SECONDS
+            )

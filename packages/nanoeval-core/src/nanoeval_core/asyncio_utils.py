@@ -167,15 +167,9 @@ async def gather_with_concurrency(
         for future in futures:
             future.close()  # one that never started would warn that it was never awaited
     if failed:
-        raise BaseExceptionGroup(
-            "gather_with_concurrency",
-            [
-                outcome
-                for outcome in outcomes
-                if isinstance(outcome, BaseException)
-                and not isinstance(outcome, asyncio.CancelledError)
-            ],
-        )
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        own = [error for error in errors if not isinstance(error, asyncio.CancelledError)]
+        raise BaseExceptionGroup("gather_with_concurrency", own)
 
 
 async def gather_results(*awaitables: Coroutine[Any, Any, T]) -> list[T]:

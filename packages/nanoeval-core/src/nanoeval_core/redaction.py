@@ -112,9 +112,11 @@ class Redactor:
             for part in value:
                 is_given = isinstance(part, str) and not part.startswith("-")
                 parts.append(REDACTED if is_next and is_given else self.value(part))
-                is_next = isinstance(part, str) and part.startswith("-")
-                is_next = is_next and "=" not in part and " " not in part
-                is_next = is_next and is_secret_name(part.lstrip("-").rsplit(".", 1)[-1])
+                is_next = (
+                    isinstance(part, str)
+                    and re.fullmatch(r"-[^= ]*", part) is not None
+                    and is_secret_name(part.lstrip("-").rsplit(".", 1)[-1])
+                )
             return parts
         return value
 

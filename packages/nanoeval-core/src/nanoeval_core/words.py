@@ -30,11 +30,10 @@ def run_state(stored: str, *, is_running: bool) -> RunState:
         stored: the state in the file.
         is_running: whether a process runs the run set now.
     """
-    if stored in ("queued", "running"):
-        if not is_running:
-            return "died"
-        return "queued" if stored == "queued" else "running"
-    return "done" if stored == "done" else "stopped" if stored == "stopped" else "failed"
+    if stored in ("queued", "running") and not is_running:
+        return "died"
+    known: dict[str, RunState] = {word: word for word in ("queued", "running", "done", "stopped")}
+    return known.get(stored, "failed")
 
 
 def verdict(match: Mapping[str, Any] | None, *, errors: int = 0) -> Verdict:

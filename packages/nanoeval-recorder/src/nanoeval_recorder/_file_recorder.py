@@ -289,12 +289,9 @@ class FileRecorder(TransactionalRecorder):
         size = path.stat().st_size if path.exists() else -1
         found = "is gone; it had"
         if size >= offset:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if not mark or _mark(fd, offset) == mark:
+            with path.open("rb") as file:
+                if not mark or _mark(file.fileno(), offset) == mark:
                     return
-            finally:
-                os.close(fd)
             found = "has other content than the"
         elif size >= 0:
             found = f"has only {size} of"

@@ -62,7 +62,10 @@ class MLflowRecorder(BaseRecorder):
         if earlier:
             self._run = earlier[0]
             self._client.update_run(self._run.info.run_id, status="RUNNING")
-            self._go_on(self._run.data.metrics)
+            metrics = self._run.data.metrics
+            self._matches = int(metrics.get("matches", 0))
+            self._correct = round(metrics.get("match_accuracy", 0.0) * self._matches)
+            self._errors = int(metrics.get("errors", 0))
             return self
         self._run = self._client.create_run(
             experiment, tags=self._tags(), run_name=str(self._spec.get("eval_name"))
@@ -91,11 +94,6 @@ class MLflowRecorder(BaseRecorder):
         for name, value in params.items():
             self._client.log_param(run_id, _name(name), str(value)[:MAX_PARAM])
         self._client.log_dict(run_id, self._spec, "spec.json")
-
-    def _go_on(self, metrics: Mapping[str, float]) -> None:
-        self._matches = int(metrics.get("matches", 0))
-        self._correct = round(metrics.get("match_accuracy", 0.0) * self._matches)
-        self._errors = int(metrics.get("errors", 0))
 
     def __exit__(
         self,

@@ -151,14 +151,18 @@ def estimate_mean(
     spread = spread_of_mean(sizes, n) if num_clusters > 1 else None
     interval: Interval | None = None
     why = ""
-    if spread is None:
-        why = "a standard error needs at least 2 independent questions"
     if plain:
         interval = wilson_interval(round(mean * n), n, confidence=confidence)
-    elif spread is not None:
-        interval = _interval(mean, spread, sizes, bounded=bounded, confidence=confidence)
-        if interval is None:
-            why = "an interval needs scores that differ, or are known to be in [0, 1]"
+    elif spread is not None and bounded:
+        effective_n, df = independent_outcomes(mean, spread, sizes)
+        interval = effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
+    elif spread is not None and spread.adjusted_variance > (1e-14 * mean) ** 2:
+        stderr = math.sqrt(spread.adjusted_variance)
+        interval = t_interval(mean, stderr, df=spread.df, confidence=confidence)
+    if spread is None:
+        why = "a standard error needs at least 2 independent questions"
+    elif interval is None:
+        why = "an interval needs scores that differ, or are known to be in [0, 1]"
     return MeanEstimate(
         mean=mean,
         stderr=None if spread is None else math.sqrt(spread.variance),
@@ -205,19 +209,6 @@ def estimate_values(
         bounded=bounded,
         plain=plain and clusters is None,
         confidence=confidence,
-    )
-
-
-def _interval(
-    mean: float, spread: Spread, sizes: Sequence[ClusterSize], *, bounded: bool, confidence: float
-) -> Interval | None:
-    if bounded:
-        effective_n, df = independent_outcomes(mean, spread, sizes)
-        return effective_wilson_interval(mean, effective_n, df=df, confidence=confidence)
-    if spread.adjusted_variance <= (1e-14 * mean) ** 2:
-        return None
-    return t_interval(
-        mean, math.sqrt(spread.adjusted_variance), df=spread.df, confidence=confidence
     )
 
 

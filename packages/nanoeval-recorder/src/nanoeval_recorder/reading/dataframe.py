@@ -12,7 +12,7 @@ from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.reading.events import Event, Match, RunStarted
+from nanoeval_recorder.reading.events import Event, RunStarted
 from nanoeval_recorder.reading.reader import read_record, record_files
 from nanoeval_recorder.reading.sample import RecordedSample, samples_of
 from nanoeval_recorder.reading.scores import attempt_scores, is_scalar
@@ -130,6 +130,7 @@ def _row(sample: RecordedSample) -> dict[str, Any]:
     last = samplings[-1] if samplings else None
     correct = match.correct if match else None
     probability = match.prob_correct if match else None
+    metadata = match.get("metadata") if match else None
     return {
         "run_id": sample.run_id,
         "sample_id": sample.sample_id,
@@ -143,13 +144,8 @@ def _row(sample: RecordedSample) -> dict[str, Any]:
         "sampled": _cell(last.sampled[0]) if last and last.sampled else None,
         "samplings": len(samplings),
         "error": _cell(sample.errors[-1].message) if sample.errors else None,
-        **(_metadata_of(match) if match else {}),
+        **_metadata(metadata if isinstance(metadata, dict) else {}),
     }
-
-
-def _metadata_of(match: Match) -> dict[str, Any]:
-    metadata = match.get("metadata")
-    return _metadata(metadata) if isinstance(metadata, dict) else {}
 
 
 def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder.reading.events import ErrorEvent, Event, FinalReport, Match, RunStarted
-from nanoeval_recorder.reading.reader import read, record_files
+from nanoeval_recorder.reading.reader import read_record, record_files
 
 __all__ = ["Report", "report", "reports"]
 
@@ -82,16 +82,13 @@ def report(path: str | Path) -> Report:
             f"{path} holds {len(found)} records{': ' + names if names else ''}: name one of them, "
             "or use reports(path) for all"
         )
-    return _report_of(found[0])
+    return reports(found[0])[0]
 
 
 def reports(path: str | Path) -> list[Report]:
     """Return the reports of all runs recorded at `path`, in order of their files' names."""
-    return [_report_of(file) for file in record_files(path)]
-
-
-def _report_of(file: Path) -> Report:
-    result = Report(file)
-    for event in read(file):
-        result.count(event)
-    return result
+    found = [Report(file) for file in record_files(path)]
+    for one in found:
+        for event in read_record(one.path):
+            one.count(event)
+    return found
