@@ -6,7 +6,6 @@ on one thread of their own.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -17,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, NoReturn, Self
 
 from nanoeval_core.dialogues import Turn, unfold
@@ -75,20 +75,26 @@ class ThirdPartyRecorder(TransactionalRecorder):
     ) -> None:
         self.run_spec = inner.run_spec
         self.inner = inner
-        self._thread = CallThread(type(inner).__name__, stall_timeout)
+        self._name = type(inner).__name__
         self._stall_timeout = stall_timeout
         self._clock = clock
         self._failures = 0
         self._seconds_failing = 0.0  # in the calls since the last one that did not raise
         self._written = 0
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]
+        self._calls = queue.SimpleQueue()
+        self._calling = threading.Lock()  # one caller at a time waits for its call
+        self._thread: threading.Thread | None = None
+        self._steps = 0  # calls of the recorder that have begun
+        self._given_up = ""  # why
 
     def __enter__(self) -> Self:
         try:
-            self._thread.call(self.inner.__enter__)
+            self._on_thread(self.inner.__enter__)
         except Exception as error:
-            self._thread.stop()
+            self._stop()
             raise RecorderError(
-                f"recorder {type(self.inner).__name__} cannot be entered: "
+                f"recorder {self._name} cannot be entered: "
                 f"{type(error).__name__}: {error}. Mend it, or choose another with "
                 "RunnerArgs.recorder"
             ) from error
@@ -96,11 +102,11 @@ class ThirdPartyRecorder(TransactionalRecorder):
 
     def __exit__(self, *exc: Any) -> None:
         self._guarded("__exit__", lambda: self.inner.__exit__(*exc))
-        self._thread.stop()
+        self._stop()
         if self._failures > 1:
             logger.error(
                 "recorder %s: %d calls failed in all; only the first was shown",
-                type(self.inner).__name__,
+                self._name,
                 self._failures,
             )
 
@@ -122,13 +128,9 @@ class ThirdPartyRecorder(TransactionalRecorder):
                 earlier; the rest was not sent.
         """
         for attempt in load_events(events):
-            self._thread.call(functools.partial(self._send, attempt))
+            self._on_thread(functools.partial(self._send, attempt))
             if self._fails_too_long:
-                self._thread.give_up(
-                    f"recorder {type(self.inner).__name__} has only failed, for "
-                    f"{self._seconds_failing:.0f} s. Nothing more is sent to it; results are "
-                    "not affected"
-                )
+                self._give_up(f"has only failed, for {self._seconds_failing:.0f} s")
             self._written += 1
 
     def position(self) -> str:
@@ -158,7 +160,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
                 for event in events:
                     if self._fails_too_long:
                         return
-                    self._thread.progress()
+                    self._steps += 1
                     self._call(target, event)
 
     @contextlib.contextmanager
@@ -185,7 +187,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
             logger.error(
                 "recorder %s failed in %s: %s: %s. Results are not affected; its record is "
                 "incomplete",
-                type(self.inner).__name__,
+                self._name,
                 method,
                 type(error).__name__,
                 error,
@@ -193,10 +195,10 @@ class ThirdPartyRecorder(TransactionalRecorder):
             )
 
     def _guarded(self, method: str, call: Callable[[], Any]) -> Any:
-        if self._thread.stalled:  # said already, where it stalled
+        if self._given_up:  # said already, where it stalled
             return None
         try:
-            return self._thread.call(call)
+            return self._on_thread(call)
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
             self._report(method, error)
 
@@ -206,6 +208,54 @@ class ThirdPartyRecorder(TransactionalRecorder):
     def evalboard_url(self, view: View) -> str | None:
         url: str | None = self._guarded("evalboard_url", lambda: self.inner.evalboard_url(view))
         return url
+
+    # --- calls, one after the other on one thread
+
+    def _on_thread(self, function: Callable[[], Any]) -> Any:
+        """Return what `function` returns, or raise what it raises.
+
+        Raises:
+            RecorderError: no step of it begins for `stall_timeout` seconds, or the recorder was
+                given up before.
+        """
+        with self._calling:
+            if self._given_up:
+                raise RecorderError(self._given_up)
+            if self._thread is None:
+                # A daemon: a call that never returns must not keep the process alive.
+                self._thread = threading.Thread(
+                    target=self._work, name=f"recorder-{self._name}", daemon=True
+                )
+                self._thread.start()
+            future: Future[Any] = Future()
+            self._calls.put((function, future))
+            steps = self._steps
+            while not wait([future], timeout=self._stall_timeout).done:
+                if self._steps == steps:
+                    self._give_up(f"hangs: a call took longer than {self._stall_timeout:g} s")
+                steps = self._steps
+            return future.result()
+
+    def _give_up(self, why: str) -> NoReturn:
+        self._given_up = (
+            f"recorder {self._name} {why}. Nothing more is sent to it; results are not affected"
+        )
+        self._calls.put(None)  # the thread ends, once the call that it is in does
+        raise RecorderError(self._given_up)
+
+    def _stop(self) -> None:
+        if self._thread is not None and not self._given_up:
+            self._calls.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            function, future = item
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001  raised again in the caller
+                future.set_exception(error)
 
 
 METHODS = {
@@ -254,85 +304,3 @@ def unfolded_events(events: Iterable[AttemptEvent]) -> Iterator[AttemptEvent]:
             yield event._replace(data={**data, "prompt": whole})
         else:
             yield event
-
-
-class CallThread:
-    """One daemon thread that makes calls one after the other; given up once a call stalls.
-
-    A daemon: a third party's call that never returns must not keep the process alive.
-    """
-
-    def __init__(self, name: str, stall_timeout: float) -> None:
-        self._name = name
-        self._stall_timeout = stall_timeout
-        # One caller at a time waits for its call, so this holds at most one, and then the end.
-        self._calls: queue.Queue[tuple[Callable[[], Any], concurrent.futures.Future[Any]] | None]
-        self._calls = queue.Queue()
-        self._lock = threading.Lock()
-        self._progress = 0
-        self._thread: threading.Thread | None = None
-        self._why_given_up = ""
-
-    @property
-    def stalled(self) -> bool:
-        return bool(self._why_given_up)
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Return what `function` returns, or raise what it raises, from the thread.
-
-        Raises:
-            RecorderError: it makes no progress for `stall_timeout` seconds, or an earlier one
-                did not.
-        """
-        with self._lock:
-            if self.stalled:
-                raise RecorderError(self._why_given_up)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name=f"recorder-{self._name}", daemon=True
-                )
-                self._thread.start()
-            future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-            self._calls.put((function, future))
-            return self._wait(future)
-
-    def _wait(self, future: concurrent.futures.Future[Any]) -> Any:
-        while True:
-            before = self._progress
-            done, _ = concurrent.futures.wait([future], timeout=self._stall_timeout)
-            if done:
-                return future.result()
-            if self._progress == before:
-                self.give_up(
-                    f"recorder {self._name} hangs: a call took longer than "
-                    f"{self._stall_timeout:g} s. Nothing more is sent to it; results are not "
-                    "affected"
-                )
-
-    def give_up(self, why: str) -> NoReturn:
-        """Make no further calls.
-
-        Raises:
-            RecorderError: always; `why` is its message, now and at each further call.
-        """
-        self._why_given_up = why
-        self._calls.put(None)  # the thread ends, once the call that it is in does
-        raise RecorderError(why)
-
-    def progress(self) -> None:
-        """Tell that the next step of a call that consists of several begins."""
-        self._progress += 1
-
-    def stop(self) -> None:
-        if self._thread is not None and not self.stalled:
-            self._calls.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _work(self) -> None:
-        while (item := self._calls.get()) is not None:
-            function, future = item
-            try:
-                future.set_result(function())
-            except BaseException as error:  # noqa: BLE001  raised again in the caller
-                future.set_exception(error)

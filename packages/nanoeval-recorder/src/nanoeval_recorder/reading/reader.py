@@ -23,6 +23,7 @@ from nanoeval_recorder.reading._open import open_record as open_record
 from nanoeval_recorder.reading.events import (
     CLASSES,
     Event,
+    Extra,
     FinalReport,
     Metrics,
     OtherEvent,
@@ -54,9 +55,8 @@ DIALOGUES = 64
 
 _decode_event = msgspec.json.Decoder(TaggedEvent).decode
 _decode_any = msgspec.json.Decoder().decode
-_ENVELOPE = frozenset(
-    {"run_id", "event_id", "sample_id", "group_id", "data", "type", "created_at", "created_by"}
-)
+_TEXTS = ("run_id", "sample_id", "group_id", "created_at", "created_by")
+_ENVELOPE = frozenset({*_TEXTS, "event_id", "type", "data"})
 _JSON_ENVELOPE = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
 _MARKS = frozenset({"spec", "record_type", "run_id", "final_report"})
 """A line that has none of these is of another kind of file."""
@@ -214,66 +214,58 @@ def _from_fields(fields: dict[str, Any], run_id: str | None) -> Event:
     if "type" not in fields and "spec" in fields:
         spec = fields["spec"]
         ids = spec if isinstance(spec, dict) else {}
-        return RunStarted(
-            run_id=_text(ids.get("run_id")), data=spec, created_at=_text(ids.get("created_at"))
-        )
+        return _make(RunStarted, spec, run_id=ids.get("run_id"), created_at=ids.get("created_at"))
     if "type" not in fields and "final_report" in fields:
-        return FinalReport(
-            run_id=_text(fields.get("run_id")) or run_id, data=fields["final_report"]
-        )
-    common = _common(fields, run_id)
-    common["data"] = fields.get("data")
-    common["created_at"] = _text(fields.get("created_at"))
-    common["extra"] = {k: v for k, v in fields.items() if k not in _ENVELOPE} or None
-    return _make(str(fields.get("type")), common)
-
-
-def _common(fields: dict[str, Any], run_id: str | None) -> dict[str, Any]:
-    """Return the fields that both formats have, whatever type a file has them of."""
+        return _make(FinalReport, fields["final_report"], run_id=fields.get("run_id") or run_id)
     event_id = fields.get("event_id")
-    return {
-        "run_id": _text(fields.get("run_id", run_id)),
-        "event_id": event_id if type(event_id) is int else None,
-        "sample_id": _text(fields.get("sample_id")),
-        "group_id": _text(fields.get("group_id")),
-        "created_by": _text(fields.get("created_by")),
-    }
+    common = {"run_id": run_id, **{name: fields[name] for name in _TEXTS if name in fields}}
+    return _make(
+        str(fields.get("type")),
+        fields.get("data"),
+        event_id=event_id if type(event_id) is int else None,
+        extra={k: v for k, v in fields.items() if k not in _ENVELOPE} or None,
+        **common,
+    )
 
 
 def _from_json_format(fields: dict[str, Any], run_id: str | None) -> Event:
     record_type = str(fields["record_type"])
     own = {name: value for name, value in fields.items() if name not in _JSON_ENVELOPE}
-    common = _common(fields, run_id)
     # The file's run: any `run_id`, `event_id` or `created_by` in a line is a recorded field.
-    common |= {"run_id": run_id, "event_id": None, "created_by": None}
-    common |= {"created_at": _text(fields.get("timestamp")), "data": own}
+    at = {"sample_id": fields.get("sample_id"), "group_id": fields.get("group_id")}
+    at |= {"run_id": run_id, "created_at": fields.get("timestamp")}
     if record_type == "run_started":
         ids = own.get("run_spec")
         own |= ids if isinstance(ids, dict) else {}
-        return RunStarted(**{**common, "run_id": _text(own.get("run_id"))})
+        return _make(RunStarted, own, **{**at, "run_id": own.get("run_id")})
     if record_type == "final_report":
-        ours = _text(own.get("run_id")) or run_id
-        return FinalReport(**{**common, "run_id": ours, "data": own.get("final_report")})
+        at["run_id"] = own.get("run_id") or run_id
+        return _make(FinalReport, own.get("final_report"), **at)
     if record_type == "file":
-        common["data"] = own.get("data")
-        return RecordedFile(**common, sha256=_text(own.get("sha256")))
+        return _make(RecordedFile, own.get("data"), **at, sha256=own.get("sha256"))
     if record_type == "extra":
         extra = {name: value for name, value in own.items() if name != "data"} or None
-        return CLASSES["extra"](**{**common, "data": own.get("data"), "extra": extra})
+        return _make(Extra, own.get("data"), extra=extra, **at)
     if record_type == "sample_completed":
-        own = {name: value for name, value in own.items() if name != "status"}
-        return Metrics(**{**common, "data": {"completed": True, **own}})
+        own.pop("status", None)
+        return _make(Metrics, {"completed": True, **own}, **at)
     if record_type == "error" and "error" in own:
         msg, said = own.pop("message", None), own.pop("error")
         told = {"type": own.pop("type", None), "message": msg if said is None else said}
-        common["data"] = {**told, "msg": msg, **own}
-    return _make(record_type, common)
+        own = {**told, "msg": msg, **own}
+    return _make(record_type, own, **at)
 
 
-def _make(event_type: str, common: dict[str, Any]) -> Event:
-    kind = CLASSES.get(event_type)
-    return kind(**common) if kind is not None else OtherEvent(name=event_type, **common)
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+def _make(
+    kind: type[Event] | str,
+    data: Any,
+    *,
+    event_id: int | None = None,
+    extra: dict[str, Any] | None = None,
+    **texts: Any,
+) -> Event:
+    """Return an event of a class or type; `texts` are of whatever type a file has them of."""
+    fields: dict[str, Any] = {k: v if v is None else str(v) for k, v in texts.items()}
+    fields |= {"data": data, "event_id": event_id, "extra": extra}
+    found = CLASSES.get(kind) if isinstance(kind, str) else kind
+    return found(**fields) if found is not None else OtherEvent(name=str(kind), **fields)
