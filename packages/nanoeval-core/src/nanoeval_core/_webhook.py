@@ -28,50 +28,40 @@ def send(url: str, message: str, extra: str | None = None) -> None:
 
     A failure is logged and hurts nobody; with 100 messages waiting, further ones are dropped.
     """
-    _sender(url).put(message, extra)
+    text = message if extra is None else f"{message}\n{extra}"
+    body = json.dumps({"text": text, "message": message, "extra": extra}).encode()
+    try:
+        _waiting(url).put_nowait(body)
+    except queue.Full:
+        log.warning("webhook: %d messages wait already; dropped %r", MOST_WAITING, message)
 
 
 @functools.cache
-def _sender(url: str) -> _Sender:
-    sender = _Sender(url)
-    atexit.register(sender.finish)
-    return sender
+def _waiting(url: str) -> queue.Queue[bytes]:
+    """Return the queue of the thread that posts to `url`."""
+    waiting: queue.Queue[bytes] = queue.Queue(MOST_WAITING)
+    arguments = (url, waiting)
+    threading.Thread(target=_serve, args=arguments, name="nanoeval-webhook", daemon=True).start()
+    atexit.register(_finish, waiting)
+    return waiting
 
 
-class _Sender:
-    """Posts to one URL on a thread of its own, in order."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._waiting: queue.Queue[bytes] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._serve, name="nanoeval-webhook", daemon=True)
-        self._thread.start()
-
-    def put(self, message: str, extra: str | None) -> None:
-        text = message if extra is None else f"{message}\n{extra}"
-        body = json.dumps({"text": text, "message": message, "extra": extra}).encode()
+def _serve(url: str, waiting: queue.Queue[bytes]) -> None:
+    while True:
+        body = waiting.get()
         try:
-            self._waiting.put_nowait(body)
-        except queue.Full:
-            log.warning("webhook: %d messages wait already; dropped %r", MOST_WAITING, message)
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(url, data=body, headers=headers)
+            with urllib.request.urlopen(request, timeout=TIMEOUT):
+                pass
+        except Exception as error:  # noqa: BLE001  reported; the run goes on without
+            # Not the URL itself: anyone who has it can post.
+            log.warning("the webhook of %s failed: %s", VARIABLE, error)
+        finally:
+            waiting.task_done()
 
-    def _serve(self) -> None:
-        while True:
-            body = self._waiting.get()
-            try:
-                headers = {"Content-Type": "application/json"}
-                request = urllib.request.Request(self._url, data=body, headers=headers)
-                with urllib.request.urlopen(request, timeout=TIMEOUT):
-                    pass
-            except Exception as error:  # noqa: BLE001  reported; the run goes on without
-                # Not the URL itself: anyone who has it can post.
-                log.warning("the webhook of %s failed: %s", VARIABLE, error)
-            finally:
-                self._waiting.task_done()
 
-    def finish(self) -> None:
-        """Wait a little until everything is sent."""
-        with self._waiting.all_tasks_done:
-            self._waiting.all_tasks_done.wait_for(
-                lambda: not self._waiting.unfinished_tasks, LAST_SECONDS
-            )
+def _finish(waiting: queue.Queue[bytes]) -> None:
+    """Wait a little until everything is sent."""
+    with waiting.all_tasks_done:
+        waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, LAST_SECONDS)

@@ -9,10 +9,8 @@ from typing import Any
 from nanoeval_core.metrics.accumulator import Accumulator
 from nanoeval_core.metrics.at_k import supported_ks
 from nanoeval_core.metrics.clustered_mean import clustered_mean
-from nanoeval_core.metrics.consensus import Consensus, consensus_at_k
+from nanoeval_core.metrics.consensus import consensus_at_k
 from nanoeval_core.metrics.outcomes import Outcome
-
-Groups = dict[Hashable, list["Sample"]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +54,16 @@ def summarize_samples(
     Raises:
         ValueError: an attempt occurs twice, or a question is in several clusters.
     """
-    by_instance = _by_instance(samples)
     totals = Accumulator(confidence=confidence)
+    by_instance: dict[Hashable, dict[Hashable, Sample]] = {}
     for sample in samples:
+        attempts = by_instance.setdefault(sample.instance, {})
+        if sample.attempt in attempts:
+            raise ValueError(
+                f"attempt {sample.attempt!r} of instance {sample.instance!r} occurs twice: keep "
+                "one row per attempt (the last retry), or give attempts different ids"
+            )
+        attempts[sample.attempt] = sample
         score, cluster = float(sample.is_correct), sample.cluster
         totals.add(sample.instance, score, outcome=sample.outcome, cluster=cluster)
     metrics = totals.metrics()
@@ -70,26 +75,20 @@ def summarize_samples(
     return metrics
 
 
-def _by_instance(samples: Sequence[Sample]) -> Groups:
-    groups: dict[Hashable, dict[Hashable, Sample]] = {}
-    for sample in samples:
-        attempts = groups.setdefault(sample.instance, {})
-        if sample.attempt in attempts:
-            raise ValueError(
-                f"attempt {sample.attempt!r} of instance {sample.instance!r} occurs twice: keep "
-                "one row per attempt (the last retry), or give attempts different ids"
-            )
-        attempts[sample.attempt] = sample
-    return {instance: list(attempts.values()) for instance, attempts in groups.items()}
-
-
 def _cons_at_k(
-    by_instance: Groups,
+    by_instance: Mapping[Hashable, Mapping[Hashable, Sample]],
     k: int,
     clusters: Mapping[Hashable, Hashable] | None,
     confidence: float,
 ) -> dict[str, Any]:
-    votes = {instance: _consensus(group, k) for instance, group in by_instance.items()}
+    votes = {
+        instance: consensus_at_k(
+            [sample.answer_group for sample in attempts.values()],
+            {s.answer_group: s.is_correct for s in attempts.values() if s.answer_group is not None},
+            k,
+        )
+        for instance, attempts in by_instance.items()
+    }
     values = {instance: [vote.value] for instance, vote in votes.items()}
     estimate = clustered_mean(values, clusters=clusters, confidence=confidence)
     draws = [vote.draws for vote in votes.values() if not vote.exact]
@@ -101,10 +100,4 @@ def _cons_at_k(
     return {**estimate.as_dict(f"cons@{k}"), f"cons@{k}_method": method}
 
 
-def _consensus(group: Sequence[Sample], k: int) -> Consensus:
-    answers = [sample.answer_group for sample in group]
-    correct = {s.answer_group: s.is_correct for s in group if s.answer_group is not None}
-    return consensus_at_k(answers, correct, k)
-
-
-__all__ = ["Groups", "Sample", "summarize_samples"]
+__all__ = ["Sample", "summarize_samples"]

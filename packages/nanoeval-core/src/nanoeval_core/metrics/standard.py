@@ -116,31 +116,18 @@ def default_metrics(samples: Sequence[Sample], *, answer_groups: bool = False) -
             f"{type(get_library_config()).__name__}.compute_default_metrics takes pandas "
             "DataFrames, and pandas is not installed: `pip install pandas`"
         ) from error
-    groups = [
-        sample.answer_group
-        if answer_groups and sample.answer_group is not None
-        else int(sample.is_correct)
-        for sample in samples
-    ]
-    instances = [sample.instance for sample in samples]
-    correct = {
-        (sample.instance, group): sample.is_correct
-        for sample, group in zip(samples, groups, strict=True)
-    }
+    rows = []
+    correct: dict[tuple[Any, Any], bool] = {}
+    for sample in samples:
+        group = sample.answer_group if answer_groups else None
+        group = int(sample.is_correct) if group is None else group
+        rows.append((sample.instance, sample.attempt, group))
+        correct[sample.instance, group] = sample.is_correct
     return get_library_config().compute_default_metrics(
+        pandas.DataFrame(rows, columns=["instance", "attempt", "answer_group_id"]),
         pandas.DataFrame(
-            {
-                "instance": instances,
-                "attempt": [sample.attempt for sample in samples],
-                "answer_group_id": groups,
-            }
-        ),
-        pandas.DataFrame(
-            {
-                "instance": [instance for instance, _ in correct],
-                "answer_group_id": [group for _, group in correct],
-                "is_correct": list(correct.values()),
-            }
+            [(*answer, is_correct) for answer, is_correct in correct.items()],
+            columns=["instance", "answer_group_id", "is_correct"],
         ),
     )
 
