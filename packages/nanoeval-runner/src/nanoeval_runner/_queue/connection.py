@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -157,10 +157,17 @@ def get_metadata(connection: sqlite3.Connection, key: str) -> object:
     return None if row is None else row[0]
 
 
-def in_chunks(rows: int) -> Iterator[tuple[int, int]]:
-    """Cut `rows` into sizes of `sql.CHUNKS`; yield (size, first row) pairs."""
+def insert_rows(
+    connection: sqlite3.Connection,
+    statements: Mapping[int, str],
+    common: Sequence[object],
+    rows: Sequence[object],
+    width: int,
+) -> None:
+    """Store `rows`, `width` values each, one row after the other, and what is common to all."""
     position = 0
-    for size in sql.CHUNKS:
-        while rows - position >= size:
-            yield size, position
-            position += size
+    for size, statement in statements.items():
+        while len(rows) - position >= size * width:
+            end = position + size * width
+            connection.execute(statement, (*common, *rows[position:end]))
+            position = end

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from nanoeval_core.usage import Usage
 
 from nanoeval_runner._queue import sql
-from nanoeval_runner._queue.connection import get_metadata, in_chunks, transaction
+from nanoeval_runner._queue.connection import get_metadata, insert_rows, transaction
 from nanoeval_runner._queue.event_log import log_events
 from nanoeval_runner._queue.rows import (
     FINAL,
@@ -156,9 +156,7 @@ def _complete(
     try:
         for (state, leased_at), rows in results.items():
             common = state, request.executor_id, leased_at, now
-            for size, position in in_chunks(len(rows) // 2):
-                chunk = rows[2 * position : 2 * (position + size)]
-                connection.execute(sql.INSERT_RESULTS[size], (*common, *chunk))
+            insert_rows(connection, sql.INSERT_RESULTS, common, rows, 2)
     except sqlite3.IntegrityError as error:  # one of them has a result already
         raise _LeasesLostError from error
     for span, returned, ended in held:

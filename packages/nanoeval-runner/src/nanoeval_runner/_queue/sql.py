@@ -267,7 +267,7 @@ FIND_TASK_CLASS = "SELECT id FROM task_class WHERE pickled = ?"
 _PAYLOAD = """CAST((SELECT pickled FROM task_class WHERE id = class_id) || fields AS BLOB)"""
 LAST_TASK_ID = "SELECT coalesce(max(id), 0) FROM task_data"
 CHUNKS = (256, 64, 16, 4, 1)
-"""Rows a statement of `INSERT_TASKS` and `INSERT_RESULTS` works on.
+"""Rows a statement of `INSERT_TASKS` and `INSERT_RESULTS` works on, largest first.
 
 Many rows a statement are one call into sqlite, which lets go of the interpreter's lock once rather
 than per row; few sizes are each prepared once and stay prepared.
@@ -339,16 +339,13 @@ INSERT_RESULTS = {
 }
 """By how many it stores: state, executor, leased and finished at, and (task id, value) × n."""
 FINISHED_IN_SPAN = "SELECT task_id FROM result WHERE task_id BETWEEN ? AND ?"
-_FINAL = """
+LIST_FINAL = f"""
+SELECT data.id, question_id, attempt_id, retry_idx, CASE WHEN ? THEN {_PAYLOAD} END, value
 FROM result CROSS JOIN task_data AS data ON data.id = result.task_id
 WHERE result.task_id > ? AND result.task_id <= ? AND result.state <> 'retried'
   AND data.eval_id = ?
 ORDER BY result.task_id LIMIT ?
 """
-LIST_FINAL = f"SELECT data.id, question_id, attempt_id, retry_idx, NULL, value {_FINAL}"
-LIST_FINAL_WITH_PAYLOAD = (
-    f"SELECT data.id, question_id, attempt_id, retry_idx, {_PAYLOAD}, value {_FINAL}"
-)
 RESULTS_BY_ID = """
 SELECT task_id, result.value
 FROM json_each(?) AS asked CROSS JOIN result ON result.task_id = asked.value

@@ -21,7 +21,7 @@ from nanoeval_core.errors import RolloutSystemError, StateError
 from nanoeval_core.usage import Usage
 
 from nanoeval_runner._queue import sql
-from nanoeval_runner._queue.connection import connect, in_chunks
+from nanoeval_runner._queue.connection import connect, insert_rows
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
 from nanoeval_runner._queue.connection import transaction as transaction
 from nanoeval_runner._queue.exchange import LeaseSpan, count, unfinished_in
@@ -216,16 +216,12 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
         first: int = connection.execute(sql.LAST_TASK_ID).fetchone()[0] + 1
         by_class: dict[bytes, list[object]] = {}
         for index, (question_id, attempt_id, pickled_class, fields) in enumerate(tasks, first):
-            rows = by_class.get(pickled_class)
-            if rows is None:
-                rows = by_class[pickled_class] = []
-            rows += (index, question_id, attempt_id, fields)
+            row = index, question_id, attempt_id, fields
+            by_class.setdefault(pickled_class, []).extend(row)
         for pickled_class, rows in by_class.items():
             connection.execute(sql.ADD_TASK_CLASS, (pickled_class,))
             (class_id,) = connection.execute(sql.FIND_TASK_CLASS, (pickled_class,)).fetchone()
-            for size, position in in_chunks(len(rows) // 4):
-                chunk = rows[4 * position : 4 * (position + size)]
-                connection.execute(sql.INSERT_TASKS[size], (eval_id, class_id, *chunk))
+            insert_rows(connection, sql.INSERT_TASKS, (eval_id, class_id), rows, 4)
         if tasks:
             connection.execute(sql.ADD_QUEUE_SPAN, (eval_id, first, first + len(tasks) - 1))
         connection.execute(sql.COUNT_TASKS, {"count": len(tasks), "id": eval_id})
@@ -235,11 +231,9 @@ def enqueue(connection: sqlite3.Connection, eval_id: int, tasks: Sequence[NewTas
 def list_queued(connection: sqlite3.Connection, eval_id: int) -> tuple[list[StoredTask], int]:
     """Return the eval's queued tasks with payloads, and the id of the newest task in the file."""
     with transaction(connection):
-        rows = [
-            StoredTask(*row) for row in connection.execute(sql.LIST_QUEUED, {"eval_id": eval_id})
-        ]
+        rows = connection.execute(sql.LIST_QUEUED, {"eval_id": eval_id}).fetchall()
         newest: int = connection.execute(sql.LAST_TASK_ID).fetchone()[0]
-    return rows, newest
+    return [StoredTask(*row) for row in rows], newest
 
 
 def list_final(
@@ -251,11 +245,8 @@ def list_final(
     payload: bool,
 ) -> list[StoredTask]:
     """Return up to `limit` final results of tasks with ids in (span[0], span[1]], by id."""
-    statement = sql.LIST_FINAL_WITH_PAYLOAD if payload else sql.LIST_FINAL
-    return [
-        StoredTask(*row)
-        for row in connection.execute(statement, (*span, eval_id, limit)).fetchall()
-    ]
+    rows = connection.execute(sql.LIST_FINAL, (payload, *span, eval_id, limit))
+    return [StoredTask(*row) for row in rows]
 
 
 def drop_tasks(connection: sqlite3.Connection, eval_id: int, task_ids: Sequence[int]) -> None:
@@ -344,9 +335,8 @@ def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     ids = unfinished_in(connection, span)
     error = RolloutSystemError(f"{span.losses} executors in a row died while they ran this task")
     value = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
-    for task_id in ids:
-        row = ("failed", span.executor_id, span.leased_at, time.time(), task_id, value)
-        connection.execute(sql.INSERT_RESULTS[1], row)
+    common = "failed", span.executor_id, span.leased_at, time.time()
+    insert_rows(connection, sql.INSERT_RESULTS, common, [x for i in ids for x in (i, value)], 2)
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     count(connection, span.eval_id, leased=-len(ids), failed=len(ids))
     connection.execute(sql.LOG_RESULTS, (span.eval_id, json.dumps(ids)))
