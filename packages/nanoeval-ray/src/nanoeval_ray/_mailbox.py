@@ -9,29 +9,25 @@ LANES = 3
 """How many threads of an executor talk with the driver."""
 
 
-class _Mailing:
-    """One thread's conversation: a message out, its reply back, one after the other."""
-
-    def __init__(self) -> None:
-        self.out: SimpleQueue[bytes | None] = SimpleQueue()
-        self.back: SimpleQueue[bytes] = SimpleQueue()
-
-
 class Mailbox:
-    """Turns the calls of up to `LANES` threads into replies to the driver's own calls."""
+    """Turns the calls of up to `LANES` threads into replies to the driver's own calls.
+
+    A lane is one thread's: a message out, its reply back, one after the other.
+    """
 
     def __init__(self) -> None:
-        self._lanes = [_Mailing() for _ in range(LANES)]
-        self._unclaimed = list(reversed(self._lanes))
+        self._out: list[SimpleQueue[bytes | None]] = [SimpleQueue() for _ in range(LANES)]
+        self._back: list[SimpleQueue[bytes]] = [SimpleQueue() for _ in range(LANES)]
+        self._unclaimed = list(range(LANES))
         self._thread = threading.local()
 
     def call(self, message: bytes) -> bytes:
         """Return the driver's reply to `message` once it is there; each thread gets a lane."""
-        lane: _Mailing | None = getattr(self._thread, "lane", None)
+        lane: int | None = getattr(self._thread, "lane", None)
         if lane is None:
-            lane = self._thread.lane = self._unclaimed.pop()
-        lane.out.put(message)
-        return lane.back.get()
+            lane = self._thread.lane = self._unclaimed.pop(0)
+        self._out[lane].put(message)
+        return self._back[lane].get()
 
     def turn(self, lane: int, reply: bytes | None) -> bytes | None:
         """Hand in the reply to the lane's last message, and wait for its next.
@@ -43,10 +39,10 @@ class Mailbox:
             the message, or None when there will be no more.
         """
         if reply is not None:
-            self._lanes[lane].back.put(reply)
-        return self._lanes[lane].out.get()
+            self._back[lane].put(reply)
+        return self._out[lane].get()
 
     def close(self) -> None:
         """End the conversation: there will be no more messages."""
-        for lane in self._lanes:
-            lane.out.put(None)
+        for out in self._out:
+            out.put(None)

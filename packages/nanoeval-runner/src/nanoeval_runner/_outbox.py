@@ -19,7 +19,7 @@ from nanoeval_core.executors import IN_PROCESS
 from nanoeval_core.recording import TransactionalRecorder
 
 from nanoeval_runner._eval_run import EvalRun
-from nanoeval_runner._executors.source import LoadedEval
+from nanoeval_runner._executors.source import LoadedEval, TaskSource
 from nanoeval_runner._failures import dump_failure, load_failure
 from nanoeval_runner._payloads import load_result
 from nanoeval_runner._queue import event_log, transactions
@@ -309,7 +309,7 @@ class Outbox:
         run.add([(run.tasks[task_id], load_result(value)) for task_id, value in batch.results])
 
 
-class DriverSource:
+class DriverSource(TaskSource):
     """The queue, as the executor in the driver sees it: tasks and results pass as objects."""
 
     in_driver = True

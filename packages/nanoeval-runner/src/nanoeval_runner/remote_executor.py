@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import fcntl
 import itertools
 import json
@@ -30,7 +29,7 @@ from nanoeval_core.run_context import RunContext
 from nanoeval_runner._executors.executor_process import SLOT_VARIABLE, wants_logging
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.remote_pool import Welcome
-from nanoeval_runner._executors.source import LoadedEval, load_eval
+from nanoeval_runner._executors.source import LoadedEval, TaskSource, load_eval
 from nanoeval_runner._executors.watchdog import Watchdog
 from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._queue.paths import shared_dir, state_file
@@ -83,7 +82,7 @@ def serve_executor(name: str, call: Call, *, log: str = "") -> None:
             asyncio.run(_serve(driver, welcome, name=name, folder=folder))
 
 
-class _Driver:
+class _Driver(TaskSource):
     """The driver's queue, as its executor reaches it: every exchange is one message.
 
     It ends the process when it is out of reach. Use it with `with`.
@@ -91,8 +90,6 @@ class _Driver:
     Attributes:
         thread: says what the event loop has to say, one after the other.
     """
-
-    in_driver = False
 
     def __init__(self, name: str, call: Call) -> None:
         self._name = name
@@ -135,9 +132,6 @@ class _Driver:
             completion.error = None  # `value` has it, in a form that any process can read
         reply: ExchangeReply = await self.ask("exchange", self._name, request)
         return reply
-
-    def context(self, eval_id: int) -> contextvars.Context | None:
-        return None
 
     async def load(self, eval_id: int) -> LoadedEval:
         stored: StoredSpec = await self.ask("load", self._name, eval_id)

@@ -58,6 +58,7 @@ class OpenEval:
         attempts: what runs now, by task id.
         closing: set when its context is to be left.
         context: what attempts run in a copy of: they see context variables set by `_context`.
+        recorder: of what is recorded outside of attempts, in `_context`.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class OpenEval:
         self._run_context = run_context
         self.closing = asyncio.Event()
         self._recorder_failed = False
-        self._recorder = loaded.encoder.attempt(None, None)
+        self.recorder = loaded.encoder.attempt(None, None)
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
         """Hold the context open until `closing` is set; call `on_ready` once it is.
@@ -98,7 +99,7 @@ class OpenEval:
         """
         current_run_context.set(self._run_context)
         if not self.in_driver:
-            current_recorder.set(self._recorder)
+            current_recorder.set(self.recorder)
         threshold = self.loaded.runner.gc_threshold
         with contextlib.nullcontext() if threshold is None else collected_rarely(threshold):
             async with self.loaded.eval:
@@ -107,10 +108,6 @@ class OpenEval:
                 on_ready()
                 await self.closing.wait()
                 self.doing, self.since = "leaving", time.monotonic()
-
-    def take_events(self) -> bytes:
-        """Return what was recorded outside of attempts, in `_context`; to be committed with one."""
-        return self._recorder.take(completed=True)
 
     def recorder_failed(self, error: Exception) -> None:
         """Say so, the first time: results are worth more than their record."""
@@ -209,7 +206,8 @@ class Attempt:
             if is_done or completion.outcome != "released":
                 completion.events = recorder.take(completed=is_done)
                 if not open_eval.in_driver:
-                    completion.events = open_eval.take_events() + completion.events
+                    outside = open_eval.recorder.take(completed=True)
+                    completion.events = outside + completion.events
         except Exception as failure:  # noqa: BLE001  reported there; it must not cost the result
             open_eval.recorder_failed(failure)
         return completion

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import dataclasses
 import os
 import select
@@ -21,7 +20,7 @@ from nanoeval_core.library_config import LibraryConfig, set_library_config
 from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.loop import ExecutorLoop
-from nanoeval_runner._executors.source import LoadedEval, load_eval
+from nanoeval_runner._executors.source import LoadedEval, TaskSource, load_eval
 from nanoeval_runner._executors.watchdog import Watchdog, own_connection
 from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._inspection import start_aiomonitor
@@ -163,10 +162,8 @@ def _listen(fd: int, on_message: Callable[[bytes], None]) -> None:
         on_message(message)
 
 
-class StateFileSource:
+class StateFileSource(TaskSource):
     """The state file itself, and a pipe to tell the driver what changed in it."""
-
-    in_driver = False
 
     def __init__(self, store: Store, pipe: int) -> None:
         self._store = store
@@ -188,9 +185,6 @@ class StateFileSource:
         if len(reply.leases) < request.want:
             self._tell(IDLE)
         return reply
-
-    def context(self, eval_id: int) -> contextvars.Context | None:
-        return None
 
     async def load(self, eval_id: int) -> LoadedEval:
         self._tell(OPENED, eval_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from nanoeval_core.eval import Eval
 from nanoeval_core.recording import EventEncoder
@@ -44,7 +45,7 @@ def load_eval(stored: StoredSpec) -> LoadedEval:
     )
 
 
-class TaskSource(Protocol):
+class TaskSource(ABC):
     """The queue, as an executor sees it.
 
     Attributes:
@@ -52,21 +53,24 @@ class TaskSource(Protocol):
             objects, and every attempt gets a copy of its task.
     """
 
-    in_driver: bool
+    in_driver = False
 
+    @abstractmethod
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         """Commit what became of leases, and claim new ones."""
-        ...
 
     def context(self, eval_id: int) -> contextvars.Context | None:
         """Give the context variables to run an eval in; None for the executor's own."""
+        return None
 
+    @abstractmethod
     async def load(self, eval_id: int) -> LoadedEval:
         """Give an eval that the last reply said is running; its context is entered next."""
-        ...
 
+    @abstractmethod
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         """End the eval: its context raised `error`, or it could not be loaded."""
 
+    @abstractmethod
     def left(self, eval_id: int) -> None:
         """Note that this executor has left an eval that `load` gave, or could not give."""

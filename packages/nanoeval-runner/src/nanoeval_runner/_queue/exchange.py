@@ -259,9 +259,7 @@ def _still_leased(
     for c in completions:
         span = find_lease_span(connection, c.task_id)
         if span is not None and span.executor_id == executor_id:
-            ids = (c.task_id, c.task_id)
-            if connection.execute(sql.FINISHED_IN_SPAN, ids).fetchone() is None:
-                kept.add(c.task_id)
+            kept.update({c.task_id} & set(unfinished_in(connection, span)))
     return kept
 
 
