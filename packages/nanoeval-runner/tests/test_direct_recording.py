@@ -14,7 +14,7 @@ from nanoeval.errors import StateError
 from nanoeval_recorder import evallib_recorder, read
 from nanoeval_recorder.reading.events import Match
 from nanoeval_runner import _outbox
-from nanoeval_runner._queue import event_log, store
+from nanoeval_runner._queue import event_log, transactions
 
 from tests.support.recorded_eval import make_spec
 
@@ -62,7 +62,7 @@ def test_a_transaction_that_fails_takes_its_events_back(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit fails once, after the events were written; resuming writes them, once."""
-    real = store.exchange
+    real = transactions.exchange
     failed: list[int] = []
 
     def exchange(connection: sqlite3.Connection, request: Any, before_commit: Any, *more: Any):
@@ -77,7 +77,7 @@ def test_a_transaction_that_fails_takes_its_events_back(
 
         return real(connection, request, fail, *more)
 
-    monkeypatch.setattr(store, "exchange", exchange)
+    monkeypatch.setattr(transactions, "exchange", exchange)
     spec = make_spec(evallib_recorder(), n=50, runner={"run_set_id": "full"})
     with pytest.raises(StateError, match="make room there"):
         asyncio.run(run(spec))
