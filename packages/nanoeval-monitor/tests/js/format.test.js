@@ -20,6 +20,8 @@ test("metrics are shares or numbers as they are", () => {
 
 test("numbers are short and plurals right", () => {
   assert.equal(short(1234567), "1.2M");
+  assert.equal(short(123456), "123k");
+  assert.equal(short(2.5e9), "2.5B");
   assert.equal(short(18300), "18.3k");
   assert.equal(percent(null), "–");
   assert.equal(points(-0.031), "−3.1");
