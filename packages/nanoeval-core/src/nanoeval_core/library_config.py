@@ -65,7 +65,7 @@ class LibraryConfig:
 
         root = logging.getLogger()
         for former in root.handlers[:]:
-            if type(former) is logging.StreamHandler:  # no subclass: files, and pytest's
+            if type(former) is logging.StreamHandler:  # no subclass: those that write files stay
                 root.removeHandler(former)
         handler = logging.StreamHandler()
         handler.addFilter(PrintOrWarningFilter())

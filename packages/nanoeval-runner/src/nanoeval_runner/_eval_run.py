@@ -1,6 +1,6 @@
 """One eval in the process that called `run`: its tasks, its results, and when it is over.
 
-The story (`_run.py`) starts and stops it; the outbox alone adds results and totals.
+The story (`_run.py`) starts and stops it; the outbox alone adds results and what they cost.
 """
 
 from __future__ import annotations

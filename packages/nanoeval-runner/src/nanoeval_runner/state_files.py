@@ -1,6 +1,8 @@
-"""State files for those who look at them: read-only, whether their run goes on or not.
+"""State files for those who look at them, whether their run goes on or not.
 
-In WAL mode readers and the writer do not wait for each other. Every method is one short read.
+Reading changes nothing: in WAL mode readers and the writer do not wait for each other, and every
+method of `StateReader` is one short read. `set_concurrency` and `remove_state` are what may be
+changed from outside of a run.
 """
 
 from __future__ import annotations
