@@ -150,7 +150,7 @@ class Output:
         return bytes(self._head + note + self._tail)
 
 
-class Ended(NamedTuple):
+class ProcessEnd(NamedTuple):
     """How a command ended.
 
     Attributes:
@@ -182,7 +182,7 @@ class Shell:
         line = self._marker + cookie.encode() + flag + command.encode(errors="replace")
         await self._process.write(b"%010d" % len(line) + line)
 
-    async def receive(self, sink: Sink) -> Ended:
+    async def receive(self, sink: Sink) -> ProcessEnd:
         """Read output until the command has ended. Canceled, it can be called again."""
         acknowledged = b"+" + self._marker + b"\n"
         while data := await self._process.read():
@@ -198,14 +198,14 @@ class Shell:
             if at >= 0 and held.endswith(b"\n"):
                 sink(held[:at])
                 exit_code, left = held[at:].split()[1:]
-                return Ended(int(exit_code), left=left != b"0")
+                return ProcessEnd(int(exit_code), left=left != b"0")
             if len(held) > TRAILER_BYTES:
                 sink(held[:-TRAILER_BYTES])
                 self._held = held[-TRAILER_BYTES:]
         if not self._started:
-            return Ended(None, started=False, said=self._held)
+            return ProcessEnd(None, started=False, said=self._held)
         sink(self._held)
-        return Ended(None)
+        return ProcessEnd(None)
 
     async def close(self) -> None:
         await self._process.close()

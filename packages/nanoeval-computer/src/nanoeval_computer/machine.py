@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from nanoeval_core import RolloutSystemError
 
 from nanoeval_computer._reaper import DYING_SECONDS
-from nanoeval_computer._shell import SERVE, Ended, Output, Process, Shell, Sink
+from nanoeval_computer._shell import SERVE, Output, Process, ProcessEnd, Shell, Sink
 from nanoeval_computer.code_execution_interface import (
     ComputerInterface,
     ComputerRuntime,
@@ -192,7 +192,7 @@ class Machine(ComputerInterface):
         *,
         timeout: float | None = None,  # noqa: ASYNC109
         keep: bool = False,
-    ) -> tuple[Ended, bool]:
+    ) -> tuple[ProcessEnd, bool]:
         """Run `cmd` in an idle shell, else in a new one. Returns its end, and if it timed out."""
         said, unreachable = "", None
         for _ in range(_OPENINGS):
@@ -205,7 +205,7 @@ class Machine(ComputerInterface):
                 said = str(error)
                 continue
             cookie = secrets.token_hex(16)
-            ended, timed_out = Ended(None, started=False), False
+            ended, timed_out = ProcessEnd(None, started=False), False
             try:
                 with contextlib.suppress(OSError, RuntimeError):  # a shell that is gone: not read
                     await shell.send(self.inward(cmd), cookie=cookie, keep=keep)
@@ -261,7 +261,7 @@ class Machine(ComputerInterface):
             await process.write(f"cwd={shlex.quote(self._cwd)}\n{self._serve}\0".encode())
         return Shell(process)
 
-    async def _end_late(self, shell: Shell, cookie: str, sink: Sink) -> Ended:
+    async def _end_late(self, shell: Shell, cookie: str, sink: Sink) -> ProcessEnd:
         """End a command whose time is over."""
         try:
             async with asyncio.timeout(_GRACE_SECONDS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nanoeval_core.metrics.breakdown import breakdown
@@ -47,10 +47,10 @@ def summarize_choices(results: Results, *, by: Sequence[str] = ()) -> dict[str, 
     if known:
         summary |= _mean("prob_correct", known)
         if len(known) < len(results):
-            summary["unavailable"] = summary.get("unavailable", {}) | {
-                "prob_correct of some answers": f"{len(results) - len(known)} of {len(results)} "
-                "have none: too few log probabilities, or no answer"
-            }
+            summary.setdefault("unavailable", {})["prob_correct of some answers"] = (
+                f"{len(results) - len(known)} of {len(results)} have none: too few log "
+                "probabilities, or no answer"
+            )
     summary |= _calibration(results)
     return summary | _by(results, by, summarize_choices)
 
@@ -104,9 +104,8 @@ def summarize_answers(results: Results, *, by: Sequence[str] = ()) -> dict[str, 
     ]
     summary = default_metrics(samples, answer_groups=grouped) | _problems(results)
     if not grouped:
-        summary["unavailable"] = summary.get("unavailable", {}) | {
-            "cons@k": "the grader gave equal answers to a question different verdicts"
-        }
+        reason = "the grader gave equal answers to a question different verdicts"
+        summary.setdefault("unavailable", {})["cons@k"] = reason
     agreement = [
         (task.question_id, float(answer.correct == answer.verdict.exact))
         for task, answer in results
@@ -141,7 +140,7 @@ def _mean(name: str, scores: Sequence[tuple[str, float]]) -> dict[str, Any]:
 
 
 def _grader_is_consistent(results: Results) -> bool:
-    verdicts: dict[tuple[Hashable, str], bool] = {}
+    verdicts: dict[tuple[str, str], bool] = {}
     return all(
         verdicts.setdefault((task.question_id, normalized(answer.text)), answer.correct)
         == answer.correct

@@ -91,17 +91,12 @@ class Question(FromRows, BaseModel):
     metadata: dict[str, Any] = {}
     allow_multiple_choices: bool = False
     id: str | None = None
-    images: Sequence[str] = ()
+    images: tuple[str, ...] = ()
 
     @field_validator("correct_indices", mode="before")
     @classmethod
     def _one_index_is_a_set(cls, value: object) -> object:
         return {value} if isinstance(value, int) else value
-
-    @field_validator("images")
-    @classmethod
-    def _freeze_images(cls, value: Sequence[str]) -> tuple[str, ...]:
-        return tuple(value)
 
     @model_validator(mode="after")
     def _check_choices(self) -> Self:
@@ -141,12 +136,12 @@ class Question(FromRows, BaseModel):
 
     def answer(self, picked: Iterable[int] | None, **fields: Any) -> Answer:
         """Return the answer that picks `picked`: an index, or a set where several may be picked."""
-        indices = None if picked is None else frozenset(picked)
-        if indices is not None and not self.allow_multiple_choices and len(indices) != 1:
+        if picked is None:
+            return Answer(correct=False, picked=None, **fields)
+        indices = set(picked)
+        if not self.allow_multiple_choices and len(indices) != 1:
             raise ValueError(f"one choice is to be picked, got {sorted(indices)}")
-        shown: int | set[int] | None = None
-        if indices is not None:
-            shown = set(indices) if self.allow_multiple_choices else min(indices)
+        shown = indices if self.allow_multiple_choices else min(indices)
         return Answer(correct=self.is_right(indices), picked=shown, **fields)
 
     def show_picked(self, indices: Iterable[int] | int | None) -> str | list[str] | None:
@@ -319,14 +314,14 @@ class MCQEval(QuestionsEval[Question, MCQTask, Answer]):
             extra["num_unparsable_samples"] = answer.num_unparsable_samples
         if answer.prob_picked is not None:
             extra["prob_picked"] = answer.prob_picked
+        expected: Any = question.show_picked(question.correct_indices)
+        picked: Any = question.show_picked(answer.picked)
         if self._is_numbered:
-            expected: Any = list(question.correct_indices)
-            picked: Any = list(answer.picked) if isinstance(answer.picked, set) else answer.picked
+            expected = list(question.correct_indices)
+            picked = list(answer.picked) if isinstance(answer.picked, set) else answer.picked
             if isinstance(picked, list) and len(picked) == 1:
                 (picked,) = picked
         else:
-            expected = question.show_picked(question.correct_indices)
-            picked = question.show_picked(answer.picked)
             choices = dict(zip(question.letters, question.answers, strict=True))
             extra |= {"question": question.question, "choices": choices}
         get_recorder().record_match(
@@ -350,15 +345,13 @@ class MCQEval(QuestionsEval[Question, MCQTask, Answer]):
 
 def check_picked(task: MCQTask, answer: Answer) -> None:
     """Raise `ConfigError` unless `answer.picked` is of the type that the question asks for."""
-    if answer.picked is None or isinstance(answer.picked, set) == (
-        task.question.allow_multiple_choices
-    ):
-        return
-    wanted = "a set of indices" if task.question.allow_multiple_choices else "an index"
-    raise ConfigError(
-        f"the solver's answer to {task.name!r} picked {answer.picked!r}: give {wanted}, as "
-        f"Question.allow_multiple_choices={task.question.allow_multiple_choices} asks"
-    )
+    several = task.question.allow_multiple_choices
+    if answer.picked is not None and isinstance(answer.picked, set) != several:
+        wanted = "a set of indices" if several else "an index"
+        raise ConfigError(
+            f"the solver's answer to {task.name!r} picked {answer.picked!r}: give {wanted}, as "
+            f"Question.allow_multiple_choices={several} asks"
+        )
 
 
 @chz.chz

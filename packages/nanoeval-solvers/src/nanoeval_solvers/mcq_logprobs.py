@@ -144,7 +144,7 @@ class MCQLogprobSolver(Prompted, MCQSolver[Answer]):
                 f"{type(self).__name__} cannot answer question {task.question_id!r}, which {wrong}"
                 ": use OpenAIAPIMCQSolver"
             )
-        turns = range(size) if self.cyclic else range(1)
+        turns = range(size if self.cyclic else 1)
         asked = await gather_results(*(self._ask(task, turn) for turn in turns))
         problems = [one for one in asked if isinstance(one, Answer)]
         if problems:
@@ -166,23 +166,21 @@ class MCQLogprobSolver(Prompted, MCQSolver[Answer]):
         size = len(question.answers)
         order = [(place + turn) % size for place in range(size)]
         messages = self.messages(question.permuted(order))
-        reply = await self.ask(
-            messages,
-            sample=f"{task.name}/{turn}",
-            attempt=task.attempt_id,
-            params=self._params(),
-        )
-        if reply.problem is not None:
-            record_reply(messages, reply, model=self.model)
-            return question.answer(None, problem=reply.problem)
-        token = self._first_token(reply, size)
-        found = choice_probabilities(token, question.letters)
-        extra: dict[str, Any] = {"top_logprobs": dict(token.top)}
-        mass = 0.0 if found is None else found.letter_mass
+        sample, attempt = f"{task.name}/{turn}", task.attempt_id
+        reply = await self.ask(messages, sample=sample, attempt=attempt, params=self._params())
+        found: ChoiceProbabilities | None = None
+        extra: dict[str, Any] = {}
+        if reply.problem is None:
+            token = self._first_token(reply, size)
+            extra = {"letter_mass": 0.0, "top_logprobs": dict(token.top)}
+            found = choice_probabilities(token, question.letters)
         if found is not None:
+            extra["letter_mass"] = found.letter_mass
             extra["letter_probabilities"] = dict(zip(question.letters, found.of, strict=True))
-        record_reply(messages, reply, model=self.model, letter_mass=mass, **extra)
-        return question.answer(None) if found is None or mass < self.min_letter_mass else found
+        record_reply(messages, reply, model=self.model, **extra)
+        if found is None or found.letter_mass < self.min_letter_mass:
+            return question.answer(None, problem=reply.problem)
+        return found
 
     def _params(self) -> dict[str, Any]:
         if self.api == "responses":
