@@ -10,6 +10,7 @@ Run as a script, with the standard library alone: it must start in no time and o
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -23,7 +24,6 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def remove_left(engine: EngineAPI | None, left: dict[str, str]) -> None:
             # Containers first: networks and volumes cannot go while they are in use.
             for kind in sorted(set(left.values())):
                 names = [name for name in left if left[name] == kind]
-                gone = pool.map(_remover(engine, kind), names)
+                gone = pool.map(functools.partial(_remove, engine, kind), names)
                 for name in itertools.compress(names, list(gone)):
                     del left[name]
             if not left or time.monotonic() > deadline:
@@ -195,19 +195,16 @@ def remove_left(engine: EngineAPI | None, left: dict[str, str]) -> None:
             time.sleep(_AGAIN_SECONDS)
 
 
-def _remover(engine: EngineAPI | None, kind: str) -> Callable[[str], bool]:
-    def remove(name: str) -> bool:
-        try:
-            if kind != "folder":
-                return engine is not None and engine.remove(kind, name)
-            end_processes(f"NANOEVAL_MACHINE={name}")
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(name)
-        except (OSError, http.client.HTTPException, ValueError):
-            return False
-        return True
-
-    return remove
+def _remove(engine: EngineAPI | None, kind: str, name: str) -> bool:
+    try:
+        if kind != "folder":
+            return engine is not None and engine.remove(kind, name)
+        end_processes(f"NANOEVAL_MACHINE={name}")
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(name)
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    return True
 
 
 def main() -> None:

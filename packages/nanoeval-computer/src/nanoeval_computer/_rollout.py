@@ -188,10 +188,9 @@ class Rollout:
     async def _start_service(
         self, service: Service, plan: MachinePlan, networks: dict[str, dict[str, str]]
     ) -> None:
-        is_main = service.name == MAIN
         host: dict[str, Any] = {"Init": True, "PidsLimit": self._pids_limit}
         config: dict[str, Any] = {"Image": service.image, "HostConfig": host}
-        if is_main:
+        if service.name == MAIN:
             # Ends by itself in the end, also where nobody is left to remove it.
             config["Entrypoint"] = [
                 "bash",
@@ -211,42 +210,35 @@ class Rollout:
         ]
         host["Binds"] = [*host.get("Binds", []), *binds]
         is_open = plan.network_mode is NetworkMode.UNPROXIED
-        joined = {name: at[service.name] for name, at in networks.items() if service.name in at}
+        joined = {name: at for name, at in networks.items() if service.name in at}
         if joined:
             # Names are in /etc/hosts: no name server is asked, and so none forwards questions.
-            known = {
-                other: address for network in joined for other, address in networks[network].items()
-            }
+            known = {other: address for at in joined.values() for other, address in at.items()}
             host["ExtraHosts"] = [f"{other}:{address}" for other, address in known.items()]
             if not is_open:
                 host["Dns"] = ["127.0.0.1"]
-        host["NetworkMode"] = "bridge" if is_open else "none"
-        if joined and not is_open:
-            first = next(iter(joined))
-            host["NetworkMode"] = f"{self._name}-{first}"
-            config["NetworkingConfig"] = {
-                "EndpointsConfig": {
-                    f"{self._name}-{first}": _endpoint(service.name, joined.pop(first))
-                }
+        endpoints = {
+            f"{self._name}-{network}": {
+                "IPAMConfig": {"IPv4Address": at[service.name]},
+                "Aliases": [service.name],
             }
-        more = {
-            f"{self._name}-{network}": _endpoint(service.name, address)
-            for network, address in joined.items()
+            for network, at in joined.items()
         }
-        await self._start(service.name, config, more)
+        host["NetworkMode"] = "bridge" if is_open else "none"
+        if endpoints and not is_open:
+            first = host["NetworkMode"] = next(iter(endpoints))
+            config["NetworkingConfig"] = {"EndpointsConfig": {first: endpoints.pop(first)}}
+        await self._start(service.name, config, endpoints)
 
-    async def _start(
-        self, service: str, config: dict[str, Any], more_networks: dict[str, Any] | None = None
-    ) -> None:
-        """Create a container and start it."""
+    async def _start(self, service: str, config: dict[str, Any], endpoints: dict[str, Any]) -> None:
+        """Create a container, connect it to more networks, and start it."""
         name = f"{self._name}-{service}"
         container = self.docker.containers.container(name)
-
         create = self.docker.containers.create({**config, "Labels": self._labels}, name=name)
         remove = functools.partial(container.delete, force=True, v=True)
         await self._add("container", name, create, remove)
         self.containers.append(name)
-        for network, endpoint in (more_networks or {}).items():
+        for network, endpoint in endpoints.items():
             await aiodocker.networks.DockerNetwork(self.docker, network).connect(
                 {"Container": name, "EndpointConfig": endpoint}
             )
@@ -295,7 +287,7 @@ class Rollout:
         """
         config = {"Image": image, "Entrypoint": ["bash", "-c", ":"], "Cmd": []}
         try:
-            await self._start(MAIN, config)
+            await self._start(MAIN, config, {})
         except aiodocker.DockerError as error:
             raise ConfigError(
                 f"image {image!r} cannot be used: bash cannot be started in it: {error.message}"
@@ -347,7 +339,3 @@ class Rollout:
                     await aiodocker.networks.DockerNetwork(self.docker, network).disconnect(
                         {"Container": container, "Force": True}
                     )
-
-
-def _endpoint(service: str, address: str) -> dict[str, Any]:
-    return {"IPAMConfig": {"IPv4Address": address}, "Aliases": [service]}

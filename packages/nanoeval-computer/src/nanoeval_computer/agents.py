@@ -90,14 +90,13 @@ class ToolAgentSolver(ComputerRuntimeSolver):
             dialogue = Dialogue(
                 prompt, tools, nudges=self.nudges, approve=lambda call: self.approve(task, call)
             )
-            used: dict[Ended, float]
-            used = dict.fromkeys(("max_steps", "max_time", "max_tokens", "max_cost"), 0.0)
             limits: dict[Ended, float | None] = {
                 "max_steps": self.limits.max_actions,
                 "max_time": self.limits.max_time_seconds,
                 "max_tokens": self.max_tokens,
                 "max_cost": self.max_cost,
             }
+            used = dict.fromkeys(limits, 0.0)
             ended: Ended | None = None
             while ended is None:
                 before = len(dialogue.messages)

@@ -319,13 +319,13 @@ def valid_ipython_code(code: str) -> bool:
     try:
         # Deferred: heavy, and only tasks that hold cells need it.
         from IPython.core.inputtransformer2 import TransformerManager  # noqa: PLC0415
+
+        transformer = TransformerManager()  # type: ignore[no-untyped-call]
+        ast.parse(transformer.transform_cell(code))
     except ImportError as error:
         raise ImportError(
             "tasks that hold cells need IPython: pip install 'nanoeval-computer[jupyter]'"
         ) from error
-    try:
-        transformer = TransformerManager()  # type: ignore[no-untyped-call]
-        ast.parse(transformer.transform_cell(code))
     except SyntaxError as error:
         if "null bytes" in str(error):
             raise ValueError(f"this cell cannot be parsed: {error}") from error

@@ -221,20 +221,15 @@ class PythonCodingEval(Eval[ComputerTask, FinalResult]):
         if not ended:
             return {}
         wrong = [result for result in ended if not result.correct]
-        by_time = sum(result.max_time_reached for result in wrong)
-        by_steps = sum(result.max_steps_reached for result in wrong)
-        by_tokens = sum(result.max_tokens_reached for result in wrong)
-        by_model = sum(
-            not (result.max_time_reached or result.max_steps_reached or result.max_tokens_reached)
-            for result in wrong
-        )
-        stats: dict[str, Any] = {
-            "frac_correct": (len(ended) - len(wrong)) / len(ended),
-            "frac_max_time": by_time / len(ended),
-            "frac_max_steps": by_steps / len(ended),
-            "frac_max_tokens": by_tokens / len(ended),
-            "frac_model_ended": by_model / len(ended),
+        reached = [(r.max_time_reached, r.max_steps_reached, r.max_tokens_reached) for r in wrong]
+        counts = {
+            "frac_correct": len(ended) - len(wrong),
+            "frac_max_time": sum(by_time for by_time, _, _ in reached),
+            "frac_max_steps": sum(by_steps for _, by_steps, _ in reached),
+            "frac_max_tokens": sum(by_tokens for _, _, by_tokens in reached),
+            "frac_model_ended": sum(not any(limits) for limits in reached),
         }
+        stats: dict[str, Any] = {name: count / len(ended) for name, count in counts.items()}
         lengths = sorted(
             len(convo.messages if _is_conversation(convo) else convo)
             for convo in (result.convo for result in ended)

@@ -22,30 +22,23 @@ __all__ = [
 ]
 
 
-def _grade_from_version_0(data: dict[str, Any], log_field: str) -> dict[str, Any] | None:
-    """Take the two fields that version 0 had in place of `grade` out of `data`."""
-    correct, log = bool(data.pop("correct", False)), data.pop(log_field, None)
-    if log is None:
-        if correct:
+def _grade_of_version_0(log_field: str) -> Migration:
+    """Return the migration from version 0, which had `correct` and a text in place of `grade`."""
+
+    def migrate(data: dict[str, Any]) -> dict[str, Any]:
+        correct, log = bool(data.pop("correct", False)), data.pop(log_field, None)
+        if log is None and correct:
             raise ValueError(f"version 0 without {log_field} cannot have been correct")
-        return None
-    return {"score": float(correct), "grader_log": log}
+        data["grade"] = None if log is None else {"score": float(correct), "grader_log": log}
+        return data
 
-
-def _migrate_step(data: dict[str, Any]) -> dict[str, Any]:
-    data["grade"] = _grade_from_version_0(data, "autograder_result")
-    return data
-
-
-def _migrate_final_result(data: dict[str, Any]) -> dict[str, Any]:
-    data["grade"] = _grade_from_version_0(data, "grader_log")
-    return data
+    return migrate
 
 
 class Step(VersionedModel):
     """One step of a rollout: the conversation, the time it took, a grade where there is one."""
 
-    _migrations: ClassVar[dict[int, Migration]] = {0: _migrate_step}
+    _migrations: ClassVar[dict[int, Migration]] = {0: _grade_of_version_0("autograder_result")}
 
     convo: Any
     grade: SerializeAsAny[Grade] | None
@@ -66,7 +59,7 @@ class Step(VersionedModel):
 class FinalResult(ABC, VersionedModel):
     """How a rollout ended: its grade, and which limits it reached."""
 
-    _migrations: ClassVar[dict[int, Migration]] = {0: _migrate_final_result}
+    _migrations: ClassVar[dict[int, Migration]] = {0: _grade_of_version_0("grader_log")}
 
     grade: SerializeAsAny[Grade]
     convo: Any = None
