@@ -35,10 +35,11 @@ def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | 
     Returns:
         None when the summary has no such number, or none at all.
     """
-    scores = (key for key, value in summary.items() if _looks_like_a_score(key, value))
-    for found in [*PREFERRED, *scores] if name is None else [name]:
-        value = _number(summary.get(found))
-        if value is not None:
+    for found in [*PREFERRED, *summary] if name is None else [name]:
+        told = summary.get(found)
+        value = _number(told)
+        is_meant = found == name or found in PREFERRED or _looks_like_a_score(found, told)
+        if value is not None and is_meant:
             interval = summary.get(f"{found}_ci95")
             is_pair = isinstance(interval, (list, tuple)) and len(interval) == 2
             low, high = map(_number, interval) if interval is not None and is_pair else (None, None)

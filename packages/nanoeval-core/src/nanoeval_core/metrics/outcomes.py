@@ -115,8 +115,12 @@ def total_counts(
     if counted is None:
         outcomes = list(map(outcome_of, valid))
         if None in outcomes:
-            known = ("asked", "system_error", "grader_error", "timed_out")
-            return {**{name: lost[name] for name in known}, "asked": len(valid) + len(errors)}
+            return {
+                "asked": len(valid) + len(errors),
+                "system_error": lost["system_error"],
+                "grader_error": lost["grader_error"],
+                "timed_out": lost["timed_out"],
+            }
         counted = count_outcomes(Counter(filter(None, outcomes)))
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}
 
