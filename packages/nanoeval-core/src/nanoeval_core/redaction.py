@@ -17,7 +17,7 @@ MIN_SECRET = 6  # shorter values of environment variables are no secrets, and oc
 _WORDS = (
     "api[_-]?key|secret|token|password|passwd|passphrase|credentials?|auth|authorization|"
     "private[_-]?key|access[_-]?key|bearer|cookie|dsn|connection[_-]?string|"
-    # `answer_key` and `sort_key` are none, so keys are secret by whose or what for they are
+    # `answer_key` and `sort_key` are not, so keys are secret by whose or what for they are
     "(?:openai|anthropic|azure|google|gemini|mistral|cohere|groq|together|openrouter|deepseek|"
     "huggingface|hf|wandb|aws|gcp|ssh|signing|encryption|master|subscription|account|service)"
     "[_-]?key|(?:db|smtp|mail|user|admin|root|redis|mysql|postgres|pg|proxy)[_-]?pass"
@@ -66,7 +66,7 @@ def secret_values(environ: Mapping[str, str] | None = None) -> list[str]:
     found = set()
     for name in filter(is_secret_name, environ):
         value = environ[name]
-        # A path, such as SSH_AUTH_SOCK's, says where a secret is, and is none.
+        # A path, such as SSH_AUTH_SOCK's, says where a secret is, and is not one.
         is_path = value.startswith(os.sep) and os.path.exists(value)
         if len(value.strip()) >= MIN_SECRET and not is_path:
             found.add(value.strip())

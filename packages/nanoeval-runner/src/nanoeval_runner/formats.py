@@ -80,9 +80,9 @@ def write_line(stream: TextIO, text: str) -> None:
     except RuntimeError:  # a signal came in the midst of another write, and its handler says this
         os.write(stream.fileno(), (text + "\n").encode("utf-8", "replace"))
     except BrokenPipeError:  # else Python fails too, when it flushes what is left at its end
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
 
 
 def width_of(stream: TextIO) -> int | None:

@@ -310,10 +310,10 @@ class MockGrader(Mock, Grader):
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str
     ) -> Verdict:
-        dice = random.Random(f"{self.seed}:{sample}:{answer}")
-        agrees = dice.random() < self.agreement
+        rng = random.Random(f"{self.seed}:{sample}:{answer}")
+        agrees = rng.random() < self.agreement
         if self.latency:
-            await asyncio.sleep(dice.expovariate(1 / self.latency))
+            await asyncio.sleep(rng.expovariate(1 / self.latency))
         if random.random() < self.failure_rate:
             raise GraderError(f"the mock grader failed, as failure_rate={self.failure_rate} asks")
         exact = ExactMatch().matches(answer, references)

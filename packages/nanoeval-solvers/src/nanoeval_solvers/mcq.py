@@ -367,8 +367,8 @@ class MockSolver(Mock, MCQSolver[Answer]):
     )
 
     async def solve(self, task: MCQTask) -> Answer:
-        dice = await mock_attempt(self, task)
-        picked = self._pick(task.question, dice)
+        rng = await mock_attempt(self, task)
+        picked = self._pick(task.question, rng)
         letters = task.question.show_picked(picked)
         get_recorder().record_sampling(
             task.question.question,
@@ -377,19 +377,19 @@ class MockSolver(Mock, MCQSolver[Answer]):
         )
         return task.question.answer(picked)
 
-    def _pick(self, question: Question, dice: random.Random) -> frozenset[int] | None:
-        right, unparsable = dice.random() < self.accuracy, dice.random() < self.unparsable_rate
+    def _pick(self, question: Question, rng: random.Random) -> frozenset[int] | None:
+        right, unparsable = rng.random() < self.accuracy, rng.random() < self.unparsable_rate
         if unparsable:
             return None
         every = range(len(question.answers))
         if not question.allow_multiple_choices:
             wrong = [index for index in every if index not in question.correct_indices]
             from_ = sorted(question.correct_indices) if right or not wrong else wrong
-            return frozenset({dice.choice(from_ or wrong)})
+            return frozenset({rng.choice(from_ or wrong)})
         if right or len(every) == 1:
             return frozenset(question.correct_indices)
         while True:
-            picked = frozenset(index for index in every if dice.random() < 0.5)
+            picked = frozenset(index for index in every if rng.random() < 0.5)
             if picked and picked != question.correct_indices:
                 return picked
 

@@ -230,13 +230,13 @@ class MockLogprobSolver(Mock, MCQSolver[Answer]):
     accuracy: float = chz.field(default=0.5, doc="The probability of a correct answer.")
 
     async def solve(self, task: MCQTask) -> Answer:
-        dice = await mock_attempt(self, task)
+        rng = await mock_attempt(self, task)
         question = task.question
-        right = dice.random() < self.accuracy or len(question.answers) == 1
-        weights = sorted((dice.random() for _ in question.answers), reverse=True)
+        right = rng.random() < self.accuracy or len(question.answers) == 1
+        weights = sorted((rng.random() for _ in question.answers), reverse=True)
         indices = sorted(
             range(len(question.answers)),
-            key=lambda i: ((i in question.correct_indices) != right, dice.random()),
+            key=lambda i: ((i in question.correct_indices) != right, rng.random()),
         )
         chances = [weights[indices.index(i)] / sum(weights) for i in range(len(indices))]
         shown = {letter: round(p, 4) for letter, p in zip(question.letters, chances, strict=True)}

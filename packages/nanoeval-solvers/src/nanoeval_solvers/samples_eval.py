@@ -127,8 +127,8 @@ class MockSampleSolver(SampleSolver):
     seed: int = chz.field(default=0, doc="Decides which replies are ideal.")
 
     async def reply(self, task: SampleTask, params: Mapping[str, Any]) -> SampleReply:
-        dice = random.Random(f"{self.seed}:{task.name}")
-        text = task.ideal[0] if dice.random() < self.accuracy else "§"
+        rng = random.Random(f"{self.seed}:{task.name}")
+        text = task.ideal[0] if rng.random() < self.accuracy else "§"
         get_recorder().record_sampling(task.input, [text], model="mock")
         return SampleReply(text)
 
@@ -225,8 +225,8 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
         prompts: list[Prompt] = []
         for index, question in enumerate(questions):
             order = list(range(len(question["answers"])))
-            dice = random.Random(f"{self._sample_id(index)}:{self.seed}".encode())
-            dice.shuffle(order)
+            rng = random.Random(f"{self._sample_id(index)}:{self.seed}".encode())
+            rng.shuffle(order)
             letters = [chr(ord("A") + place) for place in range(len(order))]
             options = lettered([question["answers"][answer] for answer in order], letters)
             text = (

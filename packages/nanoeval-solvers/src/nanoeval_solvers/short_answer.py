@@ -222,8 +222,8 @@ class MockSolver(Mock, ShortAnswerSolver):
     )
 
     async def solve(self, task: ShortAnswerTask) -> Answer:
-        dice = await mock_attempt(self, task)
-        text = self._text(task.question, dice)
+        rng = await mock_attempt(self, task)
+        text = self._text(task.question, rng)
         get_recorder().record_sampling(
             task.question.question,
             ["I cannot tell." if text is None else f"Answer: {text}"],
@@ -231,10 +231,10 @@ class MockSolver(Mock, ShortAnswerSolver):
         )
         return Answer(answer=text or "", problem="unparsable" if text is None else None)
 
-    def _text(self, question: Question, dice: random.Random) -> str | None:
-        right, unparsable = dice.random() < self.accuracy, dice.random() < self.unparsable_rate
+    def _text(self, question: Question, rng: random.Random) -> str | None:
+        right, unparsable = rng.random() < self.accuracy, rng.random() < self.unparsable_rate
         if unparsable:
             return None
         if not question.answers:
             return "a mock answer"
-        return dice.choice(question.answers) if right else f"not {question.answers[0]}"
+        return rng.choice(question.answers) if right else f"not {question.answers[0]}"

@@ -1,4 +1,4 @@
-// Plots as SVG, drawn to the width they get. Colours come from the style sheet.
+// Plots as SVG, drawn to the width they get. Colors come from the style sheet.
 
 import { s, h } from "./dom.js";
 import { short } from "./format.js";

@@ -68,10 +68,8 @@ class Lines(Surface):
         is_due, now = self.is_due, time.monotonic()
         for number, view in enumerate(views):
             standstill = view.standstill(now)
-            is_news = (
-                standstill and now >= self._said_at.get(number, -math.inf) + STANDSTILL_SECONDS
-            )
-            if view.state == "running" and (is_due or is_news):
+            is_new = standstill and now >= self._said_at.get(number, -math.inf) + STANDSTILL_SECONDS
+            if view.state == "running" and (is_due or is_new):
                 self.say(view.line())
                 if standstill:
                     self.say(f"  {standstill}")

@@ -56,11 +56,11 @@ _ORDINALS = {
     -1: listed("last letzte dernière última"),
 }
 
-_NOWHERE = Word("\0", "\0", -1, -1)  # what is before the first word, and after the last
+_NO_WORD = Word("\0", "\0", -1, -1)  # what is before the first word, and after the last
 
 
 def _at(words: list[Word], at: int) -> Word:
-    return words[at] if 0 <= at < len(words) else _NOWHERE
+    return words[at] if 0 <= at < len(words) else _NO_WORD
 
 
 class Mention(NamedTuple):
@@ -267,7 +267,7 @@ class MarkedText:
         if not (weak and _ends(words, at + 1)):
             return None
         if word.text.upper() in index and word.text.islower():
-            # The letter that a word begins with ("a matter") is none.
+            # The letter that a word begins with ("a matter") is not one.
             return Mention(frozenset({index[word.text.upper()]})), at + 1
         if word.role == "0":
             return Mention(frozenset() if self.names.multiple else None), at + 1

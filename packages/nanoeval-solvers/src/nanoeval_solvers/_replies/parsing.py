@@ -500,7 +500,7 @@ class _Lines:
         heads: dict[int, Group] = {}
         picks: list[tuple[int, Group, bool]] = []
         for number, line in enumerate(self._lines):
-            is_item = re.match(r"9[^.)]", _roles(line)) is None  # "1 - x" is none
+            is_item = re.match(r"9[^.)]", _roles(line)) is None  # "1 - x" is not one
             start = _first_not_in(_BULLET + "S,", line) if is_item else 0
             group = self._text.group(line, start, weak=False)
             if group is None:
