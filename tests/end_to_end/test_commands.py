@@ -62,7 +62,7 @@ def test_resume_of_what_is_complete_runs_nothing_again(ran: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (("resume",), "resume which one? Newest first:\n  run_set_id=mine"),
+        (("resume",), "specify run_set_id. Newest first:\n  run_set_id=mine"),
         (("resume", "run_set_id=other"), "there is no run set 'other'"),
         (("sqlite", "run_set_id=other"), "there is no run set 'other'"),
         (("sqlite", "run_set_id=../x"), "run_set_id='../x': it names a file"),

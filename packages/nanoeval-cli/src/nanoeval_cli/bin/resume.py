@@ -41,7 +41,9 @@ async def main(
     if run_set_id is None:
         newest = "".join(f"\n  run_set_id={path.stem}" for path in state_paths()[:10])
         raise ConfigError(
-            f"resume which one? Newest first:{newest or ' no resumable run set was found'}"
+            f"specify run_set_id. Newest first:{newest}"
+            if newest
+            else "specify run_set_id. No run sets found"
         )
     summaries = await finish(
         run_set_id,
