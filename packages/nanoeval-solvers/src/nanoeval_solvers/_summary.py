@@ -41,11 +41,11 @@ def summarize_choices(results: Results, *, by: Sequence[str] = ()) -> dict[str, 
     summary = default_metrics(samples, answer_groups=True) | _problems(results)
     if any(answer.tied for _, answer in results):
         scores = [(task.question_id, answer.score(task.question)) for task, answer in results]
-        summary |= _mean("accuracy", scores)
+        summary |= mean_of("accuracy", scores)
         summary["num_tied"] = sum(bool(answer.tied) for _, answer in results)
     known = [(t.question_id, a.prob_correct) for t, a in results if a.prob_correct is not None]
     if known:
-        summary |= _mean("prob_correct", known)
+        summary |= mean_of("prob_correct", known)
         if len(known) < len(results):
             summary.setdefault("unavailable", {})["prob_correct of some answers"] = (
                 f"{len(results) - len(known)} of {len(results)} have none: too few log "
@@ -111,7 +111,7 @@ def summarize_answers(results: Results, *, by: Sequence[str] = ()) -> dict[str, 
         for task, answer in results
         if answer.verdict is not None and answer.verdict.exact is not None
     ]
-    summary |= _mean("grader_exact_agreement", agreement) if agreement else {}
+    summary |= mean_of("grader_exact_agreement", agreement) if agreement else {}
     return summary | _by(results, by, summarize_answers)
 
 
@@ -132,7 +132,8 @@ def _problems(results: Results) -> dict[str, Any]:
     }
 
 
-def _mean(name: str, scores: Sequence[tuple[str, float]]) -> dict[str, Any]:
+def mean_of(name: str, scores: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Return the mean over questions of `scores`, by their ids, with its error."""
     by_question: dict[str, list[float]] = {}
     for question_id, score in scores:
         by_question.setdefault(question_id, []).append(score)

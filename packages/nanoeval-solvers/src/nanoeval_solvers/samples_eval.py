@@ -263,21 +263,17 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
 
     async def get_summary(self, results: list[tuple[SampleTask, SampleResult]]) -> dict[str, Any]:
         # Deferred: statistics are needed when a run ends, not when an eval is defined.
-        from nanoeval_core.metrics.clustered_mean import clustered_mean  # noqa: PLC0415
+        from nanoeval_solvers._summary import mean_of  # noqa: PLC0415
 
-        correct: dict[str, list[float]] = {}
-        f1: dict[str, list[float]] = {}
-        for task, result in results:
-            correct.setdefault(task.question_id, []).append(float(result.correct))
-            if result.f1 is not None:
-                f1.setdefault(task.question_id, []).append(result.f1)
+        f1 = [(task.question_id, result.f1) for task, result in results if result.f1 is not None]
+        correct = [(task.question_id, float(result.correct)) for task, result in results]
         summary = {
-            **clustered_mean(correct).as_dict("accuracy"),
-            "n": len(correct),
+            **mean_of("accuracy", correct),
+            "n": len(dict(correct)),
             "num_correct": sum(result.correct for _, result in results),
             "num_refused": sum(result.problem is not None for _, result in results),
         }
-        return {**summary, **clustered_mean(f1).as_dict("f1_score")} if f1 else summary
+        return {**summary, **mean_of("f1_score", f1)} if f1 else summary
 
     async def update_progress(
         self,

@@ -83,12 +83,7 @@ _ALIKE = str.maketrans(
         "】": "]",
         "\u2044": "/",
         "µ": "μ",
-        "\r": "\n",
-        "\u2028": "\n",
-        "\u2029": "\n",
-        "\x0b": "\n",
-        "\x0c": "\n",
-        "\x85": "\n",
+        **dict.fromkeys("\r\u2028\u2029\x0b\x0c\x85", "\n"),
         **{chr(0x1F150 + i): chr(65 + i) for i in range(26)},  # 🅐
         **{chr(0x1F170 + i): chr(65 + i) for i in range(26)},  # 🅰
     }

@@ -77,7 +77,7 @@ _ANSWER_LINE = re.compile(r"[fVKb'\"]*[NK][fV]*(?:\([^()]*\))?[:=]")
 _BULLET = "-•>*+9.'\")(|"
 _POSITIVE = re.compile(r"(?:^|[?:,.|)(=S—-]|[cI][frS]*)[fNP'\"(]*V[NP'\")]*(?:$|[.,;:!?|)(br—-])")
 _NEGATIVE = frozenset("nXz")
-_NO = frozenset(("no", "nope", "nein", "non", "нет"))
+_NO = listed("no nope nein non нет")
 
 _DENIES = frozenset("nXmu0")
 _BECAUSE = listed(
@@ -86,7 +86,7 @@ _BECAUSE = listed(
     因為
     """
 )
-_TAKES_BACK = frozenset(["actually", "wait", "hmm", "oops", "sorry", "hold", "on", "then", "no"])
+_TAKES_BACK = listed("actually wait hmm oops sorry hold on then no")
 _HARD_BUTS = listed(
     """
     but however sondern mais pero sino mas ma ale ama но а ancak tetapi 而是 但 但是 lecz però bensì
@@ -94,12 +94,10 @@ _HARD_BUTS = listed(
 )
 
 _ABBREVIATED = listed("fig figs eq eqs sec no nos vs cf dr ch ref app vol pt st mr mrs ms prof ex")
-_FINAL = frozenset(("final", "finally", "最终", "最終", "finale", "endgültige", "окончательный"))
-_YES = frozenset(("yes", "yep", "yeah", "ja", "oui", "sí", "да", "是", "是的"))
-_ALSO = frozenset(
-    ("also", "equally", "too", "likewise", "auch", "aussi", "también", "anche", "также")
-)
-_ANDS = frozenset(("and", "und", "et", "y", "e", "и"))
+_FINAL = listed("final finally 最终 最終 finale endgültige окончательный")
+_YES = listed("yes yep yeah ja oui sí да 是 是的")
+_ALSO = listed("also equally too likewise auch aussi también anche также")
+_ANDS = listed("and und et y e и")
 _WINDOW = 40  # words before and after a mention that are looked at
 
 
@@ -507,12 +505,10 @@ class _Lines:
                 continue
             after = _roles(line[group.end :])
             heads[number] = group
-            if _ENDS_LINE.fullmatch(after):
-                picks.append((number, group, True))
-            elif (group.headed and _EXPLAINS.match(after)) or _says(
-                line[group.end : group.end + 2], _BECAUSE
-            ):
-                picks.append((number, group, False))
+            whole = _ENDS_LINE.fullmatch(after) is not None
+            because = _says(line[group.end : group.end + 2], _BECAUSE)
+            if whole or because or (group.headed and _EXPLAINS.match(after)):
+                picks.append((number, group, whole))
         last = len(self._lines) - 1
         *earlier, final = _sentences(self._lines[-1]) if self._lines else [[]]
         if earlier and len(earlier[-1]) > 2 and not _leads_on(earlier[-1]):
@@ -563,7 +559,7 @@ class _Lines:
 
 # A statement that ends in the choice: nothing in it denies, supposes, or tells of others.
 _IS_NAMED = re.compile(r"^[^nXzmhoku?]+cL[,e'\")]*f*[.!]*$")
-_PERSONAL = frozenset(("i", "my", "our", "your", "favorite", "favourite", "one", "we"))
+_PERSONAL = listed("i my our your favorite favourite one we")
 
 
 def _leads_on(sentence: list[Word]) -> bool:
