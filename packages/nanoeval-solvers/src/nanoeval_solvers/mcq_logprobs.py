@@ -7,7 +7,6 @@ import math
 import random
 import unicodedata
 from collections.abc import Sequence
-from string import ascii_uppercase
 from typing import Any, ClassVar
 
 import chz
@@ -134,12 +133,12 @@ class MCQLogprobSolver(Prompted, MCQSolver[Answer]):
     async def solve(self, task: MCQTask) -> Answer:
         question = task.question
         size = len(question.answers)
-        wrong = None
-        if question.allow_multiple_choices:
-            wrong = "allows multiple choices"
-        elif size > len(ascii_uppercase):
-            wrong = f"has {size} choices: from the 27th on (AA) a letter is no single token"
-        if wrong is not None:
+        if question.allow_multiple_choices or size > 26:
+            wrong = (
+                "allows multiple choices"
+                if question.allow_multiple_choices
+                else f"has {size} choices: from the 27th on (AA) a letter is no single token"
+            )
             raise ConfigError(
                 f"{type(self).__name__} cannot answer question {task.question_id!r}, which {wrong}"
                 ": use OpenAIAPIMCQSolver"

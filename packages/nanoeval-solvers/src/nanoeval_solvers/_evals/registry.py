@@ -32,19 +32,12 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class RegisteredEval:
-    """An entry of the registry.
+    """An entry of the registry."""
 
-    Attributes:
-        name: in full, such as `2d_movement.dev.v0`.
-        form: how replies are scored, one of the values of `FORMS`.
-        args: the entry's arguments.
-        registry: the folder that holds the entry and its data.
-    """
-
-    name: str
-    form: str
+    name: str  # in full, such as `2d_movement.dev.v0`
+    form: str  # how replies are scored, one of the values of `FORMS`
     args: Mapping[str, Any]
-    registry: Path
+    registry: Path  # the folder that holds the entry and its data
 
 
 def find_eval(name: str, registries: Sequence[str] = ()) -> RegisteredEval:
@@ -94,29 +87,25 @@ def registry_folders(more: Sequence[str]) -> list[Path]:
 
 def _find_entry(name: str, folders: Sequence[Path]) -> tuple[Any, Path] | None:
     """Return the entry called `name`; of hundreds of files only the one that has it is parsed."""
-    key = re.compile(rf"^[\"']?{re.escape(name)}[\"']?\s*:", re.MULTILINE)
-    for folder in folders:
-        for file in sorted((folder / "evals").glob("*.yaml")):
-            text = file.read_text("utf-8")
-            if key.search(text):
-                entries = _parse_yaml(text, file)
-                if name in entries:
-                    return entries[name], folder
-    return None
-
-
-def _parse_yaml(text: str, file: Path) -> Mapping[str, Any]:
     try:
         import yaml  # noqa: PLC0415  comes with evals; needed for its registry only
-
-        entries = yaml.safe_load(text)
     except ImportError as error:
         raise ConfigError(
             "reading evallib's registry needs PyYAML: `pip install pyyaml`"
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is no valid YAML: {error}") from error
-    return entries if isinstance(entries, dict) else {}
+    key = re.compile(rf"^[\"']?{re.escape(name)}[\"']?\s*:", re.MULTILINE)
+    for folder in folders:
+        for file in sorted((folder / "evals").glob("*.yaml")):
+            text = file.read_text("utf-8")
+            if not key.search(text):
+                continue
+            try:
+                entries = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{file} is no valid YAML: {error}") from error
+            if isinstance(entries, dict) and name in entries:
+                return entries[name], folder
+    return None
 
 
 def _close_names(name: str, folders: Sequence[Path]) -> str:
