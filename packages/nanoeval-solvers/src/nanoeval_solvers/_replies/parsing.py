@@ -258,10 +258,7 @@ class _Lines:
         first = number
         while number < self.count:
             line = self._lines[number]
-            start = 0
-            while start < len(line) and line[start].role in _BULLET and line[start].text != "(":
-                start += 1
-            start = start if start < len(line) else 0
+            start = _first_not_in(_BULLET, line)
             group = self._text.group(line, start, weak=True)
             if group is None:
                 break
@@ -307,8 +304,7 @@ class _Lines:
                 told = not self._denied or any(word.role == "m" for word in clause)  # "maybe B"
                 unread = unread or (told and any(self._may_name(w) for w in clause))
             if any(word.role == "?" for word in sentence[-2:]):
-                asked = [one for one in statements if not one.retracts]
-                statements = [one for one in statements if one.retracts]
+                asked, statements = statements, []
             elif taken_back and unread and not statements and self._said:
                 statements = [_unclear(number)]
             if not statements and self._offers_another(sentence):
