@@ -10,7 +10,7 @@ from nanoeval_core.words import Verdict, verdict
 from nanoeval_recorder.reading.sample import RecordedSample, samples
 from nanoeval_recorder.reading.scores import question_scores
 
-from nanoeval_cli._catalogue import RunInfo
+from nanoeval_cli._runs import RunInfo
 
 Scores = tuple[float, ...]
 

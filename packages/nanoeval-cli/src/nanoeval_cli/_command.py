@@ -198,7 +198,7 @@ def complete_run(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the ids of the newest runs and run sets that begin like this."""
-    from nanoeval_cli._catalogue import runs_newest_first  # noqa: PLC0415  when completing only
+    from nanoeval_cli._runs import runs_newest_first  # noqa: PLC0415  when completing only
 
     runs = list(itertools.islice(runs_newest_first(), 50))
     found = {run.run_id: f"{run.eval} {run.model}".strip() for run in runs}

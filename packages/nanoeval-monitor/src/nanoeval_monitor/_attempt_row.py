@@ -33,7 +33,7 @@ class AttemptRow(NamedTuple):
             correct one.
         question: its head in one line: as the match has it, else what the first sampling asks.
         reply: the head of the last sampling's first reply, in one line.
-        prompt_chars, reply_chars: the lengths of all samplings' prompts and replies, as recorded.
+        reply_chars: the length of all samplings' replies, as recorded.
         error: `Type: message` of the last error.
         fields: short values by name, to group and filter by: a JSON object.
     """
@@ -49,7 +49,6 @@ class AttemptRow(NamedTuple):
     expected: str
     question: str
     reply: str
-    prompt_chars: int
     reply_chars: int
     samplings: int
     error: str
@@ -63,7 +62,7 @@ class AttemptDigest:
     _fields: dict[str, str] | None = None
     _match: dict[str, Any] | None = None
     _score = 0.0
-    _num_scores = _errors = _samplings = _prompt_chars = _reply_chars = 0
+    _num_scores = _errors = _samplings = _reply_chars = 0
     _question = _reply = _error = ""
     _at: str | None = None
 
@@ -80,15 +79,13 @@ class AttemptDigest:
         if event.extra:
             self._add_fields(event.extra)
         if isinstance(event, Sampling):
-            prompt = data.get("prompt")
-            asked, replies = as_text(prompt), [as_text(one) for one in event.sampled]
+            prompt, replies = data.get("prompt"), [as_text(one) for one in event.sampled]
             if not self._samplings:
                 self._question = head(question_of(prompt), LONG)
             self._samplings += 1
-            self._prompt_chars += len(asked)
             self._reply_chars += sum(map(len, replies))
             self._reply = replies[0] if replies else ""
-            self._texts += (asked, *replies)
+            self._texts += (as_text(prompt), *replies)
         elif isinstance(event, Match):
             self._match = data
             score = _score(data)
@@ -131,7 +128,6 @@ class AttemptDigest:
             head(as_text(match.get("expected")), SHORT),
             head(asked, LONG) if isinstance(asked, str) and asked else self._question,
             head(self._reply, LONG),
-            self._prompt_chars,
             self._reply_chars,
             self._samplings,
             head(self._error, LONG),

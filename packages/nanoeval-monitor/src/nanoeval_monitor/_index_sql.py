@@ -7,7 +7,9 @@ that of an attempt that no retry follows: whether one does is looked up when it 
 
 from __future__ import annotations
 
-VERSION = 8
+from nanoeval_monitor._attempt_row import AttemptRow
+
+VERSION = 9
 
 SCHEMA = """
 CREATE TABLE metadata (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -24,7 +26,6 @@ CREATE TABLE attempt (
     expected     TEXT NOT NULL,
     question     TEXT NOT NULL,
     reply        TEXT NOT NULL,
-    prompt_chars INTEGER NOT NULL,
     reply_chars  INTEGER NOT NULL,
     samplings    INTEGER NOT NULL,
     error        TEXT NOT NULL,
@@ -75,10 +76,7 @@ WHERE id <= ? AND (sample_id, group_id) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
-_COLUMNS = (
-    "sample_id, group_id, attempt, retry, verdict, score, prob, picked, expected, question, reply, "
-    "prompt_chars, reply_chars, samplings, error, fields, at"
-)
+_COLUMNS = ", ".join(AttemptRow._fields)
 # Through attempt_identity.
 _WAS_RETRIED = """EXISTS (
     SELECT 1 FROM attempt AS later WHERE later.sample_id = attempt.sample_id
@@ -86,7 +84,7 @@ _WAS_RETRIED = """EXISTS (
 )"""
 _VERDICT = f"CASE WHEN verdict = 'lost' AND {_WAS_RETRIED} THEN 'error' ELSE verdict END"
 _READ = _COLUMNS.replace("verdict", f"{_VERDICT} AS verdict")
-_INTO_ATTEMPT = f"INTO attempt ({_COLUMNS}, id, spans) VALUES ({', '.join('?' * 19)})"
+_INTO_ATTEMPT = f"INTO attempt ({_COLUMNS}, id, spans) VALUES ({', '.join('?' * 18)})"
 ADD_ATTEMPT = f"INSERT {_INTO_ATTEMPT} ON CONFLICT (sample_id, group_id) DO NOTHING"
 PUT_ATTEMPT = f"INSERT OR REPLACE {_INTO_ATTEMPT}"
 LAST_ATTEMPT = "SELECT coalesce(max(id), 0) FROM attempt"
@@ -162,7 +160,6 @@ def where(conditions: list[str]) -> str:
 
 
 BY_VERDICT = "verdict = ?"
-BY_SAMPLE = "sample_id = ?"
 BY_FIELD = "json_extract(fields, ?) = ?"
 BY_TEXT = "id IN (SELECT rowid FROM search WHERE search MATCH ?)"
 

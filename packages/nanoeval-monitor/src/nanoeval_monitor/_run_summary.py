@@ -59,15 +59,13 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
     attempts, details = index.details()
     if attempts < BIG and attempts != details.get("details_of"):
         details = _details(index, attempts)
-    final_report = index.final_report()
     with index.reading() as connection:
         verdicts = dict(connection.execute(sql.COUNT_VERDICTS).fetchall())
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
         tallies = connection.execute(sql.TALLIES).fetchall()
     return {
         "spec": json_value(index.started()),
-        "final_report": json_value(final_report),
-        "is_complete": final_report is not None,
+        "final_report": json_value(index.final_report()),
         "score": _estimate(tallies),
         "verdicts": verdicts,
         "with_errors": errored,

@@ -40,7 +40,6 @@ class SampleQuery:
     field: str = ""
     value: str = ""
     text: str = ""
-    sample: str = ""
     order: str = "order"
     descending: bool = False
     offset: int = 0
@@ -62,7 +61,7 @@ class SampleQuery:
             if not text.isdecimal() or len(text) > 12:
                 raise ConfigError(f"{name}={text!r}: give a whole number that is not negative")
             numbers[name] = int(text)
-        texts = {name: given.get(name, "") for name in ("verdict", "field", "value", "sample")}
+        texts = {name: given.get(name, "") for name in ("verdict", "field", "value")}
         return cls(
             **texts,
             text=given.get("q", ""),
@@ -103,9 +102,6 @@ def _conditions(query: SampleQuery, match: str) -> tuple[list[str], list[Any]]:
     elif query.verdict:
         conditions.append(sql.BY_VERDICT)
         parameters.append(query.verdict)
-    if query.sample:
-        conditions.append(sql.BY_SAMPLE)
-        parameters.append(query.sample)
     if query.field and '"' not in query.field:
         conditions.append(sql.BY_FIELD)
         parameters += [field_path(query.field), query.value]

@@ -25,9 +25,9 @@ from nanoeval_runner.state_files import (
     state_files,
 )
 
-from nanoeval_cli._catalogue import records_by_run_id
 from nanoeval_cli._command import json_option, subcommand
 from nanoeval_cli._output import note, short_path, write, write_json, write_table
+from nanoeval_cli._runs import records_by_run_id
 
 DAY = 86_400
 LOGS_KEPT = 30 * DAY

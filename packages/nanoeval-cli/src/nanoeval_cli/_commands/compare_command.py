@@ -14,9 +14,9 @@ from nanoeval_core.metrics.verdict import fail_if_worse as judge
 from nanoeval_runner.formats import format_score
 
 from nanoeval_cli._attempts import scores_of
-from nanoeval_cli._catalogue import RunInfo, find_run
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, write, write_json, write_table
+from nanoeval_cli._runs import RunInfo, find_run
 
 EXIT_UNKNOWN = 1
 FLIPS = 10

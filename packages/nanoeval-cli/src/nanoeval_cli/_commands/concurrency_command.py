@@ -8,9 +8,9 @@ import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner.state_files import StateFile, read_state_file, set_concurrency
 
-from nanoeval_cli._catalogue import find_run
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import write_json, write_table
+from nanoeval_cli._runs import find_run
 
 
 def _limit(text: str) -> int | Literal["none"]:

@@ -14,9 +14,9 @@ import click
 from nanoeval_core.errors import ConfigError
 from nanoeval_recorder.reading.dataframe import columns, csv_cell, rows, write_parquet
 
-from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, subcommand
 from nanoeval_cli._output import note, writing
+from nanoeval_cli._runs import find_run, record_path
 
 SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".parquet", "inspect": ".json"}
 NEEDED = {

@@ -13,9 +13,9 @@ from nanoeval_core.errors import StateError
 from nanoeval_core.words import RunState
 from nanoeval_runner.formats import format_count, format_score, format_seconds
 
-from nanoeval_cli._catalogue import RunInfo, runs_newest_first
 from nanoeval_cli._command import json_option, positive, subcommand
 from nanoeval_cli._output import note, short_path, write, write_json, write_table
+from nanoeval_cli._runs import RunInfo, runs_newest_first
 
 NUMBERS = ("score", "tasks", "errors", "time", "tokens", "cost")
 HEADER = ("run", "started", "eval", "model", "of", "state", *NUMBERS, "hosts", "record")

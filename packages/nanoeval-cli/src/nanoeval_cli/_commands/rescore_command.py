@@ -16,11 +16,11 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._attempts import scores_of
-from nanoeval_cli._catalogue import RunInfo, find_run, record_path
 from nanoeval_cli._command import FieldsCommand, complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
 from nanoeval_cli._output import write_json
 from nanoeval_cli._replay import recorded_replies, serve, with_recorded_models
+from nanoeval_cli._runs import RunInfo, find_run, record_path
 from nanoeval_cli._targets import find_eval_class, make_spec
 
 # What would make replies come from elsewhere, or slowly.

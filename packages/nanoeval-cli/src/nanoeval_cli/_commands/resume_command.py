@@ -14,10 +14,10 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 from nanoeval_runner.state_files import backups, may_be_resumed, state_files
 
-from nanoeval_cli._catalogue import runs_newest_first
 from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
 from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import note, write, write_json, write_table
+from nanoeval_cli._runs import runs_newest_first
 
 UNFINISHED = ("stopped", "died", "failed")
 HEADER = ("run set", "evals", "state", "tasks", "time")

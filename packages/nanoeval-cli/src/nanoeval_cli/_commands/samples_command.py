@@ -16,9 +16,9 @@ from nanoeval_recorder.reading.sample import RecordedSample
 from nanoeval_recorder.reading.scores import score_of
 
 from nanoeval_cli._attempts import counted, verdict_of
-from nanoeval_cli._catalogue import find_run, record_path
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, note, terminal_width, write_json, write_pages
+from nanoeval_cli._runs import find_run, record_path
 
 WANTED: dict[str, tuple[Verdict, ...]] = {
     "wrong": ("wrong", "partly right", "unparsable", "refused"),

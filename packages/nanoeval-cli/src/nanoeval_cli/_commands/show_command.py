@@ -15,9 +15,9 @@ from nanoeval_runner.formats import format_count, format_score, format_seconds
 from nanoeval_runner.results import metric_rows, problems
 from nanoeval_runner.run_log import log_file
 
-from nanoeval_cli._catalogue import RunInfo, find_run
 from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._output import bold, describe, write, write_json, write_table
+from nanoeval_cli._runs import RunInfo, find_run
 
 ERRORS_SHOWN = 10
 
