@@ -34,7 +34,7 @@ from nanoeval_core.recorder import get_recorder  # noqa: E402
 from nanoeval_core.task import Task  # noqa: E402
 from nanoeval_monitor._comparison import compare_runs  # noqa: E402
 from nanoeval_monitor._record_index import RecordIndex  # noqa: E402
-from nanoeval_monitor._sample_query import SampleQuery, find_samples  # noqa: E402
+from nanoeval_monitor._sample_query import find_samples  # noqa: E402
 from nanoeval_runner import run  # noqa: E402
 
 TASKS, ROUNDS = (500, 1) if "--small" in sys.argv else (60_000, 6)
@@ -168,8 +168,8 @@ def search() -> None:
             indices[name] = RecordIndex(record)
             timed_step(f"index of {samples:,} samples", indices[name].update_all)
         timed_step("all of it searchable", lambda: indices["a"].update_search(1e9))
-        query = SampleQuery(text="enzyme number 77")
-        timed_step("one search", lambda: find_samples(indices["a"], query))
+        asked = {"q": "enzyme number 77"}
+        timed_step("one search", lambda: find_samples(indices["a"], asked))
         timed_step("a comparison", lambda: compare_runs(indices))
 
 

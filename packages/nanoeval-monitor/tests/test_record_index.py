@@ -12,7 +12,7 @@ import pytest
 from nanoeval_core.metrics.clustered_mean import clustered_mean
 from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._run_summary import peek, score_of, summary_of
-from nanoeval_monitor._sample_query import SampleQuery, find_samples, transcript
+from nanoeval_monitor._sample_query import find_samples, transcript
 from nanoeval_recorder import report, samples
 
 WriteRecord = Callable[..., Path]
@@ -24,10 +24,10 @@ def indexed(path: Path) -> RecordIndex:
     return index
 
 
-def ids(index: RecordIndex, **asked: Any) -> list[str]:
-    if "text" in asked:
+def ids(index: RecordIndex, **asked: str) -> list[str]:
+    if "q" in asked:
         index.update_search(60.0)
-    return [row["sample_id"] for row in find_samples(index, SampleQuery(**asked))["rows"]]
+    return [row["sample_id"] for row in find_samples(index, asked)["rows"]]
 
 
 def test_the_index_says_what_the_record_says(write_record: WriteRecord) -> None:
@@ -57,22 +57,22 @@ def test_filters_orders_and_pages(write_record: WriteRecord) -> None:
     index = indexed(path)
     wrong = [one.sample_id for one in samples(path) if one.correct is False]
     assert ids(index, verdict="wrong") == wrong
-    assert ids(index, verdict="right", limit=500) == [
+    assert ids(index, verdict="right", limit="500") == [
         f"q{number}" for number in range(50) if f"q{number}" not in wrong
     ]
-    assert ids(index, field="subject", value="physics", limit=3) == ["q0", "q2", "q4"]
-    assert ids(index, offset=48) == ["q48", "q49"]
-    assert ids(index, descending=True, limit=2) == ["q49", "q48"]
-    probs = [row["prob"] for row in find_samples(index, SampleQuery(order="prob"))["rows"]]
+    assert ids(index, field="subject", value="physics", limit="3") == ["q0", "q2", "q4"]
+    assert ids(index, offset="48") == ["q48", "q49"]
+    assert ids(index, sort="-order", limit="2") == ["q49", "q48"]
+    probs = [row["prob"] for row in find_samples(index, {"sort": "prob"})["rows"]]
     assert probs == sorted(probs)
 
 
 def test_full_text_finds_words_in_prompts_and_replies(write_record: WriteRecord) -> None:
     index = indexed(write_record(n=30, reply='He said "quarks" (twice); naïve'))
-    assert ids(index, text="number 17") == ["q17"]
-    assert len(ids(index, text="naïve quar")) == 30  # the last word may be half typed
-    assert ids(index, text='quarks" OR 1=1 --') == []
-    assert ids(index, text="()*") == []
+    assert ids(index, q="number 17") == ["q17"]
+    assert len(ids(index, q="naïve quar")) == 30  # the last word may be half typed
+    assert ids(index, q='quarks" OR 1=1 --') == []
+    assert ids(index, q="()*") == []
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_full_text_of_languages_without_spaces_and_of_symbols(
 ) -> None:
     reply = "GPT回这是一个中文回复，カタカナ ∑x 🦜🏴\u200d☠\ufe0f مرحبا بالعالم"
     index = indexed(write_record(n=3, reply=reply))
-    assert len(ids(index, text=asked)) == (3 if is_found else 0)
+    assert len(ids(index, q=asked)) == (3 if is_found else 0)
 
 
 def test_a_record_that_is_being_written_is_followed(write_record: WriteRecord) -> None:
@@ -96,12 +96,12 @@ def test_a_record_that_is_being_written_is_followed(write_record: WriteRecord) -
     index = indexed(path)
     first = index.progress()["attempts"]
     assert 0 < first < 20
-    assert len(ids(index, text="enzyme")) == first
+    assert len(ids(index, q="enzyme")) == first
     path.write_bytes(whole)
     index.update_all()
     assert index.progress()["attempts"] == 20
     assert index.progress()["complete"]
-    assert len(ids(index, text="enzyme")) == 20
+    assert len(ids(index, q="enzyme")) == 20
     fresh = indexed(write_record("COPY", n=20, finished=False))
     assert score_of(index)["n"] == score_of(fresh)["n"]
 
@@ -127,7 +127,7 @@ def test_attempts_whose_events_come_apart_are_put_together(records: Path) -> Non
     index.update_all()
     assert score_of(index)["mean"] == pytest.approx(0.5)
     assert score_of(index)["n"] == 1500
-    (row,) = find_samples(index, SampleQuery(text="reply77", limit=1))["rows"][:1]
+    (row,) = find_samples(index, {"q": "reply77", "limit": "1"})["rows"][:1]
     assert row["sample_id"] == "s.dev.77"
     assert row["verdict"] == "wrong"
     events = transcript(index, "s.dev.77")["attempts"][0]["events"]
@@ -144,7 +144,7 @@ def test_two_monitors_may_read_the_same_record(write_record: WriteRecord) -> Non
     assert one.progress() == two.progress()
     while not (one.update_search(0.0) & two.update_search(0.0)):
         pass
-    assert len(ids(two, text="number 2999")) == 1
+    assert len(ids(two, q="number 2999")) == 1
     events = transcript(one, "q1500")["attempts"][0]["events"]
     assert [event["type"] for event in events] == ["sampling", "match"]
 
@@ -159,7 +159,7 @@ def test_what_is_read_after_a_search_is_searchable_at_once(write_record: WriteRe
     path.write_bytes(whole)
     index.update_all()
     assert index.progress()["searchable"] == index.progress()["attempts"] == 20
-    assert len(find_samples(index, SampleQuery(text="number 19"))["rows"]) == 1
+    assert len(find_samples(index, {"q": "number 19"})["rows"]) == 1
 
 
 def test_a_record_that_was_cut_and_rewritten_is_read_again(write_record: WriteRecord) -> None:

@@ -21,7 +21,7 @@ from nanoeval_monitor._background_indexing import BackgroundIndexing
 from nanoeval_monitor._live_feed import LiveFeed
 from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._run_list import RunList
-from nanoeval_monitor._sample_query import SampleQuery, find_samples
+from nanoeval_monitor._sample_query import find_samples
 from nanoeval_monitor._server import create_app
 from starlette.testclient import TestClient
 
@@ -181,7 +181,7 @@ async def search_all(index: RecordIndex) -> list[dict[str, Any]]:
         while not told or not told[-1]["searched"]:
             await indexing.look(index)
             await indexing.search(index)
-            told.append(await asyncio.to_thread(find_samples, index, SampleQuery(text="number 7")))
+            told.append(await asyncio.to_thread(find_samples, index, {"q": "number 7"}))
     return told
 
 

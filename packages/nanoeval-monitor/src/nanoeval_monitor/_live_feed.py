@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from nanoeval_runner.state_files import SUFFIX, set_concurrency, state_paths
+from nanoeval_runner.state_files import set_concurrency
 
 from nanoeval_monitor._live_run_set import GOING, LiveRunSet
-from nanoeval_monitor._run_list import RunList, changed_at
+from nanoeval_monitor._run_list import RunList, changed_at, state_files_in
 
 log = logging.getLogger("nanoeval.monitor")
 
@@ -49,17 +49,12 @@ class LiveFeed:
 
     def tick(self) -> None:
         """Read every state file that is new, changed, or going."""
-        files = self._files()
+        files = state_files_in(self._folder)[:MAX_RUN_SETS]
         for gone in set(self._sets) - set(files):
             del self._sets[gone]
         for file in files:
             with contextlib.suppress(OSError):
                 self._read(file, changed_at(file))
-
-    def _files(self) -> list[Path]:
-        if self._folder.suffix == SUFFIX:
-            return [self._folder] if self._folder.exists() else []
-        return state_paths(self._folder)[:MAX_RUN_SETS]
 
     def _read(self, file: Path, stamp: int) -> None:
         if self._settled.get(file) == stamp:

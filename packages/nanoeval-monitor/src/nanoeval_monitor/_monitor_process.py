@@ -28,15 +28,11 @@ class MonitorProcess:
 
     def close(self) -> None:
         """Stop it. It also stops by itself when this process dies, whatever killed it."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
         try:
-            self._process.wait(STOP_SECONDS)
+            self._process.communicate(timeout=STOP_SECONDS)  # closes what it reads
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+            self._process.communicate()
 
 
 def web_monitor(state_file: Path) -> MonitorProcess:

@@ -189,9 +189,8 @@ class RunList:
     def _state_files(self) -> list[StateFile]:
         if self._state is None:
             return []
-        one = self._state.suffix == SUFFIX
         stamps: dict[Path, Any] = {}
-        for path in [self._state] if one else state_paths(self._state):
+        for path in state_files_in(self._state):
             with contextlib.suppress(OSError):  # gone meanwhile
                 stamps[path] = changed_at(path), is_being_run(path)
         self._states = _refreshed(self._states, stamps, _read_state)
@@ -216,6 +215,13 @@ def _read_state(path: Path) -> StateFile | None:
         return read_state_file(path)
     except (NanoevalError, OSError):
         return None  # the feed reports it
+
+
+def state_files_in(folder: Path) -> list[Path]:
+    """Return the state files in a folder, the newest first, or the one that it is."""
+    if folder.suffix == SUFFIX:
+        return [folder] if folder.exists() else []
+    return state_paths(folder)
 
 
 def changed_at(file: Path) -> int:

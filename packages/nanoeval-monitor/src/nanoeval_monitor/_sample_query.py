@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -25,90 +24,66 @@ LONG_TEXT = 20_000
 """Characters of one text that a transcript has unless all of them are asked for."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SampleQuery:
-    """Which attempts, in which order.
+def find_samples(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
+    """Return a page of rows, the `total` in all, and whether all of the record was looked at.
 
-    Attributes:
-        verdict: one of `nanoeval_core.words.Verdict`, or `with errors`; empty for all.
-        field, value: only attempts whose `field` is `value`.
-        text: only attempts whose texts hold all these words; the last may be half a word.
-        order: one of `index_sql.ORDERS`.
+    Args:
+        index: of the record.
+        asked: a URL's parameters. `verdict`: one of `nanoeval_core.words.Verdict`, or
+            `with errors`; `field` and `value`: only attempts whose `field` is `value`; `q`: only
+            attempts whose texts hold all these words, the last of which may be half a word;
+            `sort`: one of `_index_sql.ORDERS`, with a `-` before it the other way; `offset` and
+            `limit`: which rows.
+
+    Raises:
+        ConfigError: a parameter has a value that it cannot have.
     """
-
-    verdict: str = ""
-    field: str = ""
-    value: str = ""
-    text: str = ""
-    order: str = "order"
-    descending: bool = False
-    offset: int = 0
-    limit: int = 100
-
-    @classmethod
-    def from_parameters(cls, given: Mapping[str, str]) -> SampleQuery:
-        """Read a URL's parameters.
-
-        Raises:
-            ConfigError: one has a value that it cannot have.
-        """
-        order = given.get("sort", "order")
-        if order.lstrip("-") not in sql.ORDERS:
-            raise ConfigError(f"sort={order!r}: choose one of {', '.join(sql.ORDERS)}")
-        numbers = {}
-        for name, default in (("offset", 0), ("limit", 100)):
-            text = given.get(name, str(default))
-            if not text.isdecimal() or len(text) > 12:
-                raise ConfigError(f"{name}={text!r}: give a whole number that is not negative")
-            numbers[name] = int(text)
-        texts = {name: given.get(name, "") for name in ("verdict", "field", "value")}
-        return cls(
-            **texts,
-            text=given.get("q", ""),
-            order=order.lstrip("-"),
-            descending=order.startswith("-"),
-            offset=numbers["offset"],
-            limit=max(1, min(MAX_PAGE, numbers["limit"])),
-        )
-
-
-def find_samples(index: RecordIndex, query: SampleQuery) -> dict[str, Any]:
-    """Return a page of rows, the `total` in all, and whether all of the record was looked at."""
-    match = full_text(query.text)
+    sort = asked.get("sort", "order")
+    if sort.lstrip("-") not in sql.ORDERS:
+        raise ConfigError(f"sort={sort!r}: choose one of {', '.join(sql.ORDERS)}")
+    offset = _whole_number("offset", asked.get("offset", "0"))
+    limit = max(1, min(MAX_PAGE, _whole_number("limit", asked.get("limit", "100"))))
+    match = full_text(asked.get("q", ""))
     progress = index.progress()
-    conditions, parameters = _conditions(query, match)
+    conditions, parameters = _conditions(asked, match)
     if match and not progress["searchable"]:  # there may be no table for it yet
         conditions, parameters = ["0"], []
     with index.reading() as connection:
         total = connection.execute(sql.count(conditions), parameters).fetchone()[0]
-        statement = sql.page(conditions, query.order, descending=query.descending)
-        rows = connection.execute(statement, (*parameters, query.limit, query.offset))
-        found = [_shown(row) for row in rows]
+        statement = sql.page(conditions, sort.lstrip("-"), descending=sort.startswith("-"))
+        found = connection.execute(statement, (*parameters, limit, offset)).fetchall()
+    is_searched = progress["complete"] and progress["searchable"] == progress["attempts"]
     return {
-        "rows": found,
+        "rows": [_shown(row) for row in found],
         "total": total,
-        "offset": query.offset,
-        "searched": not match
-        or (progress["complete"] and progress["searchable"] == progress["attempts"]),
+        "offset": offset,
+        "searched": not match or is_searched,
         "index": progress,
     }
 
 
-def _conditions(query: SampleQuery, match: str) -> tuple[list[str], list[Any]]:
+def _whole_number(name: str, text: str) -> int:
+    if not text.isdecimal() or len(text) > 12:
+        raise ConfigError(f"{name}={text!r}: give a whole number that is not negative")
+    return int(text)
+
+
+def _conditions(asked: Mapping[str, str], match: str) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
-    if query.verdict in sql.VERDICT_FILTERS:
-        conditions.append(sql.VERDICT_FILTERS[query.verdict])
-    elif query.verdict:
+    verdict, field = asked.get("verdict", ""), asked.get("field", "")
+    if verdict in sql.VERDICT_FILTERS:
+        conditions.append(sql.VERDICT_FILTERS[verdict])
+    elif verdict:
         conditions.append(sql.BY_VERDICT)
-        parameters.append(query.verdict)
-    if query.field and '"' not in query.field:
+        parameters.append(verdict)
+    if field and '"' not in field:
         conditions.append(sql.BY_FIELD)
-        parameters += [field_path(query.field), query.value]
+        parameters += [field_path(field), asked.get("value", "")]
     if match:
         conditions.append(sql.BY_TEXT)
         parameters.append(match)
-    elif query.text.strip():
+    elif asked.get("q", "").strip():
         conditions.append("0")  # nothing but punctuation: no word can match
     return conditions, parameters
 

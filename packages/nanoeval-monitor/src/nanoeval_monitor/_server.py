@@ -28,7 +28,7 @@ from nanoeval_monitor._live_feed import LiveFeed
 from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._run_list import RunEntry, RunList
 from nanoeval_monitor._run_summary import NO_DETAILS, metrics_of, summary_of
-from nanoeval_monitor._sample_query import SampleQuery, field_values, find_samples, transcript
+from nanoeval_monitor._sample_query import field_values, find_samples, transcript
 from nanoeval_monitor._search_words import full_text
 
 STATIC = Path(__file__).parent / "static"
@@ -142,12 +142,12 @@ class _Handlers:
         return _json(await asyncio.to_thread(run_page, entry, index))
 
     async def samples(self, request: Request) -> Response:
-        query = SampleQuery.from_parameters(request.query_params)
+        asked = request.query_params
         index = await asyncio.to_thread(self._runs.index, request.path_params["key"])
         await self.indexing.look(index)
-        if full_text(query.text):
+        if full_text(asked.get("q", "")):
             await self.indexing.search(index)
-        return _json(await asyncio.to_thread(find_samples, index, query))
+        return _json(await asyncio.to_thread(find_samples, index, asked))
 
     def transcript(self, request: Request) -> Response:
         index = self._runs.index(request.path_params["key"])
