@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import json
@@ -17,7 +18,6 @@ from nanoeval_core.json_values import json_value
 from nanoeval_runner.formats import encodable
 from nanoeval_runner.text_table import format_table, text_width
 
-CHUNKS_A_WRITE = 10_000
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -59,11 +59,9 @@ def bold(text: str) -> str:
 
 
 def write_json(value: Any) -> None:
-    """Print JSON that every reader takes, a part at a time: what is not finite is null."""
-    encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
-    chunks = encoder.iterencode(json_value(value))
-    while part := "".join(itertools.islice(chunks, CHUNKS_A_WRITE)):
-        sys.stdout.write(encodable(part, sys.stdout.encoding))
+    """Print JSON that every reader takes: what is not finite is null."""
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    json.dump(json_value(value), sys.stdout, indent=2, ensure_ascii=not is_utf8)
     sys.stdout.write("\n")
 
 
@@ -90,18 +88,19 @@ def write_table(
     Returns:
         those of `optional` that went.
     """
-    width, left_out = terminal_width(), [""]
-    for name in (None, *optional):
-        left_out += [name] if name else []
-        kept = [i for i, one in enumerate(header) if not one or one not in left_out]
+    width = terminal_width()
+    left_out: list[str] = []
+    while True:
+        kept = [i for i, one in enumerate(header) if one not in left_out]
         names = [header[i] for i in kept]
         lines = format_table(names, [[r[i] for i in kept] for r in rows], right=frozenset(right))
-        if width is None or max(map(text_width, lines)) <= width:
+        if width is None or max(map(text_width, lines)) <= width or len(left_out) == len(optional):
             break
+        left_out.append(optional[len(left_out)])
     for index, line in enumerate(lines):
         shown = line if width is None or len(line) <= width else line[: width - 1] + "…"
         write(bold(shown) if index == 0 else shown)
-    return left_out[1:]
+    return left_out
 
 
 def describe(summary: Mapping[str, Any], indent: str = "") -> Iterator[str]:

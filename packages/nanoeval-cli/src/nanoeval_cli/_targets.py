@@ -163,17 +163,16 @@ def is_script(target: str) -> bool:
     """Return whether `target` is to be run as a program: it names no class and has a main part."""
     if ":" in target:
         return False
-    if target.endswith(".py"):
-        path = Path(target).expanduser()
-        return path.is_file() and _has_main(path.read_text("utf-8"))
-    _reach(os.getcwd())
-    try:
-        spec = importlib.util.find_spec(target)
-    except (ImportError, ValueError):
-        return False
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return False
-    return _has_main(Path(spec.origin).read_text("utf-8"))
+    file: str | None = target
+    if not target.endswith(".py"):
+        _reach(os.getcwd())
+        try:
+            spec = importlib.util.find_spec(target)
+        except (ImportError, ValueError):
+            return False
+        file = spec.origin if spec is not None else None
+    path = Path(file or "").expanduser()
+    return path.suffix == ".py" and path.is_file() and _has_main(path.read_text("utf-8"))
 
 
 def _reach(folder: str) -> None:

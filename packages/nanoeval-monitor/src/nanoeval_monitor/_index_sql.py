@@ -59,8 +59,6 @@ PRAGMAS = (
     "PRAGMA cache_size = -4000",
 )
 BEGIN = "BEGIN IMMEDIATE"
-COMMIT = "COMMIT"
-ROLLBACK = "ROLLBACK"
 
 COMPILE_OPTIONS = "PRAGMA compile_options"
 ALL_METADATA = "SELECT key, value FROM metadata"

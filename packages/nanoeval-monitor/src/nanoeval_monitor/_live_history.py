@@ -40,14 +40,12 @@ class History:
     def __init__(self) -> None:
         self.points: list[Point] = []
         self._every = 1
-        self._skipped = 0
+        self._seen = 0
 
     def add(self, point: Point) -> None:
-        self._skipped += 1
-        if self.points and self._skipped < self._every:
-            return
-        self._skipped = 0
-        self.points.append(point)
+        if self._seen % self._every == 0:
+            self.points.append(point)
+        self._seen += 1
         if len(self.points) >= CAPACITY:
             self.points = self.points[::2]
             self._every *= 2

@@ -230,7 +230,8 @@ class RecordIndex:
         """Put a batch into the index; False if another process has meanwhile read on."""
         tail, end = batch.last.content, batch.last.end
         fingerprint = tail[-FINGERPRINT:] if len(tail) >= FINGERPRINT else None
-        with _transaction(connection):
+        with connection:  # commits, or rolls back
+            connection.execute(sql.BEGIN)
             known = _metadata(connection)
             if _place(known) != batch.start:
                 return False
@@ -287,7 +288,8 @@ class RecordIndex:
         return int(last)
 
     def _index_search_batch(self, connection: sqlite3.Connection) -> bool:
-        with _transaction(connection):
+        with connection:  # commits, or rolls back
+            connection.execute(sql.BEGIN)
             connection.execute(sql.SEARCH_SCHEMA)
             connection.execute(sql.SEARCH_MERGES)
             after = int(_metadata(connection).get("searchable", 0))
@@ -346,17 +348,6 @@ def _put(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
 def _place(metadata: dict[str, Any]) -> Place:
     """Return up to where the record is in the index."""
     return Place(int(metadata.get("part", 0)), int(metadata.get("offset", 0)))
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute(sql.BEGIN)
-    try:
-        yield
-        connection.execute(sql.COMMIT)
-    except BaseException:
-        connection.execute(sql.ROLLBACK)
-        raise
 
 
 def _connect_to_write(path: Path) -> sqlite3.Connection:
