@@ -10,12 +10,8 @@ from collections.abc import Iterator
 import pytest
 from nanoeval_monitor import _index_sql as sql
 
-NOT_QUERIES = {"SCHEMA", "SORTED", "SEARCH_SCHEMA", "SEARCH_MERGES", "COMPILE_OPTIONS"} | {
-    "BEGIN",
-    "COMMIT",
-    "ROLLBACK",
-}
-PARTS = {"BY_VERDICT", "BY_SAMPLE", "BY_FIELD", "BY_TEXT"}
+NOT_QUERIES = {"SCHEMA", "SORTED", "SEARCH_SCHEMA", "SEARCH_MERGES", "COMPILE_OPTIONS", "BEGIN"}
+PARTS = {"BY_VERDICT", "BY_FIELD", "BY_TEXT"}
 STATEMENTS = {
     name: value
     for name, value in vars(sql).items()
@@ -23,7 +19,6 @@ STATEMENTS = {
 }
 SCANS = {
     "ALL_METADATA": "a handful of rows",
-    "COUNT": "sqlite counts along the smallest index",
     "COUNT_ERRORS": "a partial index that holds errors alone",
     "COUNT_VERDICTS": "what all attempts came to",
     "ERROR_KINDS": "a partial index that holds errors alone",
@@ -31,7 +26,6 @@ SCANS = {
     "FIELD_VALUES": "a field of all attempts",
     "LENGTHS": "what all attempts came to",
     "PROBABILITIES": "what all attempts came to",
-    "ROWS": "a beginning: `page` adds which",
 }
 """Statements that read a whole table or index, each with why."""
 
@@ -83,7 +77,6 @@ def test_a_page_is_chosen_in_the_order_of_an_index_that_covers_it(
     ("condition", "index"),
     [
         (sql.BY_VERDICT, "attempt_verdict (verdict=?)"),
-        (sql.BY_SAMPLE, "attempt_identity (sample_id=?)"),
         (sql.VERDICT_FILTERS["lost"], "attempt_verdict (verdict=?)"),
         (sql.VERDICT_FILTERS["error"], "attempt_verdict (verdict=?)"),
         (sql.VERDICT_FILTERS["with errors"], "attempt_error"),
