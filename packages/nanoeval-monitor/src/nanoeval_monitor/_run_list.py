@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,10 +60,6 @@ class RunEntry(RunFacts):
     bytes: int | None = None
     has_state: bool = False
 
-    @property
-    def is_going(self) -> bool:
-        return self.state in ("queued", "running")
-
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, as the page gets them."""
         fields = {**vars(self), "path": str(self.path or "")}
@@ -79,24 +76,23 @@ class RunList:
     """
 
     def __init__(self, folders: Sequence[Path], state: Path | None = None) -> None:
-        self._folders = list(dict.fromkeys(folder.absolute() for folder in folders))
+        self.folders = list(dict.fromkeys(folder.absolute() for folder in folders))
         self._state = state
         self._lock = threading.Lock()
         self._indices: dict[Path, RecordIndex] = {}
         self._records: dict[Path, tuple[Any, RunEntry | None]] = {}
         self._states: dict[Path, tuple[Any, StateFile | None]] = {}
         self._entries: dict[str, RunEntry] = {}
-        self._keys: dict[Path, str] = {}
-        self._taken: set[str] = set()
-
-    @property
-    def folders(self) -> list[Path]:
-        return list(self._folders)
 
     def entries(self) -> list[RunEntry]:
         """Return all runs: those that are going first, then the newest."""
         with self._lock:
             found = {entry.path: entry for entry in self._recorded()}
+            copies: Counter[str] = Counter()
+            for entry in found.values():
+                stem = _SAFE.sub("-", entry.run_id)[:80] or "run"
+                copies[stem] += 1
+                entry.key = stem if copies[stem] == 1 else f"{stem}~{copies[stem]}"
             by_run_id = {entry.run_id: entry for entry in found.values()}
             entries = {entry.key: entry for entry in found.values()}
             for file in self._state_files():
@@ -106,7 +102,8 @@ class RunList:
                     entry = _with_state(known or by_run_id.get(row.run_id), file, row)
                     entries[entry.key] = entry
             self._entries = entries
-        return sorted(entries.values(), key=lambda entry: (not entry.is_going, -entry.created_at))
+        going = ("queued", "running")
+        return sorted(entries.values(), key=lambda run: (run.state not in going, -run.created_at))
 
     def entry(self, key: str) -> RunEntry:
         """Return the run that `key` names, as it was when the table was last made.
@@ -138,51 +135,25 @@ class RunList:
 
     def follow(self, record: Path) -> RecordIndex:
         """Return the index of a live run's record, whose folder joins those that are looked at."""
-        if record.parent.absolute() not in self._folders:
-            self._folders.append(record.parent.absolute())
+        if record.parent.absolute() not in self.folders:
+            self.folders.append(record.parent.absolute())
         return self.index_of(record)
 
     # --- records
 
     def _recorded(self) -> list[RunEntry]:
         stamps: dict[Path, Any] = {}
-        for folder in self._folders:
+        for folder in self.folders:
             is_file = folder.is_file()
             files = {folder: record_parts(folder)} if is_file else named_like_records(folder)
             for file, parts in files.items():
                 with contextlib.suppress(OSError):  # gone meanwhile
                     size = sum(part.stat().st_size for part in parts)
                     stamps[file] = file.stat().st_mtime_ns, size, index_stamp(file)
-        for gone in self._keys.keys() - stamps.keys():
-            self._taken.discard(self._keys.pop(gone))
         self._records = _refreshed(
-            self._records, stamps, lambda file: self._look_at(file, stamps[file][1])
+            self._records, stamps, lambda file: _look_at(file, stamps[file][1])
         )
         return [entry for _, entry in self._records.values() if entry is not None]
-
-    def _look_at(self, file: Path, size: int) -> RunEntry | None:
-        try:
-            outline = _outline(file)
-            entry = None if outline is None else _of_record(outline, size)
-        except (OSError, NanoevalError):
-            return None  # no record after all
-        except Exception as error:  # noqa: BLE001  one file never takes the table from all others
-            log.warning("%s is not shown: %s: %s", file, type(error).__name__, error)
-            return None
-        if entry is not None:
-            entry.key = self._keys.get(file) or self._new_key(entry.run_id)
-            self._keys[file] = entry.key
-        return entry
-
-    def _new_key(self, run_id: str) -> str:
-        """Return the run's id, with a number where copies of a record have the same."""
-        key = stem = _SAFE.sub("-", run_id)[:80] or "run"
-        copy = 1
-        while key in self._taken:
-            copy += 1
-            key = f"{stem}~{copy}"
-        self._taken.add(key)
-        return key
 
     # --- state files
 
@@ -231,6 +202,17 @@ def changed_at(file: Path) -> int:
     return max(times, default=0)
 
 
+def _look_at(file: Path, size: int) -> RunEntry | None:
+    try:
+        outline = _outline(file)
+        return None if outline is None else _of_record(outline, size)
+    except (OSError, NanoevalError):
+        return None  # no record after all
+    except Exception as error:  # noqa: BLE001  one file never takes the table from all others
+        log.warning("%s is not shown: %s: %s", file, type(error).__name__, error)
+        return None
+
+
 def _outline(file: Path) -> Outline | None:
     """Return what a record says of its run; events whose first line is lost are one too."""
     outline = outline_of(file)
@@ -257,7 +239,7 @@ def _score(entry: RunEntry, found: Headline | None) -> None:
     if found is not None:
         entry.metric, entry.score, entry.stderr, entry.low, entry.high = found
         n = entry.summary.get(f"{found.name}_n", entry.summary.get("n"))
-        entry.n = _count(n)
+        entry.n = n if type(n) is int and abs(n) < 1 << 53 else None
 
 
 def _with_state(known: RunEntry | None, file: StateFile, row: EvalRow) -> RunEntry:
@@ -281,7 +263,3 @@ def parsed(text: str | None) -> Any:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):
         return None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and abs(value) < 1 << 53 else None
