@@ -10,12 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import ipaddress
-import secrets
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,10 +35,6 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 
 
-def new_token() -> str:
-    return secrets.token_urlsafe(18)
-
-
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach a server that listens at `host`."""
     if host == "localhost":
@@ -58,18 +52,19 @@ class Access:
     host: str
     token: str
 
-    def refusal(self, method: str, headers: Headers, query: str) -> str | None:
+    def refusal(self, request: Request) -> str | None:
         """Return why a request is refused, or None."""
-        if is_loopback(self.host) and not _names_this_machine(headers.get("host", "")):
+        in_header = request.headers.get(TOKEN_HEADER)
+        if is_loopback(self.host) and not _names_this_machine(request.headers.get("host", "")):
             return "this monitor answers requests for localhost only"
-        if method not in READING:
-            if not self.is_token(headers.get(TOKEN_HEADER)):
+        if request.method not in READING:
+            if not self.is_token(in_header):
                 return "changing something needs the token: open the URL that the monitor printed"
             return None
         if is_loopback(self.host):
             return None
-        given = [headers.get(TOKEN_HEADER), _from_query(query), _from_cookie(headers)]
-        if any(self.is_token(one) for one in given):
+        given = (in_header, request.query_params.get("token"), request.cookies.get(COOKIE))
+        if any(map(self.is_token, given)):
             return None
         return "open the whole URL that the monitor printed, with its token"
 
@@ -84,19 +79,6 @@ def _names_this_machine(host: str) -> bool:
     return (port.isdecimal() or not port) and is_loopback(name.strip("[]"))
 
 
-def _from_query(query: str) -> str | None:
-    found = parse_qs(query).get("token")
-    return found[0] if found else None
-
-
-def _from_cookie(headers: Headers) -> str | None:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return None if morsel is None else morsel.value
-
-
 class Guard:
     """Refuses what `Access` refuses, and gives every answer the security headers."""
 
@@ -109,19 +91,19 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        query = scope["query_string"].decode("latin-1")
+        request = Request(scope)
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                if self._access.is_token(_from_query(query)):
+                if self._access.is_token(request.query_params.get("token")):
                     cookie = f"{COOKIE}={self._access.token}; HttpOnly; SameSite=Strict; Path=/"
                     headers.append("set-cookie", cookie)
             await send(message)
 
-        refusal = self._access.refusal(scope["method"], Headers(scope=scope), query)
+        refusal = self._access.refusal(request)
         if refusal is not None:
             await PlainTextResponse(f"{refusal}\n", status_code=403)(scope, receive, send_safely)
             return

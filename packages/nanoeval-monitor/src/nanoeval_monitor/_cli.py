@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -20,7 +21,7 @@ from nanoeval_recorder.folder import records_folder
 from nanoeval_runner.command_line import from_command_line
 from nanoeval_runner.state_files import state_dir
 
-from nanoeval_monitor._access import Access, is_loopback, new_token
+from nanoeval_monitor._access import Access, is_loopback
 from nanoeval_monitor._live_feed import LiveFeed
 from nanoeval_monitor._run_list import RunList
 from nanoeval_monitor._server import create_app
@@ -77,7 +78,7 @@ def monitor(args: MonitorArgs) -> None:
     """
     gc.set_threshold(GC_THRESHOLD)
     listening = _listen(args.host, args.port)
-    token = args.token or os.environ.get("NANOEVAL_MONITOR_TOKEN") or new_token()
+    token = args.token or os.environ.get("NANOEVAL_MONITOR_TOKEN") or secrets.token_urlsafe(18)
     folders = args.records.split(os.pathsep) if args.records else [str(records_folder())]
     state = Path(args.state).expanduser() if args.state else state_dir()
     runs = RunList([Path(folder).expanduser() for folder in folders], state)
