@@ -59,22 +59,21 @@ class AttemptRow(NamedTuple):
 class AttemptDigest:
     """What an attempt comes to, event by event: its row, and its texts to search in."""
 
-    _fields: dict[str, str] | None = None
     _match: dict[str, Any] | None = None
     _score = 0.0
     _num_scores = _errors = _samplings = _reply_chars = 0
-    _question = _reply = _error = ""
-    _at: str | None = None
+    _question = _reply = _error = _at = ""
 
     def __init__(self, sample_id: str, group_id: str) -> None:
         self._sample_id = sample_id
         self._group_id = group_id
         self._texts = [sample_id]
+        self._fields: dict[str, str] = {}
 
     def add(self, event: Event) -> None:
         """Take in the attempt's next event; nothing of it is kept but texts."""
         data = event.data if isinstance(event.data, dict) else {}
-        if self._at is None:
+        if not self._at:
             self._at = event.created_at or ""
         if event.extra:
             self._add_fields(event.extra)
@@ -95,7 +94,8 @@ class AttemptDigest:
             self._texts += (as_text(data.get("picked")), as_text(data.get("expected")))
         elif isinstance(event, ErrorEvent):
             self._errors += 1
-            self._error = error_text(event)
+            kind, message = as_text(event.error_type), as_text(event.message)
+            self._error = f"{kind}: {message}" if kind else message
             self._texts.append(self._error)
         elif not isinstance(event, Metrics):
             self._texts.append(as_text(event.data))
@@ -106,11 +106,8 @@ class AttemptDigest:
     def _add_fields(self, source: Any) -> None:
         """Keep what was recorded besides the usual fields and can name a group."""
         for name, value in source.items() if isinstance(source, dict) else ():
-            if name not in _NO_FIELDS and _is_short(value):
-                if self._fields is None:
-                    self._fields = {}
-                if len(self._fields) < MAX_FIELDS:
-                    self._fields[utf8(str(name))] = utf8(str(value))
+            if len(self._fields) < MAX_FIELDS and name not in _NO_FIELDS and _is_short(value):
+                self._fields[utf8(str(name))] = utf8(str(value))
 
     def row(self) -> AttemptRow:
         attempt, _, retry = self._group_id.partition(".")
@@ -132,17 +129,12 @@ class AttemptDigest:
             self._samplings,
             head(self._error, LONG),
             json.dumps(self._fields, ensure_ascii=False) if self._fields else "{}",
-            utf8(self._at or ""),
+            utf8(self._at),
         )
 
     def search_text(self) -> str:
         """Return all texts of the attempt that a person may search for, as the index has them."""
         return as_words(utf8("\n".join(self._texts)))
-
-
-def error_text(event: ErrorEvent) -> str:
-    kind, message = as_text(event.error_type), as_text(event.message)
-    return f"{kind}: {message}" if kind else message
 
 
 def _small(text: str, default: int) -> int:
