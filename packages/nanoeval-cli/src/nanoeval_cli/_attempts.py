@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.words import Verdict, verdict
@@ -33,10 +34,13 @@ def counted(path: Path) -> Iterator[RecordedSample]:
     yield from failed.values()
 
 
-def verdict_of(sample: RecordedSample) -> Verdict:
+def match_of(sample: RecordedSample) -> dict[str, Any] | None:
     match = sample.match
-    data = match.data if match is not None and isinstance(match.data, dict) else None
-    return verdict(data, errors=len(sample.errors))
+    return match.data if match is not None and isinstance(match.data, dict) else None
+
+
+def verdict_of(sample: RecordedSample) -> Verdict:
+    return verdict(match_of(sample), errors=len(sample.errors))
 
 
 def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[str, Scores]:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -65,9 +65,7 @@ def command(model: str | None, base_url: str | None, offline: bool, as_json: boo
 
     Exits with 1 when something is wrong.
     """
-    checks: list[Callable[[], Iterator[Finding]]]
-    checks = [_versions, _folders, _left_over, _limits, _containers]
-    found = [finding for check in checks for finding in check()]
+    found = [*_versions(), *_folders(), *_left_over(), *_limits(), *_containers()]
     if not offline:
         found += _endpoint(base_url, model)
     if as_json:

@@ -15,7 +15,7 @@ from nanoeval_recorder.reading.events import Event, Extra
 from nanoeval_recorder.reading.sample import RecordedSample
 from nanoeval_recorder.reading.scores import score_of
 
-from nanoeval_cli._attempts import counted, verdict_of
+from nanoeval_cli._attempts import counted, match_of, verdict_of
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import bold, note, terminal_width, write_json, write_pages
 from nanoeval_cli._runs import find_run, record_path
@@ -27,6 +27,7 @@ WANTED: dict[str, tuple[Verdict, ...]] = {
     "refused": ("refused",),
     "errors": ("error", "lost"),
 }
+MARKS = ("picked", "expected")
 
 
 @subcommand("samples")
@@ -83,17 +84,14 @@ def _all_text(sample: RecordedSample) -> str:
 
 
 def _as_dict(sample: RecordedSample) -> dict[str, Any]:
-    match = sample.match
+    match = match_of(sample) or {}
     return {
         "question_id": sample.sample_id,
         "attempt": sample.attempt,
         "retry": sample.retry,
         "verdict": verdict_of(sample),
-        "score": None if match is None else score_of(match.get("score"), match.correct),
-        "picked": match.picked if match else None,
-        "expected": match.expected if match else None,
-        "question": match.get("question") if match else None,
-        "choices": match.get("choices") if match else None,
+        "score": score_of(match.get("score"), match.get("correct")),
+        **{name: match.get(name) for name in ("picked", "expected", "question", "choices")},
         "samplings": [
             {"prompt": s.prompt, "sampled": s.sampled}
             | ({"tool_calls": s.get("tool_calls")} if s.get("tool_calls") else {})
@@ -104,10 +102,10 @@ def _as_dict(sample: RecordedSample) -> dict[str, Any]:
 
 
 def _shown(sample: RecordedSample) -> Iterator[str]:
-    match = sample.match
+    match = match_of(sample)
     parts = [sample.sample_id, f"attempt {sample.attempt}", verdict_of(sample)]
     if match is not None:
-        parts += [f"picked {_text(match.picked)}", f"expected {_text(match.expected)}"]
+        parts += [f"{what} {_text(match.get(what))}" for what in MARKS]
     yield bold("── " + " · ".join(clean(part) for part in parts))
     before: Any = None
     for sampling in sample.samplings:
@@ -119,9 +117,8 @@ def _shown(sample: RecordedSample) -> Iterator[str]:
     for event in sample.events:
         if isinstance(event, Extra) and event.get("type") == "final_result_successful":
             yield from _block(*_result(event))
-    choices = match.get("choices") if match is not None else None
-    if match is not None and isinstance(choices, dict):
-        yield from _block("choices", "\n".join(_marked(choices, match.picked, match.expected)))
+    if match is not None and isinstance(match.get("choices"), dict):
+        yield from _block("choices", "\n".join(_marked(match)))
     for error in sample.errors:
         yield from _block("error", f"{error.error_type}: {error.message}")
     yield ""
@@ -168,13 +165,15 @@ def _calls(calls: Any) -> str:
     return "\n".join(lines)
 
 
-def _marked(choices: dict[str, Any], picked: Any, expected: Any) -> Iterator[str]:
+def _marked(match: dict[str, Any]) -> Iterator[str]:
     """Yield the choices by letter, the picked and the right ones marked."""
-    marks = {"picked": picked, "expected": expected}
-    letters = {name: one if isinstance(one, list) else [one] for name, one in marks.items()}
-    for letter, text in choices.items():
-        notes = [name for name, these in letters.items() if letter in these]
+    for letter, text in match["choices"].items():
+        notes = [what for what in MARKS if letter in _list(match.get(what))]
         yield f"{letter}. {_text(text)}" + (f"  ({', '.join(notes)})" if notes else "")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _text(value: Any) -> str:
