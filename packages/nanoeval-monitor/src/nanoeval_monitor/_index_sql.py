@@ -1,8 +1,8 @@
 """Every SQL statement of the index of a record.
 
-`attempt.id` counts attempts in the order of their first events, without gaps. `question` and
-`tally` are sufficient statistics of the score, kept up to date row by row. `attempt.verdict` is
-that of an attempt that no retry follows: whether one does is looked up when it is read.
+`attempt.id` counts attempts in the order of their first events, without gaps. `question` has how
+many scored attempts each has and what they add up to. `attempt.verdict` is that of an attempt that
+no retry follows: whether one does is looked up when it is read.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ CREATE UNIQUE INDEX attempt_identity ON attempt (sample_id, group_id);
 CREATE INDEX attempt_error ON attempt (id) WHERE error != '';
 CREATE TABLE question (sample_id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, total REAL NOT NULL)
     WITHOUT ROWID;
-CREATE TABLE tally (attempts INTEGER, total REAL, questions INTEGER NOT NULL,
-                    PRIMARY KEY (attempts, total)) WITHOUT ROWID;
+CREATE INDEX question_total ON question (attempts, total);
 CREATE TABLE file (sha256 TEXT PRIMARY KEY, spans BLOB NOT NULL) WITHOUT ROWID;
 """
 # Made when a record has been read to its end: kept up to date from the first attempt on, they take
@@ -88,16 +87,15 @@ PUT_ATTEMPT = f"INSERT OR REPLACE {_INTO_ATTEMPT}"
 LAST_ATTEMPT = "SELECT coalesce(max(id), 0) FROM attempt"
 PUT_FILE = "INSERT OR IGNORE INTO file (sha256, spans) VALUES (?, ?)"
 GET_FILE = "SELECT spans FROM file WHERE sha256 = ?"
-GET_QUESTIONS = """
-SELECT sample_id, attempts, total FROM question
-WHERE sample_id IN (SELECT value FROM json_each(?))
+ADD_SCORE = """
+INSERT INTO question (sample_id, attempts, total) VALUES (?, ?, ?)
+ON CONFLICT (sample_id) DO UPDATE
+SET attempts = attempts + excluded.attempts, total = round(total + excluded.total, 9)
 """
-PUT_QUESTION = "INSERT OR REPLACE INTO question (sample_id, attempts, total) VALUES (?, ?, ?)"
-ADD_TALLY = """
-INSERT INTO tally (attempts, total, questions) VALUES (?, ?, ?)
-ON CONFLICT (attempts, total) DO UPDATE SET questions = questions + excluded.questions
+# Along question_total: 50 ms of a million questions.
+TALLIES = """
+SELECT attempts, total, count(*) FROM question WHERE attempts > 0 GROUP BY attempts, total
 """
-TALLIES = "SELECT attempts, total, questions FROM tally WHERE questions > 0 AND attempts > 0"
 SCORES = "SELECT sample_id, score FROM attempt WHERE score IS NOT NULL"
 
 # --- full text

@@ -15,7 +15,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from nanoeval_monitor._record_lines import (
     extended,
     joined,
 )
+from nanoeval_monitor._score_totals import Tally
 
 BATCH_LINES = 5000
 BATCH_BYTES = 8 << 20
@@ -284,7 +284,8 @@ class RecordIndex:
             connection.executemany(sql.ADD_SEARCH, zip(ids, texts, strict=True))
             _put(connection, {"searchable": last})
         scores += [(row.sample_id, 1, row.score) for row in rows.values()]
-        _count_scores(connection, scores)
+        changes = [(id_, n, n * score) for id_, n, score in scores if score is not None]
+        connection.executemany(sql.ADD_SCORE, changes)
         return int(last)
 
     def _index_search_batch(self, connection: sqlite3.Connection) -> bool:
@@ -311,30 +312,6 @@ def _digest(sample_id: str, group_id: str, events: Iterable[Event]) -> AttemptDi
     for event in events:
         digest.add(event)
     return digest
-
-
-def _count_scores(
-    connection: sqlite3.Connection, scores: list[tuple[str, int, float | None]]
-) -> None:
-    """Bring the questions' totals, and how many questions have which total, up to date."""
-    changes: dict[str, tuple[int, float]] = {}
-    for sample_id, number, score in scores:
-        if score is not None:
-            attempts, total = changes.get(sample_id, (0, 0.0))
-            changes[sample_id] = attempts + number, total + number * score
-    rows = connection.execute(sql.GET_QUESTIONS, (json.dumps(list(changes)),))
-    before = {row[0]: (row[1], row[2]) for row in rows}
-    tallies: Counter[tuple[int, float]] = Counter()
-    questions = []
-    for sample_id, (number, total) in changes.items():
-        old = before.get(sample_id, (0, 0.0))
-        new = (old[0] + number, round(old[1] + total, 9))
-        tallies[old] -= 1
-        tallies[new] += 1
-        questions.append((sample_id, *new))
-    connection.executemany(sql.PUT_QUESTION, questions)
-    changed = [(n, total, k) for (n, total), k in tallies.items() if n and k]
-    connection.executemany(sql.ADD_TALLY, changed)
 
 
 def _metadata(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -394,19 +371,18 @@ def index_stamp(record: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-@contextlib.contextmanager
-def current_index(record: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the index of a record, if there is one and it has (nearly) all of the record."""
+def known_tallies(record: Path) -> list[Tally] | None:
+    """Return the scores of a record whose index has (nearly) all of it; None without one."""
     path = _index_path(record)
     if not path.exists():
-        yield None
-        return
+        return None
     with contextlib.closing(_connect_to_read(path)) as connection:
         known = _metadata(connection)
-        whole = known.get("version") == sql.VERSION
         # Nearly: a record that is being written is always a little ahead of its index.
-        whole = whole and known.get("caught_up_at", 0) >= 0.9 * RecordLines(record).size()
-        yield connection if whole else None
+        is_whole = known.get("caught_up_at", 0) >= 0.9 * RecordLines(record).size()
+        if known.get("version") != sql.VERSION or not is_whole:
+            return None
+        return connection.execute(sql.TALLIES).fetchall()
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_monitor import _index_sql as sql
-from nanoeval_monitor._record_index import RecordIndex, current_index
+from nanoeval_monitor._record_index import RecordIndex, known_tallies
 from nanoeval_monitor._score_totals import Tally, estimate
 
 MAX_GROUPS = 60
@@ -42,12 +42,10 @@ def score_of(index: RecordIndex) -> dict[str, Any]:
 def peek(record: Path) -> MeanEstimate | None:
     """Return the score of a record that is indexed already; else None."""
     try:
-        with current_index(record) as connection:
-            if connection is not None:
-                return estimate(connection.execute(sql.TALLIES).fetchall())
+        tallies = known_tallies(record)
     except sqlite3.Error:
-        pass  # of another version, or half made: it is made again when looked at
-    return None
+        return None  # of another version, or half made: it is made again when looked at
+    return None if tallies is None else estimate(tallies)
 
 
 def summary_of(index: RecordIndex) -> dict[str, Any]:
