@@ -162,8 +162,8 @@ def test_a_comparison_is_computed_once_while_the_records_stay(
         return {"pairs": []}
 
     monkeypatch.setattr("nanoeval_monitor._server.compare_runs", compare)
-    runs = RunList([records])
-    app = create_app(runs, LiveFeed(records, runs), Access("127.0.0.1", "x" * 8))
+    runs = RunList([records], records)
+    app = create_app(runs, LiveFeed(runs), Access("127.0.0.1", "x" * 8))
     page = TestClient(app, base_url="http://localhost")
     for keys in ("A,B", "A,B", "B,A"):
         assert page.get("/api/compare", params={"runs": keys}).json() == {"pairs": []}

@@ -62,27 +62,19 @@ class MonitorArgs:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run `monitor` with arguments from the command line.
+    """Serve as the command line says until interrupted. Prints the URL once it answers.
 
     Raises:
         ConfigError: an argument is wrong, or the address cannot be listened at.
     """
-    monitor(from_command_line(MonitorArgs, argv))
-
-
-def monitor(args: MonitorArgs) -> None:
-    """Serve until interrupted. Prints the URL once it answers.
-
-    Raises:
-        ConfigError: the address cannot be listened at.
-    """
+    args = from_command_line(MonitorArgs, argv)
     gc.set_threshold(GC_THRESHOLD)
     listening = _listen(args.host, args.port)
     token = args.token or os.environ.get("NANOEVAL_MONITOR_TOKEN") or secrets.token_urlsafe(18)
     folders = args.records.split(os.pathsep) if args.records else [str(records_folder())]
     state = Path(args.state).expanduser() if args.state else state_dir()
     runs = RunList([Path(folder).expanduser() for folder in folders], state)
-    app = create_app(runs, LiveFeed(state, runs), Access(args.host, token))
+    app = create_app(runs, LiveFeed(runs), Access(args.host, token))
     config = uvicorn.Config(
         app,
         log_level="critical" if args.until_closed else "warning",

@@ -13,7 +13,7 @@ from typing import Any
 from nanoeval_runner.state_files import set_concurrency
 
 from nanoeval_monitor._live_run_set import GOING, LiveRunSet
-from nanoeval_monitor._run_list import RunList, changed_at, state_files_in
+from nanoeval_monitor._run_list import RunList, changed_at
 
 log = logging.getLogger("nanoeval.monitor")
 
@@ -28,12 +28,10 @@ class LiveFeed:
     """Watches state files. `serve` reads them.
 
     Args:
-        folder: of the state files, or one state file.
-        runs: where the records of live runs become known.
+        runs: names the state files, and learns of the records of live runs.
     """
 
-    def __init__(self, folder: Path, runs: RunList) -> None:
-        self._folder = folder
+    def __init__(self, runs: RunList) -> None:
         self._runs = runs
         self._sets: dict[Path, LiveRunSet] = {}
         self._settled: dict[Path, int] = {}  # read for the last time until they change
@@ -49,7 +47,7 @@ class LiveFeed:
 
     def tick(self) -> None:
         """Read every state file that is new, changed, or going."""
-        files = state_files_in(self._folder)[:MAX_RUN_SETS]
+        files = self._runs.state_paths()[:MAX_RUN_SETS]
         for gone in set(self._sets) - set(files):
             del self._sets[gone]
         for file in files:

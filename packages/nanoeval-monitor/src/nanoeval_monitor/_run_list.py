@@ -72,10 +72,10 @@ class RunList:
 
     Args:
         folders: where records are looked for; those of live runs join with `follow`.
-        state: the folder of state files, or one of them; None for none.
+        state: the folder of state files, or one of them.
     """
 
-    def __init__(self, folders: Sequence[Path], state: Path | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], state: Path) -> None:
         self.folders = list(dict.fromkeys(folder.absolute() for folder in folders))
         self._state = state
         self._lock = threading.Lock()
@@ -157,11 +157,15 @@ class RunList:
 
     # --- state files
 
+    def state_paths(self) -> list[Path]:
+        """Return the state files, the newest first."""
+        if self._state.suffix == SUFFIX:
+            return [self._state] if self._state.exists() else []
+        return state_paths(self._state)
+
     def _state_files(self) -> list[StateFile]:
-        if self._state is None:
-            return []
         stamps: dict[Path, Any] = {}
-        for path in state_files_in(self._state):
+        for path in self.state_paths():
             with contextlib.suppress(OSError):  # gone meanwhile
                 stamps[path] = changed_at(path), is_being_run(path)
         self._states = _refreshed(self._states, stamps, _read_state)
@@ -186,13 +190,6 @@ def _read_state(path: Path) -> StateFile | None:
         return read_state_file(path)
     except (NanoevalError, OSError):
         return None  # the feed reports it
-
-
-def state_files_in(folder: Path) -> list[Path]:
-    """Return the state files in a folder, the newest first, or the one that it is."""
-    if folder.suffix == SUFFIX:
-        return [folder] if folder.exists() else []
-    return state_paths(folder)
 
 
 def changed_at(file: Path) -> int:
