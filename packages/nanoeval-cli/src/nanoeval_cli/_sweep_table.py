@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_core.metrics.headline import headline
 from nanoeval_runner.formats import format_count, format_score
 from nanoeval_runner.text_table import fitted_table, format_table, text_width
 
@@ -24,10 +24,8 @@ class SweepTable:
         self._cells = cells
         self._evals = list(dict.fromkeys(cell.eval for cell in cells))
         self._labels = list(dict.fromkeys(cell.label for cell in cells))
-        self._by_place = {(cell.eval, cell.label): cell for cell in cells}
-        self._scores = {
-            place: headline(cell.summary or {}) for place, cell in self._by_place.items()
-        }
+        self._header = ["eval", *(label or "score" for label in self._labels)]
+        self._places = {(c.eval, c.label): (c, headline(c.summary or {})) for c in cells}
 
     def rows(self, emphasize: Callable[[str], str], *, intervals: bool = False) -> list[list[str]]:
         """Return the cells as texts, each row's best emphasized, then rows of tokens and cost."""
@@ -46,22 +44,20 @@ class SweepTable:
 
     def text(self, emphasize: Callable[[str], str], width: int | None = None) -> list[str]:
         """Return the lines of the table for a terminal of so many columns; None for any number."""
-        header = ["eval", *(label or "score" for label in self._labels)]
         rows = self.rows(emphasize)
-        lines = format_table(header, rows, right=frozenset(header[1:]))
+        lines = format_table(self._header, rows, right=frozenset(self._header[1:]))
         if width is None or max(map(text_width, lines)) <= width:
             return lines
         # Wider than the screen: it is turned, choices are rows.
-        turned = [list(row) for row in zip(header, *rows, strict=True)]
+        turned = [list(row) for row in zip(self._header, *rows, strict=True)]
         turned[0][0] = "choice"
         right = frozenset(turned[0][1:])
         return fitted_table(turned[0], turned[1:], right=right, width=width)
 
     def markdown(self) -> str:
-        header = ["eval", *(label or "score" for label in self._labels)]
-        rows = self.rows(lambda text: f"**{text}**", intervals=True)
         rule = ["---", *("---:" for _ in self._labels)]
-        lines = ["| " + " | ".join(_cell(c) for c in row) + " |" for row in [header, rule, *rows]]
+        rows = [self._header, rule, *self.rows(lambda text: f"**{text}**", intervals=True)]
+        lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
         return "\n".join(lines) + "\n\nScores with their standard errors and 95 % intervals.\n"
 
     def write_csv(self, path: Path) -> None:
@@ -81,7 +77,7 @@ class SweepTable:
                 )
 
     def _text(self, name: str, label: str, emphasize: Callable[[str], str], intervals: bool) -> str:
-        cell, found = self._by_place.get((name, label)), self._scores.get((name, label))
+        cell, found = self._places.get((name, label), (None, None))
         if cell is None:
             return ""
         if found is None:
@@ -89,12 +85,6 @@ class SweepTable:
         text = format_score(found.value, found.stderr)
         if intervals and found.low is not None and found.high is not None:
             text += f" ({format_score(found.low)} – {format_score(found.high)})"
-        return emphasize(text) if self._is_best(name, found) else text
-
-    def _is_best(self, name: str, found: Headline) -> bool:
-        others = [s for (row, _), s in self._scores.items() if row == name and s is not None]
-        return len(others) > 1 and found.value == max(other.value for other in others)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+        values = [s.value for c, s in self._places.values() if c.eval == name and s is not None]
+        is_best = len(values) > 1 and found.value == max(values)
+        return emphasize(text) if is_best else text
