@@ -67,9 +67,9 @@ class RunInfo(RunFacts):
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, for `--json`."""
-        score = self.score
+        score, apart = self.score, ("state_file", "row")
         return {
-            **{name: value for name, value in vars(self).items() if name != "row"},
+            **{name: value for name, value in vars(self).items() if name not in apart},
             "created_at": datetime.datetime.fromtimestamp(self.created_at, datetime.UTC),
             "hosts": self.hosts,
             "record": str(self.record) if self.record else None,
