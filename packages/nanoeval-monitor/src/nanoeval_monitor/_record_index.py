@@ -35,7 +35,7 @@ from nanoeval_monitor._record_lines import (
     extended,
     joined,
 )
-from nanoeval_monitor._score_totals import Tally
+from nanoeval_monitor._score_totals import ScoreTally
 
 BATCH_LINES = 5000
 BATCH_BYTES = 8 << 20
@@ -371,7 +371,7 @@ def index_stamp(record: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def known_tallies(record: Path) -> list[Tally] | None:
+def known_tallies(record: Path) -> list[ScoreTally] | None:
     """Return the scores of a record whose index has (nearly) all of it; None without one."""
     path = _index_path(record)
     if not path.exists():

@@ -16,7 +16,7 @@ from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._record_index import RecordIndex, known_tallies
-from nanoeval_monitor._score_totals import Tally, estimate
+from nanoeval_monitor._score_totals import ScoreTally, estimate
 
 MAX_GROUPS = 60
 LENGTH_BINS = 12
@@ -124,7 +124,7 @@ def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
         }
 
 
-def _estimate(tallies: list[Tally]) -> dict[str, Any]:
+def _estimate(tallies: list[ScoreTally]) -> dict[str, Any]:
     found = estimate(tallies)
     return {} if found.mean is None else dataclasses.asdict(found)
 
@@ -139,7 +139,7 @@ def _grouping(fields: list[tuple[str, int, int]]) -> list[str]:
 
 
 def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
-    by_value: dict[str, list[Tally]] = {}
+    by_value: dict[str, list[ScoreTally]] = {}
     for value, *tally in connection.execute(sql.GROUP_TALLIES, (field_path(name),)):
         by_value.setdefault(str(value), []).append(tuple(tally))
     for value, tallies in sorted(by_value.items()):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from nanoeval_core.metrics.clustered_mean import MeanEstimate, estimate_values
 
-Tally = tuple[int, float, int]
+ScoreTally = tuple[int, float, int]
 """Scored attempts of a question, what they add up to, and how many questions have these two."""
 
 
-def estimate(tallies: Sequence[Tally]) -> MeanEstimate:
+def estimate(tallies: Sequence[ScoreTally]) -> MeanEstimate:
     """Return what `nanoeval_core.metrics.clustered_mean.clustered_mean` says of these questions."""
     num_scores = sum(attempts * questions for attempts, _, questions in tallies)
     values = [(total / attempts, questions) for attempts, total, questions in tallies]
