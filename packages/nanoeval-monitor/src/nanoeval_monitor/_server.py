@@ -218,8 +218,7 @@ def _encode(value: Any) -> bytes:
     except (UnicodeEncodeError, OverflowError):
         # State files hold what evals gave: lone surrogates, and numbers that a page cannot hold.
         text = json.dumps(json_value(value))
-        return msgspec.json.encode(json.loads(text, parse_int=_small_or_text))
-
-
-def _small_or_text(digits: str) -> int | str:
-    return int(digits) if len(digits) < 16 else digits
+        small = json.loads(
+            text, parse_int=lambda digits: int(digits) if len(digits) < 16 else digits
+        )
+        return msgspec.json.encode(small)

@@ -97,17 +97,14 @@ def _list(*, as_json: bool) -> int:
             note(f"warning: {found}")
             continue
         known.add(found.run_set_id)
-        if found.is_complete or found.is_running or not any(row.total for row in found.evals):
+        evals, total = found.evals, sum(row.total for row in found.evals)
+        if found.is_complete or found.is_running or not total:
             continue
-        done = sum(row.done + row.failed for row in found.evals)
-        total = sum(row.total for row in found.evals)
-        states = dict.fromkeys(
-            run_state(row.state, is_running=found.is_running)
-            for row in found.evals
-            if row.state != "done"
-        )
-        names = ", ".join(dict.fromkeys(row.name for row in found.evals))
-        elapsed = format_seconds(sum(row.elapsed for row in found.evals))
+        done = sum(row.done + row.failed for row in evals)
+        left = [row.state for row in evals if row.state != "done"]
+        states = dict.fromkeys(run_state(state, is_running=False) for state in left)
+        names = ", ".join(dict.fromkeys(row.name for row in evals))
+        elapsed = format_seconds(sum(row.elapsed for row in evals))
         rows.append([found.run_set_id, names, ", ".join(states), f"{done:,}/{total:,}", elapsed])
     lost = [path.stem for path in backups() if path.stem not in known]
     if as_json:
