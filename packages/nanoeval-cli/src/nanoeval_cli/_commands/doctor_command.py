@@ -158,12 +158,10 @@ def _limits() -> Iterator[Finding]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
-    text = f"{soft} (up to {'any number' if hard == unlimited else hard})"
+    text, do = f"{soft} (up to {'any number' if hard == unlimited else hard})", ""
     if hard != unlimited and hard < FEW_FILES:
         do = f"raise it above {FEW_FILES} (ulimit -Hn, or limits.conf), or keep concurrency below"
-        yield Finding("note", "open files", text, do)
-    else:
-        yield Finding("ok", "open files", text)
+    yield Finding("note" if do else "ok", "open files", text, do)
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     yield Finding("ok", "processors", f"{usable} usable")
 
