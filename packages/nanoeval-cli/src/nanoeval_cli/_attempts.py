@@ -13,8 +13,6 @@ from nanoeval_recorder.reading.scores import question_scores
 
 from nanoeval_cli._runs import RunInfo
 
-Scores = tuple[float, ...]
-
 
 def counted(path: Path) -> Iterator[RecordedSample]:
     """Yield the attempts that have a match, or whose last retry failed, as they are read.
@@ -43,7 +41,9 @@ def verdict_of(sample: RecordedSample) -> Verdict:
     return verdict(match_of(sample), errors=len(sample.errors))
 
 
-def scores_of(run: RunInfo, like: Mapping[str, Scores] | None = None) -> dict[str, Scores]:
+def scores_of(
+    run: RunInfo, like: Mapping[str, tuple[float, ...]] | None = None
+) -> dict[str, tuple[float, ...]]:
     """Return question id → the scores of a run's attempts, by its matches or by its results.
 
     Args:

@@ -42,7 +42,7 @@ BATCH_BYTES = 8 << 20
 SEARCH_BATCH = 4000
 SLICE_SECONDS = 0.5
 
-Key = tuple[str, str]
+AttemptIds = tuple[str, str]
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,12 +54,12 @@ class _Batch:
     lines: int = 0
     size: int = 0
     bad: int = 0
-    attempts: dict[Key, AttemptDigest] = dataclasses.field(default_factory=dict)
-    spans: dict[Key, bytes] = dataclasses.field(default_factory=dict)
+    attempts: dict[AttemptIds, AttemptDigest] = dataclasses.field(default_factory=dict)
+    spans: dict[AttemptIds, bytes] = dataclasses.field(default_factory=dict)
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
-    def take(self, event: Event | None, key: Key | None, line: RecordLine) -> None:
+    def take(self, event: Event | None, key: AttemptIds | None, line: RecordLine) -> None:
         part, offset, content = self.last = line
         length = len(content)
         self.lines += 1
@@ -86,7 +86,7 @@ class _Batch:
 def _read_batches(lines: Iterator[RecordLine], start: Place) -> Iterator[_Batch]:
     """Yield the lines from `start` on. What follows each other of one attempt is not parted."""
     batch: _Batch | None = None
-    last: Key | None = None
+    last: AttemptIds | None = None
     for line in lines:
         try:
             event = parse_event(line.content)

@@ -17,7 +17,7 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._command import FieldsCommand, budget_options, json_option, subcommand
-from nanoeval_cli._event_loop import loop_option, run_in_loop
+from nanoeval_cli._event_loop import Function, loop_option, run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
@@ -31,8 +31,6 @@ from nanoeval_cli._targets import (
     spec_of,
     with_solver,
 )
-
-Function = Callable[..., int]
 
 
 class EvalCommand(FieldsCommand):

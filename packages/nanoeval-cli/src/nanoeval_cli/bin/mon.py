@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from nanoeval_core.by_name import load_entry_point
 from nanoeval_core.errors import ConfigError
 from nanoeval_runner.setup import exit_codes, nanoeval_logging
 
 ENTRY_POINT_GROUP = "nanoeval.monitor_commands"
-
-Command = Callable[[Sequence[str] | None], None]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,13 +18,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         find_command()(argv)
 
 
-def find_command() -> Command:
-    """Return the command of the installed monitor.
+def find_command() -> Any:
+    """Return the command of the installed monitor, which takes arguments as `main` does.
 
     Raises:
         ConfigError: no monitor is installed.
     """
-    command: Command | None = load_entry_point(ENTRY_POINT_GROUP, "monitor")
+    command = load_entry_point(ENTRY_POINT_GROUP, "monitor")
     if command is None:
         raise ConfigError(
             'the web monitor is not installed: `pip install "nanoeval[monitor]"`. '
