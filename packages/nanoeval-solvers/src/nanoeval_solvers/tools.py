@@ -131,16 +131,6 @@ class Tool:
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return await self._made_of[0](*args, **kwargs)
 
-    def calling(self, function: Callable[..., Awaitable[Any]]) -> Tool:
-        """Return this tool with another function behind it, such as a machine's own.
-
-        Its schema is not made again, which is what takes time in making a tool.
-        """
-        other = object.__new__(type(self))  # a copy would be found again as this very tool
-        other.__dict__.update(self.__dict__)
-        other._made_of = (function, *self._made_of[1:])
-        return other
-
     @property
     def schema(self) -> dict[str, Any]:
         """The tool as a request of chat completions describes it."""

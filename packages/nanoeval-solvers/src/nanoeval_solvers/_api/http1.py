@@ -8,7 +8,6 @@ is unusual, a proxy above all, is left to `aiohttp`.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import math
 import socket
 import ssl
@@ -256,15 +255,27 @@ def decompressed(coding: str, body: bytes) -> bytes:
     try:
         for one in reversed([name.strip().lower() for name in coding.split(",")]):
             if one in ("gzip", "x-gzip"):
-                body = gzip.decompress(body)
+                body = _unzipped(body)
             elif one == "deflate":
                 # Without the head that belongs there, services send it as well.
                 body = zlib.decompress(body, 15 if body[0] & 15 == 8 else -15)
             elif one not in ("identity", ""):
                 raise ValueError(f"content-encoding {one!r} was not asked for")
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, zlib.error) as error:
         raise ConnectionFailedError(f"the reply cannot be decompressed: {error}") from None
     return body
+
+
+def _unzipped(body: bytes) -> bytes:
+    """Return all members of a gzip body, without what follows them."""
+    whole, rest = b"", body
+    while rest is body or rest[:2] == b"\x1f\x8b":
+        member = zlib.decompressobj(31)  # 31: gzip
+        whole += member.decompress(rest)
+        if not member.eof:
+            raise ValueError("it is cut off")
+        rest = member.unused_data
+    return whole
 
 
 class ConnectionPool:

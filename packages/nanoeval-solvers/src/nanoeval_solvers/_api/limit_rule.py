@@ -27,17 +27,31 @@ import msgspec
 
 # The rule's five constants, found on simulated endpoints (tests/support/endpoint_simulation.py).
 FIRST_WINDOW = 512.0  # most endpoints take it; the pace meets the limits of others gently
-FIRST_PACE = 1000.0  # calls per second at the start; doubles every 0.3 s while nothing is refused
+FIRST_PACE = 1000.0  # calls per second at the start; it doubles until something is refused
 CUT = 0.96  # of the limit that a refusal leaves: each costs one call, so little is cut
 GROWTH = 0.02  # RFC 9438's C, for a limit of 1: back after 1.3 s, doubled 3.7 s later
 USUAL_RATE = 100.0  # calls per second below which the cubic's clock runs slower: a probe costs
 # one refused call whatever the rate, so slow endpoints are probed more rarely
 
-# Bounds.
+# Bounds, and spans of time and calls in which the rule measures.
 SMALLEST_RATE = 0.2  # calls per second: even a dead endpoint is asked now and then
 LONGEST_PAUSE = 60.0  # seconds: no header may stop everyone for longer at a time
 FORGOTTEN = 600.0  # seconds after which a limit that was found says nothing
 BETWEEN_CUTS = 0.1  # seconds, at least
+LEAST_LATENCY = 0.01  # seconds: of a limit at once, until a call was served
+DOUBLING = 0.3  # seconds in which the first pace doubles: a refusal comes back sooner
+UNPACED = 5.0  # seconds: who refuses nothing until then limits nothing per second
+SILENCE = 0.5  # seconds, at least, without a served call that say that nothing is let in
+MEMORY = 2.0  # seconds, and 16 calls, over which rates and means are taken: less is chance
+MEMORY_CALLS = 16.0
+LATENCY_WINDOWS = 8.0  # windows of calls over which latency is taken: it changes slowly
+PEAK_MEMORY = 20.0  # latencies after which a peak of calls in flight counts a third
+NEARLY = 0.95  # of a window or peak: a few places change hands at any moment
+CROWDED = 0.15  # evidence, up to 1, for a limit at once; a new refusal has a weight of 1/6
+EVIDENCE = 1 / 6
+SEARCH_ENDS = 0.25  # doublings per second: below, the cubic is as fast
+PATIENCE = 5.0  # seconds of silence above which the cubic's clock slows in proportion
+SLOWING = 0.6  # power of the rate by which it slows below USUAL_RATE
 
 _BACK = math.cbrt((1 - CUT) / GROWTH)  # RFC 9438's K: seconds until a cut limit is back
 
@@ -111,7 +125,7 @@ class AdaptiveLimit(msgspec.Struct):
     @property
     def rate(self) -> float:
         """The limit as calls per second."""
-        return self.limit / max(self.latency, 0.01) if self.at_once else self.limit
+        return self.limit / max(self.latency, LEAST_LATENCY) if self.at_once else self.limit
 
     def limits(self, now: float, *, most: float = math.inf) -> Limits:
         """Return what is allowed now, with at most `most` calls in flight."""
@@ -123,7 +137,7 @@ class AdaptiveLimit(msgspec.Struct):
             rate = self.rate
         else:
             since = now - self.started_at
-            rate = FIRST_PACE * 2.0 ** (since / 0.3) if since < 5.0 else math.inf
+            rate = FIRST_PACE * 2.0 ** (since / DOUBLING) if since < UNPACED else math.inf
         if now < self.told_until:
             rate = min(rate, self.told_rate)
         return Limits(float(int(min(window, most))), rate, self.paused_until)
@@ -141,8 +155,9 @@ class AdaptiveLimit(msgspec.Struct):
         self.successes += count
         self.refused_in_a_row = 0
         self.served_at = now
-        # The mean of all at first, later of about the last eight windows.
-        weight = max(count / self.successes, 1 - math.exp(-count / max(8 * self.in_flight, 8.0)))
+        # The mean of all at first, later of about the last windows.
+        of_windows = count / (LATENCY_WINDOWS * max(1.0, self.in_flight))
+        weight = max(count / self.successes, min(1.0, of_windows))
         self.latency += (latency - self.latency) * weight
         self.tokens_per_call += (tokens - self.tokens_per_call) * weight
         if not self.least_latency or self.latency < self.least_latency:
@@ -166,7 +181,9 @@ class AdaptiveLimit(msgspec.Struct):
         self.refusals += 1
         self.refused_in_a_row += 1
         since_served = now - max(self.served_at, self.started_at)
-        nothing_served = self.refused_in_a_row >= 3 and since_served > max(0.5, 2 * self.latency)
+        nothing_served = self.refused_in_a_row >= 3 and since_served > max(
+            SILENCE, 2 * self.latency
+        )
         if retry_after and nothing_served and now >= self.paused_until:
             self.paused_until = now + min(retry_after, LONGEST_PAUSE)
         of_the_first_burst = self.search == 1.0 and sent_at <= self.cut_at
@@ -184,7 +201,7 @@ class AdaptiveLimit(msgspec.Struct):
         elif self.let_in > self.let_in_at_cut:
             self.silent_since, self.silent, self.patience = 0.0, False, 1.0
             if self.search:
-                self.search = self.search / 2 if self.search > 0.25 else 0.0
+                self.search = self.search / 2 if self.search > SEARCH_ENDS else 0.0
                 self.let_in_rate = self.limit  # what it was at the end
                 self._cut(self.limit)
             else:
@@ -192,7 +209,7 @@ class AdaptiveLimit(msgspec.Struct):
                 self._cut(in_flight if self.at_once else self.let_in_rate)
         else:
             self.silent_since = self.silent_since or self.cut_at
-            self.silent = now - self.silent_since > max(0.5, self.latency, 2 / self.rate)
+            self.silent = now - self.silent_since > max(SILENCE, self.latency, 2 / self.rate)
             self._cut(0.0 if self.silent else self.let_in_rate)
         self.cut_at, self.let_in_at_cut = now, self.let_in
         return True
@@ -201,14 +218,14 @@ class AdaptiveLimit(msgspec.Struct):
         """Let the limit grow for the time that passed, where it is what holds calls up."""
         elapsed = self._observe(now, in_flight)
         window = self.limits(now, most=most).window
-        self.full = in_flight >= max(1.0, 0.95 * window - 1)
+        self.full = in_flight >= max(1.0, NEARLY * window - 1)
         holds_up = self.full if self.at_once else waiting and not self.full
         if not self.is_known or not holds_up or now < self.paused_until:
             return
         if self.search:
             self.limit *= 2.0 ** (elapsed * self.search)
             return
-        self.since_cut += elapsed * min(1.0, (self.rate / USUAL_RATE) ** 0.6) / self.patience
+        self.since_cut += elapsed * min(1.0, (self.rate / USUAL_RATE) ** SLOWING) / self.patience
         grown = self.plateau * (1 + GROWTH * (self.since_cut - _BACK) ** 3)
         self.limit = max(self.limit, min(grown, most) if self.at_once else grown)
 
@@ -222,14 +239,17 @@ class AdaptiveLimit(msgspec.Struct):
         """Keep account of what is in flight and was let in; return the seconds since the last."""
         elapsed = max(0.0, now - self.updated_at)
         if elapsed:
-            memory = min(max(2.0, 16 / self.rate if self.is_known else 0.0), now - self.started_at)
+            memory = min(
+                max(MEMORY, MEMORY_CALLS / self.rate if self.is_known else 0.0),
+                now - self.started_at,
+            )
             weight = min(1.0, elapsed / max(1.0, memory))
             let_in = self.successes + in_flight
             # What was sent and is refused was not let in after all: it counts down again.
             self.let_in_rate += ((let_in - self.let_in) / elapsed - self.let_in_rate) * weight
             self.let_in_at_cut = min(self.let_in_at_cut, let_in)
             self.in_flight += (in_flight - self.in_flight) * weight
-            self.peak *= math.exp(-elapsed / max(1.0, 20 * self.latency))
+            self.peak *= math.exp(-elapsed / max(1.0, PEAK_MEMORY * self.latency))
             self.let_in = let_in
             self.updated_at = now
         self.peak = max(self.peak, in_flight)
@@ -237,7 +257,7 @@ class AdaptiveLimit(msgspec.Struct):
 
     def _weigh(self, in_flight: int) -> None:
         """Take a refusal as evidence for what is limited: calls per second, or calls at once."""
-        if in_flight < 0.95 * self.peak - 0.5:
+        if in_flight < NEARLY * self.peak - 0.5:
             evidence = -1.0  # more were let in a moment ago
         elif self.at_once:
             evidence = 1.0
@@ -245,8 +265,8 @@ class AdaptiveLimit(msgspec.Struct):
             # By how many standard deviations (as if by chance, Poisson's) it was crowded.
             usual = max(self.in_flight, self.limit * self.latency)
             evidence = max(-1.0, min(1.0, (in_flight - usual) / math.sqrt(max(1.0, usual))))
-        self.crowding += (evidence - self.crowding) / 6
-        if not self.at_once and self.crowding > 0.15 and self.successes and in_flight:
+        self.crowding += (evidence - self.crowding) * EVIDENCE
+        if not self.at_once and self.crowding > CROWDED and self.successes and in_flight:
             self.at_once, self.crowding = True, 1.0
             self.limit = self.plateau = float(in_flight)
         elif self.at_once and self.crowding < 0:
@@ -269,8 +289,8 @@ class AdaptiveLimit(msgspec.Struct):
         measured = (self.successes - before) / max(1.0, now - since)
         if self.at_once or measured > self.limit:
             self._limit_rate(measured)
-        self.since_cut, self.patience = _BACK, max(1.0, (now - self.silent_since) / 5)
+        self.since_cut, self.patience = _BACK, max(1.0, (now - self.silent_since) / PATIENCE)
         # After a short silence the search goes on with care, after a long one there is no need.
-        self.search = self.search / 5 if self.patience == 1.0 and self.search > 0.25 else 0.0
+        self.search = self.search / 5 if self.patience == 1.0 and self.search > SEARCH_ENDS else 0.0
         self.silent, self.silent_since = False, 0.0
         self.measured_from = (now, self.successes)
