@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from nanoeval_solvers._api.failures import FailureKind, failure_of, rate_headers, retry_after
+from nanoeval_solvers._api.failures import CallFailureKind, failure_of, rate_headers, retry_after
 from nanoeval_solvers._api.wire import MalformedReplyError, decode
 
 DATE = "Mon, 23 Nov 2026 18:00:00 GMT"
@@ -42,22 +42,26 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
 @pytest.mark.parametrize(
     ("body", "words", "kind"),
     [
-        (b'{"error": {"message": "m", "innererror": "x"}}', "m", FailureKind.OVERLOADED),
-        (b'{"error": {"message": "m", "innererror": {"code": 1}}}', "m", FailureKind.OVERLOADED),
+        (b'{"error": {"message": "m", "innererror": "x"}}', "m", CallFailureKind.OVERLOADED),
+        (
+            b'{"error": {"message": "m", "innererror": {"code": 1}}}',
+            "m",
+            CallFailureKind.OVERLOADED,
+        ),
         (
             b'[{"error": {"code": 429, "message": "exhausted"}}]',
             "exhausted",
-            FailureKind.OVERLOADED,
+            CallFailureKind.OVERLOADED,
         ),
-        (b'{"error": {"code": "insufficient_quota", "message": "m"}}', "m", FailureKind.FATAL),
-        (b'{"detail": "slow down"}', "slow down", FailureKind.OVERLOADED),
-        (b"<h1>Too many</h1>", "Too many", FailureKind.OVERLOADED),
-        (b"", "HTTP status 429", FailureKind.OVERLOADED),
-        (b"[" * 100_000, "[" * 500, FailureKind.OVERLOADED),
-        (b"\xff\xfe", "\ufffd\ufffd", FailureKind.OVERLOADED),
+        (b'{"error": {"code": "insufficient_quota", "message": "m"}}', "m", CallFailureKind.FATAL),
+        (b'{"detail": "slow down"}', "slow down", CallFailureKind.OVERLOADED),
+        (b"<h1>Too many</h1>", "Too many", CallFailureKind.OVERLOADED),
+        (b"", "HTTP status 429", CallFailureKind.OVERLOADED),
+        (b"[" * 100_000, "[" * 500, CallFailureKind.OVERLOADED),
+        (b"\xff\xfe", "\ufffd\ufffd", CallFailureKind.OVERLOADED),
     ],
 )
-def test_errors_of_all_shapes(body: bytes, words: str, kind: FailureKind) -> None:
+def test_errors_of_all_shapes(body: bytes, words: str, kind: CallFailureKind) -> None:
     failure = failure_of(429, {}, body)
     assert (failure.words, failure.kind) == (words, kind)
 

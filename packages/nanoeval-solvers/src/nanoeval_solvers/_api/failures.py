@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 
-class FailureKind(Enum):
+class CallFailureKind(Enum):
     """What to do about a failed call."""
 
     FATAL = auto()  # it will never work: the run ends
@@ -40,7 +40,7 @@ class Failure:
         whatever_is_asked: it was rejected for the address or the key, not for what is in it.
     """
 
-    kind: FailureKind
+    kind: CallFailureKind
     words: str
     status: int | None = None
     retry_after: float | None = None
@@ -104,12 +104,12 @@ _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _RATE_WORDS = re.compile(r"rate.?limit|too many requests|qps|overloaded", re.IGNORECASE)
 _TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNORECASE)
 # Whatever is said; others are transient from 500 on, and rejections below.
-_KIND_OF: Mapping[int, FailureKind] = {
-    401: FailureKind.UNAUTHORIZED,
-    402: FailureKind.FATAL,
-    **dict.fromkeys((408, 409, 425), FailureKind.TRANSIENT),
+_KIND_OF: Mapping[int, CallFailureKind] = {
+    401: CallFailureKind.UNAUTHORIZED,
+    402: CallFailureKind.FATAL,
+    **dict.fromkeys((408, 409, 425), CallFailureKind.TRANSIENT),
     # Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
-    **dict.fromkeys((420, 423, 424, 429, 498, 499, 503, 529), FailureKind.OVERLOADED),
+    **dict.fromkeys((420, 423, 424, 429, 498, 499, 503, 529), CallFailureKind.OVERLOADED),
 }
 _NOTHING_THERE = frozenset({301, 302, 303, 307, 308, 404, 405, 407, 410})
 # What errors within a reply of status 200 are, by their type or code.
@@ -166,25 +166,25 @@ def status_in(body: bytes) -> int:
     return 429 if _RATE_WORDS.search(words) else 500
 
 
-def _kind(status: int, codes: frozenset[str], words: str) -> FailureKind:
+def _kind(status: int, codes: frozenset[str], words: str) -> CallFailureKind:
     if codes & _QUOTA_CODES:
-        return FailureKind.FATAL
+        return CallFailureKind.FATAL
     if status == 429 and (_TOO_LARGE_WORDS.search(words) or codes & {"request_too_large"}):
-        return FailureKind.REJECTED
+        return CallFailureKind.REJECTED
     if status not in (400, 403, 413, 422) and not (status == 500 and codes & _CONTEXT_CODES):
         return _KIND_OF.get(
-            status, FailureKind.TRANSIENT if status >= 500 else FailureKind.REJECTED
+            status, CallFailureKind.TRANSIENT if status >= 500 else CallFailureKind.REJECTED
         )
     # It refuses the request for what is in it.
     too_large = _TOO_LARGE_FOR_PROMPT.search(words)
     fits = too_large is not None and int(too_large["asked"]) < int(too_large["context"])
     if not fits and _ARGUMENT_WORDS.search(words):
-        return FailureKind.FATAL
+        return CallFailureKind.FATAL
     if codes & _CONTEXT_CODES or (status != 403 and _CONTEXT_WORDS.search(words)):
-        return FailureKind.CONTEXT_LENGTH
+        return CallFailureKind.CONTEXT_LENGTH
     if codes & _POLICY_CODES or _POLICY_WORDS.search(words):
-        return FailureKind.CONTENT_POLICY
-    return FailureKind.STREAM_ONLY if _STREAM_WORDS.search(words) else FailureKind.REJECTED
+        return CallFailureKind.CONTENT_POLICY
+    return CallFailureKind.STREAM_ONLY if _STREAM_WORDS.search(words) else CallFailureKind.REJECTED
 
 
 def said(body: bytes) -> tuple[str, frozenset[str]]:

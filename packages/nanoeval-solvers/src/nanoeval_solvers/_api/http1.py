@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_body:  # there a trailer
-            field, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            field, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
             before = self._headers.get(field)
             self._headers[field] = text if before is None else f"{before}, {text}"
 
