@@ -31,8 +31,8 @@ from nanoeval_solvers._api.cache import ReplyCache, key_of
 from nanoeval_solvers._api.failures import (
     LONGEST_DELAY,
     LONGEST_WAIT,
-    Failure,
     CallFailureKind,
+    Failure,
     delay_before,
     failure_of,
     rate_headers,
