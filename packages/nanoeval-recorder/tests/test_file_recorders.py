@@ -20,6 +20,7 @@ from nanoeval_core.recorder_protocol import RecorderProtocol, find_recorder, rec
 from nanoeval_core.recording import TransactionalRecorder
 from nanoeval_recorder import evallib_recorder, in_memory_recorder, json_recorder, read
 from nanoeval_recorder._file_recorder import FileRecorder
+from nanoeval_recorder.json_lines import JsonRecorderConfig
 from nanoeval_recorder.reading.events import Match
 
 from tests.support.recorder_driver import Quiz, attempt, build, ids, quiz_attempts
@@ -420,6 +421,21 @@ def test_a_record_that_is_only_touched_goes_on(name: str, tmp_path: Path) -> Non
         os.utime(recorder.path, ns=(1, 1))
         recorder.write_events(quiz_attempts(recorder, [3]))
     assert len([e for e in read(recorder.path) if isinstance(e, Match)]) == 4
+
+
+def test_a_resumed_run_shares_its_json_file_with_no_other(tmp_path: Path) -> None:
+    config, run_spec = JsonRecorderConfig(filename=tmp_path / "mine.jsonl"), ids()
+    with build(config, run_spec) as first:
+        first.write_events(quiz_attempts(first, [0]))
+        stored = first.position()
+    with build(config, run_spec) as resumed:
+        resumed.rewind(stored)
+        with build(config) as other:
+            other.write_events(quiz_attempts(other, [1]))
+        resumed.write_events(quiz_attempts(resumed, [2]))
+    matches = {path.name: [e.sample_id for e in read(path) if isinstance(e, Match)]
+               for path in tmp_path.iterdir()}  # fmt: skip
+    assert matches == {"mine.jsonl": ["q0", "q2"], "mine.2.jsonl": ["q1"]}
 
 
 def test_a_position_of_another_recorder_is_refused(tmp_path: Path) -> None:

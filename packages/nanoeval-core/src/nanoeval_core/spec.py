@@ -116,29 +116,25 @@ class RunnerArgs:
 
     @chz.validate
     def _check_numbers(self) -> None:
-        for name in ("concurrency", "n_tasks", "num_processes", "gc_threshold"):
+        whole = ("concurrency", "n_tasks", "num_processes", "gc_threshold")
+        # No processes means the default number; no concurrency queues and runs nothing.
+        may_be_zero = ["num_processes"]
+        if os.environ.get(ENV_ALLOW_ZERO_CONCURRENCY):
+            may_be_zero.append("concurrency")
+        for name in (*whole, "task_timeout", "budget_tokens", "budget_cost"):
             value = getattr(self, name)
-            if value is None:
+            if value is None or (value == 0 and name in may_be_zero):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int):
+            if name in whole and (isinstance(value, bool) or not isinstance(value, int)):
                 _refuse(name, value, "give a whole number, or None")
-            # No processes means the default number; no concurrency queues and runs nothing.
-            zero_allowed = name == "num_processes" or (
-                name == "concurrency" and bool(os.environ.get(ENV_ALLOW_ZERO_CONCURRENCY))
-            )
-            if value < 0 or (value == 0 and not zero_allowed):
-                _refuse(name, value, "give a positive number, or None")
-        for name in ("task_timeout", "budget_tokens", "budget_cost"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
+            if not value > 0:
                 _refuse(name, value, "give a positive number, or None")
         if not self.backup_interval > 0:
             _refuse("backup_interval", self.backup_interval, "give a positive number")
-        if self.summary_interval is not None and not self.summary_interval >= 0:
-            _refuse("summary_interval", self.summary_interval, "it cannot be negative")
-        for name in ("max_retries", "retry_backoff", "shutdown_grace"):
-            if not getattr(self, name) >= 0:
-                _refuse(name, getattr(self, name), "it cannot be negative")
+        for name in ("summary_interval", "max_retries", "retry_backoff", "shutdown_grace"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                _refuse(name, value, "it cannot be negative")
 
     @chz.validate
     def _refuse_contradictions(self) -> None:

@@ -127,11 +127,20 @@ class JsonRecorder(FileRecorder):
     def _open(self) -> None:
         first, number = self.path, 1
         super()._open()
-        while not _locked(self._handle()):
+        while not self._locked:
             number += 1
             stem, suffix = split_name(first)
             self.path = first.with_name(f"{stem}.{number}{suffix}")
             super()._open()
+
+    def _open_part(self, part: int) -> None:
+        super()._open_part(part)
+        try:
+            fcntl.flock(self._handle(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._locked = True  # for as long as it is open
+        except OSError as error:
+            # Another run has it; elsewhere there are file systems without locks.
+            self._locked = not isinstance(error, BlockingIOError)
 
     def current_sample_id(self) -> str | None:
         return self.sample_id
@@ -189,17 +198,6 @@ class JsonRecorder(FileRecorder):
                 if started := _STARTED.match(text):
                     yield offset, started[1]
                 offset += len(line)
-
-
-def _locked(fd: int) -> bool:
-    """Lock an open file for as long as it is open; False when another run has it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
 
 
 @chz.chz

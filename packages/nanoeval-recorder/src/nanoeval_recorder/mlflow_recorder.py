@@ -67,14 +67,8 @@ class MLflowRecorder(BaseRecorder):
             self._correct = round(metrics.get("match_accuracy", 0.0) * self._matches)
             self._errors = int(metrics.get("errors", 0))
             return self
-        self._run = self._client.create_run(
-            experiment, tags=self._tags(), run_name=str(self._spec.get("eval_name"))
-        )
-        self._begin()
-        return self
-
-    def _tags(self) -> dict[str, str]:
-        git = (self._spec.get("run_config") or {}).get("git") or {}
+        config = self._spec.get("run_config") or {}
+        git = config.get("git") or {}
         tags = {
             RUN_TAG: self.run_spec.run_id,
             "nanoeval.run_set_id": self.run_spec.run_set_id,
@@ -82,11 +76,11 @@ class MLflowRecorder(BaseRecorder):
             "mlflow.source.git.commit": git.get("commit"),
             "mlflow.user": self._spec.get("created_by"),
         }
-        return {name: str(value) for name, value in tags.items() if value not in (None, "")}
-
-    def _begin(self) -> None:
+        tags = {name: str(value) for name, value in tags.items() if value not in (None, "")}
+        self._run = self._client.create_run(
+            experiment, tags=tags, run_name=str(self._spec.get("eval_name"))
+        )
         run_id = self._run.info.run_id
-        config = self._spec.get("run_config") or {}
         params = {"model": (self._spec.get("completion_fns") or [None])[0]}
         for part in ("eval_spec", "runner"):
             arguments = (config.get(part) or {}).get("args") or {}
@@ -94,6 +88,7 @@ class MLflowRecorder(BaseRecorder):
         for name, value in params.items():
             self._client.log_param(run_id, _name(name), str(value)[:MAX_PARAM])
         self._client.log_dict(run_id, self._spec, "spec.json")
+        return self
 
     def __exit__(
         self,

@@ -25,12 +25,7 @@ Attempts = Sequence[tuple[Row, Sample]]
 def metrics_of_tables(
     samples_df: Any, answer_group_correctness_df: Any, *, by: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return the default metrics of attempts whose answers fall into groups.
-
-    Raises:
-        ValueError: a column or an answer group's correctness is missing or contradictory.
-        SystemErrorsNotSupported: a row holds a system error.
-    """
+    """Return what `nanoeval.metrics.standard.compute_default_metrics` does, a team's own apart."""
     rows = _read_rows(samples_df, "answer_group_id", by)
     correctness = _read_correctness(answer_group_correctness_df)
     return metrics_of([(row, _sample(row, correctness)) for row in rows], by, answer_groups=True)
