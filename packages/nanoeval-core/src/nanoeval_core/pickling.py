@@ -39,7 +39,12 @@ def dumps(value: Any, *, what: str, by_value: bool = False, renew_locks: bool = 
         pickled = _dumps_by_value(value, renew_locks)
         if pickled is not None:
             return pickled
-        raise _not_picklable(value, what=what, error=error, renew_locks=renew_locks) from error
+        path, cause = _culprit(value, error, renew_locks)
+        at = f"field {'.'.join(path)!r}" if path else f"a {type(value).__name__}"
+        raise NotPicklableError(
+            f"{what} cannot be pickled: {at}: {type(cause).__name__}: {cause}. "
+            "Keep plain data in it, and open clients, locks and files in Eval._context()"
+        ) from error
 
 
 def _dumps_by_value(value: Any, renew_locks: bool) -> bytes | None:
@@ -80,17 +85,6 @@ def check_loadable(pickled: bytes, *, what: str) -> None:
             f"{what} can be pickled, but not read again: {type(error).__name__}: {error}. "
             "Give its class a __reduce__ or __getstate__ that its __init__ can follow"
         ) from error
-
-
-def _not_picklable(
-    value: Any, *, what: str, error: Exception, renew_locks: bool
-) -> NotPicklableError:
-    path, error = _culprit(value, error, renew_locks)
-    at = f"field {'.'.join(path)!r}" if path else f"a {type(value).__name__}"
-    return NotPicklableError(
-        f"{what} cannot be pickled: {at}: {type(error).__name__}: {error}. "
-        "Keep plain data in it, and open clients, locks and files in Eval._context()"
-    )
 
 
 def _culprit(value: Any, error: Exception, renew_locks: bool) -> tuple[list[str], Exception]:

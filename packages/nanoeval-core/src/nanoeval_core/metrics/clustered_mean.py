@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from array import array
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -106,31 +107,23 @@ def clustered_mean(
         ValueError: a question has no scores or one that is not finite, `clusters` lacks a
             question, or `confidence` is not between 0 and 1.
     """
-    num_scores = sum(len(values) for values in scores.values())
-    if not scores:
-        two_sided_z(confidence)
-        return no_estimate(confidence)
     means = array("d", (mean_of(question, values) for question, values in scores.items()))
-    single = num_scores == len(means)
-    return estimate_mean(
-        mean=math.fsum(means) / len(means),
-        sizes=cluster_sizes(means, clusters_of(scores, clusters)),
+    num_scores = sum(len(values) for values in scores.values())
+    kinds = [*Counter(means).items()] if clusters is None else [(mean, 1) for mean in means]
+    return estimate_values(
+        kinds,
+        clusters=clusters_of(scores, clusters),
         num_scores=num_scores,
         bounded=all(0 <= score <= 1 for values in scores.values() for score in values),
-        plain=clusters is None and single and all(mean in (0.0, 1.0) for mean in means),
+        plain=num_scores == len(means) and all(mean in (0.0, 1.0) for mean, _ in kinds),
         confidence=confidence,
     )
 
 
-def no_estimate(confidence: float = 0.95) -> MeanEstimate:
-    """Return what there is to say about no questions."""
-    return MeanEstimate(n=0, num_scores=0, num_clusters=0, confidence=confidence, why="no results")
-
-
-def estimate_mean(
+def estimate_values(
+    values: Sequence[tuple[float, int]],
     *,
-    mean: float,
-    sizes: Sequence[ClusterSize],
+    clusters: Sequence[Hashable] | None = None,
     num_scores: int,
     bounded: bool,
     plain: bool,
@@ -139,19 +132,31 @@ def estimate_mean(
     """Return the estimate from sufficient statistics, for callers that keep those up to date.
 
     Args:
-        mean: of the per-question means.
-        sizes: the clusters, by size; sizes differ and counts are positive.
+        values: the means that questions have, and how many have each.
+        clusters: of each of them, where they are each of one question.
         num_scores: attempts, over all questions.
         bounded: every score is in [0, 1].
-        plain: one yes/no attempt at each of independent questions.
+        plain: there is one yes/no attempt at each question.
         confidence: of the interval.
     """
-    n = sum(group.size * group.number for group in sizes)
+    two_sided_z(confidence)
+    known: dict[str, Any] = {"num_scores": num_scores, "confidence": confidence}
+    n = sum(number for _, number in values)
+    if not n:
+        return MeanEstimate(n=0, num_clusters=0, why="no results", **known)
+    mean = math.fsum(value * number for value, number in values) / n
+    if clusters is None:
+        residuals = math.fsum(number * (value - mean) ** 2 for value, number in values)
+        bound = float(mean >= 0.5)
+        mixed = sum(number for value, number in values if value != bound)
+        sizes = [ClusterSize(1, n, residuals, mixed)]
+    else:
+        sizes = cluster_sizes([value for value, _ in values], clusters)
     num_clusters = sum(group.number for group in sizes)
     spread = spread_of_mean(sizes, n) if num_clusters > 1 else None
     interval: Interval | None = None
     why = ""
-    if plain:
+    if plain and clusters is None:
         interval = wilson_interval(round(mean * n), n, confidence=confidence)
     elif spread is not None and bounded:
         effective_n, df = independent_outcomes(mean, spread, sizes)
@@ -167,48 +172,10 @@ def estimate_mean(
         mean=mean,
         stderr=None if spread is None else math.sqrt(spread.variance),
         n=n,
-        num_scores=num_scores,
         num_clusters=num_clusters,
-        confidence=confidence,
         why=why,
+        **known,
         **(interval._asdict() if interval else {}),  # low, high, method
-    )
-
-
-def estimate_values(
-    values: Sequence[tuple[float, int]],
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    num_scores: int,
-    bounded: bool,
-    plain: bool,
-    confidence: float = 0.95,
-) -> MeanEstimate:
-    """Return the estimate of the mean over questions.
-
-    Args:
-        values: the means that questions have, and how many have each.
-        clusters: of each of them, where they are each of one question.
-        num_scores: as `estimate_mean` takes it, and so the rest.
-    """
-    n = sum(number for _, number in values)
-    if not n:
-        return no_estimate(confidence)
-    mean = math.fsum(value * number for value, number in values) / n
-    if clusters is None:
-        residuals = math.fsum(number * (value - mean) ** 2 for value, number in values)
-        bound = float(mean >= 0.5)
-        mixed = sum(number for value, number in values if value != bound)
-        sizes = [ClusterSize(1, n, residuals, mixed)]
-    else:
-        sizes = cluster_sizes([value for value, _ in values], clusters)
-    return estimate_mean(
-        mean=mean,
-        sizes=sizes,
-        num_scores=num_scores,
-        bounded=bounded,
-        plain=plain and clusters is None,
-        confidence=confidence,
     )
 
 
@@ -255,9 +222,7 @@ __all__ = [
     "ALL_OR_NOTHING_WEIGHT",
     "MeanEstimate",
     "clustered_mean",
-    "estimate_mean",
     "estimate_values",
     "independent_outcomes",
     "mean_of",
-    "no_estimate",
 ]
