@@ -113,7 +113,7 @@ class EvallibRecorder(FileRecorder):
 
 @chz.chz
 class EvallibRecorderConfig(RecorderConfig):
-    """Builds `EvallibRecorder`s."""
+    """Records runs as the public `evals` package does: one `.jsonl` file per run in `log_dir`."""
 
     log_dir: str | None = chz.field(
         default=None,
@@ -141,13 +141,5 @@ class EvallibRecorderConfig(RecorderConfig):
         return EvallibRecorder(run_spec, path, spec=description, rotate_bytes=self.rotate_bytes)
 
 
-def evallib_recorder(
-    *,
-    log_dir: str | None = None,
-    compression: Literal["zst"] | None = None,
-    rotate_bytes: int | None = None,
-) -> EvallibRecorderConfig:
-    """Record runs as the public `evals` package does: one `.jsonl` file per run in `log_dir`."""
-    return EvallibRecorderConfig(
-        log_dir=log_dir, compression=compression, rotate_bytes=rotate_bytes
-    )
+evallib_recorder = EvallibRecorderConfig
+"""Its name in code: `RunnerArgs(recorder=evallib_recorder(log_dir="records"))`."""

@@ -115,6 +115,5 @@ def _copy_of(key: str) -> InMemoryRecorderConfig:
     return _copied.get(key) or InMemoryRecorderConfig(key=key)
 
 
-def in_memory_recorder() -> InMemoryRecorderConfig:
-    """Keep events in memory: `recorder = in_memory_recorder()`, run, then `recorder.events`."""
-    return InMemoryRecorderConfig()
+in_memory_recorder = InMemoryRecorderConfig
+"""Its name in code: `recorder = in_memory_recorder()`, run, then `recorder.events`."""

@@ -34,7 +34,7 @@ def breakdown(
         task = results[0][0]
         raise ValueError(
             f"no task has a field {field!r}; the first, {getattr(task, 'name', task)!r}, has "
-            f"{sorted(_fields(task))}"
+            f"{sorted(map(str, task if isinstance(task, Mapping) else vars(task)))}"
         )
     groups: dict[str, list[tuple[T, S]]] = {}
     for (task, result), value in zip(results, values, strict=True):
@@ -70,11 +70,6 @@ def _value(task: Any, field: str) -> Any:
         if value is None or value is _NO_FIELD:
             return value
     return value
-
-
-def _fields(task: Any) -> list[str]:
-    names = task if isinstance(task, Mapping) else getattr(task, "__dict__", ())
-    return [str(name) for name in names]
 
 
 def _labels(value: Any) -> list[str]:

@@ -127,31 +127,25 @@ def record_parts(file: Path) -> list[Path]:
 
 def read_record(file: Path) -> Iterator[Event]:
     """Yield the events of the record that begins with `file`."""
-    return unfolded(_read_parts(file))
+    return unfolded(_events(file))
 
 
-def _read_parts(file: Path) -> Iterator[Event]:
+def _events(file: Path) -> Iterator[Event]:
     run_id: str | None = None
-    for part, part_file in existing_parts(file) or [(0, file)]:
-        for event in _read_file(part_file, run_id):
-            run_id = event.run_id or run_id
-            if not part or not isinstance(event, RunStarted):
-                yield event
-
-
-def _read_file(file: Path, run_id: str | None) -> Iterator[Event]:
-    with open_record(file) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                event = parse_event(line, run_id)
-            except ValueError as error:
-                if not line.strip():
-                    continue
-                if not line.endswith(b"\n"):
-                    return  # its writer has not ended it yet, or never will
-                raise RecorderError(f"{file}:{number} {error}") from error
-            run_id = event.run_id or run_id
-            yield event
+    for part, path in existing_parts(file) or [(0, file)]:
+        with open_record(path) as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    event = parse_event(line, run_id)
+                except ValueError as error:
+                    if not line.strip():
+                        continue
+                    if not line.endswith(b"\n"):
+                        break  # its writer has not ended it yet, or never will
+                    raise RecorderError(f"{path}:{number} {error}") from error
+                run_id = event.run_id or run_id
+                if not part or not isinstance(event, RunStarted):
+                    yield event
 
 
 def unfolded(events: Iterable[Event]) -> Iterator[Event]:
