@@ -14,9 +14,9 @@ NOT_WRITING = {
     "mlflow_recorder",  # hands it to a server
 }  # fmt: skip
 
-FROM_RECORD_MATCH_TO_THE_FILE = 17
+FROM_RECORD_MATCH_TO_THE_FILE = 15
 """Of at most 20. Configs build a recorder before there is an event, so they are counted apart."""
-ALL = 24
+ALL = 22
 
 
 def recording_files() -> list[Path]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
-import msgspec
 from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
 from nanoeval_core.recording import recorded_form
 
@@ -34,16 +33,6 @@ _RESERVED = frozenset(
 _WITH_IDS = frozenset({"match", "sampling", "sample_completed", "error"})
 
 
-class EvallibLine(msgspec.Struct, gc=False):
-    """A line without `run_id`, `event_id` and `created_by`, which the driver puts first."""
-
-    sample_id: str | None
-    type: str
-    data: Any
-    created_at: datetime.datetime
-    group_id: str | None
-
-
 def evallib_line(
     kind: str,
     data: Any,
@@ -52,7 +41,7 @@ def evallib_line(
     time: datetime.datetime,
     extra: Mapping[str, Any] | None,
 ) -> bytes:
-    """Return the `EvallibLine` of an event, encoded."""
+    """Return the line of an event without what the driver puts first, such as its number."""
     if kind != "match" or type(data) is not dict or type(data.get("correct")) is not bool:
         data = recorded_form(kind, data)  # which most matches have already
     if kind in _WITH_IDS and type(data) is dict:
@@ -63,12 +52,16 @@ def evallib_line(
             group_id = data.pop("group_id")
         if kind == "sample_completed":
             kind, data = "metrics", {"completed": True, **data}
-    line: Any = EvallibLine(sample_id, kind, data, time, group_id)
+    line = {
+        "sample_id": sample_id,
+        "type": kind,
+        "data": data,
+        "created_at": time,
+        "group_id": group_id,
+    }
     if kind == "file":
-        first = {"type": kind, "sha256": data.pop("sha256")}
-        line = {**first, **msgspec.structs.asdict(line)}
+        line = {"type": kind, "sha256": data.pop("sha256"), **line}
     if extra:
-        line = msgspec.structs.asdict(line)
         line |= {f"{n}_" if n in _RESERVED else n: value for n, value in extra.items()}
     return encode(line) + b"\n"
 

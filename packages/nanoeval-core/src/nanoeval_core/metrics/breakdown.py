@@ -32,9 +32,10 @@ def breakdown(
     values = [_value(task, field) for task, _ in results]
     if results and all(value is _NO_FIELD for value in values):
         task = results[0][0]
+        fields: Any = task if isinstance(task, Mapping) else getattr(task, "__dict__", ())
         raise ValueError(
             f"no task has a field {field!r}; the first, {getattr(task, 'name', task)!r}, has "
-            f"{sorted(map(str, task if isinstance(task, Mapping) else vars(task)))}"
+            f"{sorted(map(str, fields))}"
         )
     groups: dict[str, list[tuple[T, S]]] = {}
     for (task, result), value in zip(results, values, strict=True):
