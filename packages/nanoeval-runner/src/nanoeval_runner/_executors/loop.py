@@ -33,7 +33,7 @@ from nanoeval_runner._executors.source import TaskSource
 from nanoeval_runner._executors.threads import use_threads
 from nanoeval_runner._failures import annotate
 from nanoeval_runner._payloads import copy_of
-from nanoeval_runner._queue.rows import Completion, ExchangeRequest, Lease
+from nanoeval_runner._queue.rows import Completion, ExchangeReply, ExchangeRequest, Lease
 from nanoeval_runner._queue.states import CLAIM_SECONDS, next_chunk
 
 log = logging.getLogger("nanoeval.runner")
@@ -119,9 +119,7 @@ class ExecutorLoop:
         self._chunk = self._first_chunk
         self._unstarted = 0
         self._suspects: dict[int, int] = {}
-        self._limits: dict[int, int | None] = {}
-        self._executors = 1
-        self._next_due: float | None = None
+        self._reply = ExchangeReply([], {})
         self._more = True
         self._stopping = False
         self._last_exchange = 0.0
@@ -192,7 +190,8 @@ class ExecutorLoop:
         if self._more and self._want() > 0:
             return
         self._wake.clear()
-        delay = POLL_SECONDS if self._next_due is None else min(self._next_due, POLL_SECONDS)
+        due = self._reply.next_due
+        delay = POLL_SECONDS if due is None else min(due, POLL_SECONDS)
         timer = asyncio.get_running_loop().call_later(delay, self.wake)
         try:
             await self._wake.wait()
@@ -203,9 +202,10 @@ class ExecutorLoop:
         """Return how many tasks to claim: one chunk ahead of those that have started, no more."""
         if self._stopping or self._unstarted > self._chunk:
             return 0
-        if not self._source.in_driver and self._executors > 1 and None not in self._limits.values():
+        limits, executors = self._reply.running.values(), self._reply.executors
+        if not self._source.in_driver and executors > 1 and None not in limits:
             # An executor's part of the limit, so that those still starting find work too.
-            part = sum(-(-limit // self._executors) for limit in self._limits.values() if limit)
+            part = sum(-(-limit // executors) for limit in limits if limit)
             return max(0, min(self._chunk, part - self.in_flight))
         return self._chunk
 
@@ -243,11 +243,7 @@ class ExecutorLoop:
             for open_eval in self.evals.values():
                 self._release(open_eval)
             return
-        self._limits, self._executors, self._next_due = (
-            reply.running,
-            reply.executors,
-            reply.next_due,
-        )
+        self._reply = reply
         for eval_id in reply.running:
             if eval_id not in self._eval_tasks and not self._stopping:
                 self._open(eval_id)

@@ -106,16 +106,17 @@ class ProcessPool(Pool[ExecutorProcess]):
 
     # --- messages
 
-    def _read(self, executor: ExecutorProcess) -> None:
+    def _read(self, executor: ExecutorProcess) -> bool:
+        """Read what it says, if it does; return whether it did."""
         try:
             message = os.read(executor.pipe.fileno(), 65536)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             message = b""
         if not message:  # it closed the pipe; the kernel tells when it has died
             asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
-            return
+            return False
         *lines, executor.unread = (executor.unread + message).split(b"\n")
         for line in lines:
             word, *more = line.decode().split()
@@ -127,6 +128,7 @@ class ProcessPool(Pool[ExecutorProcess]):
                 executor.evals.add(int(more[0]))
             elif word == executor_process.LEFT:
                 self.left(executor, int(more[0]))
+        return True
 
     def tell(self, executor: ExecutorProcess, *, stop: bool = False) -> None:
         self._send(executor, executor_process.STOP if stop else executor_process.WAKE)
@@ -175,21 +177,14 @@ class ProcessPool(Pool[ExecutorProcess]):
 
     async def _replace(self, executor: ExecutorProcess) -> None:
         executor.process.join()  # it is dead: this only fetches its exit code
-        with contextlib.suppress(ValueError, OSError):
-            asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
-        self._read_rest(executor)
+        while self._read(executor):
+            pass
+        asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
         executor.pipe.close()
         reason = f"pid {executor.process.pid}, {_how(executor.process.exitcode)}"
         if await self.died(executor, executor.name, reason) and len(self.executors) < self._size:
             await self._spawn()
             self.wake()
-
-    def _read_rest(self, executor: ExecutorProcess) -> None:
-        """Read what it said last: that it left a context, say."""
-        with contextlib.suppress(OSError):
-            while b"\n" in (said := os.read(executor.pipe.fileno(), 65536)):
-                if executor_process.COMMITTED.encode() in said:
-                    self.committed(len(self.executors))
 
     def kill_executor(self, executor_id: int) -> None:
         for executor in self.executors.values():
