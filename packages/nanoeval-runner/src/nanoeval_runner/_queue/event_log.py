@@ -101,7 +101,8 @@ def remove_recorded(connection: sqlite3.Connection, folder: Path) -> None:
     if not copying.acquire(blocking=False):
         return  # the next look will
     try:
-        if found := {int(path.stem): path for path in folder.glob(f"*{_SUFFIX}")}:
+        paths = [path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal()]
+        if found := {int(path.stem): path for path in paths}:
             # Rows beyond the last may be about to be committed, the others never come again.
             (last,) = connection.execute(sql.LAST_EVENT_SEQ).fetchone()
             waiting = {seq for (seq,) in connection.execute(sql.EVENTS_IN_FILES)}
