@@ -187,7 +187,11 @@ class StateReader:
 
         Looks at the last `span` tasks that were leased, and at those in flight.
         """
-        return transactions.durations(self._connection, row, since=since, span=span)
+        (last,) = self._connection.execute(sql.FIRST_WAITING, (row.id,)).fetchone()
+        if last is None:
+            (last,) = self._connection.execute(sql.LAST_TASK_ID).fetchone()
+        among = last - row.leased - span, last, since, row.id
+        return [seconds for (seconds,) in self._connection.execute(sql.FINISHED_AMONG, among)]
 
     def failures(self, *, after: tuple[float, int], limit: int) -> list[FailedAttempt]:
         """Return up to `limit` attempts that ended in a system error, in the order of their ends.
@@ -196,7 +200,10 @@ class StateReader:
             after: `finished_at` and `task_id` of the last one seen; (0.0, 0) for the first.
             limit: how many at most.
         """
-        return transactions.failures(self._connection, after, limit)
+        at, task_id = after
+        after_these = {"at": at, "task_id": task_id, "limit": limit}
+        rows = self._connection.execute(sql.FAILURES_AFTER, after_these)
+        return [FailedAttempt(*row) for row in rows]
 
 
 def read_state_file(path: Path) -> StateFile:

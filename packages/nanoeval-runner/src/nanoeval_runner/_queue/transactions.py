@@ -29,7 +29,6 @@ from nanoeval_runner._queue.exchange import exchange as exchange
 from nanoeval_runner._queue.rows import (
     EvalRow,
     ExecutorRow,
-    FailedAttempt,
     Heartbeat,
     NewEval,
     NewTask,
@@ -350,28 +349,3 @@ def silent_executors(connection: sqlite3.Connection) -> list[int]:
 
 def list_executors(connection: sqlite3.Connection) -> list[ExecutorRow]:
     return [ExecutorRow(*row) for row in connection.execute(sql.LIST_EXECUTORS)]
-
-
-# --- for those who watch
-
-
-def durations(
-    connection: sqlite3.Connection, row: EvalRow, *, since: float, span: int
-) -> list[float]:
-    """Return the seconds that attempts took which ended after `since`, among the last `span`."""
-    (last,) = connection.execute(sql.FIRST_WAITING, (row.id,)).fetchone()
-    if last is None:
-        (last,) = connection.execute(sql.LAST_TASK_ID).fetchone()
-    first = (last or 0) - row.leased - span
-    found = connection.execute(sql.FINISHED_AMONG, (first, last, since, row.id))
-    return [seconds for (seconds,) in found]
-
-
-def failures(
-    connection: sqlite3.Connection, after: tuple[float, int], limit: int
-) -> list[FailedAttempt]:
-    """Return up to `limit` attempts that ended in a system error after (`finished_at`, task id)."""
-    rows = connection.execute(
-        sql.FAILURES_AFTER, {"at": after[0], "task_id": after[1], "limit": limit}
-    )
-    return [FailedAttempt(*row) for row in rows]
