@@ -421,7 +421,7 @@ def make_pool(runner: RunnerArgs, run_set: RunSet) -> Pool[Any]:
     # Deferred: runs without an engine do not need it.
     from nanoeval_runner._executors.remote_pool import RemotePool  # noqa: PLC0415
 
-    return RemotePool(engine_config(runner), *shared)
+    return RemotePool(*shared, engine_config(runner))
 
 
 class RunSets:

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from nanoeval_core.errors import NanoevalError
 
@@ -58,42 +58,35 @@ class PooledExecutor:
 TExecutor = TypeVar("TExecutor", bound=PooledExecutor)
 
 
+@dataclasses.dataclass(eq=False)
 class Pool(ABC, Generic[TExecutor]):
     """The executors of one kind and run set.
 
-    Args:
+    Attributes:
         on_commit: called when executors have committed results, or died.
         on_failure: called with an error when the pool cannot go on.
-
-    Attributes:
-        hurry: how long contexts may take that are being left.
         dying_hint: where to look when executors keep dying.
+        executors: those that have not ended, by name.
+        changed: set when one has ended, or left a context.
+        hurry: how long contexts may take that are being left.
         spare: how many more deaths than in a pool of one are no sign of a fault.
     """
 
-    dying_hint: str
+    store: Store
+    group: asyncio.TaskGroup
+    on_commit: Callable[[], None]
+    on_failure: Callable[[BaseException], None]
+    dying_hint: ClassVar[str]
+    executors: dict[str, TExecutor] = dataclasses.field(default_factory=dict, init=False)
+    changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, init=False)
+    hurry: Hurry = dataclasses.field(default_factory=Hurry, init=False)
+    stopping = False
     spare = 0
-
-    def __init__(
-        self,
-        store: Store,
-        group: asyncio.TaskGroup,
-        on_commit: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
-        self.store = store
-        self.group = group
-        self.executors: dict[str, TExecutor] = {}
-        self.stopping = False
-        self.on_failure = on_failure
-        self.on_commit = on_commit
-        self.hurry = Hurry()
-        self._version = 0
-        self._freed = 0
-        self._deaths = 0
-        self._barren_deaths = 0
-        self.changed = asyncio.Event()
-        self._wake_timer: asyncio.TimerHandle | None = None
+    _version = 0
+    _freed = 0
+    _deaths = 0
+    _barren_deaths = 0
+    _wake_timer: asyncio.TimerHandle | None = dataclasses.field(default=None, init=False)
 
     # --- what the transport does
 

@@ -12,7 +12,6 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import multiprocess
@@ -22,7 +21,6 @@ from nanoeval_core.library_config import get_library_config
 from nanoeval_runner._executors import executor_process
 from nanoeval_runner._executors.pool import Pool, PooledExecutor
 from nanoeval_runner._queue import transactions
-from nanoeval_runner._queue.store import Store
 from nanoeval_runner.stored_eval import hidden_main
 
 PRELOADED = "nanoeval_runner._executors.preloaded"
@@ -48,14 +46,7 @@ class ProcessPool(Pool[ExecutorProcess]):
         '`if __name__ == "__main__":`'
     )
 
-    def __init__(
-        self,
-        store: Store,
-        group: asyncio.TaskGroup,
-        on_commit: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(store, group, on_commit, on_failure)
+    def __post_init__(self) -> None:
         self._context = _context()
         self._names = 0
         self._size = 0

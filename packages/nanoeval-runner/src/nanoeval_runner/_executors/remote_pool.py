@@ -28,7 +28,6 @@ from nanoeval_core.library_config import get_library_config
 from nanoeval_runner._executors.pool import Pool, PooledExecutor
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExchangeReply, ExchangeRequest, StoredSpec
-from nanoeval_runner._queue.store import Store
 
 
 class Welcome(NamedTuple):
@@ -62,21 +61,14 @@ class RemoteExecutor(PooledExecutor):
     told: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
 
+@dataclasses.dataclass(eq=False)
 class RemotePool(Pool[RemoteExecutor]):
     """Executors of one engine and run set. It is the `ExecutorHost` of the engine."""
 
     dying_hint = "What they wrote is above, or where the engine keeps their logs"
+    config: ExecutorConfig
 
-    def __init__(
-        self,
-        config: ExecutorConfig,
-        store: Store,
-        group: asyncio.TaskGroup,
-        on_commit: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(store, group, on_commit, on_failure)
-        self._pool = config.name
+    def __post_init__(self) -> None:
         self._answers: dict[str, Callable[..., Awaitable[Any]]] = {
             "hello": self._welcome,
             "exchange": self._exchange,
@@ -92,7 +84,7 @@ class RemotePool(Pool[RemoteExecutor]):
         self._library_config = pickling.dumps(
             get_library_config(), what="the LibraryConfig", by_value=True
         )
-        self._engine = config.engine(self)
+        self._engine = self.config.engine(self)
 
     async def grow(self, size: int | None) -> None:
         await self._engine.grow(size)
@@ -135,13 +127,13 @@ class RemotePool(Pool[RemoteExecutor]):
         if self.stopping or name in self._lost:
             return None
         executor_id = await self.store.call(
-            transactions.add_executor, name, self._pool, pid, host, log_path
+            transactions.add_executor, name, self.config.name, pid, host, log_path
         )
         executor = RemoteExecutor(name, self.free_slot(), executor_id)
         self.joined(executor)
         self.spare = max(self.spare, len(self.executors))
         return Welcome(
-            executor_id, self._pool, executor.slot, self.run_set_id, self._library_config
+            executor_id, self.config.name, executor.slot, self.run_set_id, self._library_config
         )
 
     async def _load(self, name: str, eval_id: int) -> StoredSpec:

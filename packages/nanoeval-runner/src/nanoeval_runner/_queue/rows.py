@@ -24,9 +24,6 @@ class Lease:
     """A task that an executor may run.
 
     Attributes:
-        task_id: the row.
-        eval_id: whose task it is.
-        retry_idx: which retry this is.
         losses: how many executors have died while they ran it.
         payload: the pickled task, or None when the executor asked for none.
     """

@@ -100,7 +100,6 @@ class Demand:
     """What one eval could be given now.
 
     Attributes:
-        eval_id: the eval.
         queued: its queued tasks, those waiting for a retry included.
         leased: its tasks in flight, over all executors.
         limit: its concurrency, None for unlimited.
