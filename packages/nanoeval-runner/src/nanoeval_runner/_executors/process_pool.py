@@ -38,6 +38,7 @@ class ExecutorProcess(PooledExecutor):
     unread: bytes = b""
 
 
+@dataclasses.dataclass(eq=False)
 class ProcessPool(Pool[ExecutorProcess]):
     """Starts executor processes and replaces those that die."""
 
