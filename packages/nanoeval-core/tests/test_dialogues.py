@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nanoeval_core.dialogues import FOLD_FROM, Turn, fold, unfold
+from nanoeval_core.dialogues import FOLD_FROM, RecordedTurn, fold, unfold
 
 LONG = "x" * FOLD_FROM
 
 
 def there_and_back(samplings: list[tuple[list[Any], Any]]) -> list[list[Any]]:
-    written: list[Turn] = []
-    read: list[Turn] = []
+    written: list[RecordedTurn] = []
+    read: list[RecordedTurn] = []
     found = []
     for prompt, sampled in samplings:
         line = json.dumps([fold(prompt, sampled, written), sampled])
@@ -34,7 +34,7 @@ def assistant(text: str) -> dict[str, Any]:
 
 
 def test_a_repeated_prefix_and_a_long_reply_become_references() -> None:
-    turns: list[Turn] = []
+    turns: list[RecordedTurn] = []
     first = [user(LONG)]
     assert fold(first, ["a" * 2000], turns) == first
     second = [*first, assistant("a" * 2000), user("go on")]
@@ -50,7 +50,7 @@ def test_a_repeated_prefix_and_a_long_reply_become_references() -> None:
 
 
 def test_short_prompts_stay_as_they_are() -> None:
-    turns: list[Turn] = []
+    turns: list[RecordedTurn] = []
     prompt = [user("hello")]
     for turn in range(20):
         assert fold(prompt, "hi", turns) == prompt
@@ -65,13 +65,13 @@ def test_dialogues_of_an_attempt_may_alternate() -> None:
             samplings.append((list(dialogue), f"reply {turn} " + "y" * 1500))
             dialogue += [assistant(samplings[-1][1]), user(f"more {turn}")]
     assert there_and_back(samplings) == [prompt for prompt, _ in samplings]
-    turns: list[Turn] = []
+    turns: list[RecordedTurn] = []
     sizes = [len(json.dumps(fold(prompt, sampled, turns))) for prompt, sampled in samplings]
     assert max(sizes[2:]) < 1000
 
 
 def test_messages_that_change_in_place_are_not_taken_for_what_they_were() -> None:
-    turns: list[Turn] = []
+    turns: list[RecordedTurn] = []
     prompt = [user(LONG), user("first")]
     fold(prompt, "r", turns)
     prompt[1]["content"] = "second"
@@ -80,7 +80,7 @@ def test_messages_that_change_in_place_are_not_taken_for_what_they_were() -> Non
 
 @pytest.mark.parametrize("odd", [object(), {1, 2}, b"bytes", (1, 2), ..., 1j])
 def test_what_is_no_plain_json_is_never_referred_to(odd: Any) -> None:
-    turns: list[Turn] = []
+    turns: list[RecordedTurn] = []
     prompt = [user(LONG), {"role": "user", "content": odd}, user(LONG)]
     fold(prompt, "r", turns)
     folded = fold(prompt, "r", turns)

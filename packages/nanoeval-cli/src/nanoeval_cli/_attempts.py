@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.words import Verdict, verdict
+from nanoeval_core.words import AttemptState, verdict
 from nanoeval_recorder.reading.sample import RecordedSample, samples
 from nanoeval_recorder.reading.scores import question_scores
 
@@ -37,7 +37,7 @@ def match_of(sample: RecordedSample) -> dict[str, Any] | None:
     return match.data if match is not None and isinstance(match.data, dict) else None
 
 
-def verdict_of(sample: RecordedSample) -> Verdict:
+def verdict_of(sample: RecordedSample) -> AttemptState:
     return verdict(match_of(sample), errors=len(sample.errors))
 
 

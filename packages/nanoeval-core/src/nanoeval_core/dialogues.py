@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["FOLD_FROM", "Turn", "fold", "unfold"]
+__all__ = ["FOLD_FROM", "RecordedTurn", "fold", "unfold"]
 
 FOLD_FROM = 10_000
 """Characters of a prompt that is folded: shorter ones stay readable by all."""
@@ -26,11 +26,11 @@ LONG_REPLY = 1_000
 NEAR = 8
 """How many samplings back a repetition is looked for: dialogues of an attempt may alternate."""
 
-Turn = tuple[list[Any], list[int], Sequence[Any]]
+RecordedTurn = tuple[list[Any], list[int], Sequence[Any]]
 """A sampling that was recorded: its messages, the characters up to each of them, its replies."""
 
 
-def fold(prompt: list[Any], replies: Any, turns: list[Turn]) -> list[Any]:
+def fold(prompt: list[Any], replies: Any, turns: list[RecordedTurn]) -> list[Any]:
     """Return `prompt` with what it repeats of `turns` as references, and add it to `turns`.
 
     A message that is not plain JSON is never referred to, nor is what comes after it.
@@ -53,7 +53,7 @@ def fold(prompt: list[Any], replies: Any, turns: list[Turn]) -> list[Any]:
     return [{"repeats": {"back": back, "messages": same}}, *rest] if same else rest
 
 
-def unfold(prompt: list[Any], replies: Any, turns: list[Turn]) -> list[Any]:
+def unfold(prompt: list[Any], replies: Any, turns: list[RecordedTurn]) -> list[Any]:
     """Return the whole prompt of a sampling that `fold` gave after `turns`, and add it to them.
 
     A reference to what is not there stays as it is.
@@ -73,7 +73,9 @@ def unfold(prompt: list[Any], replies: Any, turns: list[Turn]) -> list[Any]:
     return whole
 
 
-def _longest_prefix(prompt: list[Any], turns: list[Turn]) -> tuple[list[Any], list[int], int, int]:
+def _longest_prefix(
+    prompt: list[Any], turns: list[RecordedTurn]
+) -> tuple[list[Any], list[int], int, int]:
     found: tuple[list[Any], list[int], int, int] = ([], [], 0, 0)
     for back, (messages, sizes, _) in enumerate(reversed(turns[-NEAR:]), 1):
         most = min(len(messages), len(prompt))
@@ -86,7 +88,7 @@ def _longest_prefix(prompt: list[Any], turns: list[Turn]) -> tuple[list[Any], li
     return found
 
 
-def _refer(message: Any, turns: list[Turn]) -> Any:
+def _refer(message: Any, turns: list[RecordedTurn]) -> Any:
     if type(message) is not dict:
         return message
     content = message.get("content")
@@ -113,7 +115,7 @@ def _copy(value: Any, size: list[int]) -> Any:
     raise TypeError("not plain JSON")
 
 
-def _target(value: Any, what: str, turns: list[Turn]) -> tuple[Turn, int] | None:
+def _target(value: Any, what: str, turns: list[RecordedTurn]) -> tuple[RecordedTurn, int] | None:
     reference = value.get("repeats") if isinstance(value, dict) and len(value) == 1 else None
     if not (isinstance(reference, dict) and reference.keys() == {"back", what}):
         return None

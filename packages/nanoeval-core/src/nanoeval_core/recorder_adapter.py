@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, NoReturn, Self
 
-from nanoeval_core.dialogues import Turn, unfold
+from nanoeval_core.dialogues import RecordedTurn, unfold
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder_protocol import BasicRunSpec, RecorderProtocol, RunSpec, View
 from nanoeval_core.recording import (
@@ -295,7 +295,7 @@ POSITIONAL = {
 
 def unfolded_events(events: Iterable[AttemptEvent]) -> Iterator[AttemptEvent]:
     """Yield `events`, with what prompts of long dialogues repeat of earlier ones put back."""
-    turns: dict[Any, list[Turn]] = {}
+    turns: dict[Any, list[RecordedTurn]] = {}
     for event in events:
         data = event.data
         if event.type == "sampling" and type(data) is dict and type(data.get("prompt")) is list:

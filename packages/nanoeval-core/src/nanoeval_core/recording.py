@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import chz
 
-from nanoeval_core.dialogues import Turn, fold
+from nanoeval_core.dialogues import RecordedTurn, fold
 from nanoeval_core.errors import RolloutSystemError
 from nanoeval_core.recorder_protocol import (
     BasicRunSpec,
@@ -209,7 +209,7 @@ class AttemptRecorder(BaseRecorder):
     _extra: Mapping[str, Any] | None = None
     _dropped: frozenset[str] = frozenset()
     # By ids: what is bound to other ids inside the attempt shares them.
-    _dialogues: dict[tuple[Any, Any], list[Turn]] | None = None
+    _dialogues: dict[tuple[Any, Any], list[RecordedTurn]] | None = None
     _files: set[str] | None = None
 
     def __init__(self, encoder: EventEncoder, sample_id: str | None, group_id: str | None) -> None:

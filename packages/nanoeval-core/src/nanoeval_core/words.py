@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 __all__ = [
+    "AttemptState",
     "RunState",
-    "Verdict",
     "run_state",
     "verdict",
 ]
@@ -16,7 +16,7 @@ RunState = Literal["queued", "running", "done", "stopped", "died", "failed"]
 """What a run is. `stopped`: a person or a budget ended it; `failed`: an exception did; `died`: it
 is unfinished, and no process runs it."""
 
-Verdict = Literal[
+AttemptState = Literal[
     "right", "wrong", "partly right", "unparsable", "refused", "error", "lost", "no match"
 ]
 """What an attempt came to. `error`: it failed and was retried; `lost`: it was the last one, so its
@@ -36,7 +36,7 @@ def run_state(stored: str, *, is_running: bool) -> RunState:
     return known.get(stored, "failed")
 
 
-def verdict(match: Mapping[str, Any] | None, *, errors: int = 0) -> Verdict:
+def verdict(match: Mapping[str, Any] | None, *, errors: int = 0) -> AttemptState:
     """Return what an attempt came to, if no retry follows it.
 
     Args:

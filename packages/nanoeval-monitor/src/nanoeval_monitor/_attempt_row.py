@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from nanoeval_core.json_values import utf8
-from nanoeval_core.words import Verdict, verdict
+from nanoeval_core.words import AttemptState, verdict
 from nanoeval_recorder.reading.events import ErrorEvent, Event, Match, Metrics, RawSample, Sampling
 
 from nanoeval_monitor._search_words import as_words
@@ -42,7 +42,7 @@ class AttemptRow(NamedTuple):
     group_id: str
     attempt: int
     retry: int
-    verdict: Verdict
+    verdict: AttemptState
     score: float | None
     prob: float | None
     picked: str
@@ -146,7 +146,7 @@ def _score(match: dict[str, Any]) -> float | None:
     return number(match.get("correct")) if score is None else score
 
 
-def _verdict(match: dict[str, Any] | None, errors: int) -> Verdict:
+def _verdict(match: dict[str, Any] | None, errors: int) -> AttemptState:
     if match is not None and "score" in match:  # which may be no number
         match = {**match, "score": _score(match)}
     return verdict(match, errors=errors)

@@ -29,7 +29,7 @@ def find_samples(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]
 
     Args:
         index: of the record.
-        asked: a URL's parameters. `verdict`: one of `nanoeval_core.words.Verdict`, or
+        asked: a URL's parameters. `verdict`: one of `nanoeval_core.words.AttemptState`, or
             `with errors`; `field` and `value`: only attempts whose `field` is `value`; `q`: only
             attempts whose texts hold all these words, the last of which may be half a word;
             `sort`: one of `_index_sql.ORDERS`, with a `-` before it the other way; `offset` and

@@ -46,13 +46,13 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
         "run_config": {
             "completion_fns": [model],
             "eval_spec": {
-                "cls": class_path(spec.eval),
+                "cls": f"{type(spec.eval).__module__}:{type(spec.eval).__qualname__}",
                 "args": chz.beta_to_blueprint_values(spec.eval, skip_defaults=True),
                 "key": name,
                 "group": spec.runner.eval_set_name,
             },
             "runner": {
-                "cls": class_path(spec.runner),
+                "cls": f"{type(spec.runner).__module__}:{type(spec.runner).__qualname__}",
                 "args": chz.beta_to_blueprint_values(spec.runner, skip_defaults=True),
             },
             "seed": spec.runner.seed,
@@ -74,10 +74,6 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
     # Ours, and never altered: package names such as google-auth only look like secrets.
     redacted["run_config"]["packages"] = installed_packages()
     return {**redacted, "run_id": run_spec.run_id, "run_set_id": run_spec.run_set_id}
-
-
-def class_path(value: object) -> str:
-    return f"{type(value).__module__}:{type(value).__qualname__}"
 
 
 def recent_git_state(cls: type) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from nanoeval_core.words import Verdict
+from nanoeval_core.words import AttemptState
 from nanoeval_recorder.reading.events import Event, Extra
 from nanoeval_recorder.reading.sample import RecordedSample
 from nanoeval_recorder.reading.scores import score_of
@@ -20,7 +20,7 @@ from nanoeval_cli._command import complete_run, json_option, positive, subcomman
 from nanoeval_cli._output import bold, note, terminal_width, write_json, write_pages
 from nanoeval_cli._runs import find_run, record_path
 
-WANTED: dict[str, tuple[Verdict, ...]] = {
+WANTED: dict[str, tuple[AttemptState, ...]] = {
     "wrong": ("wrong", "partly right", "unparsable", "refused"),
     "right": ("right",),
     "unparsable": ("unparsable",),

@@ -17,9 +17,9 @@ from nanoeval_core.metrics.breakdown import with_breakdown
 from nanoeval_core.metrics.outcomes import Outcome
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 Correctness = Mapping[tuple[Hashable, Hashable], bool]
-Attempts = Sequence[tuple[Row, Sample]]
+Attempts = Sequence[tuple[TableRow, Sample]]
 
 
 def metrics_of_tables(
@@ -56,7 +56,7 @@ def metrics_of(
     return with_breakdown(attempts, by, summarize)
 
 
-def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> Sequence[Row]:
+def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> Sequence[TableRow]:
     if isinstance(by, str):
         raise TypeError(f"by={by!r}: give a list of columns, [{by!r}]")
     optional = ("outcome", "cluster", "system_error")
@@ -101,7 +101,7 @@ def _read_correctness(frame: Any) -> Correctness:
     return correctness
 
 
-def _sample(row: Row, correctness: Correctness | None) -> Sample:
+def _sample(row: TableRow, correctness: Correctness | None) -> Sample:
     where = f"samples_df: attempt {row['attempt']!r} of instance {row['instance']!r}"
     if row["instance"] is None or row["attempt"] is None:
         raise ValueError(f"{where}: instance and attempt must not be missing")

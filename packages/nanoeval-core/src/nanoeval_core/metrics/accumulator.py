@@ -17,7 +17,7 @@ from nanoeval_core.metrics.outcomes import (
     outcome_of_error,
 )
 from nanoeval_core.metrics.variance_split import (
-    Kind,
+    QuestionKind,
     VarianceSplit,
     describe_power,
     split_variance,
@@ -46,8 +46,8 @@ class Accumulator:
 
     def __init__(self, *, confidence: float = 0.95) -> None:
         self.confidence = confidence
-        self._questions: dict[Hashable, Kind] = {}
-        self._kinds: dict[Kind, int] = {}  # how many questions are of each
+        self._questions: dict[Hashable, QuestionKind] = {}
+        self._kinds: dict[QuestionKind, int] = {}  # how many questions are of each
         self._clusters: dict[Hashable, Hashable | None] | None = None  # once there is one
         self._num_scores = 0
         self._binary = self._bounded = True

@@ -15,7 +15,7 @@ from typing import Any
 from nanoeval_core.metrics._student_t import NORMAL, two_sided_z
 from nanoeval_core.metrics.clustered_mean import MeanEstimate
 
-Kind = tuple[int, float, float]
+QuestionKind = tuple[int, float, float]
 """A question's attempts, the sum of their scores, and Σ (score - mean)²."""
 
 
@@ -50,7 +50,7 @@ class VarianceSplit:
         return math.ceil(self.within / room - 1e-9) or None
 
 
-def split_variance(kinds: Mapping[Kind, int]) -> VarianceSplit | None:
+def split_variance(kinds: Mapping[QuestionKind, int]) -> VarianceSplit | None:
     """Return the variance of scores within and between questions.
 
     The one-way random effects estimator: `within` is the mean of the questions' sample variances
@@ -145,7 +145,7 @@ def describe_power(
 
 
 __all__ = [
-    "Kind",
+    "QuestionKind",
     "VarianceSplit",
     "describe_power",
     "questions_for_difference",

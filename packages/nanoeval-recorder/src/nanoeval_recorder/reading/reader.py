@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from nanoeval_core.dialogues import Turn, unfold
+from nanoeval_core.dialogues import RecordedTurn, unfold
 from nanoeval_core.errors import RecorderError
 
 from nanoeval_recorder.folder import existing_parts
@@ -150,7 +150,7 @@ def _events(file: Path) -> Iterator[Event]:
 
 def unfolded(events: Iterable[Event]) -> Iterator[Event]:
     """Yield `events`, with what prompts of long dialogues repeat of earlier ones put back."""
-    dialogues: OrderedDict[Any, list[Turn]] = OrderedDict()
+    dialogues: OrderedDict[Any, list[RecordedTurn]] = OrderedDict()
     for event in events:
         if type(event) is Sampling:
             data = event.data

@@ -84,14 +84,14 @@ def samples(path: str | Path) -> Iterator[RecordedSample]:
         yield from samples_of(read_record(file))
 
 
-Key = tuple[str | None, str, str | None]
+AttemptKey = tuple[str | None, str, str | None]
 
 
 def samples_of(events: Iterator[Event]) -> Iterator[RecordedSample]:
     """Yield the attempts in the events of one record, as `samples` gives them."""
     window: int | None = None
     # Ordered: the oldest goes in constant time, which a dict's does not.
-    current: OrderedDict[Key, RecordedSample] = OrderedDict()
+    current: OrderedDict[AttemptKey, RecordedSample] = OrderedDict()
     last = RecordedSample(None, "", None, [])
     for event in events:
         sample_id, group_id = event.sample_id, event.group_id
