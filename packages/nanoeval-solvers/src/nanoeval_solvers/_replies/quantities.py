@@ -13,13 +13,12 @@ from nanoeval_solvers._replies.cleaning import BOX, END_BOX, characters, without
 
 _DIGITS = r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 _NUMBER = re.compile(
-    r"(?P<sign>[-+]?)\s*"
+    r"(?P<sign>[-+]?)\s*(?:10\s*(?:\^|\*\*)\s*\(?(?P<alone>[-+]?\d{1,3})\)?|"
     r"(?:(?P<whole>\d+)\s+(?=[1-9]\d?\s*/\s*[1-9]))?"  # 1 1/2
     rf"(?P<digits>{_DIGITS})(?:\s*/\s*(?P<below>\d+(?:\.\d+)?))?"
     r"(?:[eE](?P<e>[-+]?\d{1,3})(?!\w)|\s*(?:[x×*·]\s*)10\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d{1,3})\)?"
-    rf"|\s*[x×*·]\s*(?P<times>{_DIGITS})(?![\d^*]))?"
+    rf"|\s*[x×*·]\s*(?P<times>{_DIGITS})(?![\d^*]))?)"
 )
-_POWER_OF_TEN = re.compile(r"(?P<sign>[-+]?)\s*10\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d{1,3})\)?")
 # What may lead up to a number, as the last word before it; and what says that it is no such number.
 _LEADS = re.compile(
     r"(?:=|≈|~|:|\b(?:is|are|was|were|be|equals|about|around|approximately|approx\.?|roughly|exactly|of|"
@@ -76,20 +75,13 @@ def quantity_of(text: str) -> Quantity | None:
     found = _NUMBER.search(text)
     if found is None:
         return None
-    start = found.start()
-    before = text[:start].rstrip("€£¥₹$ ")
+    before = text[: found.start()].rstrip("€£¥₹$ ")
     if _BOUNDS.search(before) or (before and not _LEADS.search(before)) or len(before) > 80:
         return None
-    text = text[start:]
-    power = _POWER_OF_TEN.match(text)
-    match = _NUMBER.match(text)
-    if power is not None and match is not None and match["power"] is None:
-        value, end, is_whole = _scaled(Fraction(1), power), power.end(), False
-    elif match is not None:
-        value, end = _value_of(match), match.end()
-        is_whole = "." not in match[0] and match["below"] is None
+    value, end = _value_of(found), found.end()
     if value is None:
         return None
+    is_whole = "." not in found[0] and not (found["below"] or found["alone"])
     if large := _LARGE.match(text, end):
         value, end = value * _FACTORS[(large[1] or large[2]).lower()], large.end()
     if re.match(r"(?:st|nd|rd|th|[a-z])(?!\w)", text[end:]) and text[end] not in _UNIT_LETTERS:
@@ -124,29 +116,24 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("{", " ").replace("}", " ").split())
 
 
-def _value_of(match: re.Match[str]) -> Fraction | None:
-    """Return the number that `_NUMBER` found; None for 1/0 and the like."""
-    value = _exact(match["digits"])
-    if match["below"]:
-        below = _exact(match["below"])
-        if below == 0 or (match["whole"] and value >= below):
+def _value_of(number: re.Match[str]) -> Fraction | None:
+    """Return the number that `_NUMBER` found; None for 1/0, and where it is too large to record."""
+    value = _exact(number["digits"] or "1")
+    if number["below"]:
+        below = _exact(number["below"])
+        if below == 0 or (number["whole"] and value >= below):
             return None
         value /= below
-    value += int(match["whole"] or 0)
-    if match["times"]:
-        value *= _exact(match["times"])
-    return _scaled(value, match)
-
-
-def _scaled(value: Fraction, match: re.Match[str]) -> Fraction | None:
-    groups = match.groupdict()
-    exponent = int(groups.get("e") or groups["power"] or 0)
+    value += int(number["whole"] or 0)
+    if number["times"]:
+        value *= _exact(number["times"])
+    exponent = int(number["e"] or number["power"] or number["alone"] or 0)
     if abs(exponent) > _MOST:
         return None
     value *= Fraction(10) ** exponent
-    if abs(value) > Fraction(10) ** 308:  # no number that could be recorded
+    if abs(value) > Fraction(10) ** 308:
         return None
-    return -value if match["sign"] == "-" else value
+    return -value if number["sign"] == "-" else value
 
 
 def _exact(digits: str) -> Fraction:
