@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
-from nanoeval_core.errors import ConfigError
-from nanoeval_core.library_config import get_library_config, root_dir
+from nanoeval_core.library_config import get_library_config, root_dir, user_folder
 
 
 def database_dir() -> Path:
@@ -44,28 +41,6 @@ def get_package_root() -> Path:
         "nanoeval does not run from a checkout in a folder called 'nanoeval', so it has no "
         "package root: name the folder you mean"
     )
-
-
-def user_folder(kind: Literal["state", "cache"], *, setting: str = "") -> Path:
-    """Return the platform's folder for a user's state, or for what can be made again; ours in it.
-
-    Raises:
-        ConfigError: the user has no home folder; `setting` names what chooses another one.
-    """
-    import platformdirs  # noqa: PLC0415  where every folder is configured, none is asked for
-
-    find = platformdirs.user_state_path if kind == "state" else platformdirs.user_cache_path
-    try:
-        folder = find("nanoeval", appauthor=False)
-    except RuntimeError:  # of some versions; others leave the `~` where it is
-        folder = Path("~")
-    if not folder.is_absolute():
-        alone = f" (or {setting} for this one alone)" if setting else ""
-        raise ConfigError(
-            f"user {os.getuid()} has no home folder (HOME is not set, and the system knows of "
-            f"none): set HOME or XDG_{kind.upper()}_HOME{alone} to a folder that can be written"
-        )
-    return folder
 
 
 def _made(folder: Path) -> Path:

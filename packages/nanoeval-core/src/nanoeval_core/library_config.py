@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder_protocol import RecorderConfig, RecorderProtocol, find_recorder
@@ -196,6 +196,28 @@ def _leave_shown_fields(logger: Any, name: str, entry: Any) -> Any:
     return {field: entry[field] for field in _SHOWN_FIELDS if field in entry}
 
 
+def user_folder(kind: Literal["state", "cache"], *, setting: str = "") -> Path:
+    """Return the platform's folder for a user's state, or for what can be made again; ours in it.
+
+    Raises:
+        ConfigError: the user has no home folder; `setting` names what chooses another one.
+    """
+    import platformdirs  # noqa: PLC0415  where every folder is configured, none is asked for
+
+    find = platformdirs.user_state_path if kind == "state" else platformdirs.user_cache_path
+    try:
+        folder = find("nanoeval", appauthor=False)
+    except RuntimeError:  # of some versions; others leave the `~` where it is
+        folder = Path("~")
+    if not folder.is_absolute():
+        alone = f" (or {setting} for this one alone)" if setting else ""
+        raise ConfigError(
+            f"user {os.getuid()} has no home folder (HOME is not set, and the system knows of "
+            f"none): set HOME or XDG_{kind.upper()}_HOME{alone} to a folder that can be written"
+        )
+    return folder
+
+
 @lru_cache(1)
 def root_dir() -> Path:
     """Return the folder `nanoeval` in the temp folder."""
@@ -232,4 +254,5 @@ __all__ = [
     "get_library_config",
     "root_dir",
     "set_library_config",
+    "user_folder",
 ]

@@ -43,7 +43,9 @@ def count_outcomes(numbers: Mapping[Outcome, int]) -> dict[str, int]:
     Args:
         numbers: how many attempts ended in each outcome.
     """
-    counts = {outcome.value: numbers.get(outcome, 0) for outcome in Outcome}
+    counts = dict.fromkeys(map(str, Outcome), 0)
+    for outcome, number in numbers.items():
+        counts[outcome] = number
     answered = counts["correct"] + counts["incorrect"]
     counts["incorrect"] += counts["unparsable"] + counts["refused"]
     return {"asked": sum(numbers.values()), "answered": answered, **counts}
