@@ -438,12 +438,6 @@ class TransactionalRecorder(BaseRecorder):
     def record_event(self, event_type: str, data: Any) -> None:
         self.event(event_type, data)
 
-    def current_sample_id(self) -> str | None:
-        return None
-
-    def current_group_id(self) -> str | None:
-        return None
-
     @contextlib.contextmanager
     def as_default_recorder(self, sample_id: str, group_id: str, **extra: Any) -> Iterator[Any]:
         """Record an attempt outside of the runner: written when the `with` block ends."""

@@ -26,10 +26,6 @@ ENV_ALLOW_ZERO_CONCURRENCY = "NANOEVAL_ALLOW_ZERO_CONCURRENCY"
 """Set, it lets `RunnerArgs.concurrency` be 0: the eval is queued and does not run (for tests)."""
 
 
-def _refuse(field: str, value: object, problem: str) -> None:
-    raise ConfigError(f"RunnerArgs.{field}={value!r}: {problem}")
-
-
 @chz.chz
 class RunnerArgs:
     """How to run an eval. Subclass it to change defaults."""
@@ -114,6 +110,9 @@ class RunnerArgs:
         default=False, doc="Resume a run set although the eval's arguments changed since."
     )
 
+    def _refuse(self, field: str, problem: str) -> None:
+        raise ConfigError(f"RunnerArgs.{field}={getattr(self, field)!r}: {problem}")
+
     @chz.validate
     def _check_numbers(self) -> None:
         whole = ("concurrency", "n_tasks", "num_processes", "gc_threshold")
@@ -126,44 +125,40 @@ class RunnerArgs:
             if value is None or (value == 0 and name in may_be_zero):
                 continue
             if name in whole and (isinstance(value, bool) or not isinstance(value, int)):
-                _refuse(name, value, "give a whole number, or None")
+                self._refuse(name, "give a whole number, or None")
             if not value > 0:
-                _refuse(name, value, "give a positive number, or None")
+                self._refuse(name, "give a positive number, or None")
         if not self.backup_interval > 0:
-            _refuse("backup_interval", self.backup_interval, "give a positive number")
+            self._refuse("backup_interval", "give a positive number")
         for name in ("summary_interval", "max_retries", "retry_backoff", "shutdown_grace"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                _refuse(name, value, "it cannot be negative")
+                self._refuse(name, "it cannot be negative")
 
     @chz.validate
     def _refuse_contradictions(self) -> None:
         if self.executor is not None and not isinstance(self.executor, (str, ExecutorConfig)):
-            _refuse("executor", self.executor, "give the name of one, or its ExecutorConfig")
+            self._refuse("executor", "give the name of one, or its ExecutorConfig")
         if self.num_processes and self.executor_name == IN_PROCESS:
-            _refuse(
+            self._refuse(
                 "num_processes",
-                self.num_processes,
                 "it needs a pool: set experimental_use_multiprocessing=True, or leave it out",
             )
         if self.experimental_use_multiprocessing and self.executor not in (None, MULTIPROCESS):
-            _refuse(
+            self._refuse(
                 "executor",
-                self.executor,
                 "it contradicts experimental_use_multiprocessing=True: leave one of them out",
             )
         if self.slack_name is not None and not self.enable_slackbot:
-            _refuse(
+            self._refuse(
                 "slack_name",
-                self.slack_name,
                 "it is for the slackbot, which enable_slackbot=False turns off: leave one out",
             )
         if self.run_set_id is not None:
             check_run_set_id(self.run_set_id)
         if self.recorder is not None and not callable(getattr(self.recorder, "factory", None)):
-            _refuse(
+            self._refuse(
                 "recorder",
-                self.recorder,
                 "give a RecorderConfig (an object with `async factory(spec, num_tasks)`), "
                 "such as json_recorder()",
             )

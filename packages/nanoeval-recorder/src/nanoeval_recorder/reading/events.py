@@ -6,7 +6,7 @@ The two formats and the files of the published `evals` package give the same cla
 from __future__ import annotations
 
 import base64
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -182,13 +182,7 @@ class FinalReport(Event, tag="final_report"):
         return self.data
 
 
-CLASSES: dict[str, type[Event]] = {
-    "match": Match,
-    "sampling": Sampling,
-    "metrics": Metrics,
-    "error": ErrorEvent,
-    "extra": Extra,
-    "raw_sample": RawSample,
-    "file": RecordedFile,
-}
 TaggedEvent = Match | Sampling | Metrics | ErrorEvent | Extra | RawSample | RecordedFile
+CLASSES: dict[str, type[Event]] = {
+    str(kind.__struct_config__.tag): kind for kind in get_args(TaggedEvent)
+}

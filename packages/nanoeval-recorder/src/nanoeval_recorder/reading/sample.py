@@ -92,28 +92,17 @@ def samples_of(events: Iterator[Event]) -> Iterator[RecordedSample]:
     window: int | None = None
     # Ordered: the oldest goes in constant time, which a dict's does not.
     current: OrderedDict[AttemptKey, RecordedSample] = OrderedDict()
-    last = RecordedSample(None, "", None, [])
     for event in events:
-        sample_id, group_id = event.sample_id, event.group_id
+        sample_id = event.sample_id
         if sample_id is None:
             if isinstance(event, RunStarted):
                 window = _WINDOW if event.run_set_id is not None else None
             continue
-        # Nearly all events follow one of the same attempt.
-        if (
-            sample_id == last.sample_id
-            and group_id == last.group_id
-            and event.run_id == last.run_id
-        ):
-            last.events.append(event)
-            continue
-        key = (event.run_id, sample_id, group_id)
+        key = event.run_id, sample_id, event.group_id
         found = current.get(key)
-        if found is not None:
-            last = found
-            last.events.append(event)
-            continue
-        last = current[key] = RecordedSample(event.run_id, sample_id, group_id, [event])
-        if window is not None and len(current) > window:
-            yield current.popitem(last=False)[1]
+        if found is None:
+            found = current[key] = RecordedSample(*key, [])
+            if window is not None and len(current) > window:
+                yield current.popitem(last=False)[1]
+        found.events.append(event)
     yield from current.values()
