@@ -122,11 +122,11 @@ class RunnerArgs:
             may_be_zero.append("concurrency")
         for name in (*whole, "task_timeout", "budget_tokens", "budget_cost"):
             value = getattr(self, name)
-            if value is None or (value == 0 and name in may_be_zero):
+            if value is None:
                 continue
             if name in whole and (isinstance(value, bool) or not isinstance(value, int)):
                 self._refuse(name, "give a whole number, or None")
-            if not value > 0:
+            if not value > 0 and not (value == 0 and name in may_be_zero):
                 self._refuse(name, "give a positive number, or None")
         if not self.backup_interval > 0:
             self._refuse("backup_interval", "give a positive number")
