@@ -117,8 +117,11 @@ def show_comparison(
     for title, changes in (("better", found.improved), ("worse", found.worsened)):
         if changes:
             write(f"\n{title} in B")
-            shown = [[str(c.question_id), f"{c.mean_a:.2f}", f"{c.mean_b:.2f}"] for c in changes]
-            write_table(("question", "A", "B"), shown[:flips], right=("A", "B"))
+            shown = [
+                [str(change.question_id), f"{change.mean_a:.2f}", f"{change.mean_b:.2f}"]
+                for change in changes[:flips]
+            ]
+            write_table(("question", "A", "B"), shown, right=("A", "B"))
             if len(changes) > flips:
                 write(f"and {len(changes) - flips} more")
 
