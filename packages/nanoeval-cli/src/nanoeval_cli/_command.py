@@ -7,6 +7,7 @@ about an eval, every name that is not one of its options is an argument of that 
 from __future__ import annotations
 
 import difflib
+import inspect
 import itertools
 import os
 import re
@@ -33,16 +34,12 @@ PEERS = {
 
 
 class Command(click.Command):
-    """A subcommand.
-
-    Attributes:
-        takes_fields: names that are no options are collected, and passed on as `fields`.
-    """
-
-    takes_fields = False
+    """A subcommand. Names that are no options go to its function's `fields`, where it has them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        assert self.callback is not None  # noqa: S101  each is made of a function
+        self.takes_fields = "fields" in inspect.signature(self.callback).parameters
         click.option(
             "--debug",
             is_flag=True,
@@ -134,12 +131,6 @@ class Command(click.Command):
         if self.takes_fields and not near:
             text += f"; as an argument of the eval, {name} needs a value: {name} VALUE"
         return ConfigError(f"{text}\n({ctx.command_path} --help lists what there is)")
-
-
-class FieldsCommand(Command):
-    """A subcommand that passes on what it does not know."""
-
-    takes_fields = True
 
 
 def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import click
 
-from nanoeval_cli._command import FieldsCommand, subcommand
+from nanoeval_cli._command import Command, subcommand
 from nanoeval_cli._output import write
 from nanoeval_cli.bin.mon import find_command
 
 
-class MonitorCommand(FieldsCommand):
+class MonitorCommand(Command):
     """Its options are the monitor's own, where that is installed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._attempts import scores_of
-from nanoeval_cli._command import FieldsCommand, complete_run, json_option, subcommand
+from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
 from nanoeval_cli._output import write_json
 from nanoeval_cli._replay import recorded_replies, serve, with_recorded_models
@@ -27,7 +27,7 @@ from nanoeval_cli._targets import find_eval_class, make_spec
 NOT_REPLAYED = ("base_url", "cache", "requests_per_minute", "tokens_per_minute", "prices")
 
 
-@subcommand("rescore", cls=FieldsCommand)
+@subcommand("rescore")
 @click.argument("run", shell_complete=complete_run)
 @click.option("--eval", "target", metavar="EVAL", help="The eval's class, when it has moved.")
 @json_option

@@ -16,7 +16,7 @@ from nanoeval_runner.command_line import help_text
 from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
-from nanoeval_cli._command import FieldsCommand, budget_options, json_option, subcommand
+from nanoeval_cli._command import Command, budget_options, json_option, subcommand
 from nanoeval_cli._event_loop import Function, loop_option, run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
@@ -33,7 +33,7 @@ from nanoeval_cli._targets import (
 )
 
 
-class EvalCommand(FieldsCommand):
+class EvalCommand(Command):
     """A command about an eval: its help and its completion know the arguments of that eval."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
