@@ -112,14 +112,15 @@ class Progress:
             view.score = run.tally.summary()
         view.errors = run.lost
         view.postfix = self._postfix
-        view.gauges = gauges_of(self._run_set.executors)
+        executors = self._run_set.executors
+        view.gauges = gauges_of(executors.reports)
         view.longest, view.doing = [], ""
-        local = self._run_set.local
+        local = executors.local
         if local is not None:
             view.gauges |= local.run_context.gauges
             view.longest += [(a.name, a.seconds) for a in local.slowest(LONGEST_SHOWN)]
             view.doing = "; ".join(local.moving_contexts(SLOW_CONTEXT_SECONDS))
-        for executor in self._run_set.executors:
+        for executor in executors.reports:
             if executor.state == "running":
                 running = json.loads(executor.running)
                 view.longest += [(each["task"], each["seconds"]) for each in running]

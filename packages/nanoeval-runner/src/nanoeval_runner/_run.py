@@ -112,7 +112,7 @@ async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None)
     try:
         return await _run_driven(run_set, spec, stored)
     except asyncio.CancelledError:
-        if run_set.signals.number is None or run_set.is_killed or task is None:
+        if run_set.signals.number is None or run_set.executors.is_killed or task is None:
             raise
         # Cancelled by the signal, while there was nothing to let finish.
         task.uncancel()
@@ -343,14 +343,14 @@ async def _evaluate_all(
             await run_set.requeue(run)
         elif run.remaining > 0:
             await run_set.requeue(run, run.spec.runner.shutdown_grace)
-        await run_set.leave_context(run)
+        await run_set.executors.leave(run)
         await record.finish()
         if showing.done():
             showing.result()  # Eval.update_progress failed: that ends the run
     except BaseException:
         # However it ended, its tasks go back to the queue and its context is left.
         if run_set.failure is None:
-            await to_its_end(run_set.stop(run), on_cancel=lambda: run_set.hurry(0.0))
+            await to_its_end(run_set.stop(run), on_cancel=lambda: run_set.executors.hurry(0.0))
         raise
     finally:
         showing.cancel()

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
@@ -56,6 +56,174 @@ HOUSEKEEPING_SECONDS = 0.5
 INSPECTED = 10
 
 
+class Executors:
+    """The executors of a run set: one in this process, pools of those elsewhere.
+
+    Attributes:
+        local: the one in this process, once there is one.
+        pools: those elsewhere, by the pool's name.
+        reports: what those elsewhere said of themselves last.
+        group: what they run in; None once it has ended.
+        committed: set when those elsewhere may have committed something.
+        leave_within: seconds that contexts being left get from now on; None for any number.
+        is_killed: nothing is waited for from here on.
+    """
+
+    def __init__(
+        self, store: Store, outbox: Outbox, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        self.local: ExecutorLoop | None = None
+        self.pools: dict[str, Pool[Any]] = {}
+        self.reports: list[ExecutorRow] = []
+        self.group: asyncio.TaskGroup | None = None
+        self.committed = asyncio.Event()
+        self.leave_within: float | None = None
+        self.is_killed = False
+        self._store = store
+        self._outbox = outbox
+        self._on_failure = on_failure
+        self._starting = asyncio.Lock()
+        self._helpers: list[asyncio.Task[None]] = []
+
+    async def start(self, run: EvalRun) -> None:
+        """Have those that an eval asks for, and have all look at the state file."""
+        assert self.group is not None, "the run set is open"  # noqa: S101
+        runner = run.spec.runner
+        if run.pool == IN_PROCESS:
+            async with self._starting:
+                if self.local is None:
+                    path, host = self._store.path, (os.getpid(), socket.gethostname())
+                    self.local = ExecutorLoop(
+                        executor_id=await self._store.call(
+                            transactions.add_executor, "main", IN_PROCESS, *host
+                        ),
+                        pool=IN_PROCESS,
+                        source=DriverSource(self._store, self._outbox),
+                        run_context=RunContext(
+                            run_set_id=path.stem, shared_dir=shared_dir(path), executor="main"
+                        ),
+                    )
+                    self.group.create_task(self._run_local(self.local), name="executor main")
+        else:
+            if not self.pools:
+                for helper in (self._collect(), self._watch()):
+                    self._helpers.append(self.group.create_task(helper))
+            if run.pool not in self.pools:
+                self.pools[run.pool] = self._new_pool(runner, self.group)
+            await self.pools[run.pool].grow(runner.num_processes)
+
+    async def _run_local(self, executor: ExecutorLoop) -> None:
+        with own_connection(self._store.path) as beat, Watchdog(executor, beat):
+            await executor.run()
+        await self._store.call(transactions.end_executor, executor.executor_id, died=False)
+
+    def _new_pool(self, runner: RunnerArgs, group: asyncio.TaskGroup) -> Pool[Any]:
+        shared = (self._store, group, self.committed.set, self._on_failure)
+        if runner.uses_multiprocessing:
+            # Deferred: multiprocess is needed by the process pool only.
+            from nanoeval_runner._executors.process_pool import ProcessPool  # noqa: PLC0415
+
+            return ProcessPool(*shared)
+        # Deferred: runs without an engine do not need it.
+        from nanoeval_runner._executors.remote_pool import RemotePool  # noqa: PLC0415
+
+        return RemotePool(*shared, engine_config(runner))
+
+    async def _collect(self) -> None:
+        while True:
+            await self.committed.wait()
+            self.committed.clear()
+            await self._outbox.collect()
+
+    async def _watch(self) -> None:
+        """Take out executors that went silent, the one that was first each time.
+
+        It may have stopped while it held the write lock, and then holds up every writer, the
+        driver among them: so this reads with a connection of its own, and kills before it writes.
+        """
+
+        async def end_silent(executor_id: int) -> None:
+            log.warning("executor %s went silent: its tasks go to others", executor_id)
+            await self._store.call(transactions.end_executor, executor_id, died=True)
+            self.wake()
+
+        with contextlib.closing(connect(self._store.path, read_only=True)) as connection:
+            while self.group is not None:
+                await asyncio.sleep(HOUSEKEEPING_SECONDS)
+                # Here and not on a thread: a reader of a WAL file waits for nobody, and a thread
+                # could still be using the connection when this task is cancelled and closes it.
+                silent = transactions.silent_executors(connection)
+                local = self.local
+                others = [i for i in silent if local is None or i != local.executor_id]
+                if others:
+                    for pool in self.pools.values():
+                        pool.kill_executor(others[0])
+                    self.group.create_task(end_silent(others[0]), name="end silent executor")
+
+    def wake(self) -> None:
+        """Have every executor look at the state file now."""
+        if self.local is not None:
+            self.local.wake()
+        for pool in self.pools.values():
+            pool.wake()
+
+    async def leave(self, run: EvalRun) -> None:
+        """Wait until every executor has left the eval's context; what that raises fails the run."""
+        if run.pool == IN_PROCESS:
+            if self.local is not None:
+                await self.local.leave(run.eval_id)
+        elif run.pool in self.pools and not self.is_killed and self.group is not None:
+            await self.pools[run.pool].leave(run.eval_id)
+            await self._outbox.collect()
+        self.wake()
+
+    def hurry(self, seconds: float) -> None:
+        """Give contexts that are being left only so long from now on."""
+        self.leave_within = seconds
+        if self.local is not None:
+            self.local.hurry.set(seconds)
+        for pool in self.pools.values():
+            pool.hurry.set(seconds)
+
+    async def stop(self) -> None:
+        if self.local is not None:
+            self.local.stop()
+        within = STOP_SECONDS
+        if self.leave_within is not None:
+            within = min(within, max(self.leave_within, HURRIED_SECONDS))
+        for pool in self.pools.values():
+            await pool.stop(0.0 if self.is_killed else within)
+        for helper in self._helpers:
+            helper.cancel()
+
+    async def describe(self) -> str:
+        """Say where everything is: executors, commands to look at them, slowest attempts."""
+        for pool in self.pools.values():
+            pool.inspect()
+        slowest = self.local.slowest(INSPECTED) if self.local is not None else []
+        if self.local is not None:
+            await start_aiomonitor(self.local.run_context)
+        await asyncio.sleep(2 * BEAT_SECONDS)  # executors publish with their next heartbeat
+        return describe(await self._store.call(transactions.list_executors), slowest)
+
+
+def engine_config(runner: RunnerArgs) -> ExecutorConfig:
+    """Return the config of the engine that `runner` names.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if isinstance(runner.executor, ExecutorConfig):
+        return runner.executor
+    config = find_executor(runner.executor_name)()
+    if not isinstance(config, ExecutorConfig):
+        raise ConfigError(
+            f"RunnerArgs.executor={runner.executor!r}: its entry point gives a "
+            f"{type(config).__name__}, not an ExecutorConfig; ask the package that registers it"
+        )
+    return config
+
+
 class RunSet:
     """One state file and its executors. `joined` makes one.
 
@@ -68,9 +236,7 @@ class RunSet:
         claimed_evals: the ids of evals that a call of `run` is working on.
         created: the ids of evals that were new to this run set.
         registering: held while a run looks for an eval to go on with.
-        pools: executors outside of this process, by the pool's name.
-        local: the executor in this process, once there is one.
-        executors: what executors elsewhere said of themselves last.
+        grace: seconds that tasks in flight may go on after a signal.
         failure: what makes it impossible to go on, if anything did.
     """
 
@@ -81,29 +247,22 @@ class RunSet:
         self.path = state_file(self.run_set_id)
         self.store = Store(self.path)
         self.outbox = Outbox(self.store)
+        self.executors = Executors(self.store, self.outbox, self.fail)
         self.resumed = False
         self.drivers: dict[asyncio.Task[Any] | None, EvalRun | None] = {}
         self.claimed_evals: set[int] = set()
         self.created: set[int] = set()
         self.registering = asyncio.Lock()
-        self.pools: dict[str, Pool[Any]] = {}
-        self.local: ExecutorLoop | None = None
-        self.executors: list[ExecutorRow] = []
         self.backup: backup.Backup | None = None
         self.monitor: RunningMonitor | None = None
         self.failure: BaseException | None = None
         self.runs_joined = 0
         self.signals = signals
-        self.is_hurried = False
-        self.committed_elsewhere = asyncio.Event()
-        self.is_killed = False
         self.grace = 0.0
         self._context = contextvars.copy_context()  # signals arrive in others
         self._log = RunLog(self.run_set_id)
         self._opening = asyncio.Lock()
         self._threads: set[threading.Thread] = set()
-        self._group: asyncio.TaskGroup | None = None
-        self._helpers: list[asyncio.Task[None]] = []
         self._serving: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._closing = asyncio.Event()
@@ -127,24 +286,17 @@ class RunSet:
             await self._ready.wait()
 
     async def _serve(self) -> None:
+        executors = self.executors
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                self._helpers.append(group.create_task(self._keep_house(), name="housekeeping"))
+            async with asyncio.TaskGroup() as executors.group:
+                house = executors.group.create_task(_keep_house(self), name="housekeeping")
                 if self.resumed:
                     # Reads the whole file: while tasks run, not before.
-                    group.create_task(self.store.check_pages(), name="check pages")
+                    executors.group.create_task(self.store.check_pages(), name="check pages")
                 self._ready.set()
                 await self._closing.wait()
-                if self.local is not None:
-                    self.local.stop()
-                within = STOP_SECONDS
-                if self.is_hurried:
-                    within = min(within, max(self.grace, HURRIED_SECONDS))
-                for pool in self.pools.values():
-                    await pool.stop(0.0 if self.is_killed else within)
-                for helper in self._helpers:
-                    helper.cancel()
+                await executors.stop()
+                house.cancel()
         except asyncio.CancelledError:
             raise
         except BaseException as failure:  # noqa: BLE001  every run raises it
@@ -154,62 +306,9 @@ class RunSet:
             self.fail(failure)
         finally:
             self._ready.set()
-            for pool in self.pools.values():
+            for pool in executors.pools.values():
                 pool.kill()
-            self._group = None
-
-    async def _keep_house(self) -> None:
-        """Notice limits that other processes changed, keep the time, write backups."""
-        limits: object = None
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            rows = await self.store.call(transactions.list_evals)
-            total = await self.store.call(transactions.get_metadata, "global_limit")
-            now = [row.concurrency for row in rows], total
-            if limits is not None and now != limits:
-                self.wake()
-            limits = now
-            for row in rows:
-                if row.id in self.outbox.runs:
-                    self.outbox.runs[row.id].limit = row.concurrency
-            times = [(run.elapsed, run.eval_id) for run in self.outbox.runs.values()]
-            await self.store.call(transactions.set_elapsed, times)
-            if self.pools:
-                self.executors = await self.store.call(transactions.list_executors)
-                self.committed_elsewhere.set()
-            if self.backup is not None and self.backup.is_due:
-                await self.backup.write()
-
-    async def _watch_executors(self) -> None:
-        """Take out executors that went silent, the one that was first each time.
-
-        It may have stopped while it held the write lock, and then holds up every writer, the
-        driver among them: so this reads with a connection of its own, and kills before it writes.
-        """
-
-        async def end_silent(executor_id: int) -> None:
-            log.warning("executor %s went silent: its tasks go to others", executor_id)
-            await self.store.call(transactions.end_executor, executor_id, died=True)
-            self.wake()
-
-        with contextlib.closing(connect(self.path, read_only=True)) as connection:
-            while True:
-                await asyncio.sleep(HOUSEKEEPING_SECONDS)
-                # Here and not on a thread: a reader of a WAL file waits for nobody, and a thread
-                # could still be using the connection when this task is cancelled and closes it.
-                silent = transactions.silent_executors(connection)
-                local = self.local
-                others = [i for i in silent if local is None or i != local.executor_id]
-                if others:
-                    for pool in self.pools.values():
-                        pool.kill_executor(others[0])
-                    self.group.create_task(end_silent(others[0]), name="end silent executor")
-
-    async def _collect(self) -> None:
-        while True:
-            await self.committed_elsewhere.wait()
-            self.committed_elsewhere.clear()
-            await self.outbox.collect()
+            executors.group = None
 
     async def close(self) -> None:
         """Stop the executors, write the last backup, close the file."""
@@ -226,7 +325,7 @@ class RunSet:
                         await self.store.call(backup.put_back, self.path)
                     if self.backup is not None:
                         await self.backup.write()
-                    if self.failure is None and (self.resumed or self.pools):
+                    if self.failure is None and (self.resumed or self.executors.pools):
                         await self.store.call(remove_recorded, shared_dir(self.path))
                 finally:
                     await self.store.__aexit__(None, None, None)
@@ -245,69 +344,28 @@ class RunSet:
         self.outbox.runs[run.eval_id] = run
         if runner.should_backup and self.backup is None:
             self.backup = backup.Backup(self.path, runner.backup_interval)
-        if run.pool == IN_PROCESS:
-            async with self._opening:
-                if self.local is None:
-                    host = os.getpid(), socket.gethostname()
-                    self.local = ExecutorLoop(
-                        executor_id=await self.store.call(
-                            transactions.add_executor, "main", IN_PROCESS, *host
-                        ),
-                        pool=IN_PROCESS,
-                        source=DriverSource(self.store, self.outbox),
-                        run_context=RunContext(
-                            run_set_id=self.run_set_id,
-                            shared_dir=shared_dir(self.path),
-                            executor="main",
-                        ),
-                    )
-                    self.group.create_task(self._run_local(self.local), name="executor main")
-        else:
-            if not self.pools:
-                for helper in (self._collect(), self._watch_executors()):
-                    self._helpers.append(self.group.create_task(helper))
-            pool = self.pools.get(run.pool)
-            if pool is None:
-                pool = self.pools[run.pool] = make_pool(runner, self)
-            await pool.grow(runner.num_processes)
+        await self.executors.start(run)
         await self.store.call(transactions.start_eval, run.eval_id)
-        self.wake()
-
-    async def _run_local(self, executor: ExecutorLoop) -> None:
-        with own_connection(self.path) as beat, Watchdog(executor, beat):
-            await executor.run()
-        await self.store.call(transactions.end_executor, executor.executor_id, died=False)
-
-    @property
-    def group(self) -> asyncio.TaskGroup:
-        assert self._group is not None, "the run set is open"  # noqa: S101
-        return self._group
+        self.executors.wake()
 
     def fail(self, error: BaseException) -> None:
         """End every eval with `error`: the executors cannot go on."""
         for run in self.outbox.runs.values():
             run.fail(error)
 
-    def wake(self) -> None:
-        """Have every executor look at the state file now."""
-        if self.local is not None:
-            self.local.wake()
-        for pool in self.pools.values():
-            pool.wake()
-
     async def requeue(self, run: EvalRun, grace: float = 0.0) -> None:
         """Give the eval's tasks in flight `grace` seconds, then requeue them."""
         if grace:
             await self.store.call(transactions.drain_eval, run.eval_id)
             await self._until_idle(run, grace)
-        if not self.is_killed:
+        if not self.executors.is_killed:
             await self.store.call(transactions.stop_eval, run.eval_id)
-            self.wake()
+            self.executors.wake()
             await self._until_idle(run, RELEASE_SECONDS)
 
     async def _until_idle(self, run: EvalRun, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self.is_killed and self._group is not None:
+        while not self.executors.is_killed and self.executors.group is not None:
             changed = self.outbox.changed
             row = await self.store.call(transactions.get_eval, run.eval_id)
             left = deadline - time.monotonic()
@@ -316,20 +374,10 @@ class RunSet:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), min(left, 1.0))
 
-    async def leave_context(self, run: EvalRun) -> None:
-        """Wait until every executor has left the eval's context; what that raises fails the run."""
-        if run.pool == IN_PROCESS:
-            if self.local is not None:
-                await self.local.leave(run.eval_id)
-        elif run.pool in self.pools and not self.is_killed and self._group is not None:
-            await self.pools[run.pool].leave(run.eval_id)
-            await self.outbox.collect()
-        self.wake()
-
     async def stop(self, run: EvalRun) -> None:
         """Requeue what the eval has in flight, and have its context left."""
         await self.requeue(run)
-        await self.leave_context(run)
+        await self.executors.leave(run)
 
     async def start_monitor(self, start: StartMonitor) -> None:
         """Start the web monitor, once, and say where it is; without it the run goes on."""
@@ -351,41 +399,25 @@ class RunSet:
 
     def interrupt(self) -> None:
         """Let tasks in flight finish and start no others; cancel runs that have none."""
-        self.hurry(self.grace)
+        self.executors.hurry(self.grace)
         for task, run in list(self.drivers.items()):
             if run is not None and run.is_running:
                 run.stop(self.signals.name)
             elif task is not None:
                 task.cancel(self.signals.name)
 
-    def hurry(self, grace: float) -> None:
-        """Give contexts that are being left only so long from now on."""
-        self.grace = grace
-        self.is_hurried = True
-        if self.local is not None:
-            self.local.hurry.set(grace)
-        for pool in self.pools.values():
-            pool.hurry.set(grace)
-
     def stop_at_once(self) -> None:
         """Kill executors elsewhere, and wait for nothing from here on; safe in a signal handler."""
-        self.is_killed = True
-        for pool in self.pools.values():
+        self.executors.is_killed = True
+        for pool in self.executors.pools.values():
             pool.kill()
 
     def inspect(self) -> None:
-        """Print where everything is: executors, commands to look at them, slowest attempts."""
-        if self._group is not None:
-            self._group.create_task(self._inspect(), name="inspect")
+        if self.executors.group is not None:
+            self.executors.group.create_task(self._inspect(), name="inspect")
 
     async def _inspect(self) -> None:
-        for pool in self.pools.values():
-            pool.inspect()
-        slowest = self.local.slowest(INSPECTED) if self.local is not None else []
-        if self.local is not None:
-            await start_aiomonitor(self.local.run_context)
-        await asyncio.sleep(2 * BEAT_SECONDS)  # executors publish with their next heartbeat
-        say(describe(await self.store.call(transactions.list_executors), slowest))
+        say(await self.executors.describe())
 
     def resume_hint(self) -> str:
         """Return the command that goes on with this run set."""
@@ -393,35 +425,27 @@ class RunSet:
         return f"To resume: {command}" if command else ""
 
 
-def engine_config(runner: RunnerArgs) -> ExecutorConfig:
-    """Return the config of the engine that `runner` names.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    if isinstance(runner.executor, ExecutorConfig):
-        return runner.executor
-    config = find_executor(runner.executor_name)()
-    if not isinstance(config, ExecutorConfig):
-        raise ConfigError(
-            f"RunnerArgs.executor={runner.executor!r}: its entry point gives a "
-            f"{type(config).__name__}, not an ExecutorConfig; ask the package that registers it"
-        )
-    return config
-
-
-def make_pool(runner: RunnerArgs, run_set: RunSet) -> Pool[Any]:
-    """Return the executors that `runner` names, none of them started yet."""
-    shared = (run_set.store, run_set.group, run_set.committed_elsewhere.set, run_set.fail)
-    if runner.uses_multiprocessing:
-        # Deferred: multiprocess is needed by the process pool only.
-        from nanoeval_runner._executors.process_pool import ProcessPool  # noqa: PLC0415
-
-        return ProcessPool(*shared)
-    # Deferred: runs without an engine do not need it.
-    from nanoeval_runner._executors.remote_pool import RemotePool  # noqa: PLC0415
-
-    return RemotePool(*shared, engine_config(runner))
+async def _keep_house(run_set: RunSet) -> None:
+    """Notice limits that other processes changed, keep the time, write backups."""
+    limits: object = None
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        rows = await run_set.store.call(transactions.list_evals)
+        total = await run_set.store.call(transactions.get_metadata, "global_limit")
+        now = [row.concurrency for row in rows], total
+        if limits is not None and now != limits:
+            run_set.executors.wake()
+        limits = now
+        for row in rows:
+            if row.id in run_set.outbox.runs:
+                run_set.outbox.runs[row.id].limit = row.concurrency
+        times = [(run.elapsed, run.eval_id) for run in run_set.outbox.runs.values()]
+        await run_set.store.call(transactions.set_elapsed, times)
+        if run_set.executors.pools:
+            run_set.executors.reports = await run_set.store.call(transactions.list_executors)
+            run_set.executors.committed.set()
+        if run_set.backup is not None and run_set.backup.is_due:
+            await run_set.backup.write()
 
 
 class RunSets:
@@ -516,7 +540,7 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
         await run_set.open()
         yield run_set
     finally:
-        await to_its_end(owner.leave(run_set), on_cancel=lambda: run_set.hurry(0.0))
+        await to_its_end(owner.leave(run_set), on_cancel=lambda: run_set.executors.hurry(0.0))
         if run_set.signals.number is not None:
             await run_set.signals.passed_on()
 
