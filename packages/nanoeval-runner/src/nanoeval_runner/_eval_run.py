@@ -127,6 +127,15 @@ class EvalRun:
 
     # --- results
 
+    async def sum_up(self) -> dict[str, Any]:
+        """Sum up the results so far, in the text order of their ids: q10 is before q2."""
+
+        def text_order(result: Result) -> str:
+            task = result[0]
+            return f"{task.question_id}.{task.attempt_id}.{task.retry_idx}"
+
+        return dict(await self.spec.eval.get_full_summary(sorted(self.results, key=text_order)))
+
     @property
     def remaining(self) -> int:
         return self.total - len(self.results)
@@ -174,12 +183,6 @@ def _words(error: BaseException, known: Mapping[str, int]) -> str:
     kind, text = type(error).__name__, " ".join(str(error).split())
     words = f"{kind}: {text[:MOST_WORDS]}" if text else kind
     return words if words in known or len(known) < MOST_KINDS else kind
-
-
-def text_order(result: Result) -> str:
-    """Sort results by the text of their ids, as summaries get them: q10 is before q2."""
-    task = result[0]
-    return f"{task.question_id}.{task.attempt_id}.{task.retry_idx}"
 
 
 def task_of_row(row: StoredTask, asked: dict[Identity, Task] | None) -> Task:

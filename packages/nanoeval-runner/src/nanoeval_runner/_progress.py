@@ -17,7 +17,7 @@ from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._display.board import Board
 from nanoeval_runner._display.view import View
-from nanoeval_runner._eval_run import EvalRun, text_order
+from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._inspection import PORT_GAUGE
 from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._queue import transactions
@@ -167,7 +167,7 @@ class Progress:
                 run.tally.catch_up(run.results, all_of_them=True)
                 summary = run.tally.running.summary()
             else:
-                summary = await run.spec.eval.get_full_summary(sorted(run.results, key=text_order))
+                summary = await run.sum_up()
         except Exception:
             log.exception(
                 "eval %r: no more partial summaries, as get_full_summary failed on %d results",
@@ -200,7 +200,7 @@ class Progress:
             done=len(run.results),
             total=run.total,
             seconds=run.elapsed,
-            tokens=run.usage.prompt_tokens + run.usage.completion_tokens,
+            tokens=run.usage.total_tokens,
             cost=run.usage.cost,
             retries=run.retries,
             errors=dict(run.lost),

@@ -41,7 +41,7 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._earlier_run import earlier_run, take_over
-from nanoeval_runner._eval_run import EvalRun, Plan, text_order
+from nanoeval_runner._eval_run import EvalRun, Plan
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import find_monitor
@@ -405,10 +405,8 @@ async def _finish(
 
 async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
     try:
-        # In the text order of their ids, as published: q10 is before q2.
-        ordered = sorted(run.results, key=text_order)
-        with _said_when_slow(f"eval {run.name!r}: summing up {len(ordered):,} results"):
-            summary = dict(await run.spec.eval.get_full_summary(ordered))
+        with _said_when_slow(f"eval {run.name!r}: summing up {len(run.results):,} results"):
+            summary = await run.sum_up()
     except Exception as error:
         error.add_note(
             f"while eval {run.name!r} summed up its results. All "

@@ -41,7 +41,6 @@ LOST_SHOWN = 3
 """Of several runs: how many that measured nothing say why."""
 
 ERROR_WIDTH = 160
-_METRICS_SHOWN = 8
 _COUNTED = ("unparsable", "refused", "grader_error", "timed_out")
 _PROBLEMS = {"context_length": "over the context length", "timed_out": "timed out"}
 _REFUSALS = ("content policy", "over the context length")

@@ -155,7 +155,7 @@ def describe(error: BaseException) -> str:
         return f"error: {error.message}\n{_describe_leaves(error)}\n{_HINT}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"
-    return f"error: {_describe_leaf(error, _notes_of(error)).strip()}\n{_HINT}"
+    return f"error: {_describe_leaf(error, getattr(error, '__notes__', [])).strip()}\n{_HINT}"
 
 
 def _is_all(error: BaseException, kind: type[NanoevalError]) -> bool:
@@ -219,15 +219,12 @@ def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 def _noted_leaves(group: BaseExceptionGroup[Any]) -> Iterator[tuple[BaseException, list[str]]]:
     """Yield those exceptions with their notes, which are also those of the groups they are in."""
     for error in group.exceptions:
+        notes = list(getattr(error, "__notes__", []))
         if isinstance(error, BaseExceptionGroup):
-            for leaf, notes in _noted_leaves(error):
-                yield leaf, [*notes, *_notes_of(error)]
+            for leaf, own in _noted_leaves(error):
+                yield leaf, own + notes
         else:
-            yield error, _notes_of(error)
-
-
-def _notes_of(error: BaseException) -> list[str]:
-    return list(getattr(error, "__notes__", []))
+            yield error, notes
 
 
 def raise_file_limit() -> None:

@@ -131,7 +131,9 @@ def restore_origin(origin: str) -> None:
         if entry and entry not in sys.path:
             sys.path.append(entry)
     module, file = where.get("module"), where.get("file")
-    if not (module or file) or not _is_foreign(module, file):
+    here = json.loads(describe_origin())
+    is_here = here["module"] == module if module else here["file"] == file
+    if is_here or not (module or file):
         return
     try:
         if module:
@@ -148,21 +150,10 @@ def restore_origin(origin: str) -> None:
             "running it again with the same run_set_id"
         ) from error
     main = types.ModuleType("__mp_main__")
-    main.__dict__.update(names)
-    for name in ("__name__", "__spec__"):
-        main.__dict__[name] = None if name == "__spec__" else "__mp_main__"
+    main.__dict__.update(names, __name__="__mp_main__", __spec__=None)
     existing = sys.modules["__main__"]
     for name, value in names.items():
         # Pickles say `__main__.MyEval`; this process's own main keeps what it already has.
         if not hasattr(existing, name):
             setattr(existing, name, value)
     sys.modules["__mp_main__"] = main
-
-
-def _is_foreign(module: str | None, file: str | None) -> bool:
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if module:
-        return (spec.name if spec is not None else None) != module
-    here = getattr(main, "__file__", None)
-    return os.path.abspath(here) != file if here else True

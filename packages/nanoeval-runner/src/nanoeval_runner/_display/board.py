@@ -15,7 +15,7 @@ from nanoeval_runner._display.terminal import Terminal
 from nanoeval_runner._display.view import View
 from nanoeval_runner._interrupts import ipython_shell
 from nanoeval_runner.formats import width_of, write_line
-from nanoeval_runner.results import Result, collected, results_table
+from nanoeval_runner.results import Collected, Result, collected, results_table
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -27,17 +27,11 @@ FIRST_DELAY = 0.3
 
 
 class Shown(Protocol):
-    """A run, as the display knows it.
-
-    Attributes:
-        result: what it came to, once that is known.
-    """
+    """A run, as the display knows it: what it came to, once that is known, and what it shows."""
 
     result: Result | None
 
-    def shown(self) -> View:
-        """Return what to show, brought up to date."""
-        ...
+    def shown(self) -> View: ...
 
 
 class Board:
@@ -61,15 +55,14 @@ class Board:
     def finish(self) -> None:
         """Show the results: every run is over."""
         finished = [run.result for run in self.runs if run.result is not None]
-        audience = collected()
+        audience = collected() or Collected()
+        stream = audience.stream
         try:
             if self._was_shown:
                 self.surface.close()
-            if audience is not None:
-                audience.results += finished
-            if not finished or (audience is not None and not audience.is_shown):
+            audience.results += finished
+            if not finished or not audience.is_shown:
                 return
-            stream = audience.stream if audience is not None else None
             terminal = self.surface.terminal if stream is None else stream
             width = width_of(terminal) if terminal is not None else None
             for line in results_table(finished, width):
