@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from nanoeval_runner._display.view import View
+from nanoeval_runner._display.view import EvalView
 from nanoeval_runner._progress import gauges_of
 from nanoeval_runner._queue.rows import ExecutorRow
 
@@ -34,7 +34,7 @@ def test_the_limit_in_force_is_shown() -> None:
         ]
     )
     assert gauges == {"api_concurrency_limit": 96}
-    view = View(eval_name="e", total=10, limit=50)
+    view = EvalView(eval_name="e", total=10, limit=50)
     view.gauges = gauges
     assert "0 of 50 in flight, api concurrency limit 96" in view.line()
     view.state = "done"

@@ -17,7 +17,7 @@ from nanoeval_core.usage import Usage, report_usage
 from nanoeval_runner import run
 from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._display.tally import Tally, score_of
-from nanoeval_runner._display.view import View
+from nanoeval_runner._display.view import EvalView
 from nanoeval_runner.formats import (
     encodable,
     format_count,
@@ -230,7 +230,7 @@ def test_an_unknown_kind_of_display_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_update_progress_adds_is_not_said_twice() -> None:
-    view = View("mine", total=3, score={"accuracy": 0.5, "accuracy_stderr": 0.1})
+    view = EvalView("mine", total=3, score={"accuracy": 0.5, "accuracy_stderr": 0.1})
     view.postfix = {"acc": "0.51", "turns": "4.2", "loss": "nan"}
     details = " · ".join(view.details())
     assert "turns 4.2" in details

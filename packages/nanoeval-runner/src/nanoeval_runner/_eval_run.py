@@ -25,7 +25,7 @@ from nanoeval_runner._payloads import load_task
 from nanoeval_runner._queue.rows import EvalRow, Lease, StoredTask
 from nanoeval_runner.budget import SharedBudget, reached
 
-Result = tuple[Any, Any]
+TaskResult = tuple[Any, Any]
 Identity = tuple[str, int]
 
 MOST_KINDS = 200
@@ -85,7 +85,7 @@ class EvalRun:
         self.encoder = encoder
         self.context = contextvars.copy_context()
         self.tasks: dict[int, Task] = {}
-        self.results: list[Result] = []
+        self.results: list[TaskResult] = []
         self.is_running = False
         self.finished = asyncio.Event()
         self.errors: list[BaseException] = []
@@ -130,7 +130,7 @@ class EvalRun:
     async def sum_up(self) -> dict[str, Any]:
         """Sum up the results so far, in the text order of their ids: q10 is before q2."""
 
-        def text_order(result: Result) -> str:
+        def text_order(result: TaskResult) -> str:
             task = result[0]
             return f"{task.question_id}.{task.attempt_id}.{task.retry_idx}"
 
@@ -145,7 +145,7 @@ class EvalRun:
         """Seconds spent on this eval, earlier runs of it included."""
         return self._elapsed_before + time.monotonic() - self._started_at
 
-    def add(self, fresh: Sequence[Result]) -> None:
+    def add(self, fresh: Sequence[TaskResult]) -> None:
         """Add final results; with the last of them the eval is over."""
         self.results += fresh
         for _, result in fresh:

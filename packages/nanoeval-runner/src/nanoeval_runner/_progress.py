@@ -16,7 +16,7 @@ from nanoeval_core.json_values import json_text
 from nanoeval_core.library_config import get_library_config
 
 from nanoeval_runner._display.board import Board
-from nanoeval_runner._display.view import View
+from nanoeval_runner._display.view import EvalView
 from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._inspection import PORT_GAUGE
 from nanoeval_runner._outbox import RecordWriter
@@ -46,7 +46,7 @@ class Progress:
         self._record = record
         self._state = "running"
         self._started = time.monotonic()
-        self._view: View | None = None
+        self._view: EvalView | None = None
         self._postfix: dict[str, str] = {}
         self._bar = None
         runner = run.spec.runner
@@ -95,11 +95,11 @@ class Progress:
 
     # --- what the board asks for
 
-    def shown(self) -> View:
+    def shown(self) -> EvalView:
         """Return what to show, brought up to date from what this process has been told."""
         view, run = self._view, self._run
         if view is None:
-            view = self._view = View(eval_name=run.name, model=run.plan.model)
+            view = self._view = EvalView(eval_name=run.name, model=run.plan.model)
             view.mark(self._started)
         view.state = self._state
         if self._state in OVER:
@@ -200,7 +200,7 @@ class Progress:
             done=len(run.results),
             total=run.total,
             seconds=run.elapsed,
-            tokens=run.usage.total_tokens,
+            tokens=run.usage.prompt_tokens + run.usage.completion_tokens,
             cost=run.usage.cost,
             retries=run.retries,
             errors=dict(run.lost),

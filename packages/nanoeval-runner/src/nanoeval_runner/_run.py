@@ -178,7 +178,13 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         )
         token = current_recorder.set(recorder)
         try:
-            run = EvalRun(plan, await _register(run_set, row, new), encoder, current_budget.get())
+            if row is not None:
+                eval_id = row.id
+                await run_set.store.call(transactions.reopen_eval, eval_id, new)
+            else:
+                eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
+                run_set.claimed_evals.add(eval_id)
+            run = EvalRun(plan, eval_id, encoder, current_budget.get())
             run_set.drivers[asyncio.current_task()] = run
             run_set.grace = max(run_set.grace, spec.runner.shutdown_grace)
             if start_monitor is not None:
@@ -242,16 +248,6 @@ async def _make_recorder(
     with using_run_spec(run_spec):
         recorder = await config.factory(chz.replace(spec, runner=runner), num_tasks)
     return recorder if isinstance(recorder, TransactionalRecorder) else as_transactional(recorder)
-
-
-async def _register(run_set: RunSet, row: EvalRow | None, new: NewEval) -> int:
-    """Have the state file hold the eval; return its id there."""
-    if row is not None:
-        await run_set.store.call(transactions.reopen_eval, row.id, new)
-        return row.id
-    eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
-    run_set.claimed_evals.add(eval_id)
-    return eval_id
 
 
 # --- running

@@ -260,7 +260,7 @@ class RunSet:
         self.signals = signals
         self.grace = 0.0
         self._context = contextvars.copy_context()  # signals arrive in others
-        self._log = RunLog(self.run_set_id)
+        self._log: RunLog | None = None
         self._opening = asyncio.Lock()
         self._threads: set[threading.Thread] = set()
         self._serving: asyncio.Task[None] | None = None
@@ -280,7 +280,7 @@ class RunSet:
                 return
             self._threads.update(threading.enumerate())
             self.resumed = await self.store.open_run_set(is_new=self.key is None)
-            self._log.open()
+            self._log = RunLog(self.run_set_id)
             self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")
             abandon(self._serving)  # `close` ends it, not `asyncio.run`
             await self._ready.wait()
@@ -315,7 +315,7 @@ class RunSet:
         try:
             if self.monitor is not None:
                 await asyncio.to_thread(self.monitor.close)
-            if self._serving is not None:
+            if self._serving is not None and self._log is not None:
                 self._closing.set()
                 await asyncio.wait([self._serving])
                 try:

@@ -82,10 +82,6 @@ class Result:
         """Tasks that have a score."""
         return self.done - self.lost
 
-    @property
-    def name(self) -> str:
-        return f"{self.eval} · {self.model}" if self.model else self.eval
-
 
 def result_lines(result: Result, width: int | None = None) -> list[str]:
     """Return the result of one run: its metrics, what went wrong, what it took, what is next."""
@@ -113,7 +109,8 @@ def result_lines(result: Result, width: int | None = None) -> list[str]:
     rows = metrics[:room] if more else metrics
     header = ("metric", "value", "95 % interval")
     table = fitted_table(header, rows, right=frozenset(header[1:]), width=width) if rows else []
-    return [f"{result.name}{state}", *table, *more, *end]
+    name = f"{result.eval} · {result.model}" if result.model else result.eval
+    return [f"{name}{state}", *table, *more, *end]
 
 
 def metric_rows(summary: Mapping[str, Any]) -> list[list[str]]:

@@ -36,7 +36,7 @@ def log_file(run_set_id: str) -> Path:
 
 
 class RunLog(logging.handlers.QueueHandler):
-    """Takes every log record of the process from `open` to `close`, and writes them on a thread.
+    """Takes every log record of the process until `finish`, and writes them on a thread.
 
     Levels are the loggers' business: `nanoeval_logging` has nanoeval's own at INFO, and without it
     warnings and errors arrive here.
@@ -51,8 +51,6 @@ class RunLog(logging.handlers.QueueHandler):
         self._run_set_id = run_set_id
         self._executor = executor
         self._listener: logging.handlers.QueueListener | None = None
-
-    def open(self) -> None:
         logging.getLogger().addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -12,7 +12,7 @@ from nanoeval_core.errors import ConfigError
 
 from nanoeval_runner._display.surface import Lines, Notebook, Surface
 from nanoeval_runner._display.terminal import Terminal
-from nanoeval_runner._display.view import View
+from nanoeval_runner._display.view import EvalView
 from nanoeval_runner._interrupts import ipython_shell
 from nanoeval_runner.formats import width_of, write_line
 from nanoeval_runner.results import Collected, Result, collected, results_table
@@ -31,7 +31,7 @@ class Shown(Protocol):
 
     result: Result | None
 
-    def shown(self) -> View: ...
+    def shown(self) -> EvalView: ...
 
 
 class Board:

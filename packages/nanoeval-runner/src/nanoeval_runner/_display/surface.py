@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from nanoeval_runner._display.view import View
+from nanoeval_runner._display.view import EvalView
 from nanoeval_runner.formats import write_line
 
 FIRST_LINE_SECONDS = 10.0
@@ -36,7 +36,7 @@ class Surface:
         """Whether the next `show` shows scores, so that they are worth adding up."""
         return self.is_redrawn
 
-    def show(self, views: Sequence[View]) -> None:
+    def show(self, views: Sequence[EvalView]) -> None:
         """Show how far things are."""
 
     def say(self, text: str) -> None:
@@ -64,7 +64,7 @@ class Lines(Surface):
     def is_due(self) -> bool:
         return time.monotonic() >= self._next_line
 
-    def show(self, views: Sequence[View]) -> None:
+    def show(self, views: Sequence[EvalView]) -> None:
         is_due, now = self.is_due, time.monotonic()
         for number, view in enumerate(views):
             standstill = view.standstill(now)
@@ -91,7 +91,7 @@ class Notebook(Surface):
     def __init__(self) -> None:
         self._handle: Any = None
 
-    def show(self, views: Sequence[View]) -> None:
+    def show(self, views: Sequence[EvalView]) -> None:
         shown = {"text/plain": "\n".join(view.line() for view in views)}
         if self._handle is None:
             self._handle = _notebook_display()(shown, raw=True, display_id=True)

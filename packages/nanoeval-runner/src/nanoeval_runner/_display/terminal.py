@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from nanoeval_runner._display.surface import Surface
-from nanoeval_runner._display.view import View
+from nanoeval_runner._display.view import EvalView
 from nanoeval_runner.formats import write_line
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Terminal(Surface):
         self._lengths: list[int] = []
         self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
 
-    def show(self, views: Sequence[View]) -> None:
+    def show(self, views: Sequence[EvalView]) -> None:
         live, console = self._started()
         before = time.thread_time()
         width, height = console.size
@@ -124,7 +124,7 @@ def _console(stream: TextIO) -> Console:
     return VisibleCursorConsole(file=stream, force_terminal=True, highlight=False)
 
 
-def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
+def fitting(views: Sequence[EvalView], width: int, height: int) -> Iterator[Text]:
     """Yield the lines for `views`: two each if they fit, else one each, else those that fit."""
     from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
 
@@ -154,7 +154,7 @@ def fitting(views: Sequence[View], width: int, height: int) -> Iterator[Text]:
         yield text
 
 
-def _first_line(view: View, width: int, name_width: int) -> Text:
+def _first_line(view: EvalView, width: int, name_width: int) -> Text:
     from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
 
     line = Text(no_wrap=True)

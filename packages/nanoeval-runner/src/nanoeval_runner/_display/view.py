@@ -22,7 +22,7 @@ LONG_SECONDS = 30.0
 
 
 @dataclasses.dataclass(slots=True)
-class View:
+class EvalView:
     """One eval of the display.
 
     Attributes:

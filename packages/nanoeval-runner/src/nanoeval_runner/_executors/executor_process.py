@@ -204,7 +204,6 @@ class StateFileSource(TaskSource):
 async def _serve(args: ProcessArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
     run_log = RunLog(args.path.stem, executor=args.name)
-    run_log.open()
     try:
         async with Store(args.path) as store:
             executor = ExecutorLoop(
