@@ -15,8 +15,7 @@ ENTRY_POINT_GROUP = "nanoeval.monitors"
 class RunningMonitor(Protocol):
     """What an entry point of the group returns, given the state file: started, and to be closed."""
 
-    @property
-    def url(self) -> str: ...
+    url: str
 
     def close(self) -> None: ...
 

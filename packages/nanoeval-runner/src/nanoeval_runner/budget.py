@@ -23,13 +23,7 @@ class Spender(Hashable, Protocol):
 
 @dataclasses.dataclass
 class SharedBudget:
-    """What several runs may spend together. `shared_budget` makes one.
-
-    Attributes:
-        tokens: how many, prompts and replies together; None for any number.
-        cost: how much, in the price table's unit; None for any amount.
-        before: what was spent before these runs.
-    """
+    """What several runs may spend together, and have spent. `shared_budget` makes one."""
 
     tokens: int | None
     cost: float | None

@@ -90,11 +90,8 @@ def from_command_line(target: Callable[..., T], argv: Sequence[str] | None = Non
 def _eval_parameter(target: Callable[..., Any]) -> str:
     """Return the one parameter that takes an eval: its fields go by their own names too."""
     hints = typing.get_type_hints(target) if inspect.isfunction(target) else {}
-    found = [
-        name
-        for name, kind in hints.items()
-        if name != "return" and inspect.isclass(kind) and issubclass(kind, Eval)
-    ]
+    hints.pop("return", None)
+    found = [n for n, kind in hints.items() if inspect.isclass(kind) and issubclass(kind, Eval)]
     return found[0] if len(found) == 1 else ""
 
 
@@ -235,13 +232,7 @@ class Argument:
 
 
 class Arguments:
-    """The arguments that a target has once those in `given` are known.
-
-    Args:
-        target: a function or chz class.
-        given: path → text, as `build` takes it.
-        root: the parameter whose fields go by their own names.
-    """
+    """The arguments that a target has once those in `given` are known, as `build` takes them."""
 
     def __init__(
         self, target: Callable[..., Any], given: Mapping[str, str], root: str = ""
@@ -249,9 +240,7 @@ class Arguments:
         self.given = {_full_name(target, name, root): value for name, value in given.items()}
         self.root = root
         self._target = target
-        self.known: dict[str, Argument] = {}
-        for argument in self._of(target, "", ()):
-            self.known[argument.path] = argument
+        self.known = {argument.path: argument for argument in self._of(target, "", ())}
 
     def knows(self, name: str) -> bool:
         return self._find(_full_name(self._target, name, self.root).removesuffix("@")) is not None
@@ -305,14 +294,10 @@ class Arguments:
         if "..." in name:
             pattern = _wildcard(name)
             return next((one for p, one in self.known.items() if pattern.fullmatch(p)), None)
-        found = self.known.get(name)
-        parent = name
-        while found is None and "." in parent:
-            parent = parent.rpartition(".")[0]
-            above = self.known.get(parent)
-            if above is not None:
-                return above if above.holds_any else None
-        return found
+        if name in self.known or "." not in name:
+            return self.known.get(name)
+        above = self._find(name.rpartition(".")[0])
+        return above if above is not None and above.holds_any else None
 
     def _about_unknown(self, name: str) -> str:
         text = f"there is no argument {self.short(name)!r}"

@@ -26,8 +26,6 @@ class EvalView:
     """One eval of the display.
 
     Attributes:
-        eval_name: its name.
-        model: the model's, when known.
         state: `running`, `summing up`, `done`, `stopped` or `failed`.
         score: `accuracy` and `accuracy_stderr`, or whatever else a summary holds.
         postfix: what `Eval.update_progress` asked to show.
