@@ -13,13 +13,12 @@ import importlib.util
 import json
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.attempts import Attempt
 from nanoeval_runner._queue.rows import ExecutorRow
-
-if TYPE_CHECKING:
-    from nanoeval_core.run_context import RunContext
 
 CONSOLE_VARIABLE = "NANOEVAL_AIOMONITOR_CONSOLE"
 PORT_GAUGE = "aiomonitor_port"

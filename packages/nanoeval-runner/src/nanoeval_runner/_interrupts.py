@@ -31,8 +31,6 @@ T = TypeVar("T")
 EXIT_SECONDS = 3.0
 """How long the event loop may not answer after a signal, or the end may take after the second."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Interrupted(Exception):
     """A run has ended as a signal asked; the message says what is left, and how to resume."""
@@ -71,7 +69,7 @@ class Signals:
         if self._former or threading.current_thread() is not threading.main_thread():
             return
         self._former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._inspect)
-        for number in SIGNALS:
+        for number in (signal.SIGINT, signal.SIGTERM):
             # Ignored on purpose (nohup, a background job): leave it so.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._former[number] = signal.signal(number, self._handle)

@@ -86,7 +86,7 @@ class Executors:
         self._helpers: list[asyncio.Task[None]] = []
 
     async def start(self, run: EvalRun) -> None:
-        """Have those that an eval asks for, and have all look at the state file."""
+        """Have those that an eval asks for."""
         assert self.group is not None, "the run set is open"  # noqa: S101
         runner = run.spec.runner
         if run.pool == IN_PROCESS:
@@ -329,7 +329,7 @@ class RunSet:
                         await self.store.call(remove_recorded, shared_dir(self.path))
                 finally:
                     await self.store.__aexit__(None, None, None)
-                    await self._log.finish()
+                    self._log.finish()
         finally:
             self.store.abandon()
             name_threads_that_hold_the_process(self._threads)

@@ -1,22 +1,16 @@
 """The log file of a run set: everything that is logged while it runs, as JSON Lines.
 
 The driver and the processes of its pool each append to it, a line at a time. It is made at the
-first record, and structlog is loaded then, on the thread that writes: a run of a dozen tasks with
-nothing to report waits for neither.
+first record, and structlog is loaded then: a run with nothing to report does not wait for that.
 """
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import datetime
 import json
 import logging
-import logging.handlers
 import os
-import queue
 import reprlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +21,14 @@ __all__ = [
     "log_file",
 ]
 
-SUFFIX = ".log"
-
 
 def log_file(run_set_id: str) -> Path:
     """Return where the log of a run set is, if anything was logged."""
-    return user_folder("state") / "logs" / f"{run_set_id}{SUFFIX}"
+    return user_folder("state") / "logs" / f"{run_set_id}.log"
 
 
-class RunLog(logging.handlers.QueueHandler):
-    """Takes every log record of the process until `finish`, and writes them on a thread.
+class RunLog(logging.Handler):
+    """Writes every log record of the process until `finish`, to a file for its owner alone.
 
     Levels are the loggers' business: `nanoeval_logging` has nanoeval's own at INFO, and without it
     warnings and errors arrive here.
@@ -47,10 +39,11 @@ class RunLog(logging.handlers.QueueHandler):
     """
 
     def __init__(self, run_set_id: str, *, executor: str | None = None) -> None:
-        super().__init__(queue.SimpleQueue())
-        self._run_set_id = run_set_id
+        super().__init__()
+        self._path = log_file(run_set_id)
         self._executor = executor
-        self._listener: logging.handlers.QueueListener | None = None
+        self._fd: int | None = None
+        self._is_over = False
         logging.getLogger().addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,7 +51,19 @@ class RunLog(logging.handlers.QueueHandler):
         shown = logging.lastResort
         if shown is not None and record.levelno >= shown.level and self._is_alone(record.name):
             shown.handle(record)
-        super().emit(record)
+        if self._is_over:
+            return
+        try:
+            if self._fd is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.setFormatter(_json_formatter(self._executor))
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            # One write, appending: lines of several processes do not mix.
+            os.write(self._fd, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self._is_over = True
+            # Not to the log: that is what has failed. The console still has its part.
+            os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
 
     def _is_alone(self, name: str) -> bool:
         """Return whether a record of the logger `name` reaches run logs only, this one first."""
@@ -71,67 +76,10 @@ class RunLog(logging.handlers.QueueHandler):
         others = any(not isinstance(handler, RunLog) for handler in handlers)
         return not others and root.handlers[0] is self
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Make `record` fit to be written later, on another thread.
-
-        structlog's `wrap_for_formatter` puts the event dict where other records have a text. It
-        stays one, for the file's formatter; here is the last place that knows the exception.
-        """
-        message: object = record.msg
-        if not (isinstance(message, dict) and hasattr(record, "_logger")):
-            prepared: logging.LogRecord = super().prepare(record)
-            return prepared
-        record, event = copy.copy(record), message.copy()
-        record.msg = event
-        if event.get("exc_info") is True:
-            event["exc_info"] = sys.exc_info()
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        if self._listener is None:
-            file = _LogFile(log_file(self._run_set_id), self._executor)
-            self._listener = logging.handlers.QueueListener(self.queue, file)
-            self._listener.start()
-        super().enqueue(record)
-
-    async def finish(self) -> None:
-        """Take no more, and write what is there."""
-        logging.getLogger().removeHandler(self)
-        if self._listener is not None:
-            await asyncio.to_thread(self._listener.stop)
-            for file in self._listener.handlers:
-                file.close()
-            self._listener = None
-        self.close()
-
-
-class _LogFile(logging.Handler):
-    """Writes records to a file that only its owner can read."""
-
-    def __init__(self, path: Path, executor: str | None) -> None:
-        super().__init__()
-        self._path = path
-        self._executor = executor
-        self._fd: int | None = None
-        self._failed = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._failed:
-            return
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON, whatever is in it."""
         try:
-            if self._fd is None:
-                self._fd = self._open()
-            # One write, appending: lines of several processes do not mix.
-            os.write(self._fd, (self._line(record) + "\n").encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            self._failed = True
-            # Not to the log: that is what has failed. The console still has its part.
-            os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
-
-    def _line(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON, whatever is in it: this thread writes those of everybody."""
-        try:
-            return self.format(record)
+            return super().format(record)
         except Exception as error:  # noqa: BLE001  said in the line
             event = {
                 "event": reprlib.repr(record.msg),
@@ -141,16 +89,15 @@ class _LogFile(logging.Handler):
             }
             return json.dumps(event)
 
-    def _open(self) -> int:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.setFormatter(_json_formatter(self._executor))
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-    def close(self) -> None:
+    def finish(self) -> None:
+        """Take no more."""
+        logging.getLogger().removeHandler(self)
+        self.acquire()  # another thread may be writing, or about to
+        self._is_over = True
         if self._fd is not None:
             os.close(self._fd)
-            self._fd = None
-        super().close()
+        self.release()
+        self.close()
 
 
 def _json_formatter(executor: str | None) -> logging.Formatter:
@@ -166,7 +113,6 @@ def _json_formatter(executor: str | None) -> logging.Formatter:
             "logger": record.name,
             **entry,
         }
-        described.pop("message", None)  # the event again, as QueueHandler leaves it
         return described if executor is None else {**described, "executor": executor}
 
     return structlog.stdlib.ProcessorFormatter(

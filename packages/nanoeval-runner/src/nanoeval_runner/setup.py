@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+import resource
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,12 +16,12 @@ from typing import Any, TypeVar
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError, RecorderError
 from nanoeval_core.library_config import get_library_config
 
-from nanoeval_runner._executors.threads import held_by_no_thread
-from nanoeval_runner._executors.threads import leave_threads_behind as leave_threads_behind
 from nanoeval_runner._executors.threads import (
-    properly_closed_thread_pool as properly_closed_thread_pool,
+    held_by_no_thread,
+    leave_threads_behind,
+    properly_closed_thread_pool,
 )
-from nanoeval_runner._exit_stack import global_exit_stack as global_exit_stack
+from nanoeval_runner._exit_stack import global_exit_stack
 from nanoeval_runner._interrupts import run_to_its_end
 from nanoeval_runner._run_set import may_exit
 from nanoeval_runner.command_line import DEBUG_VARIABLE, from_command_line
@@ -229,8 +230,6 @@ def _noted_leaves(group: BaseExceptionGroup[Any]) -> Iterator[tuple[BaseExceptio
 
 def raise_file_limit() -> None:
     """Raise the soft limit of open files to the hard one, where the system allows it."""
-    import resource  # noqa: PLC0415  not on every platform
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
     if soft < wanted:

@@ -231,4 +231,4 @@ async def _serve(args: ProcessArgs, pipe: Any) -> None:
             if not executor.fenced:
                 await store.call(transactions.end_executor, args.executor_id, died=False)
     finally:
-        await run_log.finish()
+        run_log.finish()
