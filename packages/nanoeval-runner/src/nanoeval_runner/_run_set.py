@@ -87,8 +87,8 @@ class Executors:
 
     async def start(self, run: EvalRun) -> None:
         """Have those that an eval asks for."""
-        assert self.group is not None, "the run set is open"  # noqa: S101
-        runner = run.spec.runner
+        runner, group = run.spec.runner, self.group
+        assert group is not None, "the run set is open"  # noqa: S101
         if run.pool == IN_PROCESS:
             async with self._starting:
                 if self.local is None:
@@ -103,13 +103,13 @@ class Executors:
                             run_set_id=path.stem, shared_dir=shared_dir(path), executor="main"
                         ),
                     )
-                    self.group.create_task(self._run_local(self.local), name="executor main")
+                    group.create_task(self._run_local(self.local), name="executor main")
         else:
             if not self.pools:
                 for helper in (self._collect(), self._watch()):
-                    self._helpers.append(self.group.create_task(helper))
+                    self._helpers.append(group.create_task(helper))
             if run.pool not in self.pools:
-                self.pools[run.pool] = self._new_pool(runner, self.group)
+                self.pools[run.pool] = self._new_pool(runner, group)
             await self.pools[run.pool].grow(runner.num_processes)
 
     async def _run_local(self, executor: ExecutorLoop) -> None:
