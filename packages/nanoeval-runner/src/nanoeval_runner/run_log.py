@@ -40,7 +40,7 @@ class RunLog(logging.Handler):
 
     def __init__(self, run_set_id: str, *, executor: str | None = None) -> None:
         super().__init__()
-        self._path = log_file(run_set_id)
+        self._run_set_id = run_set_id
         self._executor = executor
         self._fd: int | None = None
         self._is_over = False
@@ -53,17 +53,18 @@ class RunLog(logging.Handler):
             shown.handle(record)
         if self._is_over:
             return
+        path = log_file(self._run_set_id)
         try:
             if self._fd is None:
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.setFormatter(_json_formatter(self._executor))
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             # One write, appending: lines of several processes do not mix.
             os.write(self._fd, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._is_over = True
             # Not to the log: that is what has failed. The console still has its part.
-            os.write(2, f"warning: no log of this run: {self._path}: {error.strerror}\n".encode())
+            os.write(2, f"warning: no log of this run: {path}: {error.strerror}\n".encode())
 
     def _is_alone(self, name: str) -> bool:
         """Return whether a record of the logger `name` reaches run logs only, this one first."""
