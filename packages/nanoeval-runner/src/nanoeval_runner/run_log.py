@@ -53,9 +53,9 @@ class RunLog(logging.Handler):
             shown.handle(record)
         if self._is_over:
             return
-        path = log_file(self._run_set_id)
         try:
             if self._fd is None:
+                path = log_file(self._run_set_id)
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.setFormatter(_json_formatter(self._executor))
                 self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -64,6 +64,7 @@ class RunLog(logging.Handler):
         except OSError as error:
             self._is_over = True
             # Not to the log: that is what has failed. The console still has its part.
+            path = log_file(self._run_set_id)
             os.write(2, f"warning: no log of this run: {path}: {error.strerror}\n".encode())
 
     def _is_alone(self, name: str) -> bool:
