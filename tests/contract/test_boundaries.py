@@ -165,7 +165,6 @@ PUBLIC_WITH_UNDERSCORE = {"_asdict", "_replace", "_fields", "_make", "_exit", "_
 
 PRIVATE_NAMES = {
     "nanoeval_runner.command_line: _doc": "the text that chz.field(doc=…) was given, for --help",
-    "nanoeval_runner.run_log: _logger": "the mark of what structlog's wrap_for_formatter wrapped",
 }
 """Private names of other people's code: what has no public one. Tests of --help and of the log
 fail without them."""
