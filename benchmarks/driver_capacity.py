@@ -40,7 +40,7 @@ from nanoeval_runner._queue.rows import (  # noqa: E402
 from benchmarks.noop_eval import BenchEval  # noqa: E402
 
 RESULT = pickle.dumps(True, pickle.HIGHEST_PROTOCOL)
-BEAT_SECONDS = 3.0
+HEARTBEAT_SECONDS = 3.0
 
 
 @dataclasses.dataclass
@@ -130,7 +130,7 @@ class SimulatedExecutor:
 
     async def _beat(self, executor_id: int) -> None:
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             await self._ask("beat", Heartbeat(executor_id=executor_id, in_flight=0))
 
     async def _work(self, welcome: Welcome) -> None:

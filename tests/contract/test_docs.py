@@ -37,6 +37,14 @@ def test_continuous_integration_calls_the_readmes_test_command() -> None:
     assert 'bash -c "$test_command"' in script
 
 
+@pytest.mark.parametrize("package", sorted((ROOT / "packages").iterdir()), ids=lambda p: p.name)
+def test_a_package_says_in_five_lines_what_it_is_for(package: Path) -> None:
+    title, first, *more = (package / "README.md").read_text("utf-8").strip().split("\n\n")
+    assert title == f"# {package.name}"
+    assert 3 <= len(first.splitlines()) <= 5
+    assert not more or package.name == "nanoeval", "what else there is to say is in docs"
+
+
 PYTHON_BLOCKS = [
     pytest.param(code, id=f"{document.relative_to(ROOT)}:{number}")
     for document in DOCUMENTS

@@ -94,9 +94,9 @@ def test_a_context_that_takes_long_is_named_with_its_place(
 
     from tests.support.gates import spec
 
-    assert watchdog.CONTEXT_SECONDS + watchdog.BEAT_SECONDS < 10
+    assert watchdog.CONTEXT_SECONDS + watchdog.HEARTBEAT_SECONDS < 10
     monkeypatch.setattr(watchdog, "CONTEXT_SECONDS", 0.0)
-    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "HEARTBEAT_SECONDS", 0.01)
     with Gate() as gate:
         runner = {"recorder": dummy_recorder()}
         running = run(spec(gate, n=1, stages=(stage,), runner=runner))

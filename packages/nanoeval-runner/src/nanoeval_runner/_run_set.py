@@ -30,7 +30,7 @@ from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._executors.loop import ExecutorLoop, abandon
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
 from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
-from nanoeval_runner._executors.watchdog import BEAT_SECONDS, Watchdog, own_connection
+from nanoeval_runner._executors.watchdog import HEARTBEAT_SECONDS, Watchdog, own_connection
 from nanoeval_runner._inspection import describe, start_aiomonitor
 from nanoeval_runner._interrupts import Signals, say
 from nanoeval_runner._monitors import RunningMonitor, StartMonitor
@@ -113,7 +113,7 @@ class Executors:
             await self.pools[run.pool].grow(runner.num_processes)
 
     async def _run_local(self, executor: ExecutorLoop) -> None:
-        with own_connection(self._store.path) as beat, Watchdog(executor, beat):
+        with own_connection(self._store.path) as publish, Watchdog(executor, publish):
             await executor.run()
         await self._store.call(transactions.end_executor, executor.executor_id, died=False)
 
@@ -203,7 +203,7 @@ class Executors:
         slowest = self.local.slowest(INSPECTED) if self.local is not None else []
         if self.local is not None:
             await start_aiomonitor(self.local.run_context)
-        await asyncio.sleep(2 * BEAT_SECONDS)  # executors publish with their next heartbeat
+        await asyncio.sleep(2 * HEARTBEAT_SECONDS)  # executors publish with their next heartbeat
         return describe(await self._store.call(transactions.list_executors), slowest)
 
 

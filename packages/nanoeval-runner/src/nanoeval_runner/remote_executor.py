@@ -48,7 +48,7 @@ __all__ = [
 
 Call = Callable[[bytes], bytes]
 
-TICKS_A_BEAT = 3
+TICKS_A_HEARTBEAT = 3
 """The watchdog ticks once a second; a thousand executors would keep their driver busy with that."""
 
 ORPHANED = 3
@@ -193,12 +193,12 @@ async def _serve(driver: _Driver, welcome: Welcome, *, name: str, folder: Path) 
 
     ticks = itertools.count()
 
-    def beat(heartbeat: Heartbeat) -> bool:
-        return next(ticks) % TICKS_A_BEAT != 0 or bool(driver.say("beat", heartbeat))
+    def publish(heartbeat: Heartbeat) -> bool:
+        return next(ticks) % TICKS_A_HEARTBEAT != 0 or bool(driver.say("beat", heartbeat))
 
     for target in (driver.guard, listen):
         threading.Thread(target=target, name=f"nanoeval-{target.__name__}", daemon=True).start()
-    with Watchdog(executor, beat):
+    with Watchdog(executor, publish):
         await executor.run()
     if not executor.fenced:
         await driver.ask("bye", name)

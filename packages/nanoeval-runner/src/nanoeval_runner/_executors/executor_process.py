@@ -226,7 +226,7 @@ async def _serve(args: ProcessArgs, pipe: Any) -> None:
                 loop.call_soon_threadsafe(executor.wake)
 
             threading.Thread(target=_listen, args=(pipe.fileno(), on_message), daemon=True).start()
-            with own_connection(args.path) as beat, Watchdog(executor, beat):
+            with own_connection(args.path) as publish, Watchdog(executor, publish):
                 await executor.run()
             if not executor.fenced:
                 await store.call(transactions.end_executor, args.executor_id, died=False)

@@ -118,7 +118,7 @@ class ExecutorLoop:
         self._first_chunk = FIRST_CHUNK_ALONE if source.in_driver else FIRST_CHUNK_IN_POOL
         self._chunk = self._first_chunk
         self._unstarted = 0
-        self._suspects: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
         self._reply = ExchangeReply([], {})
         self._more = True
         self._stopping = False
@@ -231,7 +231,7 @@ class ExecutorLoop:
             pool=self._pool,
             with_payload=not self._source.in_driver,
             in_flight=self.in_flight,
-            losses=max(self._suspects.values(), default=0),
+            losses=max(self._losses.values(), default=0),
         )
         self._more = False
         reply = await self._source.exchange(request)
@@ -338,7 +338,7 @@ class ExecutorLoop:
         attempt = Attempt(lease, open_eval, queued, task, group_id)
         open_eval.attempts[lease.task_id] = attempt
         if lease.losses:
-            self._suspects[lease.task_id] = lease.losses
+            self._losses[lease.task_id] = lease.losses
         # Not `create_task`, which is half as dear as what it makes; nor a name made for each.
         attempt.runner = asyncio.Task(
             self._evaluate(attempt, claim),
@@ -389,8 +389,8 @@ class ExecutorLoop:
         attempt.runner = None
         del attempt.open_eval.attempts[attempt.lease.task_id]
         self.in_flight -= 1
-        if self._suspects:
-            self._suspects.pop(attempt.lease.task_id, None)
+        if self._losses:
+            self._losses.pop(attempt.lease.task_id, None)
         if not self._finished:
             self._wake.set()
         self._finished.append(completion)

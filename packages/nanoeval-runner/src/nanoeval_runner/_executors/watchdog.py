@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nanoeval.runner")
 
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 BLOCKED_SECONDS = 2.0
 """How long the event loop may go without a turn before what holds it is named."""
 
@@ -47,12 +47,12 @@ class Watchdog:
     """Watches one executor loop from a thread; use it with `with`.
 
     Args:
-        beat: publishes a heartbeat; returns False when the executor was declared dead.
+        publish: publishes a heartbeat; returns False when the executor was declared dead.
     """
 
-    def __init__(self, loop: ExecutorLoop, beat: Callable[[Heartbeat], bool]) -> None:
+    def __init__(self, loop: ExecutorLoop, publish: Callable[[Heartbeat], bool]) -> None:
         self._executor = loop
-        self._beat = beat
+        self._publish = publish
         self._event_loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._stop = threading.Event()
@@ -73,13 +73,13 @@ class Watchdog:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(BEAT_SECONDS):
+        while not self._stop.wait(HEARTBEAT_SECONDS):
             self._tick()
 
     def _tick(self) -> None:
         """Send one heartbeat, and look once at the event loop."""
         try:
-            if not self._beat(self._snapshot):
+            if not self._publish(self._snapshot):
                 self._event_loop.call_soon_threadsafe(self._executor.wake)
         except Exception as error:  # noqa: BLE001  a full disk must not silence the watchdog
             log.warning(

@@ -303,10 +303,10 @@ def set_executor_pid(connection: sqlite3.Connection, executor_id: int, pid: int)
     connection.execute(sql.SET_EXECUTOR_PID, (pid, executor_id))
 
 
-def heartbeat(connection: sqlite3.Connection, beat: Heartbeat) -> bool:
+def heartbeat(connection: sqlite3.Connection, sent: Heartbeat) -> bool:
     """Renew an executor's leases. False when it was declared dead meanwhile."""
     clocks = {"now": time.time(), "lease_until": time.monotonic() + LEASE_SECONDS}
-    cursor = connection.execute(sql.HEARTBEAT, dataclasses.asdict(beat) | clocks)
+    cursor = connection.execute(sql.HEARTBEAT, dataclasses.asdict(sent) | clocks)
     return cursor.rowcount == 1
 
 
