@@ -95,12 +95,8 @@ def record_reply(messages: Sequence[Message], reply: Reply, *, model: str, **mor
     if reply.cached:
         extra["cached"] = True
     else:
-        extra["usage"] = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-        }
+        kinds = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+        extra["usage"] = {kind: getattr(usage, kind) for kind in kinds}
         extra["concurrency_limit"] = reply.limit
     if reply.tool_calls:
         extra["tool_calls"] = [

@@ -158,21 +158,22 @@ def _made(
     cls: Any, rows: Iterable[Row], fields: FieldsOf | None, source: str, *, is_csv: bool = False
 ) -> Iterator[Any]:
     assert issubclass(cls, BaseModel), f"{cls.__name__} is no pydantic model"  # noqa: S101
+    needed = {name for name, one in cls.model_fields.items() if is_csv and one.is_required()}
     for number, row in enumerate(rows):
-        where = f"{source}, row {number}"
-        if is_csv:
-            where = f"{source}, row {number + 2} (the header is row 1)"
+        where = (
+            f"{source}, row {number + 2} (the header is row 1)"
+            if is_csv
+            else f"{source}, row {number}"
+        )
         if fields is None:
             made: Any = {name: value for name, value in row.items() if value is not None}
         elif callable(fields):
             made = fields(row)
         else:
-            made = {}
-            for field, given in fields.items():
-                needed = (
-                    is_csv and field in cls.model_fields and cls.model_fields[field].is_required()
-                )
-                made[field] = _value(row, given, where, needed=needed)
+            made = {
+                field: _value(row, given, where, needed=field in needed)
+                for field, given in fields.items()
+            }
         if made is None:
             continue
         if isinstance(made, Mapping):

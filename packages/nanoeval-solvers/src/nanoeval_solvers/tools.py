@@ -388,21 +388,16 @@ def _as_text(value: Any) -> str:
     return pydantic.TypeAdapter(Any).dump_json(value, fallback=repr).decode("utf-8", "replace")
 
 
-_ARGS = re.compile(r"^(?:Args|Arguments|Parameters):\s*$", re.MULTILINE)
-_SECTION = re.compile(r"^[A-Z]\w+:\s*$", re.MULTILINE)
+_SECTION = re.compile(r"^([A-Z]\w+):\s*$", re.MULTILINE)
 _ARG = re.compile(r"^ {2,}\*{0,2}(\w+)(?:\s*\([^)]*\))?:\s*(.*(?:\n {6,}\S.*)*)", re.MULTILINE)
 
 
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
     """Return what a docstring in Google's style says, and what it says of each parameter."""
-    args = _ARGS.search(text)
-    section = _SECTION.search(text)
-    about = text[: section.start()] if section else text
-    if args is None:
-        return about.strip(), {}
-    end = _SECTION.search(text, args.end())
-    found = _ARG.findall(text[args.end() : end.start() if end else None])
-    return about.strip(), {name: " ".join(words.split()) for name, words in found}
+    about, *rest = _SECTION.split(text)
+    sections = dict(zip(rest[::2], rest[1::2], strict=True))
+    args = "".join(sections.get(name, "") for name in ("Args", "Arguments", "Parameters"))
+    return about.strip(), {name: " ".join(words.split()) for name, words in _ARG.findall(args)}
 
 
 def _arguments_model(

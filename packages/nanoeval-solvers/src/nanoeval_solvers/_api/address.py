@@ -59,20 +59,20 @@ async def kept_address(
         return kept
     # The executors of a run start together: one asks the SDK, the others wait for what it found.
     async with _alone(place / "lock"):
-        kept = _kept(path, key)
-        if kept is not None:
-            return kept
-        address = await prepare()
-        keyless = dict(address.headers)
-        if keyless.get(_AUTHORIZATION) == f"Bearer {key}":
-            keyless[_AUTHORIZATION] = f"Bearer {_KEY}"
-            whole = path.with_suffix(f".{os.getpid()}")
-            whole.touch(0o600)
-            whole.write_text(json.dumps([address.url, keyless]), encoding="utf-8")
-            whole.rename(path)
-            for old in sorted(place.glob("*.json"), key=_used_at)[:-_KEPT]:
-                old.unlink(missing_ok=True)  # local servers have another port each time
-        return address
+        return _kept(path, key) or _keep(path, key, await prepare())
+
+
+def _keep(path: Path, key: str, address: Address) -> Address:
+    """Keep an address without its key, if that is all that authenticates it, and return it."""
+    if address.headers.get(_AUTHORIZATION) == f"Bearer {key}":
+        keyless = {**address.headers, _AUTHORIZATION: f"Bearer {_KEY}"}
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.touch(0o600)
+        whole.write_text(json.dumps([address.url, keyless]), encoding="utf-8")
+        whole.rename(path)
+        for old in sorted(path.parent.glob("*.json"), key=_used_at)[:-_KEPT]:
+            old.unlink(missing_ok=True)  # local servers have another port each time
+    return address
 
 
 def _used_at(path: Path) -> float:

@@ -161,22 +161,21 @@ def _failed(error: Exception, proxy: str) -> ConnectionFailedError:
     import aiohttp  # noqa: PLC0415  as above
 
     why = getattr(error, "os_error", None) or str(error) or type(error).__name__
-    unreachable = {  # the first that fits
-        aiohttp.ClientProxyConnectionError: f"the proxy {proxy} cannot be reached: {why}",
-        aiohttp.ClientHttpProxyError: f"the proxy {proxy} refused with HTTP status "
-        f"{getattr(error, 'status', None)}",
-        aiohttp.ConnectionTimeoutError: f"cannot connect through the proxy {proxy} within "
-        f"{CONNECT_TIMEOUT:g} s",
-        aiohttp.ClientConnectorError: f"cannot connect: {why}",
-    }
-    for kind, words in unreachable.items():
-        if isinstance(error, kind):
-            timed_out = kind is aiohttp.ConnectionTimeoutError
-            return ConnectionFailedError(words, timed_out=timed_out, unreachable=True)
-    cut_off = isinstance(error, aiohttp.ClientPayloadError)
-    return ConnectionFailedError(
-        f"the reply was cut off: {why}" if cut_off else f"the connection failed: {why}"
-    )
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            words = f"the proxy {proxy} cannot be reached: {why}"
+        case aiohttp.ClientHttpProxyError():
+            words = f"the proxy {proxy} refused with HTTP status {error.status}"
+        case aiohttp.ConnectionTimeoutError():
+            words = f"cannot connect through the proxy {proxy} within {CONNECT_TIMEOUT:g} s"
+        case aiohttp.ClientConnectorError():
+            words = f"cannot connect: {why}"
+        case aiohttp.ClientPayloadError():
+            return ConnectionFailedError(f"the reply was cut off: {why}")
+        case _:
+            return ConnectionFailedError(f"the connection failed: {why}")
+    timed_out = isinstance(error, aiohttp.ConnectionTimeoutError)
+    return ConnectionFailedError(words, timed_out=timed_out, unreachable=True)
 
 
 def proxy_for(url: str) -> str | None:
