@@ -108,7 +108,6 @@ class JupyterMachine(JupyterComputerInterface):
         return answer
 
     async def close_kernel(self) -> None:
-        """Give up on the kernel."""
         if self._helper is not None:
             helper, self._helper = self._helper, None
             await helper.close()

@@ -231,7 +231,6 @@ class Rollout:
         await self._start(service.name, config, endpoints)
 
     async def _start(self, service: str, config: dict[str, Any], endpoints: dict[str, Any]) -> None:
-        """Create a container, connect it to more networks, and start it."""
         name = f"{self._name}-{service}"
         container = self.docker.containers.container(name)
         create = self.docker.containers.create({**config, "Labels": self._labels}, name=name)

@@ -51,8 +51,6 @@ def _adopt() -> None:
 
 
 class _HostProcess:
-    """A process of this host."""
-
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None  # noqa: S101  both are pipes
         assert process.stdout is not None  # noqa: S101

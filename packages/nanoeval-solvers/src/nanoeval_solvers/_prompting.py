@@ -49,7 +49,6 @@ class Prompted(APIModel):
         )
 
     def _choices_chat(self, question: Any, instruction: str) -> list[Message]:
-        """Return the chat that asks a multiple-choice question."""
         fields = {
             "question": question.question,
             "choices": lettered(question.answers, question.letters),

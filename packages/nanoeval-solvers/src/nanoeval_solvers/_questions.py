@@ -105,7 +105,6 @@ class QuestionsEval(ABC, Eval[TTask, TAnswer], Generic[TQuestion, TTask, TAnswer
         return [{**one, "attempt_id": 1 + n} for one in named for n in range(number)]
 
     def _as_shown(self, name: str, question: TQuestion) -> TQuestion:
-        """Return a question as it is asked."""
         return question
 
     async def get_summary(self, results: list[tuple[TTask, TAnswer]]) -> dict[str, Any]:

@@ -49,14 +49,9 @@ def lettered(choices: Sequence[str], letters: Sequence[str]) -> str:
 def chat(*, system: str | None, user: str, images: Sequence[str] = ()) -> list[Message]:
     """Return the messages of a chat that asks `user`, showing `images`."""
     messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
-    if not images:
-        messages.append({"role": "user", "content": user})
-        return messages
-    parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": image_url(image)}} for image in images
-    ]
-    messages.append({"role": "user", "content": [*parts, {"type": "text", "text": user}]})
-    return messages
+    shown = [{"type": "image_url", "image_url": {"url": image_url(image)}} for image in images]
+    content: Any = [*shown, {"type": "text", "text": user}] if shown else user
+    return [*messages, {"role": "user", "content": content}]
 
 
 def image_url(image: str) -> str:

@@ -17,7 +17,6 @@ def letter_of(index: int) -> str:
 
 @functools.cache
 def letters_for(n_choices: int) -> tuple[str, ...]:
-    """Return the labels of `n_choices` choices."""
     return tuple(letter_of(index) for index in range(n_choices))
 
 

@@ -180,7 +180,6 @@ def _of_line(
 
 
 def _until_sentence(text: str) -> str:
-    """Return `text` up to the end of its first sentence."""
     end = _ENDS.search(text)
     rest = "" if end is None else text[end.end() :].strip(" *_`$")
     return text if end is None or not rest else text[: end.start()]
