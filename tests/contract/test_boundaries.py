@@ -166,8 +166,7 @@ PUBLIC_WITH_UNDERSCORE = {"_asdict", "_replace", "_fields", "_make", "_exit", "_
 PRIVATE_NAMES = {
     "nanoeval_runner.command_line: _doc": "the text that chz.field(doc=…) was given, for --help",
 }
-"""Private names of other people's code: what has no public one. Tests of --help and of the log
-fail without them."""
+"""Private names of other people's code: what has no public one. A test of --help fails without it."""
 
 NEEDS_MORE = {"nanoeval_recorder.evallib_eval"}
 """Public modules whose names the meta-package loads lazily: they need the evals package."""
