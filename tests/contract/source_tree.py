@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -80,13 +81,17 @@ def circles(graph: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
     return sorted(found)
 
 
-def classes(trees: Trees) -> dict[str, list[str]]:
-    """Class name → the modules that define one, at module level or within something."""
+def types(trees: Trees) -> dict[str, list[str]]:
+    """Name → the modules that define a class of that name, anywhere, or give it to another type."""
     found: dict[str, list[str]] = {}
     for module, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(module)
+        for node in tree.body:
+            named = re.match(r"(_?[A-Z]\w*[a-z]\w*)(: \w+)? = (?!TypeVar)", ast.unparse(node))
+            if named and isinstance(node, (ast.Assign, ast.AnnAssign)):
+                found.setdefault(named[1], []).append(module)
     return found
 
 
