@@ -102,8 +102,8 @@ class _Driver(TaskSource):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._over.set()
         self.thread.shutdown()
+        self._over.set()
 
     def say(self, verb: str, *arguments: object) -> Any:
         """Return the driver's reply once it is there."""

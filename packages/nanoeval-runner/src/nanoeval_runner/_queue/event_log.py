@@ -89,7 +89,7 @@ def read_events(
 def events_recorded(
     connection: sqlite3.Connection, folder: Path, eval_id: int, position: str, up_to: int
 ) -> None:
-    """Remember that the record now ends at `position`, and forget the events up to there."""
+    """Store that the record now ends at `position`, and delete the events up to there."""
     with transaction(connection):
         connection.execute(sql.SET_RECORD_POSITION, (position, eval_id))
         connection.execute(sql.DELETE_EVENTS, (eval_id, up_to))
