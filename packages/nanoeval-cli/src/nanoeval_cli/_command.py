@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -49,12 +49,9 @@ class Command(click.Command):
         )(self)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words, positional, fields = self.split(ctx, args, set())
-        # A flag stays the command's: alone, it could not be a field.
-        with_value = {n.lstrip("-") for n, o in self._options(ctx).items() if not o.is_flag}
-        names = set() if ctx.resilient_parsing else self.own_fields(positional) & with_value
-        if names:
-            words, _, fields = self.split(ctx, args, names)
+        words, positional, fields = self.split(ctx, args)
+        if not ctx.resilient_parsing and (own := self.own_fields(positional)):
+            words, _, fields = self.split(ctx, args, own)
         rest = super().parse_args(ctx, words)
         if self.takes_fields:
             ctx.params["fields"] = fields
@@ -73,10 +70,12 @@ class Command(click.Command):
         }
 
     def split(
-        self, ctx: click.Context, args: Sequence[str], not_options: set[str]
+        self, ctx: click.Context, args: Sequence[str], own: Collection[str] = ()
     ) -> tuple[list[str], list[str], dict[str, str]]:
         """Return what click is to read, what of it has no name, and the arguments of the eval."""
-        options = {n: o for n, o in self._options(ctx).items() if n.lstrip("-") not in not_options}
+        # A flag stays the command's: alone, it could not be a field.
+        known = self._options(ctx).items()
+        options = {n: one for n, one in known if one.is_flag or n.lstrip("-") not in own}
         words: list[str] = []
         positional: list[str] = []
         fields: dict[str, str] = {}

@@ -37,7 +37,7 @@ class EvalCommand(Command):
     """A command about an eval: its help and its completion know the arguments of that eval."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words, targets, fields = self.split(ctx, args, set())
+        words, targets, fields = self.split(ctx, args)
         if targets and not ctx.resilient_parsing:
             # What only this command knows is for the eval in the file, not for its main part.
             for_eval = "model" in fields or any(word in self._options(ctx) for word in words)
