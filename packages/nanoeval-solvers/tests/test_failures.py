@@ -72,6 +72,9 @@ def test_a_reply_nested_without_end_is_malformed() -> None:
         decode("chat", body)
     with pytest.raises(MalformedReplyError):
         decode("chat", b'{"extra": ' + b'{"a":' * 100_000)
+    deep = b"[" * 900 + b"]" * 900  # as a parser takes it, and what reads it does not
+    with pytest.raises(MalformedReplyError):
+        decode("chat", b'{"choices": [{"message": {"reasoning_details": %b}}]}' % deep)
 
 
 @pytest.mark.parametrize(

@@ -14,5 +14,5 @@ Parts; what each imports when it is loaded is above it, or in its line (and of n
     _evals, samples_eval                     evals of the public `evals` registry
     testing, _pytest_plugin                  a model endpoint for tests
 
-`openai`, `aiohttp` and `msgspec` are imported when a call needs them, not before.
+`openai`, `aiohttp`, `httptools` and `msgspec` are imported when a call needs them, not before.
 """

@@ -154,7 +154,13 @@ def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
         FailedReplyError: it says that it failed.
         MalformedReplyError: it is no reply.
     """
-    content = _content(api, raw)
+    try:
+        return _reply(api, _content(api, raw), raw, limit)
+    except RecursionError as error:
+        raise _malformed(str(error), raw) from None
+
+
+def _reply(api: API, content: dict[str, Any], raw: bytes, limit: int | None) -> Reply:
     choice = _dicts(content["choices"])[0] if api == "chat" else _choice_of(content)
     said = choice.get("message")
     if not isinstance(said, dict):
@@ -406,7 +412,7 @@ def _content(api: API, raw: bytes) -> dict[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         try:
             content = _without_surrogates(_loaded(api, raw))
-        except (ValueError, TypeError, RecursionError) as why:
+        except (ValueError, TypeError) as why:
             raise _malformed(str(why), raw) from None
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
