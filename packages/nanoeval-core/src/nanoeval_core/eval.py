@@ -244,9 +244,7 @@ def assert_no_system_errors(
             + (", …" if len(failed) > _ERRORS_SHOWN else "")
             + ". Leave them out first, or override Eval.process_invalid to give them a result"
         )
-    return [
-        (task, result) for task, result in results if not isinstance(result, RolloutSystemError)
-    ]
+    return cast("list[tuple[TTask, TResult]]", list(results))
 
 
 class _SilentBar:

@@ -29,10 +29,9 @@ def dumps(value: Any, *, what: str, by_value: bool = False, renew_locks: bool = 
     Raises:
         NotPicklableError: names `what` and the field that cannot be pickled.
     """
-    if by_value:
-        pickled = _dumps_by_value(value, renew_locks)
-        if pickled is not None:
-            return pickled
+    pickled = _dumps_by_value(value, renew_locks) if by_value else None
+    if pickled is not None:
+        return pickled
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,22 +38,19 @@ class InMemoryRecorder(TransactionalRecorder):
         self.run_spec = run_spec
         self.events: list[Event] = []
         self.final_report: Any = None
-        self._lock = threading.Lock()
 
     def write_events(self, events: Sequence[bytes]) -> None:
         head = b'{"run_id":' + encode(self.run_spec.run_id) + b","
-        with self._lock:
-            lines = b"".join(events).splitlines()
-            for event in unfolded(parse_event(head + line[1:]) for line in lines):
-                event.event_id = len(self.events)
-                self.events.append(event)
+        lines = b"".join(events).splitlines()
+        for event in unfolded(parse_event(head + line[1:]) for line in lines):
+            event.event_id = len(self.events)
+            self.events.append(event)
 
     def position(self) -> str:
         return str(len(self.events))
 
     def rewind(self, position: str) -> None:
-        with self._lock:
-            del self.events[int(position or 0) :]
+        del self.events[int(position or 0) :]
 
     def record_final_report(self, final_report: Any) -> None:
         line = b'{"final_report":' + encode(final_report) + b"}"

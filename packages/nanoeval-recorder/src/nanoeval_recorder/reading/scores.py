@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,17 +157,12 @@ def _scored(file: Path) -> Iterator[_Scored]:
 
 
 def _of_lines(file: Path) -> Iterator[_Scored]:
-    ids: tuple[Any, Any] | None = None
-    last: _ScoredFields | None = None
-    for part in record_parts(file):
-        for event in _ends(part):
-            if (event.sample_id, event.group_id) != ids:
-                if ids is not None:
-                    yield str(ids[0]), str(ids[1] or ""), last
-                ids, last = (event.sample_id, event.group_id), None
+    events = itertools.chain.from_iterable(map(_ends, record_parts(file)))
+    for ids, attempt in itertools.groupby(events, attrgetter("sample_id", "group_id")):
+        last: _ScoredFields | None = None
+        for event in attempt:
             if (event.type or event.record_type) == "match":
                 last = event if event.data is None else event.data
-    if ids is not None:
         yield str(ids[0]), str(ids[1] or ""), last
 
 
