@@ -306,7 +306,8 @@ class AttemptRecorder(BaseRecorder):
         lines = self._lines
         if not lines:
             return b""
-        taken = b"".join([line for kind, line in lines if completed or kind not in RESULT_TYPES])
+        kept = lines if completed else [one for one in lines if one[0] not in RESULT_TYPES]
+        taken = b"".join([line for _, line in kept])
         lines.clear()  # in place: what is bound to other ids shares them
         return taken
 

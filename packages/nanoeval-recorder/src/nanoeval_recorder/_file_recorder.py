@@ -208,16 +208,16 @@ class FileRecorder(TransactionalRecorder):
         """
         # This and the write are all that the driver does for an event: lines are not even copied.
         pieces: list[bytes | memoryview] = []
+        before, after = self.around_number or (b"", b"")
         for chunk in events:
             view = memoryview(chunk)
             start, end = 0, chunk.find(b"\n") + 1
             while end:
                 if not chunk.startswith(FILE_LINE, start) or self._is_new_file(chunk, start):
-                    if self.around_number is None:
-                        pieces.append(view[start:end])
-                    else:
-                        before, after = self.around_number
+                    if before:
                         pieces += (b"%b%d%b" % (before, number, after), view[start + 1 : end])
+                    else:
+                        pieces.append(view[start:end])
                     number += 1
                 start, end = end, chunk.find(b"\n", end) + 1
         return pieces, number
