@@ -38,7 +38,7 @@ from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nanoeval_solvers._mocks import Mock, check_mock_rates, mock_attempt
+from nanoeval_solvers._mocks import Mock
 from nanoeval_solvers._questions import Problem, QuestionsEval, ReadAnswer, outcome_of_answer
 from nanoeval_solvers._replies import ReadBy
 from nanoeval_solvers._replies.letters import letter_of, letters_for
@@ -56,9 +56,7 @@ __all__ = [
     "Problem",
     "Question",
     "ReadBy",
-    "check_mock_rates",
     "majority",
-    "mock_attempt",
     "outcome_of_answer",
 ]
 
@@ -367,7 +365,7 @@ class MockSolver(Mock, MCQSolver[Answer]):
     )
 
     async def solve(self, task: MCQTask) -> Answer:
-        rng = await mock_attempt(self, task)
+        rng = await self._attempt(task)
         picked = self._pick(task.question, rng)
         letters = task.question.show_picked(picked)
         get_recorder().record_sampling(

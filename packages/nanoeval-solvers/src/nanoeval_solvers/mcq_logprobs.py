@@ -14,7 +14,7 @@ from nanoeval_core.asyncio_utils import gather_results
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.recorder import get_recorder
 
-from nanoeval_solvers._mocks import Mock, mock_attempt
+from nanoeval_solvers._mocks import Mock
 from nanoeval_solvers._prompting import CHOICES_FIELDS, CHOICES_PROMPT, Prompted
 from nanoeval_solvers._templates import Message
 from nanoeval_solvers.api_model import record_reply
@@ -229,7 +229,7 @@ class MockLogprobSolver(Mock, MCQSolver[Answer]):
     accuracy: float = chz.field(default=0.5, doc="The probability of a correct answer.")
 
     async def solve(self, task: MCQTask) -> Answer:
-        rng = await mock_attempt(self, task)
+        rng = await self._attempt(task)
         question = task.question
         right = rng.random() < self.accuracy or len(question.answers) == 1
         weights = sorted((rng.random() for _ in question.answers), reverse=True)

@@ -187,10 +187,10 @@ def _from_json(content: dict[str, Any], names: Names) -> list[_Statement]:
     for value in values:
         parts = value if isinstance(value, list) else [value]
         groups = [names.alone(str(part)) for part in parts if isinstance(part, str | int | float)]
-        if len(groups) < len(parts) or any(g is None or g.picked is None for g in groups):
-            return [_Statement(None, "structured")]
-        picked = frozenset().union(*(g.picked for g in groups if g is not None and g.picked))
-        read.add(picked if names.multiple or len(picked) == 1 else None)
+        named = [group.picked for group in groups if group and group.picked is not None]
+        picked = frozenset[int]().union(*named)
+        is_clear = len(named) == len(parts) and (names.multiple or len(picked) == 1)
+        read.add(picked if is_clear else None)
     return [_Statement(read.pop() if len(read) == 1 else None, "structured")]
 
 
