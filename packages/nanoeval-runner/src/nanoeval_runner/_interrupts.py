@@ -42,7 +42,7 @@ class Interruptible(Protocol):
     grace: float
 
     @property
-    def can_drain(self) -> bool: ...
+    def can_finish(self) -> bool: ...
     def interrupt(self) -> None: ...
     def stop_at_once(self) -> None: ...
     def resume_hint(self) -> str: ...
@@ -90,7 +90,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number = number
-            if any(run_set.can_drain for run_set in self.run_sets):
+            if any(run_set.can_finish for run_set in self.run_sets):
                 say(f"\n{self.name}: finishing what is in flight; once more to stop at once")
             for run_set in self.run_sets:
                 self._loop.call_soon_threadsafe(run_set.interrupt)

@@ -393,7 +393,7 @@ class RunSet:
     # --- interruption
 
     @property
-    def can_drain(self) -> bool:
+    def can_finish(self) -> bool:
         """Whether tasks are in flight that a first Ctrl-C should let finish."""
         return any(run.is_running for run in self.outbox.runs.values())
 
