@@ -1,4 +1,4 @@
-"""One display for all runs of an event loop: asks each run for its view, and shows it in time."""
+"""One display for all runs of an event loop: it shows their views, brought up to date, in time."""
 
 from __future__ import annotations
 
