@@ -62,6 +62,7 @@ class Progress:
             )
             self._bar.__enter__()
         self._has_update = overrides(run.spec.eval, "update_progress")
+        self._is_updated = self._has_update or self._bar is not None
         owner = run_set.owner
         self._board = owner.board = owner.board or Board()
         self._board.runs.append(self)
@@ -76,8 +77,7 @@ class Progress:
         wanted = self._run.spec.runner.summary_interval
         interval = math.inf if wanted is None else wanted or UPDATE_SECONDS
         next_summary = self._started + interval
-        is_updated = self._has_update or self._bar is not None
-        next_update = time.monotonic() + UPDATE_SECONDS if is_updated else math.inf
+        next_update = time.monotonic() + UPDATE_SECONDS if self._is_updated else math.inf
         while True:
             due = min(next_summary, next_update, self._board.next_tick)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -151,7 +151,7 @@ class Progress:
 
     async def last_update(self) -> None:
         """Show what the eval makes of all its results: also short runs get to show something."""
-        if self._has_update or self._bar is not None:
+        if self._is_updated:
             await self._update_bar()
         self._state = "summing up"
         if self._view is not None:

@@ -143,17 +143,15 @@ class StateReader:
         self.path = path
         try:
             self._connection = connect(path, read_only=True, at_rest=at_rest)
+            with contextlib.ExitStack() as refused:
+                refused.callback(self._connection.close)
+                # Not check_pages: it reads the whole file, which is for those who go on with it.
+                version = transactions.get_metadata(self._connection, "schema_version")
+                if version != sql.SCHEMA_VERSION:
+                    raise transactions.other_version(str(path), version)
+                refused.pop_all()
         except sqlite3.Error as error:
             raise StateError(f"state file {path} cannot be read: {error}") from error
-        try:
-            # Not check_pages: it reads the whole file, which is for those who go on with it.
-            version = transactions.get_metadata(self._connection, "schema_version")
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise StateError(f"state file {path} cannot be read: {error}") from error
-        if version != sql.SCHEMA_VERSION:
-            self._connection.close()
-            raise transactions.other_version(str(path), version)
 
     def __enter__(self) -> Self:
         return self

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter, deque
 from typing import Any
+
+from nanoeval_core.metrics.headline import headline
 
 from nanoeval_runner.formats import (
     format_count,
@@ -99,16 +100,10 @@ class EvalView:
             found.append(f"ETA {format_seconds((self.total - self.done) / rate)}")
         return found
 
-    def running_score(self) -> str:
-        """Return `accuracy 0.612 ± 0.014`, or empty while nothing is scored."""
-        from nanoeval_core.metrics.headline import headline  # noqa: PLC0415  once there is one
-
-        found = headline(self.score) if self.score else None
-        return f"{found.name} {format_score(found.value, found.stderr)}" if found else ""
-
     def details(self) -> list[str]:
         """Return everything else, each part only where there is something to say."""
-        found = [self.running_score()]
+        score = headline(self.score) if self.score else None
+        found = [f"{score.name} {format_score(score.value, score.stderr)}"] if score else []
         # What an eval's update_progress adds, unless the score says it ("acc" and "accuracy").
         shown = list(self.score or {})
         found += [
@@ -147,9 +142,8 @@ class EvalView:
         kinds = ", ".join(f"{kind} {number}" for kind, number in by_type.most_common(3))
         return f"{total:,} error{'s' * (total > 1)} ({kinds})"
 
-    def standstill(self, now: float | None = None) -> str:
+    def standstill(self, now: float) -> str:
         """Return why nothing has moved for `STANDSTILL_SECONDS`, if that is known; else empty."""
-        now = time.monotonic() if now is None else now
         if self.state != "running" or self._moved_at is None:
             return ""
         stood = now - self._moved_at
