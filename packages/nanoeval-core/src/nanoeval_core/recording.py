@@ -317,10 +317,8 @@ class EventEncoder:
     """An executor's half of a run's recorder; picklable, it holds no file or connection.
 
     Attributes:
-        run_spec: the run's ids.
         urls: `evalboard_url` by view.
         encode: gives the bytes of an event; None keeps no events.
-        filters: what to leave out.
         methods: further methods, called `record_…`, that the run's recorder has.
         records_completion: whether `record_sample_completed()` without fields says something
             that the match does not.

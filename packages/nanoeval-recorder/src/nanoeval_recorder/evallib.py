@@ -78,7 +78,6 @@ class EvallibRecorder(FileRecorder):
     """Writes one run in the evallib format. Made by `evallib_recorder().factory`.
 
     Args:
-        run_spec: the ids of the run.
         path: the file, ending in `.jsonl` or `.jsonl.zst`.
         spec: the `spec` line's content.
         rotate_bytes: start another file once one has this many bytes; None never does.

@@ -26,7 +26,6 @@ class InMemoryRecorder(TransactionalRecorder):
     """Keeps one run's events as `read` would give them. Nothing of it survives the process.
 
     Attributes:
-        events: what was recorded.
         final_report: the run's, None before there is one.
     """
 

@@ -88,7 +88,6 @@ class JsonRecorder(FileRecorder):
     Two runs at the same time never share a file: the second takes `NAME.2.jsonl`.
 
     Attributes:
-        run_spec: the ids of the run.
         filename: the file, ending in `.jsonl` or `.jsonl.zst`.
         sample_id: whose events those outside of attempts are.
         group_id: the same for the group.

@@ -125,11 +125,6 @@ class Accumulator:
         self._affected.add(question_id)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many attempts ended how, as `count_outcomes` says it."""
-        return count_outcomes(self._outcomes)
-
-    @property
     def mean(self) -> float | None:
         """The mean of the per-question means, None without any: for a progress bar."""
         if not self._questions:
@@ -207,7 +202,7 @@ class Accumulator:
         power = describe_power(estimate, split)
         if power:
             metrics["power"] = power
-        return {**metrics, "counts": self.counts, "unavailable": unavailable}
+        return {**metrics, "counts": count_outcomes(self._outcomes), "unavailable": unavailable}
 
     def summary(self) -> dict[str, Any]:
         """Return `metrics()`, `num_tasks`, `is_valid` and `system_errors`.

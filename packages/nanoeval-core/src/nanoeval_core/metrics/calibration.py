@@ -16,8 +16,6 @@ class Bin(NamedTuple):
     Attributes:
         low: the bin holds probabilities above this (and 0, in the first bin)
         high: up to this.
-        n: how many.
-        mean_probability: their mean.
         accuracy: the share of them that came true.
     """
 

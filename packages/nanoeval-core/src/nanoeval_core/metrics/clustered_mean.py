@@ -46,8 +46,6 @@ class MeanEstimate:
     Attributes:
         mean: of the per-question means; None without questions.
         stderr: its standard error, clustered; None with fewer than 2 clusters.
-        low: lower end of the interval.
-        high: upper end of the interval.
         n: questions.
         num_scores: attempts, over all questions.
         num_clusters: independent groups of questions; `n` when no clusters were given.

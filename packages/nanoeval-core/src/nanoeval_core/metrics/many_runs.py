@@ -15,8 +15,6 @@ class Row(NamedTuple):
     """A pair of runs.
 
     Attributes:
-        a: the name of run a.
-        b: the name of run b.
         comparison: b against a, by itself.
         adjusted_p_value: its p-value corrected for the number of pairs (Holm); None where it has
             none.

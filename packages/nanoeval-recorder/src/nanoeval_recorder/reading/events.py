@@ -31,13 +31,11 @@ class Event(msgspec.Struct, kw_only=True, tag_field="type", forbid_unknown_field
     """One recorded event.
 
     Attributes:
-        run_id: the run that it belongs to.
         event_id: its number in the run, where the format has one.
         sample_id: the task's `question_id`; None for what was recorded outside of attempts.
         group_id: `attempt.retry`; None where the format has none.
         data: what was recorded, by field; anything JSON for `Extra`.
         created_at: UTC, ISO 8601.
-        created_by: the user who ran it.
         extra: further fields: what `as_default_recorder(…, **extra)` was given.
     """
 

@@ -18,8 +18,6 @@ class Report(dict[str, Any]):
     """The final report, with what else the record tells. Empty when the run has not finished.
 
     Attributes:
-        path: the record.
-        run_id: the run.
         spec: what was run.
         final_report: the final report as it was written; None when the run has not finished.
         events: the number of events by type.

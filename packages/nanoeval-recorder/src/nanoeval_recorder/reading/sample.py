@@ -21,7 +21,6 @@ class RecordedSample:
     """One attempt: all events recorded under its ids.
 
     Attributes:
-        run_id: the run.
         sample_id: the task's `question_id`.
         group_id: `attempt.retry`; None in files of the published `evals` package.
         events: in the order in which they were recorded.
