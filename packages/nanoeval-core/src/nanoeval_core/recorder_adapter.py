@@ -129,7 +129,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
         """
         for attempt in load_events(events):
             self._on_thread(functools.partial(self._send, attempt))
-            if self._fails_too_long:
+            if self._seconds_failing > self._stall_timeout:
                 self._give_up(f"has only failed, for {self._seconds_failing:.0f} s")
             self._written += 1
 
@@ -139,10 +139,6 @@ class ThirdPartyRecorder(TransactionalRecorder):
     def rewind(self, position: str) -> None:
         """Count on from there: what a third party has received stays with it."""
         self._written = int(position) if position.isdecimal() else 0
-
-    @property
-    def _fails_too_long(self) -> bool:
-        return self._seconds_failing > self._stall_timeout
 
     def _send(self, attempt: list[AttemptEvent]) -> None:
         for (sample_id, group_id, extra), events in itertools.groupby(
@@ -158,7 +154,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
                     except Exception as error:  # noqa: BLE001  reported; the events go on unbound
                         self._report("as_default_recorder", error)
                 for event in events:
-                    if self._fails_too_long:
+                    if self._seconds_failing > self._stall_timeout:
                         return
                     self._steps += 1
                     self._call(target, event)
@@ -179,7 +175,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
             self._seconds_failing = 0.0
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
             self._seconds_failing += self._clock() - started
-            self._report(METHODS.get(event.type, event.type), error)
+            self._report(METHODS.get(event.type, (event.type,))[0], error)
 
     def _report(self, method: str, error: Exception) -> None:
         self._failures += 1
@@ -258,12 +254,13 @@ class ThirdPartyRecorder(TransactionalRecorder):
                 future.set_exception(error)
 
 
-METHODS = {
-    "match": "record_match",
-    "sampling": "record_sampling",
-    "sample_completed": "record_sample_completed",
-    "error": "record_error",
+METHODS = {  # and which of their arguments are given by position
+    "match": ("record_match", ["correct"]),
+    "sampling": ("record_sampling", ["prompt", "sampled"]),
+    "sample_completed": ("record_sample_completed", []),
+    "error": ("record_error", ["msg", "error"]),
 }
+OPTIONAL = ("expected", "picked", "prob_correct")
 
 
 def send_event(target: Any, event: AttemptEvent) -> None:
@@ -271,11 +268,12 @@ def send_event(target: Any, event: AttemptEvent) -> None:
     data = event.data
     if event.type in METHODS and isinstance(data, dict):
         fields = dict(data)
-        given = [fields.pop(name, None) for name in POSITIONAL.get(event.type, ())]
+        method, positional = METHODS[event.type]
+        given = [fields.pop(name, None) for name in positional]
         for name in OPTIONAL if event.type == "match" else ():
             if fields.get(name, ...) is None:
                 del fields[name]
-        getattr(target, METHODS[event.type])(*given, **fields)
+        getattr(target, method)(*given, **fields)
     elif event.type == "extra":
         target.record_extra(data)
     elif event.type.startswith("record_"):  # a method of its own
@@ -283,14 +281,6 @@ def send_event(target: Any, event: AttemptEvent) -> None:
         getattr(target, event.type)(*args, **kwargs)
     elif hasattr(target, "record_event"):
         target.record_event(event.type, data)
-
-
-OPTIONAL = ("expected", "picked", "prob_correct")
-POSITIONAL = {
-    "match": ("correct",),
-    "sampling": ("prompt", "sampled"),
-    "error": ("msg", "error"),
-}
 
 
 def unfolded_events(events: Iterable[AttemptEvent]) -> Iterator[AttemptEvent]:
