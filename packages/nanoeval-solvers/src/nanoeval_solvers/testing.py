@@ -153,8 +153,16 @@ class ModelServer:
         thread.start()
         runner = asyncio.run_coroutine_threadsafe(self._serve(), loop).result()
 
+        async def end() -> None:
+            await runner.cleanup()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for request in left:  # those that still wait
+                request.cancel()
+            if left:
+                await asyncio.wait(left)
+
         def close() -> None:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+            asyncio.run_coroutine_threadsafe(end(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
