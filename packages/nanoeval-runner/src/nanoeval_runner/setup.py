@@ -72,23 +72,19 @@ class nanoeval_logging:  # noqa: N801  reads as a function, and is used as one
 
     def __init__(self) -> None:
         get_library_config().setup_logging()
-        _log_more_than_is_shown()
+        # The run's log file gets what nanoeval does; the console shows what it did before.
+        root, ours = logging.getLogger(), logging.getLogger("nanoeval")
+        for handler in root.handlers:
+            if handler.level == logging.NOTSET:
+                handler.setLevel(root.level)
+        if ours.level == logging.NOTSET:
+            ours.setLevel(min(logging.INFO, root.level))
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *exc: object) -> None:
         logging.captureWarnings(False)
-
-
-def _log_more_than_is_shown() -> None:
-    """Log what nanoeval does to the run's log file; the console shows what it did before."""
-    root, ours = logging.getLogger(), logging.getLogger("nanoeval")
-    for handler in root.handlers:
-        if handler.level == logging.NOTSET:
-            handler.setLevel(root.level)
-    if ours.level == logging.NOTSET:
-        ours.setLevel(min(logging.INFO, root.level))
 
 
 def nanoeval_entrypoint(
