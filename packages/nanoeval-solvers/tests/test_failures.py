@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from nanoeval_solvers._api.failures import CallFailureKind, failure_of, rate_headers, retry_after
+from nanoeval_solvers._api.failures import Meaning, failure_of, rate_headers, retry_after
 from nanoeval_solvers._api.wire import MalformedReplyError, decode
 
 DATE = "Mon, 23 Nov 2026 18:00:00 GMT"
@@ -42,28 +42,28 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
 @pytest.mark.parametrize(
     ("body", "words", "kind"),
     [
-        (b'{"error": {"message": "m", "innererror": "x"}}', "m", CallFailureKind.OVERLOADED),
+        (b'{"error": {"message": "m", "innererror": "x"}}', "m", Meaning.OVERLOADED),
         (
             b'{"error": {"message": "m", "innererror": {"code": 1}}}',
             "m",
-            CallFailureKind.OVERLOADED,
+            Meaning.OVERLOADED,
         ),
         (
             b'[{"error": {"code": 429, "message": "exhausted"}}]',
             "exhausted",
-            CallFailureKind.OVERLOADED,
+            Meaning.OVERLOADED,
         ),
-        (b'{"error": {"code": "insufficient_quota", "message": "m"}}', "m", CallFailureKind.FATAL),
-        (b'{"detail": "slow down"}', "slow down", CallFailureKind.OVERLOADED),
-        (b"<h1>Too many</h1>", "Too many", CallFailureKind.OVERLOADED),
-        (b"", "HTTP status 429", CallFailureKind.OVERLOADED),
-        (b"[" * 100_000, "[" * 500, CallFailureKind.OVERLOADED),
-        (b"\xff\xfe", "\ufffd\ufffd", CallFailureKind.OVERLOADED),
+        (b'{"error": {"code": "insufficient_quota", "message": "m"}}', "m", Meaning.FATAL),
+        (b'{"detail": "slow down"}', "slow down", Meaning.OVERLOADED),
+        (b"<h1>Too many</h1>", "Too many", Meaning.OVERLOADED),
+        (b"", "HTTP status 429", Meaning.OVERLOADED),
+        (b"[" * 100_000, "[" * 500, Meaning.OVERLOADED),
+        (b"\xff\xfe", "\ufffd\ufffd", Meaning.OVERLOADED),
     ],
 )
-def test_errors_of_all_shapes(body: bytes, words: str, kind: CallFailureKind) -> None:
+def test_errors_of_all_shapes(body: bytes, words: str, kind: Meaning) -> None:
     failure = failure_of(429, {}, body)
-    assert (failure.words, failure.kind) == (words, kind)
+    assert (failure.words, failure.meaning) == (words, kind)
 
 
 def test_a_reply_nested_without_end_is_malformed() -> None:

@@ -31,8 +31,8 @@ from nanoeval_solvers._api.cache import ReplyCache, key_of
 from nanoeval_solvers._api.failures import (
     LONGEST_DELAY,
     LONGEST_WAIT,
-    CallFailureKind,
     Failure,
+    Meaning,
     delay_before,
     failure_of,
     rate_headers,
@@ -49,9 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nanoeval.api")
 
-_AT_ONCE = frozenset(
-    {CallFailureKind.EMPTY, CallFailureKind.STREAM_ONLY, CallFailureKind.UNAUTHORIZED}
-)
+_AT_ONCE = frozenset({Meaning.EMPTY, Meaning.STREAM_ONLY, Meaning.UNAUTHORIZED})
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
 _ENOUGH_REJECTED = 8  # prompts, with none served, to say that it is not for what is in them
@@ -291,7 +289,7 @@ class Client:
         body = wire.encode(_streaming(model, request) if route.stream else request)
         started = time.monotonic()
         retries = 0
-        once: set[CallFailureKind] = set()  # what was tried again at once, which is done once
+        once: set[Meaning] = set()  # what was tried again at once, which is done once
         with pause_clocks.get()():
             sent_at = await route.first_turn()
         try:
@@ -299,23 +297,23 @@ class Client:
                 sender = route.sender
                 outcome, http = await self._call(model, route, body, sent_at)
                 if isinstance(outcome, Reply):
-                    if outcome.problem != "empty" or CallFailureKind.EMPTY in once:
+                    if outcome.problem != "empty" or Meaning.EMPTY in once:
                         _finish_call(model, route, outcome, retries)
                         return outcome, http
                     outcome = Failure(
-                        kind=CallFailureKind.EMPTY, words="an empty reply", status=http.status
+                        meaning=Meaning.EMPTY, words="an empty reply", status=http.status
                     )
-                kind, asked, delay = outcome.kind, outcome.retry_after or 0.0, 0.0
+                meaning, asked, delay = outcome.meaning, outcome.retry_after or 0.0, 0.0
                 # What never worked is wrong, not outdated; odd 401s do not come in a row.
-                known = kind is not CallFailureKind.UNAUTHORIZED or (
+                known = meaning is not Meaning.UNAUTHORIZED or (
                     route.served and route.unauthorized < 3
                 )
-                if kind in _AT_ONCE and kind not in once and known:
-                    once.add(kind)
-                    if kind is CallFailureKind.STREAM_ONLY:
+                if meaning in _AT_ONCE and meaning not in once and known:
+                    once.add(meaning)
+                    if meaning is Meaning.STREAM_ONLY:
                         route.stream = True
                         body = wire.encode(_streaming(model, request))
-                    elif kind is CallFailureKind.UNAUTHORIZED:
+                    elif meaning is Meaning.UNAUTHORIZED:
                         await self._renew(model, route, sender)
                 else:
                     delay = delay_before(retries + 1, outcome)
@@ -323,7 +321,7 @@ class Client:
                         started += delay  # a pause that the endpoint asks for by name is no retry
                     else:
                         if (
-                            kind in (CallFailureKind.REJECTED, CallFailureKind.STREAM_ONLY)
+                            meaning in (Meaning.REJECTED, Meaning.STREAM_ONLY)
                             and route.closed is None
                         ):
                             prompt = request.get("messages") or request.get("input")
@@ -365,18 +363,18 @@ class Client:
                 return outcome, http
         except ConnectionFailedError as error:
             outcome = Failure(
-                kind=CallFailureKind.TRANSIENT,
+                meaning=Meaning.TRANSIENT,
                 words=str(error),
                 timed_out=error.timed_out,
                 unreachable=error.unreachable,
             )
         finally:
             limiter.leave()
-        if outcome.kind is CallFailureKind.OVERLOADED or outcome.timed_out:
+        if outcome.meaning is Meaning.OVERLOADED or outcome.timed_out:
             limiter.refused(sent_at=sent_at, retry_after=outcome.retry_after)
         if len(self._key) > 4:
             outcome = dataclasses.replace(outcome, words=outcome.words.replace(self._key, "[key]"))
-        if outcome.kind in (CallFailureKind.OVERLOADED, CallFailureKind.TRANSIENT):
+        if outcome.meaning in (Meaning.OVERLOADED, Meaning.TRANSIENT):
             route.tell_failure(outcome)
         return outcome, http
 
@@ -385,7 +383,7 @@ class Client:
     ) -> None:
         """Raise what a failure means for the task or the run, unless it is to be tried again."""
         never_answered = not (route.answered or route.limiter.successes or route.limiter.refusals)
-        if failure.kind in (CallFailureKind.FATAL, CallFailureKind.UNAUTHORIZED) or (
+        if failure.meaning in (Meaning.FATAL, Meaning.UNAUTHORIZED) or (
             failure.unreachable and retries == _TRIES_TO_CONNECT and never_answered
         ):
             route.closed = failure
@@ -393,7 +391,7 @@ class Client:
             raise self._fatal(model, route.closed) from await self._sdk_error(model, route.closed)
         said = f"{_status(failure)}{failure.words}"
         error: Exception
-        if failure.kind in (CallFailureKind.REJECTED, CallFailureKind.STREAM_ONLY):
+        if failure.meaning in (Meaning.REJECTED, Meaning.STREAM_ONLY):
             error = RequestRejectedError(
                 f"{self._url} rejected a request to model {model.model!r} with {said}"
             )
@@ -478,14 +476,14 @@ def _read(model: ModelFields, http: HTTPReply, limit: int | None = None) -> Repl
         try:
             return wire.decode(model.api, body, limit)
         except wire.MalformedReplyError as error:
-            return Failure(kind=CallFailureKind.TRANSIENT, words=str(error), status=status)
+            return Failure(meaning=Meaning.TRANSIENT, words=str(error), status=status)
         except wire.FailedReplyError as error:
             status, body = status_in(error.body), error.body
     failure = failure_of(status, headers, body, now=time.time())
-    if failure.kind not in (CallFailureKind.CONTEXT_LENGTH, CallFailureKind.CONTENT_POLICY):
+    if failure.meaning not in (Meaning.CONTEXT_LENGTH, Meaning.CONTENT_POLICY):
         return failure
     problem: Problem = (
-        "context_length" if failure.kind is CallFailureKind.CONTEXT_LENGTH else "content_policy"
+        "context_length" if failure.meaning is Meaning.CONTEXT_LENGTH else "content_policy"
     )
     return Reply(
         text=failure.words,

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 
-class CallFailureKind(Enum):
+class Meaning(Enum):
     """What to do about a failed call."""
 
     FATAL = auto()  # it will never work: the run ends
@@ -31,7 +31,7 @@ class Failure:
     """One failed call.
 
     Attributes:
-        kind: what to do about it.
+        meaning: what to do about it.
         words: what the endpoint (or the connection) said.
         status: of the HTTP reply; None when there was none.
         retry_after: seconds that the endpoint asks to wait.
@@ -40,7 +40,7 @@ class Failure:
         whatever_is_asked: it was rejected for the address or the key, not for what is in it.
     """
 
-    kind: CallFailureKind
+    meaning: Meaning
     words: str
     status: int | None = None
     retry_after: float | None = None
@@ -104,12 +104,12 @@ _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _RATE_WORDS = re.compile(r"rate.?limit|too many requests|qps|overloaded", re.IGNORECASE)
 _TOO_LARGE_WORDS = re.compile(r"request too large|request_too_large", re.IGNORECASE)
 # Whatever is said; others are transient from 500 on, and rejections below.
-_KIND_OF: Mapping[int, CallFailureKind] = {
-    401: CallFailureKind.UNAUTHORIZED,
-    402: CallFailureKind.FATAL,
-    **dict.fromkeys((408, 409, 425), CallFailureKind.TRANSIENT),
+_MEANING_OF: Mapping[int, Meaning] = {
+    401: Meaning.UNAUTHORIZED,
+    402: Meaning.FATAL,
+    **dict.fromkeys((408, 409, 425), Meaning.TRANSIENT),
     # Beyond 429 and 503, what services use for "not now": Groq's 498, a gateway's 499, ….
-    **dict.fromkeys((420, 423, 424, 429, 498, 499, 503, 529), CallFailureKind.OVERLOADED),
+    **dict.fromkeys((420, 423, 424, 429, 498, 499, 503, 529), Meaning.OVERLOADED),
 }
 _NOTHING_THERE = frozenset({301, 302, 303, 307, 308, 404, 405, 407, 410})
 # What errors within a reply of status 200 are, by their type or code.
@@ -140,7 +140,7 @@ def failure_of(
     # A firewall's page is about the request, an API's own 403 about the key.
     forbidden = status == 403 and body.lstrip()[:1] == b"{"
     return Failure(
-        kind=_kind(status, codes, words),
+        meaning=_meaning(status, codes, words),
         words=words,
         status=status,
         retry_after=retry_after(headers, status=status, now=now) or _delay_in(body),
@@ -166,25 +166,23 @@ def status_in(body: bytes) -> int:
     return 429 if _RATE_WORDS.search(words) else 500
 
 
-def _kind(status: int, codes: frozenset[str], words: str) -> CallFailureKind:
+def _meaning(status: int, codes: frozenset[str], words: str) -> Meaning:
     if codes & _QUOTA_CODES:
-        return CallFailureKind.FATAL
+        return Meaning.FATAL
     if status == 429 and (_TOO_LARGE_WORDS.search(words) or codes & {"request_too_large"}):
-        return CallFailureKind.REJECTED
+        return Meaning.REJECTED
     if status not in (400, 403, 413, 422) and not (status == 500 and codes & _CONTEXT_CODES):
-        return _KIND_OF.get(
-            status, CallFailureKind.TRANSIENT if status >= 500 else CallFailureKind.REJECTED
-        )
+        return _MEANING_OF.get(status, Meaning.TRANSIENT if status >= 500 else Meaning.REJECTED)
     # It refuses the request for what is in it.
     too_large = _TOO_LARGE_FOR_PROMPT.search(words)
     fits = too_large is not None and int(too_large["asked"]) < int(too_large["context"])
     if not fits and _ARGUMENT_WORDS.search(words):
-        return CallFailureKind.FATAL
+        return Meaning.FATAL
     if codes & _CONTEXT_CODES or (status != 403 and _CONTEXT_WORDS.search(words)):
-        return CallFailureKind.CONTEXT_LENGTH
+        return Meaning.CONTEXT_LENGTH
     if codes & _POLICY_CODES or _POLICY_WORDS.search(words):
-        return CallFailureKind.CONTENT_POLICY
-    return CallFailureKind.STREAM_ONLY if _STREAM_WORDS.search(words) else CallFailureKind.REJECTED
+        return Meaning.CONTENT_POLICY
+    return Meaning.STREAM_ONLY if _STREAM_WORDS.search(words) else Meaning.REJECTED
 
 
 def said(body: bytes) -> tuple[str, frozenset[str]]:
