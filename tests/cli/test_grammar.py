@@ -310,3 +310,37 @@ def test_uvloop_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ConfigError, match=re.escape('pip install "nanoeval-cli[uvloop]"')):
         run_in_loop(main(), "uvloop")
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "seen"),
+    [
+        ("evals.py:Looking", (), 50_000),
+        ("evals.py:Looking", ("runner.gc_threshold=1234",), 1234),
+        ("script.py", (), 700),
+    ],
+)
+def test_the_command_has_garbage_collected_rarely_and_a_script_as_python_does(
+    target: str, words: tuple[str, ...], seen: int, here: Path
+) -> None:
+    (here / "evals.py").write_text(
+        f"{EVALS}\n\n"
+        "@chz.chz\n"
+        "class Looking(Plain):\n"
+        "    async def evaluate(self, task):\n"
+        "        import gc\n"
+        "        return str(gc.get_threshold()[0]) == self.loop\n"
+    )
+    (here / "script.py").write_text(
+        "from evals import Looking\n"
+        "from nanoeval import EvalSpec, run\n"
+        "from nanoeval.setup import nanoeval_entrypoint\n"
+        "async def main(loop: str) -> None:\n"
+        "    print(await run(EvalSpec(eval=Looking(loop=loop))))\n"
+        "if __name__ == '__main__':\n"
+        "    nanoeval_entrypoint(main)\n"
+    )
+    json_too = ("--json",) if target.startswith("evals") else ()
+    done = piped("run", target, f"loop={seen}", *words, *json_too, folder=here)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"""["']accuracy["']: 1\.0""", done.stdout), done.stdout
