@@ -175,13 +175,15 @@ def _reply(api: API, content: dict[str, Any], raw: bytes, limit: int | None) -> 
         words = f"the reply broke off with finish_reason {reason!r} after {len(text)} characters"
         raise FailedReplyError({"message": words, "type": "server_error"})
     reasoning = {name: said[name] for name in _REASONING if said.get(name) is not None}
-    thoughts = next(filter(None, map(_texts_in, (*reasoning.values(), thinking))), None)
+    thoughts = None
+    if reasoning or thinking:
+        thoughts = next(filter(None, map(_texts_in, (*reasoning.values(), thinking))), None)
     called = _dicts(said.get("tool_calls"))
     if not called and "function_call" in said:  # from before there were several
         called = [{"function": said["function_call"]}]
     called = [call for call in called if isinstance(call.get("function"), dict)]
     refusal = _text(said.get("refusal"))
-    usage, calls = _usage(content.get("usage")), _tool_calls(called, raw)
+    usage, calls = _usage(content.get("usage")), _tool_calls(called, raw) if called else ()
     logprobs = _logprobs(_dict(choice.get("logprobs")).get("content"))
     problem: Problem | None = None
     if (reason and _REFUSED.search(reason)) or (refusal and not text):
@@ -363,13 +365,14 @@ def _logprobs(found: Any) -> tuple[TokenLogprobs, ...] | None:
     )
 
 
-# What can be read of a value, whatever it is.
+# What can be read of a value, whatever it is. Tuples of classes: a union is built at
+# each look, which took a fifth of the time that a reply took.
 
 
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int | float) else None
+    return str(value) if isinstance(value, (int, float)) else None
 
 
 def _number(value: Any, default: float = 0.0) -> float:
@@ -424,7 +427,7 @@ def _content(api: API, raw: bytes) -> dict[str, Any]:
             raise FailedReplyError(error)
     needed = "choices" if api == "chat" else "output"
     found = content.get(needed)
-    if not isinstance(found, list | dict) or (api == "chat" and not _dicts(found)):
+    if not isinstance(found, (list, dict)) or (api == "chat" and not _dicts(found)):
         raise _malformed(f"it has no {needed}", raw)
     return content
 
