@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from nanoeval_core.metrics.clustered_mean import clustered_mean
-from nanoeval_monitor._record_index import RecordIndex
-from nanoeval_monitor._run_summary import peek, score_of, summary_of
+from nanoeval_monitor._record_index import RecordIndex, peek
+from nanoeval_monitor._run_summary import score_of, summary_of
 from nanoeval_monitor._sample_query import find_samples, transcript
 from nanoeval_recorder import report, samples
 

@@ -22,6 +22,7 @@ from typing import Any
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.fs_paths import user_folder
 from nanoeval_core.json_values import utf8
+from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_recorder.reading.events import Event, FinalReport, RecordedFile, RunStarted
 from nanoeval_recorder.reading.reader import parse_event
 
@@ -31,11 +32,14 @@ from nanoeval_monitor._record_lines import (
     FINGERPRINT,
     Place,
     RecordLine,
-    RecordLines,
+    bytes_before,
+    events_at,
     extended,
     joined,
+    lines_after,
+    size_of,
 )
-from nanoeval_monitor._score_totals import ScoreTally
+from nanoeval_monitor._score_totals import estimate
 
 BATCH_LINES = 5000
 BATCH_BYTES = 8 << 20
@@ -114,10 +118,12 @@ class RecordIndex:
 
     def __init__(self, record: Path) -> None:
         self.record = record
-        self.lines = RecordLines(record)
         self.path = _index_path(record)
         self._lock = threading.Lock()
-        _connect_to_write(self.path).close()  # made, where it was missing or of another version
+        with contextlib.suppress(sqlite3.DatabaseError):  # there is none, or it is damaged
+            if self._read_metadata().get("version") == sql.VERSION:
+                return
+        _make(self.path)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -128,25 +134,28 @@ class RecordIndex:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock, contextlib.closing(_connect_to_write(self.path)) as connection:
+            for pragma in sql.PRAGMAS:
+                connection.execute(pragma)
             yield connection
 
     # --- keeping up with the record
 
     def update(self, seconds: float) -> bool:
         """Read what the record has beyond the index, for about `seconds`; True when it is all."""
-        if not self._is_of_this_record():
-            with self._lock:
-                _make(self.path).close()
+        known = self._read_metadata()
+        if "offset" in known and bytes_before(self.record, _place(known)) != known["fingerprint"]:
+            with self._lock:  # the record was cut or replaced
+                _make(self.path)
         with self._writing() as connection:
             deadline = time.monotonic() + seconds
             place = _place(_metadata(connection))
-            with contextlib.closing(self.lines.after(place)) as lines:
+            with contextlib.closing(lines_after(self.record, place)) as lines:
                 for batch in _read_batches(lines, place):
                     if not self._write(connection, batch) or time.monotonic() >= deadline:
                         return False
             for statement in sql.SORTED.split(";"):
                 connection.execute(statement)
-            _put(connection, {"caught_up_at": self.lines.size()})
+            _put(connection, {"caught_up_at": size_of(self.record)})
             return True
 
     def update_all(self) -> None:
@@ -156,12 +165,12 @@ class RecordIndex:
 
     def update_search(self, seconds: float) -> bool:
         """Make what was indexed searchable, for about `seconds`; True when all of it is."""
-        if not _has_full_text():
-            raise RecorderError(
-                "this Python's sqlite has no FTS5, which full-text search needs: filter by verdict "
-                "or field, or use a Python whose sqlite has it"
-            )
         with self._writing() as connection:
+            if ("ENABLE_FTS5",) not in connection.execute(sql.COMPILE_OPTIONS).fetchall():
+                raise RecorderError(
+                    "this Python's sqlite has no FTS5, which full-text search needs: filter by "
+                    "verdict or field, or use a Python whose sqlite has it"
+                )
             deadline = time.monotonic() + seconds
             while self._index_search_batch(connection):
                 if time.monotonic() >= deadline:
@@ -170,13 +179,12 @@ class RecordIndex:
 
     def progress(self) -> dict[str, Any]:
         """Return how much of the record is in the index: `bytes_read` of `bytes`, and if all is."""
-        size = self.lines.size()
+        size = size_of(self.record)
         known = self._read_metadata()
-        read = known.get("bytes_read", 0)
         return {
             "bytes": size,
-            "bytes_read": min(int(read), size),
-            "complete": bool(known.get("caught_up_at") == size),
+            "bytes_read": min(known.get("bytes_read", 0), size),
+            "complete": known.get("caught_up_at") == size,
             "attempts": known.get("attempts", 0),
             "searchable": known.get("searchable", 0),
             "bad_lines": known.get("bad_lines", 0),
@@ -184,13 +192,12 @@ class RecordIndex:
 
     def started(self) -> dict[str, Any]:
         """Return the record's first line: what was run. Empty until it was read."""
-        found = json.loads(str(self._read_metadata().get("spec") or "{}"))
-        return found if isinstance(found, dict) else {}
+        spec: dict[str, Any] = json.loads(self._read_metadata().get("spec", "{}"))
+        return spec
 
     def final_report(self) -> Any:
         """Return the record's last line; None while the run has not finished."""
-        report = self._read_metadata().get("final_report")
-        return None if report is None else json.loads(str(report))
+        return json.loads(self._read_metadata().get("final_report", "null"))
 
     def file(self, sha256: str) -> RecordedFile:
         """Return what the record keeps under that hash.
@@ -202,15 +209,14 @@ class RecordIndex:
             row = connection.execute(sql.GET_FILE, (sha256,)).fetchone()
         if row is None:
             raise KeyError(sha256)
-        ((event, *_),) = self.lines.events([row[0]])
+        ((event, *_),) = events_at(self.record, [row[0]])
         assert isinstance(event, RecordedFile)  # noqa: S101  only those are in the table
         return event
 
     def details(self) -> tuple[int, dict[str, Any]]:
         """Return how many attempts there are, and what `put_details` kept."""
         known = self._read_metadata()
-        kept: dict[str, Any] = json.loads(str(known.get("details") or "{}"))
-        return int(known.get("attempts", 0)), kept
+        return known.get("attempts", 0), json.loads(known.get("details", "{}"))
 
     def put_details(self, details: dict[str, Any]) -> None:
         """Keep something that was computed from the index, with the index."""
@@ -221,11 +227,6 @@ class RecordIndex:
         with self.reading() as connection:
             return _metadata(connection)
 
-    def _is_of_this_record(self) -> bool:
-        """Return whether what was read last is there: the record was neither cut nor replaced."""
-        known = self._read_metadata()
-        return "offset" not in known or self.lines.before(_place(known)) == known["fingerprint"]
-
     def _write(self, connection: sqlite3.Connection, batch: _Batch) -> bool:
         """Put a batch into the index; False if another process has meanwhile read on."""
         tail, end = batch.last.content, batch.last.end
@@ -235,7 +236,7 @@ class RecordIndex:
             known = _metadata(connection)
             if _place(known) != batch.start:
                 return False
-            attempts = self._store(connection, batch, int(known.get("searchable", 0)))
+            attempts = self._store(connection, batch, known.get("searchable", 0))
             connection.executemany(sql.PUT_FILE, batch.files.items())
             _put(
                 connection,
@@ -244,9 +245,9 @@ class RecordIndex:
                     "attempts": attempts,
                     "part": end.part,
                     "offset": end.offset,
-                    "fingerprint": fingerprint or self.lines.before(end),
-                    "bytes_read": int(known.get("bytes_read", 0)) + batch.size,
-                    "bad_lines": int(known.get("bad_lines", 0)) + batch.bad,
+                    "fingerprint": fingerprint or bytes_before(self.record, end),
+                    "bytes_read": known.get("bytes_read", 0) + batch.size,
+                    "bad_lines": known.get("bad_lines", 0) + batch.bad,
                 },
             )
         return True
@@ -262,8 +263,8 @@ class RecordIndex:
         if last < before + len(rows):  # some attempts were there: they get their new events
             keys = json.dumps(list(attempts))
             known = connection.execute(sql.KNOWN_ATTEMPTS, (before, keys)).fetchall()
-            earlier = self.lines.events([row[3] for row in known])
-            later = self.lines.events([spans[row[:2]] for row in known])
+            earlier = events_at(self.record, [row[3] for row in known])
+            later = events_at(self.record, [spans[row[:2]] for row in known])
             for row, old, new in zip(known, earlier, later, strict=True):
                 sample_id, group_id, attempt_id, old_spans, score = row
                 digest = _digest(sample_id, group_id, old)
@@ -293,11 +294,11 @@ class RecordIndex:
             connection.execute(sql.BEGIN)
             connection.execute(sql.SEARCH_SCHEMA)
             connection.execute(sql.SEARCH_MERGES)
-            after = int(_metadata(connection).get("searchable", 0))
+            after = _metadata(connection).get("searchable", 0)
             rows = connection.execute(sql.SEARCHABLE, (after, SEARCH_BATCH)).fetchall()
             if not rows:
                 return False
-            events = self.lines.events([row[3] for row in rows])
+            events = events_at(self.record, [row[3] for row in rows])
             texts = [
                 (row[0], _digest(row[1], row[2], found).search_text())
                 for row, found in zip(rows, events, strict=True)
@@ -319,50 +320,23 @@ def _metadata(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _put(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
-    connection.executemany(sql.SET_METADATA, list(values.items()))
+    connection.executemany(sql.SET_METADATA, values.items())
 
 
 def _place(metadata: dict[str, Any]) -> Place:
     """Return up to where the record is in the index."""
-    return Place(int(metadata.get("part", 0)), int(metadata.get("offset", 0)))
+    return Place(metadata.get("part", 0), metadata.get("offset", 0))
 
 
-def _connect_to_write(path: Path) -> sqlite3.Connection:
-    """Open the index at `path`; it is made where it is missing or of another version."""
-    connection = _connect(path)
-    with contextlib.suppress(sqlite3.DatabaseError):
-        for pragma in sql.PRAGMAS:
-            connection.execute(pragma)
-        if _metadata(connection).get("version") == sql.VERSION:
-            return connection
-    connection.close()
-    return _make(path)
-
-
-def _make(path: Path) -> sqlite3.Connection:
+def _make(path: Path) -> None:
     """Make an empty index at `path`, in place of what is there."""
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-    connection = _connect(path)
-    try:
+    path.touch(0o600)
+    with contextlib.closing(_connect_to_write(path)) as connection:
         for statement in (*sql.PRAGMAS, *sql.SCHEMA.split(";")):
             connection.execute(statement)
         _put(connection, {"version": sql.VERSION})
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-
-
-def _has_full_text() -> bool:
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        options = {row[0] for row in connection.execute(sql.COMPILE_OPTIONS)}
-    return "ENABLE_FTS5" in options
 
 
 def index_stamp(record: Path) -> int:
@@ -371,18 +345,22 @@ def index_stamp(record: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def known_tallies(record: Path) -> list[ScoreTally] | None:
-    """Return the scores of a record whose index has (nearly) all of it; None without one."""
-    path = _index_path(record)
-    if not path.exists():
-        return None
-    with contextlib.closing(_connect_to_read(path)) as connection:
+def peek(record: Path) -> MeanEstimate | None:
+    """Return the score of a record whose index has (nearly) all of it; else None."""
+    with (
+        contextlib.suppress(sqlite3.Error),  # there is none, or it is of another version
+        contextlib.closing(_connect_to_read(_index_path(record))) as connection,
+    ):
         known = _metadata(connection)
         # Nearly: a record that is being written is always a little ahead of its index.
-        is_whole = known.get("caught_up_at", 0) >= 0.9 * RecordLines(record).size()
-        if known.get("version") != sql.VERSION or not is_whole:
-            return None
-        return connection.execute(sql.TALLIES).fetchall()
+        is_whole = known.get("caught_up_at", 0) >= 0.9 * size_of(record)
+        if known.get("version") == sql.VERSION and is_whole:
+            return estimate(connection.execute(sql.TALLIES).fetchall())
+    return None
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

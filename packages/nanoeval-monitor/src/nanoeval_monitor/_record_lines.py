@@ -1,4 +1,8 @@
-"""The lines of a record with where they are, so that an index can find them again."""
+"""The lines of a record with where they are, so that an index can find them again.
+
+Compressed records can only be read from their beginning: going on, and reading one attempt,
+takes as long as decompressing what comes before it.
+"""
 
 from __future__ import annotations
 
@@ -52,66 +56,59 @@ def joined(spans: bytes, later: bytes) -> bytes:
     return spans
 
 
-class RecordLines:
-    """Reads a record's lines from a place on, and lines by their spans.
+def size_of(record: Path) -> int:
+    """Return bytes on disk, over all parts."""
+    return sum(part.stat().st_size for part in record_parts(record))
 
-    Compressed records can only be read from their beginning: going on, and reading one attempt,
-    takes as long as decompressing what comes before it.
-    """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+def lines_after(record: Path, place: Place) -> Generator[RecordLine, None, None]:
+    """Yield the whole lines after `place`. A half-written last line is left for later."""
+    parts = record_parts(record)
+    for number in range(place.part, len(parts)):
+        offset = place.offset if number == place.part else 0
+        with open_record(parts[number]) as stream:
+            _skip_to(stream, offset)
+            for content in stream:
+                if not content.endswith(b"\n") and not _is_whole(content):
+                    break
+                yield RecordLine(number, offset, content)
+                offset += len(content)
 
-    def size(self) -> int:
-        """Return bytes on disk, over all parts."""
-        return sum(part.stat().st_size for part in record_parts(self.file))
 
-    def after(self, place: Place) -> Generator[RecordLine, None, None]:
-        """Yield the whole lines after `place`. A half-written last line is left for later."""
-        parts = record_parts(self.file)
-        for number in range(place.part, len(parts)):
-            offset = place.offset if number == place.part else 0
+def bytes_before(record: Path, place: Place) -> bytes:
+    """Return the last bytes before `place`: they tell if the record was cut and rewritten."""
+    start = max(0, place.offset - FINGERPRINT)
+    parts = record_parts(record)
+    if place.part >= len(parts):
+        return b""
+    with open_record(parts[place.part]) as stream:
+        _skip_to(stream, start)
+        return stream.read(place.offset - start)
+
+
+def events_at(record: Path, spans: Sequence[bytes]) -> list[list[Event]]:
+    """Return the events of several attempts, each by its packed spans."""
+    parts = record_parts(record)
+    wanted = sorted(
+        (part, offset, length, index)
+        for index, packed in enumerate(spans)
+        for part, offset, length in _SPAN.iter_unpack(packed)
+    )
+    found: list[list[Event]] = [[] for _ in spans]
+    try:
+        for number, in_part in itertools.groupby(wanted, lambda one: one[0]):
+            position = 0
             with open_record(parts[number]) as stream:
-                _skip_to(stream, offset)
-                for content in stream:
-                    if not content.endswith(b"\n") and not _is_whole(content):
-                        break
-                    yield RecordLine(number, offset, content)
-                    offset += len(content)
-
-    def before(self, place: Place) -> bytes:
-        """Return the last bytes before `place`: they tell if the record was cut and rewritten."""
-        start = max(0, place.offset - FINGERPRINT)
-        parts = record_parts(self.file)
-        if place.part >= len(parts):
-            return b""
-        with open_record(parts[place.part]) as stream:
-            _skip_to(stream, start)
-            return stream.read(place.offset - start)
-
-    def events(self, spans: Sequence[bytes]) -> list[list[Event]]:
-        """Return the events of several attempts, each by its packed spans."""
-        parts = record_parts(self.file)
-        wanted = sorted(
-            (part, offset, length, index)
-            for index, packed in enumerate(spans)
-            for part, offset, length in _SPAN.iter_unpack(packed)
-        )
-        found: list[list[Event]] = [[] for _ in spans]
-        try:
-            for number, in_part in itertools.groupby(wanted, lambda one: one[0]):
-                position = 0
-                with open_record(parts[number]) as stream:
-                    for _, offset, length, index in in_part:
-                        _skip_to(stream, offset, position)
-                        lines = stream.read(length).splitlines(keepends=True)
-                        position = offset + length
-                        found[index] += map(parse_event, lines)
-        except (ValueError, IndexError) as error:
-            raise RecorderError(
-                f"{self.file} is no longer what its index describes ({error}): reload the page"
-            ) from error
-        return found
+                for _, offset, length, index in in_part:
+                    _skip_to(stream, offset, position)
+                    lines = stream.read(length).splitlines(keepends=True)
+                    position = offset + length
+                    found[index] += map(parse_event, lines)
+    except (ValueError, IndexError) as error:
+        raise RecorderError(
+            f"{record} is no longer what its index describes ({error}): reload the page"
+        ) from error
+    return found
 
 
 def _skip_to(stream: BinaryIO, offset: int, position: int = 0) -> None:

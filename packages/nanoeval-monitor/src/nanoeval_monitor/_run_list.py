@@ -30,8 +30,7 @@ from nanoeval_runner.state_files import (
     state_paths,
 )
 
-from nanoeval_monitor._record_index import RecordIndex, index_stamp
-from nanoeval_monitor._run_summary import peek
+from nanoeval_monitor._record_index import RecordIndex, index_stamp, peek
 
 log = logging.getLogger("nanoeval.monitor")
 

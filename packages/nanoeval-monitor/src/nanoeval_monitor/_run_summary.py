@@ -6,16 +6,14 @@ import dataclasses
 import math
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from nanoeval_core.json_values import json_value
 from nanoeval_core.metrics.calibration import calibration
-from nanoeval_core.metrics.clustered_mean import MeanEstimate
 from nanoeval_core.metrics.headline import headline, score_names
 
 from nanoeval_monitor import _index_sql as sql
-from nanoeval_monitor._record_index import RecordIndex, known_tallies
+from nanoeval_monitor._record_index import RecordIndex
 from nanoeval_monitor._score_totals import ScoreTally, estimate
 
 MAX_GROUPS = 60
@@ -37,15 +35,6 @@ def score_of(index: RecordIndex) -> dict[str, Any]:
     """Return the mean score with its interval, from the counts that the index keeps."""
     with index.reading() as connection:
         return _estimate(connection.execute(sql.TALLIES).fetchall())
-
-
-def peek(record: Path) -> MeanEstimate | None:
-    """Return the score of a record that is indexed already; else None."""
-    try:
-        tallies = known_tallies(record)
-    except sqlite3.Error:
-        return None  # of another version, or half made: it is made again when looked at
-    return None if tallies is None else estimate(tallies)
 
 
 def summary_of(index: RecordIndex) -> dict[str, Any]:

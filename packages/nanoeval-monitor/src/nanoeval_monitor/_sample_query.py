@@ -14,6 +14,7 @@ from nanoeval_recorder.reading.reader import unfolded
 from nanoeval_monitor import _index_sql as sql
 from nanoeval_monitor._attempt_row import AttemptRow
 from nanoeval_monitor._record_index import RecordIndex
+from nanoeval_monitor._record_lines import events_at
 from nanoeval_monitor._run_summary import field_path
 from nanoeval_monitor._search_words import full_text
 
@@ -99,7 +100,7 @@ def transcript(index: RecordIndex, sample_id: str, *, whole: bool = False) -> di
         total = connection.execute(sql.COUNT_OF_SAMPLE, (sample_id,)).fetchone()[0]
     if not rows:
         raise KeyError(sample_id)
-    events = index.lines.events([row[-1] for row in rows])
+    events = events_at(index.record, [row[-1] for row in rows])
     limit = None if whole else LONG_TEXT
     attempts = [
         {**_shown(row), "events": [_event(event, limit) for event in unfolded(found)]}
