@@ -86,8 +86,10 @@ class AttemptDigest:
             self._reply = replies[0] if replies else ""
             self._texts += (as_text(prompt), *replies)
         elif isinstance(event, Match):
-            self._match = data
-            score = _score(data)
+            score = number(data.get("score"))
+            if score is None:
+                score = number(data.get("correct"))
+            self._match = {**data, "score": score}
             if score is not None:
                 self._num_scores += 1
                 self._score += score
@@ -118,7 +120,7 @@ class AttemptDigest:
             self._group_id,
             _small(attempt, 1),
             _small(retry, 0),
-            _verdict(self._match, self._errors),
+            verdict(self._match, errors=self._errors),
             self._score / self._num_scores if self._num_scores else None,
             number(match.get("prob_correct")) if prob is None else prob,
             head(as_text(match.get("picked")), SHORT),
@@ -139,17 +141,6 @@ class AttemptDigest:
 
 def _small(text: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else default
-
-
-def _score(match: dict[str, Any]) -> float | None:
-    score = number(match.get("score"))
-    return number(match.get("correct")) if score is None else score
-
-
-def _verdict(match: dict[str, Any] | None, errors: int) -> AttemptState:
-    if match is not None and "score" in match:  # which may be no number
-        match = {**match, "score": _score(match)}
-    return verdict(match, errors=errors)
 
 
 def _is_short(value: Any) -> bool:

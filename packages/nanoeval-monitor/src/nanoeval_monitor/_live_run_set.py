@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import socket
 import sqlite3
@@ -21,7 +22,6 @@ from nanoeval_monitor._failure_kinds import FailureKinds
 from nanoeval_monitor._live_history import History, Point, quantile
 from nanoeval_monitor._process_memory import resident_bytes
 from nanoeval_monitor._record_index import RecordIndex
-from nanoeval_monitor._run_list import parsed
 from nanoeval_monitor._run_summary import score_of
 
 log = logging.getLogger("nanoeval.monitor")
@@ -37,8 +37,6 @@ AS_STORED = (
     *("created_at", "elapsed"),
 )
 
-Open = Callable[[Path], RecordIndex]
-
 
 class LiveRunSet:
     """What the page shows of one state file. `tick` reads it; all else is derived from that.
@@ -48,7 +46,7 @@ class LiveRunSet:
         open_index: gives the index of a record.
     """
 
-    def __init__(self, file: Path, open_index: Open) -> None:
+    def __init__(self, file: Path, open_index: Callable[[Path], RecordIndex]) -> None:
         self.file = file
         self._open_index = open_index
         self._histories: defaultdict[int, History] = defaultdict(History)
@@ -128,7 +126,7 @@ class LiveRunSet:
             "score": score or None,
             "record": found is not None,
             "key": None if found is None else row.run_id,  # in the table of runs
-            "summary": parsed(row.summary),
+            "summary": json.loads(row.summary or "null"),
             "errors": self._failures[row.id].as_rows(),
             "point": point,
         }
@@ -157,10 +155,9 @@ def _state(states: list[RunState], *, is_running: bool) -> RunState:
 
 def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, Any]:
     local = row.host == socket.gethostname()
-    running = parsed(row.running) if is_running else None
+    running = json.loads(row.running) if is_running else []
     state = row.state if is_running or row.state != "running" else "died"
-    gauges = parsed(row.gauges)
-    gauges = gauges if isinstance(gauges, dict) else {}
+    gauges = json.loads(row.gauges)
     return {
         "name": row.name,
         "kind": row.pool,
@@ -172,7 +169,7 @@ def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, An
         "in_flight": row.in_flight,
         "memory": resident_bytes(row.pid) if local and state == "running" else None,
         "gauges": gauges,
-        "running": running if isinstance(running, list) else [],
+        "running": running,
         "commands": _commands(row, gauges.get("aiomonitor_port"), local=local),
     }
 
@@ -194,7 +191,6 @@ def _stuck(executors: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {**task, "executor": executor["name"], "pid": executor["pid"]}
         for executor in executors
         for task in executor["running"]
-        if isinstance(task, dict)
     ]
     found.sort(key=lambda task: -float(task.get("seconds") or 0))
     return found[:STUCK]

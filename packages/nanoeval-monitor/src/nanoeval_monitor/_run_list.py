@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import re
 import threading
@@ -200,24 +199,18 @@ def changed_at(file: Path) -> int:
 
 def _look_at(file: Path, size: int) -> RunEntry | None:
     try:
-        outline = _outline(file)
-        return None if outline is None else _of_record(outline, size)
+        outline = outline_of(file)
+        if outline is None:  # events whose first line is lost are a record too
+            first = first_event(file)
+            if first is None or (first.run_id is None and isinstance(first, OtherEvent)):
+                return None
+            outline = Outline(file, RunStarted(run_id=first.run_id), None, file.stat().st_mtime)
+        return _of_record(outline, size)
     except (OSError, NanoevalError):
         return None  # no record after all
     except Exception as error:  # noqa: BLE001  one file never takes the table from all others
         log.warning("%s is not shown: %s: %s", file, type(error).__name__, error)
         return None
-
-
-def _outline(file: Path) -> Outline | None:
-    """Return what a record says of its run; events whose first line is lost are one too."""
-    outline = outline_of(file)
-    if outline is not None:
-        return outline
-    first = first_event(file)
-    if first is None or (first.run_id is None and isinstance(first, OtherEvent)):
-        return None
-    return Outline(file, RunStarted(run_id=first.run_id), None, file.stat().st_mtime)
 
 
 def _of_record(outline: Outline, size: int) -> RunEntry:
@@ -251,11 +244,3 @@ def _with_state(known: RunEntry | None, file: StateFile, row: EvalRow) -> RunEnt
     elif entry.score is None and entry.done:
         _score(entry, headline(json_value(entry.summary)))
     return entry
-
-
-def parsed(text: str | None) -> Any:
-    """Return what JSON text holds; None for other text."""
-    try:
-        return json.loads(text) if text else None
-    except (ValueError, RecursionError):
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -33,7 +34,6 @@ from nanoeval_monitor._search_words import full_text
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 4096
-COMPARISONS_KEPT = 16
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Media types that are answered as they are: they hold nothing that a browser would run."""
 REFUSED = (KeyError, NanoevalError, OSError, sqlite3.Error)
@@ -93,7 +93,6 @@ class _Handlers:
         self._runs = runs
         self._feed = feed
         self.indexing = BackgroundIndexing()
-        self._compared: dict[Any, dict[str, Any]] = {}
 
     def page(self, request: Request) -> Response:
         return Response((STATIC / "index.html").read_bytes(), media_type="text/html")
@@ -170,17 +169,18 @@ class _Handlers:
         return Response(content, media_type=media_type)
 
     def compare(self, request: Request) -> Response:
-        """Compare runs, once for as long as their records do not change."""
         keys = [key for key in request.query_params.get("runs", "").split(",") if key]
         indices = {key: self._runs.index(key) for key in keys[: MAX_RUNS + 1]}
         for index in indices.values():
             index.update_all()
-        what = tuple((key, index.progress()["bytes_read"]) for key, index in indices.items())
-        found = self._compared.pop(what, None) or compare_runs(indices)
-        self._compared[what] = found  # the last one to go
-        while len(self._compared) > COMPARISONS_KEPT:
-            del self._compared[next(iter(self._compared))]
-        return _json(found)
+        runs = [(key, index, index.progress()["bytes_read"]) for key, index in indices.items()]
+        return _json(_compare(*runs))
+
+
+@functools.lru_cache(maxsize=16)
+def _compare(*runs: tuple[str, RecordIndex, int]) -> dict[str, Any]:
+    """Compare runs, once for as long as no more was read of their records."""
+    return compare_runs({key: index for key, index, _ in runs})
 
 
 def run_page(entry: RunEntry, index: RecordIndex | None) -> dict[str, Any]:
