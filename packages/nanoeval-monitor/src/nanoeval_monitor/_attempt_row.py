@@ -75,8 +75,7 @@ class AttemptDigest:
         data = event.data if isinstance(event.data, dict) else {}
         if not self._at:
             self._at = event.created_at or ""
-        if event.extra:
-            self._add_fields(event.extra)
+        self._add_fields(event.extra)
         if isinstance(event, Sampling):
             prompt, replies = data.get("prompt"), [as_text(one) for one in event.sampled]
             if not self._samplings:

@@ -55,12 +55,11 @@ def _scores(index: RecordIndex) -> dict[str, tuple[float, ...]]:
     return scores
 
 
-def _as_dict(comparison: Comparison) -> dict[str, Any]:
+def _as_dict(comparison: Comparison) -> Any:
     entries = comparison.as_dict()
     for side in ("a", "b"):
         one = getattr(comparison, side)
         entries[side] = {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n}
     for name in ("improved", "worsened"):
         entries[name] = entries[name][:FLIPS]
-    cleaned: dict[str, Any] = json_value(entries)
-    return cleaned
+    return json_value(entries)

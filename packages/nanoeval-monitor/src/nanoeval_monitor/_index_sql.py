@@ -129,7 +129,7 @@ GROUP_TALLIES = """
 SELECT name, attempts, total, count(*) FROM (
     SELECT json_extract(fields, ?) AS name, sample_id, count(*) AS attempts, sum(score) AS total
     FROM attempt WHERE score IS NOT NULL GROUP BY name, sample_id
-) WHERE name IS NOT NULL GROUP BY name, attempts, total
+) WHERE name IS NOT NULL GROUP BY name, attempts, total ORDER BY name
 """
 PROBABILITIES = (
     "SELECT sample_id, prob, score = 1 FROM attempt WHERE prob IS NOT NULL AND score IS NOT NULL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import json
 import logging
 import socket
@@ -187,10 +188,9 @@ def _commands(row: ExecutorRow, port: Any, *, local: bool) -> list[str]:
 
 def _stuck(executors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tasks that have been running longest, over all executors."""
-    found = [
+    found = (
         {**task, "executor": executor["name"], "pid": executor["pid"]}
         for executor in executors
         for task in executor["running"]
-    ]
-    found.sort(key=lambda task: -float(task.get("seconds") or 0))
-    return found[:STUCK]
+    )
+    return heapq.nlargest(STUCK, found, key=lambda task: task["seconds"])

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from nanoeval_core.errors import NanoevalError
 from nanoeval_core.json_values import json_value
-from nanoeval_core.metrics.headline import Headline, headline
+from nanoeval_core.metrics.headline import headline
 from nanoeval_core.run_facts import RunFacts
 from nanoeval_recorder.reading.events import OtherEvent, RunStarted
 from nanoeval_recorder.reading.outline import Outline, outline_of
@@ -216,15 +216,16 @@ def _look_at(file: Path, size: int) -> RunEntry | None:
 def _of_record(outline: Outline, size: int) -> RunEntry:
     path, created_by = outline.path, str(outline.started.spec.get("created_by") or "")
     entry = RunEntry(key="", created_by=created_by, path=path, bytes=size, **vars(outline.facts()))
-    _score(entry, headline(json_value(entry.summary)))
+    _add_score(entry)
     known = peek(path) if entry.low is None else None
     if known is not None and known.mean is not None:
         entry.score, entry.low, entry.high, entry.n = known.mean, known.low, known.high, known.n
     return entry
 
 
-def _score(entry: RunEntry, found: Headline | None) -> None:
+def _add_score(entry: RunEntry) -> None:
     """Give a run the score that its summary has, if it has one."""
+    found = headline(json_value(entry.summary))
     if found is not None:
         entry.metric, entry.score, entry.stderr, entry.low, entry.high = found
         n = entry.summary.get(f"{found.name}_n", entry.summary.get("n"))
@@ -233,14 +234,13 @@ def _score(entry: RunEntry, found: Headline | None) -> None:
 
 def _with_state(known: RunEntry | None, file: StateFile, row: EvalRow) -> RunEntry:
     """Return what a state file says of a run, which is more and later than what its record says."""
-    entry = RunEntry(key=_SAFE.sub("-", row.run_id), run_id=row.run_id)
-    if known is not None:
-        entry = dataclasses.replace(known)
+    of_state = RunEntry(key=_SAFE.sub("-", row.run_id), run_id=row.run_id)
+    entry = dataclasses.replace(known or of_state)
     report = entry.summary
     entry.update(file.facts_of(row))
     entry.has_state = True
     if report:
         entry.summary = report
     elif entry.score is None and entry.done:
-        _score(entry, headline(json_value(entry.summary)))
+        _add_score(entry)
     return entry

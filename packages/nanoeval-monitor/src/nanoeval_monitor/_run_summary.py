@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -99,15 +100,17 @@ def add_details(index: RecordIndex) -> None:
 
 def _details(index: RecordIndex, attempts: int) -> dict[str, Any]:
     with index.reading() as connection:
-        fields = connection.execute(sql.FIELDS).fetchall()
+        fields = [row for row in connection.execute(sql.FIELDS) if '"' not in row[0]]
+        # Those with several values, each with several attempts.
+        grouping = [name for name, n, of in fields if 2 <= n <= MAX_GROUPS and of >= 2 * n]
         return {
             "details_of": attempts,
             "errors": [
                 dict(zip(("kind", "count", "attempt_id", "example"), row, strict=True))
                 for row in connection.execute(sql.ERROR_KINDS)
             ],
-            "groups": {name: list(_groups(connection, name)) for name in _grouping(fields)},
-            "fields": {name: values for name, values, _ in fields if '"' not in name},
+            "groups": {name: list(_groups(connection, name)) for name in grouping},
+            "fields": {name: values for name, values, _ in fields},
             "calibration": _calibration(connection),
             "lengths": _lengths(connection),
         }
@@ -118,21 +121,10 @@ def _estimate(tallies: list[ScoreTally]) -> dict[str, Any]:
     return {} if found.mean is None else dataclasses.asdict(found)
 
 
-def _grouping(fields: list[tuple[str, int, int]]) -> list[str]:
-    """Return the fields whose values group attempts: several values, each with several attempts."""
-    return [
-        name
-        for name, values, attempts in fields
-        if 2 <= values <= MAX_GROUPS and attempts >= 2 * values and '"' not in name
-    ]
-
-
 def _groups(connection: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
-    by_value: dict[str, list[ScoreTally]] = {}
-    for value, *tally in connection.execute(sql.GROUP_TALLIES, (field_path(name),)):
-        by_value.setdefault(str(value), []).append(tuple(tally))
-    for value, tallies in sorted(by_value.items()):
-        yield {"value": value, **_estimate(tallies)}
+    rows = connection.execute(sql.GROUP_TALLIES, (field_path(name),))
+    for value, tallies in itertools.groupby(rows, lambda row: row[0]):
+        yield {"value": value, **_estimate([tally for _, *tally in tallies])}
 
 
 def field_path(name: str) -> str:

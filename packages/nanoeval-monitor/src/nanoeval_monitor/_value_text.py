@@ -11,8 +11,6 @@ from nanoeval_core.json_values import utf8
 
 def as_text(value: Any) -> str:
     """Return `value` as people read it: a text as it is, a chat as its messages, else as JSON."""
-    if isinstance(value, str):
-        return value
     try:
         return _as_text(value)
     except RecursionError:
