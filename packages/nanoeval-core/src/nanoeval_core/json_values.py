@@ -80,19 +80,15 @@ def _plain(value: Any, depth: int, parents: set[int]) -> Any:
         return "<cycle>"
     parents.add(id(value))
     try:
-        return _plain_parts(value, depth + 1, parents)
+        if isinstance(value, dict):
+            return {_key(k): _plain(v, depth + 1, parents) for k, v in list(value.items())}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [_plain(part, depth + 1, parents) for part in list(value)]
+        return _plain(to_json(value), depth + 1, parents)
     except Exception as error:  # noqa: BLE001  recorded instead of the value
         return _describe_failure(value, error)
     finally:
         parents.discard(id(value))
-
-
-def _plain_parts(value: Any, depth: int, parents: set[int]) -> Any:
-    if isinstance(value, dict):
-        return {_key(k): _plain(v, depth, parents) for k, v in list(value.items())}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(part, depth, parents) for part in list(value)]
-    return _plain(to_json(value), depth, parents)
 
 
 def _key(key: Any) -> str:

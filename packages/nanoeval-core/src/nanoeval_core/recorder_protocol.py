@@ -40,7 +40,6 @@ __all__ = [
     "new_run_spec",
     "recorder_names",
     "using_run_spec",
-    "utc_now",
     "uuid",
 ]
 
@@ -222,7 +221,8 @@ def measured_model(arguments: Mapping[str, Any]) -> str | None:
 
 def new_run_spec(*, run_set_id: str, eval_name: str, model_name: str | None = None) -> BasicRunSpec:
     """Return a `BasicRunSpec` with a fresh `run_id`."""
-    return BasicRunSpec(uuid(), run_set_id, eval_name, model_name, created_at=utc_now())
+    created_at = datetime.datetime.now(datetime.UTC).isoformat()
+    return BasicRunSpec(uuid(), run_set_id, eval_name, model_name, created_at)
 
 
 def check_run_set_id(value: str) -> None:
@@ -239,11 +239,6 @@ def uuid() -> str:
     """Return a new id of 20 characters: sortable by time (UTC), unique by 40 random bits."""
     stamp = datetime.datetime.now(datetime.UTC).strftime("%y%m%d%H%M%S")
     return stamp + base64.b32encode(secrets.token_bytes(5)).decode()
-
-
-def utc_now() -> str:
-    """Return the time as records have it: UTC, ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).isoformat()
 
 
 def recorder_names() -> list[str]:

@@ -40,7 +40,6 @@ from nanoeval_core.recorder_protocol import (
 
 __all__ = [
     "EVENT_TYPES",
-    "VIEWS",
     "AttemptEvent",
     "AttemptRecorder",
     "BaseRecorder",
@@ -60,7 +59,6 @@ __all__ = [
 
 logger = logging.getLogger("nanoeval.recorder")
 
-VIEWS: tuple[View, ...] = ("run", "monitor")
 EVENT_TYPES = ("match", "sampling", "sample_completed", "error", "extra")
 """What attempts record. A run's `final_report` is the runner's to write."""
 RESULT_TYPES = frozenset({"match", "sample_completed", "record_match"})

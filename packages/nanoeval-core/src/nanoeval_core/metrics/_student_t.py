@@ -35,8 +35,6 @@ def t_sf(t: float, df: float) -> float:
 def t_quantile(probability: float, df: float) -> float:
     """Return the quantile of Student's t with `df` > 0 degrees of freedom, which need not be whole.
 
-    Found by Newton's method from the normal quantile, kept inside a bracket by bisection.
-
     Raises:
         ValueError: `probability` is not strictly between 0 and 1, or `df` is not positive.
     """
@@ -44,37 +42,19 @@ def t_quantile(probability: float, df: float) -> float:
         raise ValueError(f"probability={probability!r}: give a number between 0 and 1")
     if not df > 0:
         raise ValueError(f"df={df!r}: degrees of freedom must be positive")
-    if df > _MANY:
-        return _t_from_normal(NORMAL.inv_cdf(probability), df)
     if probability < 0.5:
         return -t_quantile(1.0 - probability, df)
     tail = 1.0 - probability
     low, high = 0.0, 2.0
     while t_sf(high, df) > tail:
         low, high = high, high * 2.0
-    guess = min(max(NORMAL.inv_cdf(probability), low), high)
-    for _ in range(200):
-        excess = t_sf(guess, df) - tail
-        if excess > 0:
-            low = guess
+    for _ in range(60):  # halvings: to the last digit
+        middle = 0.5 * (low + high)
+        if t_sf(middle, df) > tail:
+            low = middle
         else:
-            high = guess
-        step = excess / _t_density(guess, df)
-        following = guess + step
-        if not low <= following <= high:
-            following = 0.5 * (low + high)
-        if abs(following - guess) <= 1e-15 * max(1.0, following):
-            return following
-        guess = following
-    return guess
-
-
-def _t_from_normal(z: float, df: float) -> float:
-    """Return the t quantile of the normal quantile `z` to O(df⁻⁴) (Abramowitz & Stegun 26.7.5)."""
-    first = (z**3 + z) / 4.0
-    second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
-    third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0
-    return z + first / df + second / df**2 + third / df**3
+            high = middle
+    return high
 
 
 def _normal_deviate(t: float, df: float) -> float:
@@ -87,11 +67,6 @@ def _normal_deviate(t: float, df: float) -> float:
         - (4.0 * w**7 + 33.0 * w**5 + 240.0 * w**3 + 855.0 * w)
         / (10.0 * b * (b + 0.8 * w**4 + 100.0))
     )
-
-
-def _t_density(t: float, df: float) -> float:
-    log_scale = math.lgamma((df + 1.0) / 2.0) - math.lgamma(df / 2.0) - 0.5 * math.log(df * math.pi)
-    return math.exp(log_scale - (df + 1.0) / 2.0 * math.log1p(t * t / df))
 
 
 def regularized_incomplete_beta(a: float, b: float, x: float) -> float:

@@ -99,30 +99,16 @@ def describe_system_errors(
     }
 
 
-def total_counts(
-    counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSystemError]
-) -> dict[str, Any]:
-    """Return the counts of all attempts.
-
-    Args:
-        counted: the `counts` of a summary of the `valid` ones, or None. When they are not ours
-            (see `count_outcomes`), they are returned as they are: the eval names them itself.
-        valid: results of attempts that ended without a system error; they may tell their outcome.
-        errors: the others.
-    """
-    if counted is not None and not _are_ours(counted):
-        kept: dict[str, Any] = counted
-        return kept
+def _total_counts(counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSystemError]) -> Any:
+    """Return the counts of all attempts; `counted` are those of a summary of `valid`, or None."""
+    if counted is not None and not _are_ours(counted):  # the eval names them itself
+        return counted
     lost = count_outcomes(Counter(map(outcome_of_error, errors)))
     if counted is None:
         outcomes = list(map(outcome_of, valid))
         if None in outcomes:
-            return {
-                "asked": len(valid) + len(errors),
-                "system_error": lost["system_error"],
-                "grader_error": lost["grader_error"],
-                "timed_out": lost["timed_out"],
-            }
+            known = {kind: lost[kind] for kind in ("system_error", "grader_error", "timed_out")}
+            return {"asked": len(valid) + len(errors), **known}
         counted = count_outcomes(Counter(filter(None, outcomes)))
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}
 
@@ -186,7 +172,7 @@ async def handle_system_errors_and_compute_metrics(
         "num_tasks": len(scored),
         "is_valid": not errors and metrics.get("is_valid") is not False,
         "system_errors": describe_system_errors(types, affected, scored),
-        "counts": total_counts(metrics.get("counts"), values, errors),
+        "counts": _total_counts(metrics.get("counts"), values, errors),
     }
     replaced: list[tuple[TTask, TResult]] = []
     for task, result in results:
@@ -211,5 +197,4 @@ __all__ = [
     "handle_system_errors_and_compute_metrics",
     "outcome_of",
     "outcome_of_error",
-    "total_counts",
 ]
