@@ -33,8 +33,14 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __iadd__(self, other: Usage) -> Usage:
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.cached_tokens += other.cached_tokens
+        self.reasoning_tokens += other.reasoning_tokens
+        self.retries += other.retries
+        self.cache_hits += other.cache_hits
+        self.cost += other.cost
         return self
 
 
