@@ -56,12 +56,7 @@ def json_text(value: Any) -> str:
 
 def utf8(text: str) -> str:
     r"""Return `text` with lone surrogates written out as `\udXXX`: UTF-8 has none."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return text.encode("utf-8", "backslashreplace").decode()
-    return text
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any, depth: int, parents: set[int]) -> Any:

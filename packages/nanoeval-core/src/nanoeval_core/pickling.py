@@ -64,15 +64,6 @@ _HELD = {io.TextIOWrapper, io.FileIO, io.BufferedReader, io.BufferedWriter, io.B
 _LOCKS = (threading.Lock, threading.RLock)
 
 
-def check_round_trip(value: Any, *, what: str) -> None:
-    """Check that `value` can be pickled and read again.
-
-    Raises:
-        NotPicklableError: it cannot; the message names `what` and the field.
-    """
-    check_loadable(dumps(value, what=what, renew_locks=True), what=what)
-
-
 def check_loadable(pickled: bytes, *, what: str) -> None:
     """Raise `NotPicklableError`, naming `what`, unless `pickled` can be read again."""
     try:
@@ -107,4 +98,4 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(key), part) for key, part in vars(value).items())
 
 
-__all__ = ["check_loadable", "check_round_trip", "dumps"]
+__all__ = ["check_loadable", "dumps"]

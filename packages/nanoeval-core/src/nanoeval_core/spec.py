@@ -170,10 +170,6 @@ class RunnerArgs:
             return MULTIPROCESS if self.experimental_use_multiprocessing else IN_PROCESS
         return self.executor if isinstance(self.executor, str) else self.executor.name
 
-    @property
-    def uses_multiprocessing(self) -> bool:
-        return self.executor_name == MULTIPROCESS
-
 
 @chz.chz
 class EvalSpec:

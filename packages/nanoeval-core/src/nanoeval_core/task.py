@@ -44,9 +44,10 @@ class Task(BaseModel):
             else:
                 return self
         # Deferred: most tasks are made of texts and numbers, of which it is known.
-        from nanoeval_core.pickling import check_round_trip  # noqa: PLC0415
+        from nanoeval_core import pickling  # noqa: PLC0415
 
-        check_round_trip(self, what=f"task {self.name!r}")
+        what = f"task {self.name!r}"
+        pickling.check_loadable(pickling.dumps(self, what=what, renew_locks=True), what=what)
         return self
 
     @property

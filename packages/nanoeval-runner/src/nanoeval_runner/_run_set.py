@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.executors import IN_PROCESS, ExecutorConfig, find_executor
+from nanoeval_core.executors import IN_PROCESS, MULTIPROCESS, ExecutorConfig, find_executor
 from nanoeval_core.recorder_protocol import uuid
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.spec import RunnerArgs
@@ -119,7 +119,7 @@ class Executors:
 
     def _new_pool(self, runner: RunnerArgs, group: asyncio.TaskGroup) -> Pool[Any]:
         shared = (self._store, group, self.committed.set, self._on_failure)
-        if runner.uses_multiprocessing:
+        if runner.executor_name == MULTIPROCESS:
             # Deferred: multiprocess is needed by the process pool only.
             from nanoeval_runner._executors.process_pool import ProcessPool  # noqa: PLC0415
 

@@ -67,11 +67,9 @@ def _consensus(
     groups: tuple[tuple[int, bool], ...], abstentions: int, k: int, seed: int
 ) -> Consensus:
     n = abstentions + sum(count for count, _ in groups)
-    if not any(right for _, right in groups):
-        return Consensus(0.0, 0)
     if abstentions == 0 and all(right for _, right in groups):
         return Consensus(1.0, 0)
-    largest = min(k, max(count for count, _ in groups))
+    largest = min(k, max((count for count, _ in groups), default=1))
     winners = Counter(count for count, right in groups if right)
     if len(winners) * n * k * k * (1.0 + math.log(largest)) > _EXACT_STEPS:
         return _sampled(groups, abstentions, k, seed)

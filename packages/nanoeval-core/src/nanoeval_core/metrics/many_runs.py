@@ -91,13 +91,12 @@ def compare_many(
     for (a, b), comparison in found.items():
         means |= {a: comparison.a, b: comparison.b}
     ranked = sorted(means, key=lambda name: -(means[name].mean or 0.0))
-    place = {name: index for index, name in enumerate(ranked)}
     adjusted = adjust_p_values([comparison.p_value for comparison in found.values()])
     rows = [
         Row(a, b, comparison, p_value)
         for ((a, b), comparison), p_value in zip(found.items(), adjusted, strict=True)
     ]
-    rows.sort(key=lambda row: (place[row.a], place[row.b]))
+    rows.sort(key=lambda row: (ranked.index(row.a), ranked.index(row.b)))
     return RunTable({name: means[name] for name in ranked}, rows)
 
 

@@ -30,7 +30,7 @@ class Outcome(StrEnum):
         return self not in _NOT_SCORED
 
 
-_NOT_SCORED = frozenset({Outcome.SYSTEM_ERROR, Outcome.GRADER_ERROR, Outcome.TIMED_OUT})
+_NOT_SCORED = (Outcome.SYSTEM_ERROR, Outcome.GRADER_ERROR, Outcome.TIMED_OUT)
 
 
 def count_outcomes(numbers: Mapping[Outcome, int]) -> dict[str, int]:
@@ -107,7 +107,7 @@ def _total_counts(counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSy
     if counted is None:
         outcomes = list(map(outcome_of, valid))
         if None in outcomes:
-            known = {kind: lost[kind] for kind in ("system_error", "grader_error", "timed_out")}
+            known = {str(kind): lost[kind] for kind in _NOT_SCORED}
             return {"asked": len(valid) + len(errors), **known}
         counted = count_outcomes(Counter(filter(None, outcomes)))
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}

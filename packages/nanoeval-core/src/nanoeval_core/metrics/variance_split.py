@@ -121,9 +121,7 @@ def describe_power(
     of so many points of 100 between two such runs at the estimate's confidence, with power 80 %
     and without pairing) and `text`, which says it in words.
     """
-    if estimate.mean is None or estimate.stderr is None:
-        return {}
-    if estimate.stderr <= 1e-14 * abs(estimate.mean):  # 0 up to rounding
+    if not estimate.stderr or estimate.stderr <= 1e-14 * abs(estimate.mean or 0.0):  # rounding
         return {}
     needed = questions_for_difference(
         2.0 * estimate.n * estimate.stderr**2, points / 100.0, confidence=estimate.confidence
