@@ -13,19 +13,15 @@ Layers; what each imports when it is loaded is above it, or in its line:
 nanoeval-core declares the protocols; no other package of nanoeval is imported.
 """
 
-from nanoeval_recorder.combine import drop_samplings as drop_samplings
-from nanoeval_recorder.combine import keep_one_in as keep_one_in
-from nanoeval_recorder.combine import tee as tee
-from nanoeval_recorder.evallib import evallib_recorder as evallib_recorder
-from nanoeval_recorder.in_memory import in_memory_recorder as in_memory_recorder
-from nanoeval_recorder.json_lines import json_recorder as json_recorder
-from nanoeval_recorder.reading.dataframe import to_dataframe as to_dataframe
-from nanoeval_recorder.reading.reader import read as read
-from nanoeval_recorder.reading.run_report import report as report
-from nanoeval_recorder.reading.run_report import reports as reports
-from nanoeval_recorder.reading.sample import samples as samples
-from nanoeval_recorder.reading.scores import accuracy_by as accuracy_by
-from nanoeval_recorder.reading.scores import attempt_scores as attempt_scores
+from nanoeval_recorder.combine import drop_samplings, keep_one_in, tee
+from nanoeval_recorder.evallib import evallib_recorder
+from nanoeval_recorder.in_memory import in_memory_recorder
+from nanoeval_recorder.json_lines import json_recorder
+from nanoeval_recorder.reading.dataframe import to_dataframe
+from nanoeval_recorder.reading.reader import read
+from nanoeval_recorder.reading.run_report import report, reports
+from nanoeval_recorder.reading.sample import samples
+from nanoeval_recorder.reading.scores import accuracy_by, attempt_scores
 
 __all__ = [
     "accuracy_by",

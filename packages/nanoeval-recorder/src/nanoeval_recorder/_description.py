@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 GIT_TIMEOUT = 10.0  # seconds; a repository that is slower is described without its state
 GIT_FRESH = 10.0  # seconds that a look at a repository is good for
-UNKNOWN_MODEL = "unknown"
 
 
 async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -> dict[str, Any]:
@@ -35,9 +34,8 @@ async def describe_run(spec: EvalSpec, run_spec: BasicRunSpec, num_tasks: int) -
     git = await asyncio.to_thread(recent_git_state, type(spec.eval))
     name = run_spec.eval_name or spec.eval.get_name()
     parts = [*name.split("."), "", ""]
-    arguments = chz.beta_to_blueprint_values(spec.eval)
-    model = run_spec.model_name or spec.runner.model_name or measured_model(arguments)
-    model = model or UNKNOWN_MODEL
+    model = run_spec.model_name or spec.runner.model_name
+    model = model or measured_model(chz.beta_to_blueprint_values(spec.eval)) or "unknown"
     description = {
         "completion_fns": [model],
         "eval_name": name,

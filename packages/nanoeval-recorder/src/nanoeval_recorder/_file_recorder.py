@@ -23,7 +23,7 @@ from nanoeval_core.json_values import json_value, key_text, to_json
 from nanoeval_core.recorder_protocol import View
 from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_recorder.folder import ZST_SUFFIX, existing_parts, part_path, zstd
+from nanoeval_recorder.folder import ZST_SUFFIX, part_path, record_parts, zstd
 
 MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 MARK = 4096
@@ -137,8 +137,7 @@ class FileRecorder(TransactionalRecorder):
     def record_final_report(self, final_report: Any) -> None:
         """Write the last line. Called again, it replaces the former one."""
         with self._lock:
-            if self._final is not None:
-                self._take_back_final()
+            self._take_back_final()
             self._append_final(self.final_line(final_report))
 
     def _append_final(self, line: bytes) -> None:
@@ -260,9 +259,8 @@ class FileRecorder(TransactionalRecorder):
             if not position:
                 saved["offset"] = self._beginning()
             self._check_is(saved["part"], saved["offset"], saved["mark"])
-            for part, other in existing_parts(self.path):
-                if part > saved["part"]:
-                    other.unlink()
+            for later in record_parts(self.path)[saved["part"] + 1 :]:
+                later.unlink()
             self._close()  # what is open may be another file than the one of that name
             self._cut(saved["part"], saved["offset"], begins=not position)
             self._event_id = saved["event_id"]
@@ -349,10 +347,8 @@ def _mark(fd: int, offset: int) -> str:
 
 def _parse(position: str, kind: str) -> dict[str, Any]:
     none = {"path": "", "part": 0, "offset": 0, "event_id": 0, "mark": ""}
-    if not position:
-        return none
     try:
-        saved = {**none, **msgspec.json.decode(position, type=dict[str, Any])}
+        saved = {**none, **msgspec.json.decode(position or "{}", type=dict[str, Any])}
         types = [type(saved[name]) for name in none]
     except msgspec.MsgspecError:
         types = []
@@ -370,7 +366,7 @@ def _parse(position: str, kind: str) -> dict[str, Any]:
 def encode(value: Any) -> bytes:
     """Return `value` as one line of UTF-8 JSON: a snapshot. Never raises `Exception`."""
     try:
-        return encode_fast(value)
+        return _encode_fast(value)
     except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
         return _encoder.encode(json_value(value))
 
@@ -392,5 +388,4 @@ def _encode_if_shallow(value: Any) -> bytes:
 
 
 # From 3.12 on C code may nest ten times deeper than Python, and than an older Python can read.
-encode_fast = _encode_if_shallow if sys.version_info >= (3, 12) else _encoder.encode
-"""The fast half of `encode`: it may raise."""
+_encode_fast = _encode_if_shallow if sys.version_info >= (3, 12) else _encoder.encode

@@ -16,12 +16,7 @@ from nanoeval_core.recorder_protocol import RecorderConfig, RunSpec
 from nanoeval_core.recording import recorded_form
 
 from nanoeval_recorder._description import describe_run
-from nanoeval_recorder._file_recorder import (
-    FileRecorder,
-    check_rotate_bytes,
-    encode,
-    encode_fast,
-)
+from nanoeval_recorder._file_recorder import FileRecorder, check_rotate_bytes, encode
 from nanoeval_recorder.folder import record_path, records_folder
 
 if TYPE_CHECKING:
@@ -68,10 +63,7 @@ def evallib_line(
         line = {"type": kind, "sha256": data.pop("sha256"), **line}
     if extra:
         line |= {f"{n}_" if n in _RESERVED else n: value for n, value in extra.items()}
-    try:
-        return encode_fast(line) + b"\n"
-    except Exception:  # noqa: BLE001  whatever is wrong with it, the slow path has an answer
-        return encode(line) + b"\n"
+    return encode(line) + b"\n"
 
 
 class EvallibRecorder(FileRecorder):

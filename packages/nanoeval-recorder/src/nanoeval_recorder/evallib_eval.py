@@ -29,12 +29,7 @@ from nanoeval_core.json_values import json_value
 from nanoeval_core.recorder import set_default_recorder
 from nanoeval_core.recorder_adapter import unfolded_events
 from nanoeval_core.recorder_protocol import BasicRunSpec
-from nanoeval_core.recording import (
-    EventEncoder,
-    load_events,
-    pickle_event,
-    recorded_form,
-)
+from nanoeval_core.recording import EventEncoder, load_events, pickle_event, recorded_form
 from nanoeval_core.task import Task
 
 __all__ = ["EvallibEval", "EvallibSample", "complete", "current_sample"]
@@ -109,11 +104,9 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
         **kwargs: Any,
     ) -> None:
         own = {"eval_registry_path", "seed", "name", "registry", "samples_jsonl"}
-        given = {name: value for name, value in kwargs.items() if name in own}
-        given.setdefault("eval_registry_path", Path())
-        super().__init__(completion_fns, **given)
-        more = {name: value for name, value in kwargs.items() if name not in own}
-        self.nanoeval = build_eval(eval, {**(args or {}), **more}, seed=self.seed)
+        given = {name: kwargs.pop(name) for name in own & kwargs.keys()}
+        super().__init__(completion_fns, **{"eval_registry_path": Path(), **given})
+        self.nanoeval = build_eval(eval, {**(args or {}), **kwargs}, seed=self.seed)
 
     _portal: BlockingPortal  # to the event loop's thread, while `run` runs
 

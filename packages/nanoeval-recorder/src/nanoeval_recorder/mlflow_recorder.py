@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlparse
 
@@ -90,14 +89,9 @@ class MLflowRecorder(BaseRecorder):
         self._client.log_dict(run_id, self._spec, "spec.json")
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *exc: Any) -> None:
         self._point()
-        status = "FINISHED" if self._finished else "FAILED" if exc is not None else "KILLED"
+        status = "FINISHED" if self._finished else "FAILED" if exc_type is not None else "KILLED"
         self._client.set_terminated(self._run.info.run_id, status)
 
     def record_event(self, event_type: str, data: Any) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import stat
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from nanoeval_core.errors import RecorderError
 
@@ -29,34 +28,20 @@ def open_record(file: Path) -> BinaryIO:
         RecorderError: it is no regular file, or compressed in a way that this Python lacks.
         DamagedRecord: while it is read: these bytes were never written by a compressor.
     """
-    damage: tuple[type[Exception], ...]
-    module = zstd() if file.name.endswith(".zst") else None
-    raw = _open_regular(file)
-    if module is not None:
-        inner, damage = cast("BinaryIO", module.open(raw, "rb")), (module.ZstdError,)
-    elif file.name.endswith(".gz"):
-        inner = cast("BinaryIO", gzip.GzipFile(fileobj=raw, mode="rb"))
-        damage = (gzip.BadGzipFile, zlib.error)
-    else:
-        return raw
-    return io.BufferedReader(_Decompressed(file, raw, inner, damage), buffer_size=BUFFER)
-
-
-def _open_regular(file: Path) -> BinaryIO:
-    """Open a file that ends: a pipe that nobody writes to would be waited for, for ever."""
-    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+    if not stat.S_ISREG(file.stat().st_mode):  # a pipe may be waited for, for ever
         raise RecorderError(f"{file} is no regular file: give a record, or a folder of records")
-    return open(fd, "rb", buffering=BUFFER)
+    if file.suffix == ".zst":
+        inner = _Decompressed(file, zstd().open(file, "rb"), zstd().ZstdError)
+    elif file.suffix == ".gz":
+        inner = _Decompressed(file, gzip.GzipFile(file, "rb"), gzip.BadGzipFile, zlib.error)
+    else:
+        return file.open("rb", buffering=BUFFER)
+    return io.BufferedReader(inner, buffer_size=BUFFER)
 
 
 class _Decompressed(io.RawIOBase):
-    def __init__(
-        self, file: Path, raw: BinaryIO, inner: BinaryIO, damage: tuple[type[Exception], ...]
-    ) -> None:
+    def __init__(self, file: Path, inner: Any, *damage: type[Exception]) -> None:
         self._file = file
-        self._raw = raw
         self._inner = inner
         self._damage = damage
 
@@ -65,7 +50,7 @@ class _Decompressed(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            part = cast("io.BufferedReader", self._inner).read1(len(buffer))
+            part = self._inner.read1(len(buffer))
         except EOFError:
             return 0  # its writer has not ended it yet, or never will
         except self._damage as error:
@@ -78,5 +63,4 @@ class _Decompressed(io.RawIOBase):
 
     def close(self) -> None:
         self._inner.close()
-        self._raw.close()
         super().close()

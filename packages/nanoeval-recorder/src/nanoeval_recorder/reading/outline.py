@@ -14,12 +14,7 @@ from nanoeval_core.run_facts import RunFacts
 
 from nanoeval_recorder.reading._open import DamagedRecord
 from nanoeval_recorder.reading.events import Event, FinalReport, RunStarted
-from nanoeval_recorder.reading.reader import (
-    first_event,
-    open_record,
-    parse_event,
-    record_parts,
-)
+from nanoeval_recorder.reading.reader import first_event, open_record, parse_event, record_parts
 
 __all__ = ["Outline", "outline_of"]
 
@@ -151,7 +146,5 @@ def _end_of(file: Path) -> bytes:
 def _line_of_report(file: Path) -> bytes:
     """Return the final report of a record of the evals package, which may precede events."""
     with open_record(file) as lines, contextlib.suppress(DamagedRecord):
-        for line in lines:
-            if line.startswith(b'{"final_report"'):
-                return line
+        return next((line for line in lines if line.startswith(b'{"final_report"')), b"")
     return b""

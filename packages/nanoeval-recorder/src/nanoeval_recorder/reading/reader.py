@@ -6,6 +6,7 @@ compressed or not; ours, or written by the published `evals` package.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import OrderedDict
@@ -17,9 +18,8 @@ import msgspec
 from nanoeval_core.dialogues import RecordedTurn, unfold
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.folder import existing_parts
-from nanoeval_recorder.reading._open import DamagedRecord
-from nanoeval_recorder.reading._open import open_record as open_record
+from nanoeval_recorder.folder import record_parts
+from nanoeval_recorder.reading._open import DamagedRecord, open_record
 from nanoeval_recorder.reading.events import (
     CLASSES,
     Event,
@@ -55,6 +55,7 @@ DIALOGUES = 64
 
 _decode_event = msgspec.json.Decoder(TaggedEvent).decode
 _decode_any = msgspec.json.Decoder().decode
+_UNREADABLE = msgspec.MsgspecError, RecursionError, UnicodeDecodeError
 _TEXTS = ("run_id", "sample_id", "group_id", "created_at", "created_by")
 _ENVELOPE = frozenset({*_TEXTS, "event_id", "type", "data"})
 _JSON_ENVELOPE = frozenset({"timestamp", "record_type", "sample_id", "group_id"})
@@ -120,11 +121,6 @@ def first_event(file: Path) -> Event | None:
             return None
 
 
-def record_parts(file: Path) -> list[Path]:
-    """Return the files of the record whose first part is `file`: one, unless it was rotated."""
-    return [part for _, part in existing_parts(file)] or [file]
-
-
 def read_record(file: Path) -> Iterator[Event]:
     """Yield the events of the record that begins with `file`."""
     return unfolded(_events(file))
@@ -132,7 +128,7 @@ def read_record(file: Path) -> Iterator[Event]:
 
 def _events(file: Path) -> Iterator[Event]:
     run_id: str | None = None
-    for part, path in existing_parts(file) or [(0, file)]:
+    for part, path in enumerate(record_parts(file)):
         with open_record(path) as lines:
             for number, line in enumerate(lines, 1):
                 try:
@@ -177,7 +173,7 @@ def parse_event(line: bytes, run_id: str | None = None) -> Event:
     """
     try:  # first what nearly all lines are: events of the evallib format
         event: Event = _decode_event(line)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except _UNREADABLE:
         try:
             fields = _parse(line)
         except ValueError as error:
@@ -191,10 +187,8 @@ def parse_event(line: bytes, run_id: str | None = None) -> Event:
 
 
 def _parse(line: bytes) -> Any:
-    try:
+    with contextlib.suppress(*_UNREADABLE):
         return _decode_any(line)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        pass
     try:
         # Python's own reads what the published package may write: NaN, lone surrogates.
         return json.loads(line.removeprefix(_BOM).decode())

@@ -35,6 +35,8 @@ class Report(dict[str, Any]):
         self.events: Counter[str] = Counter()
         self.errors = 0
         self._matches: dict[str | None, list[int]] = {}
+        for event in read_record(path):
+            self._count(event)
 
     @property
     def samples(self) -> int:
@@ -46,7 +48,7 @@ class Report(dict[str, Any]):
             return None
         return sum(right / n for right, n in self._matches.values()) / len(self._matches)
 
-    def count(self, event: Event) -> None:
+    def _count(self, event: Event) -> None:
         self.run_id = event.run_id or self.run_id
         if isinstance(event, RunStarted):
             self.spec = event.spec
@@ -80,13 +82,9 @@ def report(path: str | Path) -> Report:
             f"{path} holds {len(found)} records{': ' + names if names else ''}: name one of them, "
             "or use reports(path) for all"
         )
-    return reports(found[0])[0]
+    return Report(found[0])
 
 
 def reports(path: str | Path) -> list[Report]:
     """Return the reports of all runs recorded at `path`, in order of their files' names."""
-    found = [Report(file) for file in record_files(path)]
-    for one in found:
-        for event in read_record(one.path):
-            one.count(event)
-    return found
+    return [Report(file) for file in record_files(path)]

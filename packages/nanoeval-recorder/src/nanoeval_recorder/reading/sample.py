@@ -83,14 +83,11 @@ def samples(path: str | Path) -> Iterator[RecordedSample]:
         yield from samples_of(read_record(file))
 
 
-AttemptKey = tuple[str | None, str, str | None]
-
-
 def samples_of(events: Iterator[Event]) -> Iterator[RecordedSample]:
     """Yield the attempts in the events of one record, as `samples` gives them."""
     window: int | None = None
     # Ordered: the oldest goes in constant time, which a dict's does not.
-    current: OrderedDict[AttemptKey, RecordedSample] = OrderedDict()
+    current: OrderedDict[tuple[str | None, ...], RecordedSample] = OrderedDict()
     for event in events:
         sample_id = event.sample_id
         if sample_id is None:
