@@ -137,7 +137,8 @@ class FileRecorder(TransactionalRecorder):
     def record_final_report(self, final_report: Any) -> None:
         """Write the last line. Called again, it replaces the former one."""
         with self._lock:
-            self._take_back_final()
+            if self._final is not None:
+                self._take_back_final()
             self._append_final(self.final_line(final_report))
 
     def _append_final(self, line: bytes) -> None:
