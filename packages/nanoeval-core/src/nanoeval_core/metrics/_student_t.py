@@ -45,16 +45,17 @@ def t_quantile(probability: float, df: float) -> float:
     if probability < 0.5:
         return -t_quantile(1.0 - probability, df)
     tail = 1.0 - probability
-    low, high = 0.0, 2.0
-    while t_sf(high, df) > tail:
-        low, high = high, high * 2.0
-    for _ in range(60):  # halvings: to the last digit
-        middle = 0.5 * (low + high)
-        if t_sf(middle, df) > tail:
-            low = middle
-        else:
-            high = middle
-    return high
+    # Newton's method. The tail is convex and the normal quantile is below the root: each step goes
+    # up, until rounding ends them.
+    found = NORMAL.inv_cdf(probability)
+    while (step := (t_sf(found, df) - tail) / _t_density(found, df)) > 1e-15 * max(1.0, found):
+        found += step
+    return found
+
+
+def _t_density(t: float, df: float) -> float:
+    log_scale = math.lgamma((df + 1.0) / 2.0) - math.lgamma(df / 2.0) - 0.5 * math.log(df * math.pi)
+    return math.exp(log_scale - (df + 1.0) / 2.0 * math.log1p(t * t / df))
 
 
 def _normal_deviate(t: float, df: float) -> float:
