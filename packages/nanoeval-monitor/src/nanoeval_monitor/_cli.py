@@ -62,7 +62,7 @@ class MonitorArgs:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serve as the command line says until interrupted. Prints the URL once it answers.
+    """Serve as the command line says until interrupted. Prints the URL first.
 
     Raises:
         ConfigError: an argument is wrong, or the address cannot be listened at.
@@ -83,11 +83,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         # A run that started us waits for our end: pages that are open are not waited for.
         timeout_graceful_shutdown=0 if args.until_closed else 1,
     )
-    server = _Server(config, url_of(args.host, listening.getsockname()[1], token))
     if args.until_closed:
-        threading.Thread(target=server.stop_at_end_of_input, daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(server.serve(sockets=[listening]))
+        url = url_of(args.host, listening.getsockname()[1], token)
+        sys.stdout.write(f"nanoeval monitor: {url}\n")
+        sys.stdout.flush()
+        asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
 def url_of(host: str, port: int, token: str) -> str:
@@ -99,22 +101,10 @@ def url_of(host: str, port: int, token: str) -> str:
     return f"http://{shown}:{port}/{separator}token={token}"
 
 
-class _Server(uvicorn.Server):
-    """Says where it is once it answers."""
-
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
-        super().__init__(config)
-        self._url = url
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        sys.stdout.write(f"nanoeval monitor: {self._url}\n")
-        sys.stdout.flush()
-
-    def stop_at_end_of_input(self) -> None:
-        while sys.stdin.buffer.read(4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
+def _stop_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -123,6 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # a page that is opened now is answered as soon as the server runs
     except OSError as error:
         listening.close()
         raise ConfigError(

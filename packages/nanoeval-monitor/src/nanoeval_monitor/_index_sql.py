@@ -84,7 +84,6 @@ _READ = _COLUMNS.replace("verdict", f"{_VERDICT} AS verdict")
 _INTO_ATTEMPT = f"INTO attempt ({_COLUMNS}, id, spans) VALUES ({', '.join('?' * 18)})"
 ADD_ATTEMPT = f"INSERT {_INTO_ATTEMPT} ON CONFLICT (sample_id, group_id) DO NOTHING"
 PUT_ATTEMPT = f"INSERT OR REPLACE {_INTO_ATTEMPT}"
-LAST_ATTEMPT = "SELECT coalesce(max(id), 0) FROM attempt"
 PUT_FILE = "INSERT OR IGNORE INTO file (sha256, spans) VALUES (?, ?)"
 GET_FILE = "SELECT spans FROM file WHERE sha256 = ?"
 ADD_SCORE = """

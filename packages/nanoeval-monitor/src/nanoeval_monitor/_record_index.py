@@ -120,7 +120,7 @@ class RecordIndex:
         self.record = record
         self.path = _index_path(record)
         self._lock = threading.Lock()
-        with contextlib.suppress(sqlite3.DatabaseError):  # there is none, or it is damaged
+        with contextlib.suppress(sqlite3.DatabaseError):  # it is missing, or damaged
             if self._read_metadata().get("version") == sql.VERSION:
                 return
         _make(self.path)
@@ -229,33 +229,34 @@ class RecordIndex:
 
     def _write(self, connection: sqlite3.Connection, batch: _Batch) -> bool:
         """Put a batch into the index; False if another process has meanwhile read on."""
-        tail, end = batch.last.content, batch.last.end
-        fingerprint = tail[-FINGERPRINT:] if len(tail) >= FINGERPRINT else None
+        tail, end = batch.last.content[-FINGERPRINT:], batch.last.end
+        is_short = len(tail) < FINGERPRINT
         with connection:  # commits, or rolls back
             connection.execute(sql.BEGIN)
             known = _metadata(connection)
             if _place(known) != batch.start:
                 return False
-            attempts = self._store(connection, batch, known.get("searchable", 0))
+            before, searchable = known.get("attempts", 0), known.get("searchable", 0)
             connection.executemany(sql.PUT_FILE, batch.files.items())
             _put(
                 connection,
                 {
                     **batch.metadata,
-                    "attempts": attempts,
+                    "attempts": self._store(connection, batch, before, searchable),
                     "part": end.part,
                     "offset": end.offset,
-                    "fingerprint": fingerprint or bytes_before(self.record, end),
+                    "fingerprint": bytes_before(self.record, end) if is_short else tail,
                     "bytes_read": known.get("bytes_read", 0) + batch.size,
                     "bad_lines": known.get("bad_lines", 0) + batch.bad,
                 },
             )
         return True
 
-    def _store(self, connection: sqlite3.Connection, batch: _Batch, searchable: int) -> int:
-        """Write the attempts of a batch; return the last one's id."""
+    def _store(
+        self, connection: sqlite3.Connection, batch: _Batch, before: int, searchable: int
+    ) -> int:
+        """Write the attempts of a batch, after the `before` first; return how many there are."""
         attempts, spans = batch.attempts, batch.spans
-        (before,) = connection.execute(sql.LAST_ATTEMPT).fetchone()
         rows = {key: one.row() for key, one in attempts.items()}
         values = [(*row, None, spans[key]) for key, row in rows.items()]
         last = before + connection.executemany(sql.ADD_ATTEMPT, values).rowcount
@@ -287,7 +288,7 @@ class RecordIndex:
         scores += [(row.sample_id, 1, row.score) for row in rows.values()]
         changes = [(id_, n, n * score) for id_, n, score in scores if score is not None]
         connection.executemany(sql.ADD_SCORE, changes)
-        return int(last)
+        return last
 
     def _index_search_batch(self, connection: sqlite3.Connection) -> bool:
         with connection:  # commits, or rolls back
@@ -348,7 +349,7 @@ def index_stamp(record: Path) -> int:
 def peek(record: Path) -> MeanEstimate | None:
     """Return the score of a record whose index has (nearly) all of it; else None."""
     with (
-        contextlib.suppress(sqlite3.Error),  # there is none, or it is of another version
+        contextlib.suppress(sqlite3.Error),  # it is missing, or of another version
         contextlib.closing(_connect_to_read(_index_path(record))) as connection,
     ):
         known = _metadata(connection)
