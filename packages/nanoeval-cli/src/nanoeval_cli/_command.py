@@ -13,6 +13,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -153,15 +154,8 @@ def _option_words(
     return [name] if _TRUTH[value.lower()] else []
 
 
-def subcommand(
-    name: str, *, cls: type[Command] = Command, **options: Any
-) -> Callable[[Callable[..., int]], Command]:
-    """Make a subcommand of a function, whose docstring is its help."""
-    return click.command(name, cls=cls, **options)
-
-
-def json_option(function: Callable[..., int]) -> Callable[..., int]:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+subcommand = partial(click.command, cls=Command)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def budget_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -176,7 +170,7 @@ def budget_options(function: Callable[..., int]) -> Callable[..., int]:
 def positive(text: str | int) -> int:
     """Read a whole number from 1 on: a click type."""
     try:
-        number = int(str(text).replace("_", ""))
+        number = int(text)
     except ValueError:
         number = 0
     if number <= 0:

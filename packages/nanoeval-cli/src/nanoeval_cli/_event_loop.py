@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import click
@@ -10,16 +10,12 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_runner.setup import run_main
 
 T = TypeVar("T")
-Function = Callable[..., int]
-
-
-def loop_option(function: Function) -> Function:
-    return click.option(
-        "--loop",
-        type=click.Choice(["asyncio", "uvloop"]),
-        default="asyncio",
-        help='The event loop; uvloop needs `pip install "nanoeval-cli[uvloop]"`.',
-    )(function)
+loop_option = click.option(
+    "--loop",
+    type=click.Choice(["asyncio", "uvloop"]),
+    default="asyncio",
+    help='The event loop; uvloop needs `pip install "nanoeval-cli[uvloop]"`.',
+)
 
 
 def run_in_loop(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:

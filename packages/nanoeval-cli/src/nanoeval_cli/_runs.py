@@ -62,7 +62,6 @@ class RunInfo(RunFacts):
 
     @property
     def hosts(self) -> list[str]:
-        """Where they ran."""
         return sorted({one.host for one in self.executors})
 
     def as_dict(self) -> dict[str, Any]:
@@ -161,13 +160,10 @@ def _may_name(path: str, text: str) -> bool:
     if not text or name.endswith((".zst", ".gz")) or text in name:
         return True
     try:
-        file = os.open(path, os.O_RDONLY)
+        with open(path, "rb", buffering=0) as file:
+            line, end, _ = file.read(FIRST_LINE).partition(b"\n")
     except OSError:  # reading it says what is wrong
         return True
-    try:
-        line, end, _ = os.read(file, FIRST_LINE).partition(b"\n")
-    finally:
-        os.close(file)
     return not end or text.encode() in line.lower()
 
 

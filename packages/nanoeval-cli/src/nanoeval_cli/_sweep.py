@@ -42,6 +42,7 @@ class Cell:
         summary: its result, once there is one.
         problem: why it is missing.
         was_done: it finished in an earlier sweep.
+        run_set_id: where it was begun.
     """
 
     eval: str
@@ -52,12 +53,13 @@ class Cell:
     summary: dict[str, Any] | None = None
     problem: Exception | None = None
     was_done: bool = False
+    run_set_id: str | None = None
 
     @property
     def usage(self) -> Usage:
         known = (self.summary or {}).get("usage") or {}
-        names = [field.name for field in dataclasses.fields(Usage)]
-        return Usage(**{name: known[name] for name in names if name in known})
+        names = known.keys() & {field.name for field in dataclasses.fields(Usage)}
+        return Usage(**{name: known[name] for name in names})
 
     @property
     def over_budget(self) -> bool:
@@ -135,7 +137,8 @@ def _taken_by(eval_class: EvalClass, given: Mapping[str, str]) -> set[str]:
 def _cell(eval_class: EvalClass, chosen: Mapping[str, str], varying: Sequence[str]) -> Cell:
     spec = make_spec(eval_class, chosen)
     named = [(name, value) for name, value in chosen.items() if name in varying]
-    label = ", ".join(_label(name, value, varying) for name, value in named)
+    only_models = len(varying) == 1 and varying[0].rpartition(".")[2] == "model"
+    label = ", ".join(v if only_models else f"{n.rpartition('.')[2]}={v}" for n, v in named)
     if label and spec.runner.model_name is None:
         model = model_in(describe_arguments(spec.eval))
         says_model = any(name.rpartition(".")[2] in ("model", "solver") for name, _ in named)
@@ -143,19 +146,9 @@ def _cell(eval_class: EvalClass, chosen: Mapping[str, str], varying: Sequence[st
         spec = chz.replace(spec, runner=chz.replace(spec.runner, model_name=name))
     arguments = [f"{name}={value}" for name, value in chosen.items()]
     runner = [f"{name}={value}" for name, value in named if name.startswith("runner.")]
-    return Cell(spec.eval.get_name(), label, arguments, spec, _key(spec, runner))
-
-
-def _label(name: str, value: str, varying: Sequence[str]) -> str:
-    """Return a choice in a few words: a model's name says enough where only models vary."""
-    last = name.rpartition(".")[2]
-    return value if len(varying) == 1 and last == "model" else f"{last}={value}"
-
-
-def _key(spec: EvalSpec, runner: Sequence[str]) -> str:
-    """Return what determines a cell's result, and the varied arguments of the runner."""
-    what = "\n".join([describe_arguments(spec.eval), str(spec.runner.n_tasks), *runner])
-    return hashlib.sha256(what.encode()).hexdigest()[:16]
+    determines = "\n".join([describe_arguments(spec.eval), str(spec.runner.n_tasks), *runner])
+    key = hashlib.sha256(determines.encode()).hexdigest()[:16]
+    return Cell(spec.eval.get_name(), label, arguments, spec, key)
 
 
 class Ledger:
@@ -180,15 +173,11 @@ class Ledger:
                 ) from error
 
     def recall(self, cell: Cell) -> None:
-        """Give a cell its summary, if it finished before."""
+        """Give a cell its summary, if it finished before, and the run set in which it was begun."""
         known = self._cells.get(cell.key, {})
+        cell.run_set_id = known.get("run_set_id")
         cell.summary = known.get("summary") if known.get("state") == "done" else None
         cell.was_done = cell.summary is not None
-
-    def run_set_of(self, cell: Cell) -> str | None:
-        """Return the run set in which an unfinished cell was begun."""
-        run_set_id: str | None = self._cells.get(cell.key, {}).get("run_set_id")
-        return run_set_id
 
     def note(self, cell: Cell, **facts: Any) -> None:
         """Note something about a cell; the file is replaced as a whole."""
@@ -218,16 +207,15 @@ async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
     fresh = f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:60]}-{secrets.token_hex(4)}"
     pending = [cell for cell in cells if not cell.was_done]
     for cell in pending:
-        run_set_id = ledger.run_set_of(cell)
-        if run_set_id is None or not _was_begun(cell, run_set_id):
-            run_set_id = fresh
+        if cell.run_set_id is None or not _was_begun(cell, cell.run_set_id):
+            cell.run_set_id = fresh
         runner = chz.replace(
             cell.spec.runner,
-            run_set_id=run_set_id,
+            run_set_id=cell.run_set_id,
             eval_set_name=cell.spec.runner.eval_set_name or f"sweep {name}",
         )
         cell.spec = chz.replace(cell.spec, runner=runner)
-        ledger.note(cell, state="started", run_set_id=run_set_id)
+        ledger.note(cell, state="started", run_set_id=cell.run_set_id)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_run_cell(cell, ledger)) for cell in pending]
     # A signal stops all cells; raised by one of them, it would end the event loop before the

@@ -46,9 +46,22 @@ def find_eval_class(target: str) -> EvalClass:
     Raises:
         ConfigError: no such class; names those that there are.
     """
-    module_name, class_name = split_target(target)
-    module = load_module(module_name)
-    classes = _eval_classes(module)
+    module_name, _, class_name = target.partition(":")
+    class_name = class_name.removeprefix(":")  # `file.py::Class`, as pytest has it
+    file, dot, name = module_name.rpartition(".py.")
+    if dot and name.isidentifier():
+        raise ConfigError(f"{target}: write {file}.py:{name}")
+    module = _load_module(module_name)
+    # Those that the module itself defines and that can be built.
+    classes = {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, Eval)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+    }
+    names = ", ".join(sorted(classes)) or "no eval"
     if class_name:
         found = getattr(module, class_name, None)
         if inspect.isclass(found) and issubclass(found, Eval):
@@ -59,29 +72,17 @@ def find_eval_class(target: str) -> EvalClass:
             what = f"the class {found.__name__}" if is_class else f"a {type(found).__name__}"
             raise ConfigError(
                 f"{target} is {what}, not an eval: name a subclass of nanoeval.Eval; "
-                f"{module_name} has {_names(classes)}"
+                f"{module_name} has {names}"
             )
         near = difflib.get_close_matches(class_name, classes, n=1)
-        guess = f": did you mean {near[0]}?" if near else f"; it has {_names(classes)}"
+        guess = f": did you mean {near[0]}?" if near else f"; it has {names}"
         raise ConfigError(f"{module_name} has no {class_name}{guess}")
     if len(classes) == 1:
         return next(iter(classes.values()))
-    raise ConfigError(
-        f"which eval of {module_name}? It has {_names(classes)}: write {module_name}:NAME"
-    )
-
-
-def split_target(target: str) -> tuple[str, str]:
-    """Return module or file, and class, of `module:Class`, `file.py:Class` or `file.py::Class`."""
-    module_name, _, class_name = target.partition(":")
-    file, dot, name = module_name.rpartition(".py.")
-    if dot and name.isidentifier():
-        raise ConfigError(f"{target}: write {file}.py:{name}")
-    return module_name, class_name.removeprefix(":")
+    raise ConfigError(f"which eval of {module_name}? It has {names}: write {module_name}:NAME")
 
 
 def _check_class(eval_class: EvalClass, target: str) -> None:
-    """Raise `ConfigError` for a class that cannot be built."""
     missing = sorted(getattr(eval_class, "__abstractmethods__", ()))
     if missing:
         raise ConfigError(f"{target} lacks {', '.join(missing)}: define what every eval has")
@@ -93,7 +94,7 @@ def _check_class(eval_class: EvalClass, target: str) -> None:
         )
 
 
-def load_module(name: str) -> ModuleType:
+def _load_module(name: str) -> ModuleType:
     """Return the module `name`, or the file, as Python would find it from the current folder.
 
     Raises:
@@ -108,7 +109,11 @@ def load_module(name: str) -> ModuleType:
         path = Path(name).expanduser().resolve()
         if not path.is_file():
             raise ConfigError(f"there is no file {name} in {folder}")
-        folder, name = _folder_and_module(path)
+        names, parent = [path.stem], path.parent
+        while (parent / "__init__.py").exists():  # with its packages
+            names.insert(0, parent.name)
+            parent = parent.parent
+        folder, name = str(parent), ".".join(names)
     _reach(folder)
     try:
         return importlib.import_module(name)
@@ -127,36 +132,11 @@ def load_module(name: str) -> ModuleType:
         raise ConfigError(f"{error.filename}:{error.lineno}: {error.msg}: mend it first") from error
 
 
-def _folder_and_module(path: Path) -> tuple[str, str]:
-    """Return the folder to import a file from, and its name there with its packages."""
-    folder, names = path.parent, [path.stem]
-    while (folder / "__init__.py").exists():
-        names.insert(0, folder.name)
-        folder = folder.parent
-    return str(folder), ".".join(names)
-
-
 def _near_module(name: str) -> str:
     files = [path.stem for path in Path.cwd().glob("*.py")]
     files += [path.name for path in Path.cwd().iterdir() if path.is_dir()]
     near = difflib.get_close_matches(name.partition(".")[0], files, n=1)
     return f" (did you mean {near[0]!r}?)" if near and near[0] != name else ""
-
-
-def _eval_classes(module: ModuleType) -> dict[str, EvalClass]:
-    """Return the evals that `module` itself defines and that can be built."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, Eval)
-        and value.__module__ == module.__name__
-        and not inspect.isabstract(value)
-    }
-
-
-def _names(classes: dict[str, EvalClass]) -> str:
-    return ", ".join(sorted(classes)) or "no eval"
 
 
 def is_script(target: str) -> bool:

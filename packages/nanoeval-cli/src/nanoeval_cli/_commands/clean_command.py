@@ -82,7 +82,12 @@ def command(
         note("Nothing was removed.")
         return 0
     for path, what in found:
-        _remove(path, what)
+        if what in ("state", "backup"):
+            (remove_state if what == "state" else remove_backup)(path)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     location = backup_location()
     local = [] if "://" in location else [Path(location).expanduser()]
     for folder in (state_dir(), *local, log_file("any").parent):
@@ -93,15 +98,6 @@ def command(
         kinds["container"] = len(_clean_containers(dry_run=False))
     note(f"Removed {', '.join(f'{number} × {what}' for what, number in kinds.items())}.")
     return 0
-
-
-def _remove(path: Path, what: str) -> None:
-    if what in ("state", "backup"):
-        (remove_state if what == "state" else remove_backup)(path)
-    elif path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iterator[Removable]:

@@ -7,9 +7,9 @@ from click.shell_completion import get_completion_class
 from nanoeval_core.errors import ConfigError
 
 from nanoeval_cli._command import subcommand
+from nanoeval_cli._main import COMPLETION
 from nanoeval_cli._output import write
 
-VARIABLE = "_NANOEVAL_COMPLETE"
 BASH = r"""
 _nanoeval_completion() {
     local line word current last type value
@@ -55,5 +55,5 @@ def command(ctx: click.Context, shell: str | None) -> int:
         return 0
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101  click has these three
-    write(found(ctx.find_root().command, {}, "nanoeval", VARIABLE).source())
+    write(found(ctx.find_root().command, {}, "nanoeval", COMPLETION).source())
     return 0

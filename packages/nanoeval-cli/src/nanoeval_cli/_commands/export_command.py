@@ -53,19 +53,15 @@ def command(run: str | None, to: str, output: str | None, force: bool) -> int:
     with writing(
         f"cannot write {path}", "name a file that can be written with --output, or make room"
     ):
-        _export(record, to, path)
+        if to == "parquet":
+            write_parquet(record, path)
+        elif to == "inspect":
+            import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)
+        else:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                _write_rows(record, to, file)
     note(f"wrote {path}")
     return 0
-
-
-def _export(record: Path, to: str, path: Path) -> None:
-    if to == "parquet":
-        write_parquet(record, path)
-    elif to == "inspect":
-        import_module("nanoeval_recorder.inspect_log").write_inspect_log(record, path)
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            _write_rows(record, to, file)
 
 
 def _write_rows(record: Path, to: str, file: TextIO) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import chz
@@ -17,7 +18,7 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._command import Command, budget_options, json_option, subcommand
-from nanoeval_cli._event_loop import Function, loop_option, run_in_loop
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
@@ -72,8 +73,7 @@ def _complete_word(
     return found or complete_target(incomplete)
 
 
-def eval_argument(name: str, **options: Any) -> Callable[[Function], Function]:
-    return click.argument(name, shell_complete=_complete_word, **options)
+eval_argument = partial(click.argument, shell_complete=_complete_word)
 
 
 def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
@@ -87,17 +87,6 @@ def _help(ctx: click.Context, target: str, fields: dict[str, str]) -> str:
     return "\n".join([target, "", doc, "", listed, "", formatter.getvalue().rstrip()])
 
 
-def errors_option(function: Function) -> Function:
-    return click.option(
-        "--fail-on-errors",
-        is_flag=False,
-        flag_value="0",
-        metavar="[SHARE]",
-        callback=_share,
-        help="Exit with 1 when more than this share of the tasks was lost; alone, when any was.",
-    )(function)
-
-
 def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
@@ -108,6 +97,16 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     if not 0 <= share <= 1:
         raise ConfigError(f"--fail-on-errors {value}: give a share from 0 to 1, such as 0.05")
     return share
+
+
+errors_option = click.option(
+    "--fail-on-errors",
+    is_flag=False,
+    flag_value="0",
+    metavar="[SHARE]",
+    callback=_share,
+    help="Exit with 1 when more than this share of the tasks was lost; alone, when any was.",
+)
 
 
 @subcommand("run", cls=EvalCommand)

@@ -22,11 +22,7 @@ from nanoeval_runner.setup import (
 )
 
 from nanoeval_cli._command import budget_options, json_option, subcommand
-from nanoeval_cli._commands.run_command import (
-    EvalCommand,
-    errors_option,
-    eval_argument,
-)
+from nanoeval_cli._commands.run_command import EvalCommand, errors_option, eval_argument
 from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
 from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells
