@@ -39,8 +39,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        assert self.callback is not None  # noqa: S101  each is made of a function
-        self.takes_fields = "fields" in inspect.signature(self.callback).parameters
+        self.takes_fields = "fields" in inspect.signature(kwargs["callback"]).parameters
         click.option(
             "--debug",
             is_flag=True,

@@ -100,9 +100,7 @@ cli = _version(Commands("nanoeval", context_settings=SETTINGS))
 
 
 def _no_command(name: str) -> ConfigError:
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
-    if name in PEERS:
-        near = [PEERS[name]]
+    near = [PEERS[name]] if name in PEERS else difflib.get_close_matches(name, COMMANDS, n=1)
     if not near and (":" in name or name.endswith(".py")):
         return ConfigError(f"there is no command {name!r}. To run an eval: nanoeval run {name}")
     guess = f" Did you mean `nanoeval {near[0]}`?" if near else ""

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import chz
 from nanoeval_core.errors import ConfigError, RequestRejectedError
+from nanoeval_core.eval import Eval
 from nanoeval_recorder.reading.events import Sampling
 from nanoeval_solvers.api_model import APIModel
 from nanoeval_solvers.reply import Problem, Reply, ToolCall
@@ -27,7 +28,6 @@ MISSING = (
     "asked again (nanoeval run), or the recorded run is incomplete (nanoeval resume finishes it)"
 )
 Recorded = dict[str, deque[Scripted]]
-T = TypeVar("T")
 _REFUSALS = {"context_length": "context_length_exceeded", "content_policy": "content_filter"}
 
 
@@ -149,7 +149,7 @@ class RecordedModel(APIModel):
         raise RequestRejectedError(f"task {name!r}: {MISSING}")
 
 
-def with_recorded_models(eval: T, path: Path) -> T:
+def with_recorded_models(eval: Eval[Any, Any], path: Path) -> Eval[Any, Any]:
     """Return an eval whose solver's models give the replies of a record; itself if it has none."""
     solver = getattr(eval, "solver", None)
     models = {

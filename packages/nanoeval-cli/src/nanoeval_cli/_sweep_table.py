@@ -67,14 +67,11 @@ class SweepTable:
             writer.writerow(CSV_COLUMNS)
             for cell in self._cells:
                 summary = cell.summary or {}
-                found = headline(summary)
-                writer.writerow(
-                    [cell.eval, cell.label, " ".join(cell.arguments)]
-                    + (list(found) if found else [""] * 5)
-                    + [summary.get("num_tasks", ""), summary.get("is_valid", "")]
-                    + [cell.usage.total_tokens or "", cell.usage.cost or ""]
-                    + [summary.get("run_id", ""), cell.error.partition("\n")[0]]
-                )
+                row: list[object] = [cell.eval, cell.label, " ".join(cell.arguments)]
+                row += headline(summary) or [None] * len(SCORE_COLUMNS)
+                row += [summary.get("num_tasks"), summary.get("is_valid")]
+                row += [cell.usage.total_tokens or None, cell.usage.cost or None]
+                writer.writerow([*row, summary.get("run_id"), cell.error.partition("\n")[0]])
 
     def _text(self, name: str, label: str, emphasize: Callable[[str], str], intervals: bool) -> str:
         cell, found = self._places.get((name, label), (None, None))

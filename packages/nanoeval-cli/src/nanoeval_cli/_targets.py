@@ -152,21 +152,19 @@ def is_script(target: str) -> bool:
             return False
         file = spec.origin if spec is not None else None
     path = Path(file or "").expanduser()
-    return path.suffix == ".py" and path.is_file() and _has_main(path.read_text("utf-8"))
+    if path.suffix != ".py" or not path.is_file():
+        return False
+    try:
+        body = ast.parse(path.read_text("utf-8")).body
+    except SyntaxError:
+        return True  # running it says what is wrong
+    tests = [ast.unparse(node.test) for node in body if isinstance(node, ast.If)]
+    return any("__name__" in test and "__main__" in test for test in tests)
 
 
 def _reach(folder: str) -> None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
-
-
-def _has_main(source: str) -> bool:
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:
-        return True  # running it says what is wrong
-    tests = [ast.unparse(node.test) for node in body if isinstance(node, ast.If)]
-    return any("__name__" in test and "__main__" in test for test in tests)
 
 
 def run_script(target: str, arguments: Sequence[str]) -> None:
@@ -208,7 +206,7 @@ def spec_of(eval_class: EvalClass) -> Callable[..., EvalSpec]:
 def with_solver(eval_class: EvalClass, given: Mapping[str, str]) -> dict[str, str]:
     """Return `given`, with the solver that asks an API where a model but no solver is named."""
     found = {name.removeprefix("eval."): value for name, value in given.items()}
-    fields = chz.chz_fields(eval_class) if chz.is_chz(eval_class) else {}
+    fields = chz.chz_fields(eval_class)
     if found or "solver" in fields:
         of_machines = "nanoeval_computer.solver" in sys.modules
         for module in SHIPPED_SOLVERS + SHIPPED_MACHINES * of_machines:
@@ -247,10 +245,9 @@ def arguments_of(eval_class: EvalClass, given: Mapping[str, str]) -> Arguments:
 def field_names(target: str) -> set[str]:
     """Return the names of an eval's own fields; none where `target` is no eval."""
     try:
-        eval_class = find_eval_class(target)
+        return set(chz.chz_fields(find_eval_class(target)))
     except ConfigError:  # told when it is to be run
         return set()
-    return set(chz.chz_fields(eval_class)) if chz.is_chz(eval_class) else set()
 
 
 def complete_target(incomplete: str) -> list[CompletionItem]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner.state_files import StateFile, read_state_file, set_concurrency
+from nanoeval_runner.state_files import read_state_file, set_concurrency
 
 from nanoeval_cli._command import complete_run, json_option, positive, subcommand
 from nanoeval_cli._output import write_json, write_table
@@ -42,21 +42,18 @@ def command(
     if limit is not None:
         for eval_id in [None] if overall else evals:
             set_concurrency(path, eval_id, None if limit == "none" else limit)
-    _show(read_state_file(path), as_json=as_json)
-    return 0
-
-
-def _show(file: StateFile, *, as_json: bool) -> None:
+    file = read_state_file(path)
     limits = [
         {"run": row.run_id, "eval": row.name, "limit": row.concurrency, "in_flight": row.leased}
         for row in file.evals
     ]
     if as_json:
         write_json({"evals": limits, "overall": file.global_limit})
-        return
+        return 0
     rows = [list(one.values()) for one in limits]
     if len(rows) > 1 or file.global_limit is not None:
         total = sum(row.leased for row in file.evals)
         rows.append(["", "all together", file.global_limit, total])
     shown = [["none" if cell is None else str(cell) for cell in row] for row in rows]
     write_table(("run", "eval", "limit", "in flight"), shown, right=("limit", "in flight"))
+    return 0

@@ -167,7 +167,6 @@ def _limits() -> Iterator[Finding]:
 
 
 def _containers() -> Iterator[Finding]:
-    """Yield the engine that starts the machines of computer tasks."""
     from nanoeval_computer.maintenance import describe_engine  # noqa: PLC0415  for this check
 
     engine = describe_engine()

@@ -111,7 +111,6 @@ def _name(cells: Sequence[Cell]) -> str:
 
 
 def _overview(name: str, cells: Sequence[Cell]) -> str:
-    """Return what will be run, in a line."""
     evals = len({cell.eval for cell in cells})
     choices = len({cell.label for cell in cells})
     done = sum(cell.was_done for cell in cells)
