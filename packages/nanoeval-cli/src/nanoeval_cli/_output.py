@@ -18,8 +18,6 @@ from nanoeval_core.json_values import json_value
 from nanoeval_runner.formats import encodable
 from nanoeval_runner.text_table import format_table, text_width
 
-BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
-
 
 def write(text: str) -> None:
     """Write a line to stdout, in whatever encoding that has."""
@@ -55,7 +53,7 @@ def has_style() -> bool:
 
 
 def bold(text: str) -> str:
-    return f"{BOLD}{text}{PLAIN}" if has_style() else text
+    return click.style(text, bold=True) if has_style() else text
 
 
 def write_json(value: Any) -> None:

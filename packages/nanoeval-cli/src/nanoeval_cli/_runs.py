@@ -268,10 +268,9 @@ def find_run(name: str | None, *, recorded: bool = False) -> RunInfo:
 def _newest(runs: Iterator[RunInfo], recorded: bool) -> list[RunInfo]:
     """Return the first of `runs`, if any; with `recorded` the first that has a record, if any."""
     first = next(runs, None)
-    if first is None:
-        return []
-    has_one = first.record is not None or not recorded
-    return [first if has_one else next((run for run in runs if run.record is not None), first)]
+    if recorded and first is not None and first.record is None:
+        first = next((run for run in runs if run.record is not None), first)
+    return [] if first is None else [first]
 
 
 def _by_file_name(name: str) -> list[RunInfo]:

@@ -18,7 +18,6 @@ from nanoeval_cli._command import complete_run, json_option, positive, subcomman
 from nanoeval_cli._output import bold, write, write_json, write_table
 from nanoeval_cli._runs import RunInfo, find_run
 
-EXIT_UNKNOWN = 1
 FLIPS = 10
 PAIRS = ("difference", "95 % interval", "wins", "losses", "p", "p corrected")
 
@@ -76,7 +75,7 @@ def command(
     else:
         reason = verdict.reason if fail_if_worse else None
         show_comparison(a, b, compared, flips=flips, verdict=reason)
-    return min(verdict.exit_code, EXIT_UNKNOWN) if fail_if_worse else 0
+    return int(fail_if_worse and verdict.exit_code != 0)
 
 
 def _named(run: RunInfo) -> dict[str, str]:

@@ -82,8 +82,8 @@ def command(model: str | None, base_url: str | None, offline: bool, as_json: boo
 def _versions() -> Iterator[Finding]:
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform(terse=True)}")
     ours = {name: _version(name) for name in OURS}
-    installed = {number for number in ours.values() if number is not None}
-    if len(installed) == 1 and None not in ours.values():
+    installed = set(ours.values())
+    if len(installed) == 1 and None not in installed:
         yield Finding("ok", "nanoeval", f"{installed.pop()}, all {len(ours)} packages")
     else:
         text = ", ".join(f"{name} {number or 'missing'}" for name, number in ours.items())

@@ -55,8 +55,7 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
     if as_json:
         write_json({"before": old.summary, "after": summary})
     else:
-        scores = scores_of(old), scores_of(new)
-        show_comparison(old, new, compare(*scores, common_only=True))
+        show_comparison(old, new, compare(scores_of(old), scores_of(new), common_only=True))
     return found.exit_code()
 
 
