@@ -28,8 +28,6 @@ from nanoeval_runner.stored_eval import describe_arguments, model_in
 from nanoeval_cli._output import writing
 from nanoeval_cli._targets import EvalClass, arguments_of, find_eval_class, make_spec
 
-LEDGER = "sweep.json"
-
 
 @dataclasses.dataclass(slots=True)
 class Cell:
@@ -161,7 +159,7 @@ class Ledger:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        self._path = folder / LEDGER
+        self._path = folder / "sweep.json"
         self._name = name
         self._cells: dict[str, dict[str, Any]] = {}
         if self._path.exists():

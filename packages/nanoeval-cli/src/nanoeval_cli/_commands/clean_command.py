@@ -34,10 +34,6 @@ LOGS_KEPT = 30 * DAY
 """Logs are kept for a month: they tell why a run of last week was slow."""
 
 
-Removable = tuple[Path, str]
-"""A file or folder that would go, and what it is."""
-
-
 @subcommand("clean")
 @click.option("--unfinished", is_flag=True, help="Also what could be resumed.")
 @click.option("--without-record", is_flag=True, help="Also runs that have no other trace.")
@@ -100,7 +96,10 @@ def command(
     return 0
 
 
-def _removable(before: float, *, unfinished: bool, without_record: bool) -> Iterator[Removable]:
+def _removable(
+    before: float, *, unfinished: bool, without_record: bool
+) -> Iterator[tuple[Path, str]]:
+    """Yield the files and folders that would go, each with what it is."""
     going: set[str] = set()
     in_use: set[str] = set()
     resumable: list[str] = []

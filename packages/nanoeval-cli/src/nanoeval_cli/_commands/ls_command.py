@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import itertools
 import socket
-from collections.abc import Sequence
 from typing import get_args
 
 import click
@@ -88,9 +87,9 @@ def _row(run: RunInfo) -> list[str]:
     ]
 
 
-def _hosts(hosts: Sequence[str]) -> str:
+def _hosts(hosts: list[str]) -> str:
     """Return where its executors ran, unless that was here alone."""
-    if list(hosts) == [socket.gethostname()]:
+    if hosts == [socket.gethostname()]:
         return ""
     more = len(hosts) - HOSTS_NAMED
     return ", ".join(hosts[:HOSTS_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -69,7 +69,8 @@ def command(  # noqa: PLR0913  one parameter an option
     if not evals:
         raise ConfigError("which evals? Name them first: nanoeval sweep my_eval.py:MyEval …")
     cells = make_cells(evals, fields)
-    name = name or _name(cells)
+    named = "-".join(dict.fromkeys(cell.eval for cell in cells))
+    name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", named)[:60].strip("-.") or "sweep"
     folder = Path(output) if output else Path("sweeps") / name
     ledger = Ledger(folder, name)
     spent = Usage()
@@ -103,11 +104,6 @@ def command(  # noqa: PLR0913  one parameter an option
         table.write_csv(folder / "table.csv")
     code = _report(cells, table, folder, as_json=as_json)
     return code or found.exit_code(fail_on_errors)
-
-
-def _name(cells: Sequence[Cell]) -> str:
-    names = "-".join(dict.fromkeys(cell.eval for cell in cells))
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", names)[:60].strip("-.") or "sweep"
 
 
 def _overview(name: str, cells: Sequence[Cell]) -> str:
