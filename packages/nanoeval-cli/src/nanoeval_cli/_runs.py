@@ -160,10 +160,13 @@ def _may_name(path: str, text: str) -> bool:
     if not text or name.endswith((".zst", ".gz")) or text in name:
         return True
     try:
-        with open(path, "rb", buffering=0) as file:
-            line, end, _ = file.read(FIRST_LINE).partition(b"\n")
+        file = os.open(path, os.O_RDONLY)
     except OSError:  # reading it says what is wrong
         return True
+    try:
+        line, end, _ = os.read(file, FIRST_LINE).partition(b"\n")
+    finally:
+        os.close(file)
     return not end or text.encode() in line.lower()
 
 
