@@ -180,36 +180,30 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
     Raises:
         TaskError: the list is empty, or an item is not a `Task`.
     """
+    given = f"eval {eval_name!r}: get_tasks()"
     if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
-        raise TaskError(
-            f"eval {eval_name!r}: get_tasks() must return a sequence of Task, "
-            f"got {type(tasks).__name__}"
-        )
+        raise TaskError(f"{given} must return a sequence of Task, got {type(tasks).__name__}")
     listed = list(tasks)
     if not listed:
         raise TaskError(
-            f"eval {eval_name!r}: get_tasks() returned no tasks, so there is nothing to run: "
-            "check its data and filters"
+            f"{given} returned no tasks, so there is nothing to run: check its data and filters"
         )
     seen: dict[tuple[str, int], int] = {}
-    checked: list[TTask] = []
     repeated: list[str] = []
     for index, task in enumerate(listed):
         if not isinstance(task, Task):
             raise TaskError(
-                f"eval {eval_name!r}: get_tasks()[{index}] is a {type(task).__name__}: "
+                f"{given}[{index}] is a {type(task).__name__}: "
                 "every task must be an instance of nanoeval.Task"
             )
         question_id = task.question_id
         if "/" in question_id:  # model_construct and assignment bypass the model's check
             raise TaskError(
-                f"eval {eval_name!r}: get_tasks()[{index}].question_id {question_id!r} "
-                "contains '/': use another character, such as '-'"
+                f"{given}[{index}].question_id {question_id!r} contains '/': "
+                "use another character, such as '-'"
             )
         first = seen.setdefault((question_id, task.attempt_id), index)
-        if first == index:
-            checked.append(task)
-        else:
+        if first != index:
             repeated.append(
                 f"[{index}] has the id of [{first}] (question_id={question_id!r}, "
                 f"attempt_id={task.attempt_id})"
@@ -225,7 +219,7 @@ def check_tasks(tasks: Sequence[TTask], *, eval_name: str) -> list[TTask]:
             ", ".join(repeated[:3]),
             ", …" if len(repeated) > 3 else "",
         )
-    return checked
+    return list(map(listed.__getitem__, seen.values()))
 
 
 def assert_no_system_errors(

@@ -294,13 +294,9 @@ class AttemptRecorder(BaseRecorder):
             completed: False when the attempt ended in a system error: nothing that looks like a
                 result (a match, …) is among the bytes then.
         """
-        lines = self._lines
-        if not lines:
-            return b""
-        kept = lines if completed else [one for one in lines if one[0] not in RESULT_TYPES]
-        taken = b"".join([line for _, line in kept])
-        lines.clear()  # in place: what is bound to other ids shares them
-        return taken
+        kept = [line for kind, line in self._lines if completed or kind not in RESULT_TYPES]
+        self._lines.clear()  # in place: what is bound to other ids shares them
+        return b"".join(kept)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

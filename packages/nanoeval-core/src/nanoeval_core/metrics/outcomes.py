@@ -107,7 +107,8 @@ def _total_counts(counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSy
     if counted is None:
         outcomes = list(map(outcome_of, valid))
         if None in outcomes:
-            known = {str(kind): lost[kind] for kind in _NOT_SCORED}
+            known = Counter(dict.fromkeys(map(str, _NOT_SCORED), 0))
+            known.update(map(outcome_of_error, errors))
             return {"asked": len(valid) + len(errors), **known}
         counted = count_outcomes(Counter(filter(None, outcomes)))
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}

@@ -67,10 +67,8 @@ def summarize_samples(
         score, cluster = float(sample.is_correct), sample.cluster
         totals.add(sample.instance, score, outcome=sample.outcome, cluster=cluster)
     metrics = totals.metrics()
-    if not by_instance:
-        return metrics
-    for k in supported_ks(metrics["attempts_per_question"][0]) if answer_groups else ():
-        if k > 1:
+    if samples and answer_groups:
+        for k in supported_ks(metrics["attempts_per_question"][0])[1:]:  # from 2
             metrics |= _cons_at_k(by_instance, k, totals.clusters, confidence)
     return metrics
 
