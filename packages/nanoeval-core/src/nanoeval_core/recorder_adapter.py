@@ -148,9 +148,12 @@ class ThirdPartyRecorder(TransactionalRecorder):
             with contextlib.ExitStack() as stack:
                 target: Any = self.inner
                 if sample_id is not None:
+                    stack.callback(recorder.reset, recorder.set(target))
+                    ids = sample_id, group_id or ""
                     try:
-                        context = self._bound(sample_id, group_id or "", dict(extra or {}))
-                        target = stack.enter_context(context)
+                        context = target.as_default_recorder(*ids, **(extra or {}))
+                        bound = stack.enter_context(context)
+                        target = bound if hasattr(bound, "record_match") else target
                     except Exception as error:  # noqa: BLE001  reported; the events go on unbound
                         self._report("as_default_recorder", error)
                 for event in events:
@@ -158,15 +161,6 @@ class ThirdPartyRecorder(TransactionalRecorder):
                         return
                     self._steps += 1
                     self._call(target, event)
-
-    @contextlib.contextmanager
-    def _bound(self, sample_id: str, group_id: str, extra: dict[str, Any]) -> Iterator[Any]:
-        before = recorder.set(self.inner)
-        try:
-            with self.inner.as_default_recorder(sample_id, group_id, **extra) as bound:
-                yield bound if hasattr(bound, "record_match") else self.inner
-        finally:
-            recorder.reset(before)
 
     def _call(self, target: Any, event: AttemptEvent) -> None:
         started = self._clock()

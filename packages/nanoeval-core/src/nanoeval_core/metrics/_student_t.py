@@ -78,15 +78,9 @@ def regularized_incomplete_beta(a: float, b: float, x: float) -> float:
         return 1.0
     if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast only below the mean
         return 1.0 - regularized_incomplete_beta(b, a, 1.0 - x)
-    log_front = (
-        math.lgamma(a + b)
-        - math.lgamma(a)
-        - math.lgamma(b)
-        + a * math.log(x)
-        + b * math.log1p(-x)
-        - math.log(a)
-    )
-    return math.exp(log_front) * _beta_fraction(a, b, x)
+    log_a_beta = math.lgamma(a + 1.0) + math.lgamma(b) - math.lgamma(a + b)  # of a·B(a, b)
+    front = math.exp(a * math.log(x) + b * math.log1p(-x) - log_a_beta)
+    return front * _beta_fraction(a, b, x)
 
 
 def _beta_fraction(a: float, b: float, x: float) -> float:

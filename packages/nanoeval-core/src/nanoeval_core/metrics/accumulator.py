@@ -98,10 +98,9 @@ class Accumulator:
             if self._binary:  # exactly, whatever their order was: such questions are of one kind
                 residuals = total * (attempts - total) / attempts
             new = attempts, total, residuals
-            if self._kinds[old] == 1:
+            self._kinds[old] -= 1
+            if not self._kinds[old]:
                 del self._kinds[old]
-            else:
-                self._kinds[old] -= 1
         self._questions[question_id] = new
         self._kinds[new] = self._kinds.get(new, 0) + 1
         self._num_scores += 1
