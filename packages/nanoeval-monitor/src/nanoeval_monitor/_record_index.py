@@ -41,8 +41,7 @@ from nanoeval_monitor._record_lines import (
 )
 from nanoeval_monitor._score_totals import estimate
 
-BATCH_LINES = 5000
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 2 << 20
 SEARCH_BATCH = 4000
 SLICE_SECONDS = 0.5
 
@@ -54,8 +53,8 @@ class _Batch:
     """Lines that were read together: what they hold, and from where to where they are."""
 
     start: Place
-    last: RecordLine
-    lines: int = 0
+    end: Place
+    tail: bytes = b""
     size: int = 0
     bad: int = 0
     attempts: dict[AttemptIds, AttemptDigest] = dataclasses.field(default_factory=dict)
@@ -64,9 +63,10 @@ class _Batch:
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     def take(self, event: Event | None, key: AttemptIds | None, line: RecordLine) -> None:
-        part, offset, content = self.last = line
+        part, offset, content = line
         length = len(content)
-        self.lines += 1
+        self.end = Place(part, offset + length)
+        self.tail = content[-FINGERPRINT:]
         self.size += length
         if event is None:
             self.bad += bool(content.strip())
@@ -89,7 +89,7 @@ class _Batch:
 
 def _read_batches(lines: Iterator[RecordLine], start: Place) -> Iterator[_Batch]:
     """Yield the lines from `start` on. What follows each other of one attempt is not parted."""
-    batch: _Batch | None = None
+    batch = _Batch(start, start)
     last: AttemptIds | None = None
     for line in lines:
         try:
@@ -99,14 +99,12 @@ def _read_batches(lines: Iterator[RecordLine], start: Place) -> Iterator[_Batch]
         key = None
         if event is not None and event.sample_id is not None:
             key = utf8(event.sample_id), utf8(event.group_id or "")
-        if batch is None:
-            batch = _Batch(start, line)
-        elif key != last and (batch.lines >= BATCH_LINES or batch.size >= BATCH_BYTES):
+        if key != last and batch.size >= BATCH_BYTES:
             yield batch
-            batch = _Batch(batch.last.end, line)
+            batch = _Batch(batch.end, batch.end)
         batch.take(event, key, line)
         last = key
-    if batch is not None:
+    if batch.size:
         yield batch
 
 
@@ -229,8 +227,7 @@ class RecordIndex:
 
     def _write(self, connection: sqlite3.Connection, batch: _Batch) -> bool:
         """Put a batch into the index; False if another process has meanwhile read on."""
-        tail, end = batch.last.content[-FINGERPRINT:], batch.last.end
-        is_short = len(tail) < FINGERPRINT
+        is_short = len(batch.tail) < FINGERPRINT
         with connection:  # commits, or rolls back
             connection.execute(sql.BEGIN)
             known = _metadata(connection)
@@ -243,9 +240,8 @@ class RecordIndex:
                 {
                     **batch.metadata,
                     "attempts": self._store(connection, batch, before, searchable),
-                    "part": end.part,
-                    "offset": end.offset,
-                    "fingerprint": bytes_before(self.record, end) if is_short else tail,
+                    **batch.end._asdict(),
+                    "fingerprint": bytes_before(self.record, batch.end) if is_short else batch.tail,
                     "bytes_read": known.get("bytes_read", 0) + batch.size,
                     "bad_lines": known.get("bad_lines", 0) + batch.bad,
                 },

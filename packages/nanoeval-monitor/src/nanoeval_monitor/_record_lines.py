@@ -35,10 +35,6 @@ class RecordLine(NamedTuple):
     offset: int
     content: bytes
 
-    @property
-    def end(self) -> Place:
-        return Place(self.part, self.offset + len(self.content))
-
 
 def extended(spans: bytes, part: int, offset: int, length: int) -> bytes:
     """Return where the lines of an attempt are, with one more: neighbors are one span."""
