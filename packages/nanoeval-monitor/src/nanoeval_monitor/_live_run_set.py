@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import NanoevalError
-from nanoeval_core.words import RunState, run_state
+from nanoeval_core.words import run_state
 from nanoeval_runner.results import resume_command
 from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateReader, record_of
 
@@ -33,6 +33,8 @@ LATENCY_WINDOW = 5.0
 LATENCY_SPAN = 5000
 STUCK = 20
 GOING = ("queued", "running")
+STATES = ("running", "queued", "died", "failed", "stopped")
+"""A run set is going while one of its evals is, else the worst of them."""
 AS_STORED = (
     *("id", "name", "run_id", "concurrency", "total", "done", "failed", "retries"),
     *("created_at", "elapsed"),
@@ -78,7 +80,8 @@ class LiveRunSet:
         executors = [
             _executor(row, now, is_running=snapshot.is_running) for row in snapshot.executors
         ]
-        state = _state([row["state"] for row in evals], is_running=snapshot.is_running)
+        states = {row["state"] for row in evals}
+        state = next((state for state in STATES if state in states), "done")
         self.view = {
             "run_set_id": snapshot.run_set_id,
             "now": now,
@@ -144,14 +147,6 @@ class LiveRunSet:
         except (NanoevalError, OSError, sqlite3.Error) as error:
             log.warning("record %s cannot be followed: %s", record, error)
             return None
-
-
-def _state(states: list[RunState], *, is_running: bool) -> RunState:
-    """Return what a run set is: going while one of its evals is, else the worst of them."""
-    order: tuple[RunState, ...] = ("running", "queued", "died", "failed", "stopped")
-    if not states:
-        return run_state("queued", is_running=is_running)
-    return next((state for state in order if state in states), "done")
 
 
 def _executor(row: ExecutorRow, now: float, *, is_running: bool) -> dict[str, Any]:

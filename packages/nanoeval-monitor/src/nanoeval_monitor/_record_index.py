@@ -117,11 +117,11 @@ class RecordIndex:
     def __init__(self, record: Path) -> None:
         self.record = record
         self.path = _index_path(record)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with contextlib.suppress(sqlite3.DatabaseError):  # it is missing, or damaged
             if self._read_metadata().get("version") == sql.VERSION:
                 return
-        _make(self.path)
+        self._make()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -131,10 +131,24 @@ class RecordIndex:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, contextlib.closing(_connect_to_write(self.path)) as connection:
+        with (
+            self._lock,
+            contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection,
+        ):
             for pragma in sql.PRAGMAS:
                 connection.execute(pragma)
             yield connection
+
+    def _make(self) -> None:
+        """Make an empty index in place of what is there."""
+        with self._lock:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            self.path.touch(0o600)
+            with self._writing() as connection:
+                for statement in sql.SCHEMA.split(";"):
+                    connection.execute(statement)
+                _put(connection, {"version": sql.VERSION})
 
     # --- keeping up with the record
 
@@ -142,8 +156,7 @@ class RecordIndex:
         """Read what the record has beyond the index, for about `seconds`; True when it is all."""
         known = self._read_metadata()
         if "offset" in known and bytes_before(self.record, _place(known)) != known["fingerprint"]:
-            with self._lock:  # the record was cut or replaced
-                _make(self.path)
+            self._make()  # the record was cut or replaced
         with self._writing() as connection:
             deadline = time.monotonic() + seconds
             place = _place(_metadata(connection))
@@ -325,17 +338,6 @@ def _place(metadata: dict[str, Any]) -> Place:
     return Place(metadata.get("part", 0), metadata.get("offset", 0))
 
 
-def _make(path: Path) -> None:
-    """Make an empty index at `path`, in place of what is there."""
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    path.touch(0o600)
-    with contextlib.closing(_connect_to_write(path)) as connection:
-        for statement in (*sql.PRAGMAS, *sql.SCHEMA.split(";")):
-            connection.execute(statement)
-        _put(connection, {"version": sql.VERSION})
-
-
 def index_stamp(record: Path) -> int:
     """Return a number that changes when the index of a record does; 0 without one."""
     path = _index_path(record)
@@ -354,10 +356,6 @@ def peek(record: Path) -> MeanEstimate | None:
         if known.get("version") == sql.VERSION and is_whole:
             return estimate(connection.execute(sql.TALLIES).fetchall())
     return None
-
-
-def _connect_to_write(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None)
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

@@ -50,11 +50,10 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
     with index.reading() as connection:
         verdicts = dict(connection.execute(sql.COUNT_VERDICTS).fetchall())
         errored = connection.execute(sql.COUNT_ERRORS).fetchone()[0]
-        tallies = connection.execute(sql.TALLIES).fetchall()
     return {
         "spec": json_value(index.started()),
         "final_report": json_value(index.final_report()),
-        "score": _estimate(tallies),
+        "score": score_of(index),
         "verdicts": verdicts,
         "with_errors": errored,
         **NO_DETAILS,
@@ -62,10 +61,8 @@ def summary_of(index: RecordIndex) -> dict[str, Any]:
     }
 
 
-def metrics_of(summary: Any) -> list[dict[str, Any]]:
+def metrics_of(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the metrics of a summary as the terminal's table has them, the headline first."""
-    if not isinstance(summary, dict):
-        return []
     rows = [_metric(summary, name, name) for name in score_names(summary)]
     groups = summary.get("by")
     for column, values in (groups if isinstance(groups, dict) else {}).items():
