@@ -125,7 +125,7 @@ class FileRecorder(TransactionalRecorder):
             RecorderError: it could not be written; `position()` is what it was.
         """
         with self._lock:
-            lines, next_id = self._numbered(events, self._event_id)
+            lines, next_id = self._numbered(events)
             if not lines:
                 return
             final = self._take_back_final()
@@ -198,16 +198,11 @@ class FileRecorder(TransactionalRecorder):
         self._offset = offset
         self._stamp = _stamp(os.fstat(fd))
 
-    def _numbered(
-        self, events: Sequence[bytes], number: int
-    ) -> tuple[list[bytes | memoryview], int]:
-        """Return the lines of encoded events, save those of files that the record has already.
-
-        Returns:
-            them, and the number of the next event, where the first one's is `number`.
-        """
+    def _numbered(self, events: Sequence[bytes]) -> tuple[list[bytes | memoryview], int]:
+        """Return the lines of encoded events, save those of known files, and the next number."""
         # This and the write are all that the driver does for an event: lines are not even copied.
         pieces: list[bytes | memoryview] = []
+        number = self._event_id
         before, after = self.around_number or (b"", b"")
         for chunk in events:
             view = memoryview(chunk)

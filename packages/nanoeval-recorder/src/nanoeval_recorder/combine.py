@@ -13,12 +13,7 @@ from nanoeval_core.by_name import ByName
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder_adapter import as_transactional, unfolded_events
 from nanoeval_core.recorder_protocol import RecorderConfig, View, find_recorder
-from nanoeval_core.recording import (
-    EVENT_TYPES,
-    TransactionalRecorder,
-    dropped_types,
-    load_events,
-)
+from nanoeval_core.recording import EVENT_TYPES, TransactionalRecorder, dropped_types, load_events
 
 if TYPE_CHECKING:
     from nanoeval_core.spec import EvalSpec
@@ -96,12 +91,11 @@ class TeeRecorder(TransactionalRecorder):
         Raises:
             RecorderError: the position is of another tee, or a branch cannot go back.
         """
-        positions = [""] * len(self.branches)
-        if position:
-            try:
-                positions = msgspec.json.decode(position, type=list[str])
-            except msgspec.MsgspecError:
-                positions = []
+        afresh = [""] * len(self.branches)
+        try:
+            positions = msgspec.json.decode(position, type=list[str]) if position else afresh
+        except msgspec.MsgspecError:
+            positions = []
         if len(positions) != len(self.branches):
             raise RecorderError(
                 f"{position!r} is no position of a tee of {len(self.branches)} recorders: resume "

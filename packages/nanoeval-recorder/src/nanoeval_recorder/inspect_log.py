@@ -13,30 +13,10 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from inspect_ai.event import ErrorEvent as InspectError
-    from inspect_ai.event import InfoEvent, ModelEvent, ToolEvent
-    from inspect_ai.log import (
-        EvalConfig,
-        EvalDataset,
-        EvalError,
-        EvalLog,
-        EvalMetric,
-        EvalResults,
-        EvalRevision,
-        EvalSample,
-        EvalScore,
-        EvalSpec,
-        EvalStats,
-        write_eval_log,
-    )
-    from inspect_ai.model import (
-        ChatCompletionChoice,
-        ChatMessageAssistant,
-        GenerateConfig,
-        ModelOutput,
-        ModelUsage,
-    )
-    from inspect_ai.scorer import Score
+    from inspect_ai import event as event_types
+    from inspect_ai import log as logs
+    from inspect_ai import model as models
+    from inspect_ai import scorer as scorers
 
     from nanoeval_recorder._inspect_messages import ChatConverter, text_of
 except ImportError as error:
@@ -76,11 +56,11 @@ def write_inspect_log(record: str | Path, log: str | Path | None = None) -> Path
     of_run = report(record)
     default = of_run.path.with_name(f"{split_name(of_run.path)[0]}.eval")
     path = Path(log) if log is not None else default
-    write_eval_log(inspect_log(of_run), str(path))
+    logs.write_eval_log(inspect_log(of_run), str(path))
     return path
 
 
-def inspect_log(of_run: Report) -> EvalLog:
+def inspect_log(of_run: Report) -> logs.EvalLog:
     """Return the log of Inspect for a run's report, with its samples read from the record."""
     retries: dict[tuple[str, int], list[RecordedSample]] = {}
     for sample in samples(of_run.path):
@@ -89,7 +69,7 @@ def inspect_log(of_run: Report) -> EvalLog:
     model = str((of_run.spec.get("completion_fns") or ["unknown"])[0])
     chats = ChatConverter(event for tries in attempts for one in tries for event in one.events)
     counted = [tries[-1] for tries in attempts]
-    return EvalLog(
+    return logs.EvalLog(
         status="success" if of_run.is_complete else "cancelled",
         eval=_spec(of_run, counted, model),
         results=_results(of_run, counted),
@@ -98,7 +78,7 @@ def inspect_log(of_run: Report) -> EvalLog:
     )
 
 
-def _spec(of_run: Report, attempts: list[RecordedSample], model: str) -> EvalSpec:
+def _spec(of_run: Report, attempts: list[RecordedSample], model: str) -> logs.EvalSpec:
     spec = of_run.spec
     config = spec.get("run_config") or {}
     git = config.get("git") or {}
@@ -109,26 +89,26 @@ def _spec(of_run: Report, attempts: list[RecordedSample], model: str) -> EvalSpe
     created = spec.get("created_at") or next(filter(None, times), "1970-01-01T00:00:00+00:00")
     revision = None
     if git.get("commit"):
-        revision = EvalRevision(
+        revision = logs.EvalRevision(
             type="git", origin="", commit=git["commit"], dirty=bool(git.get("dirty"))
         )
-    return EvalSpec(
+    return logs.EvalSpec(
         eval_id=run_id,
         run_id=run_id,
         task_id=run_id,
         created=str(created),
         task=name,
         task_args=(config.get("eval_spec") or {}).get("args") or {},
-        dataset=EvalDataset(name=name, samples=len(ids), sample_ids=list(ids)),
+        dataset=logs.EvalDataset(name=name, samples=len(ids), sample_ids=ids),
         model=model,
-        config=EvalConfig(epochs=max((attempt.attempt for attempt in attempts), default=1)),
+        config=logs.EvalConfig(epochs=max((attempt.attempt for attempt in attempts), default=1)),
         revision=revision,
         packages=config.get("packages") or {},
         metadata=config or None,
     )
 
 
-def _results(of_run: Report, attempts: list[RecordedSample]) -> EvalResults:
+def _results(of_run: Report, attempts: list[RecordedSample]) -> logs.EvalResults:
     numbers = {
         name: value
         for name, value in of_run.items()
@@ -138,37 +118,37 @@ def _results(of_run: Report, attempts: list[RecordedSample]) -> EvalResults:
     first = {"accuracy": numbers.pop("accuracy", of_run.accuracy)}
     first["stderr"] = numbers.pop("accuracy_stderr", None)
     metrics = {
-        name: EvalMetric(name=name, value=value)
+        name: logs.EvalMetric(name=name, value=value)
         for name, value in (first | numbers).items()
         if value is not None
     }
-    return EvalResults(
+    return logs.EvalResults(
         total_samples=len(attempts),
         completed_samples=sum(attempt.match is not None for attempt in attempts),
-        scores=[EvalScore(name=SCORER, scorer=SCORER, metrics=metrics)] if metrics else [],
+        scores=[logs.EvalScore(name=SCORER, scorer=SCORER, metrics=metrics)] if metrics else [],
         metadata={"final_report": of_run.final_report},
     )
 
 
-def _stats(of_run: Report, attempts: list[RecordedSample], model: str) -> EvalStats:
+def _stats(of_run: Report, attempts: list[RecordedSample], model: str) -> logs.EvalStats:
     times = sorted(
         event.created_at for attempt in attempts for event in attempt.events if event.created_at
     )
     started = str(of_run.spec.get("created_at") or (times[0] if times else ""))
-    return EvalStats(
+    return logs.EvalStats(
         started_at=started,
         completed_at=times[-1] if times else started,
         model_usage={model: _usage(attempts)},
     )
 
 
-def _usage(attempts: Iterable[RecordedSample]) -> ModelUsage:
-    total = ModelUsage()
+def _usage(attempts: Iterable[RecordedSample]) -> models.ModelUsage:
+    total = models.ModelUsage()
     for sampling in (sampling for attempt in attempts for sampling in attempt.samplings):
         usage = sampling.get("usage")
         if isinstance(usage, dict):
             tokens = [usage.get(f"{kind}_tokens") or 0 for kind in ("prompt", "completion")]
-            total += ModelUsage(
+            total += models.ModelUsage(
                 input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens)
             )
     return total
@@ -176,28 +156,25 @@ def _usage(attempts: Iterable[RecordedSample]) -> ModelUsage:
 
 def _sample(
     attempt: RecordedSample, retries: list[RecordedSample], model: str, chats: ChatConverter
-) -> EvalSample:
+) -> logs.EvalSample:
     last = attempt.samplings[-1] if attempt.samplings else None
     asked = chats.prompt(last.prompt) if last is not None else []
     reply = chats.reply(last) if last is not None else None
-    match = attempt.match
-    expected = None if match is None else match.expected
-    choices = None if match is None else match.get("choices")
-    error = attempt.errors[-1] if match is None and attempt.errors else None
+    match = attempt.match or Match()
+    expected, choices = match.expected, match.get("choices")
+    error = attempt.errors[-1] if attempt.match is None and attempt.errors else None
     times = [event.created_at for event in attempt.events if event.created_at]
-    return EvalSample(
+    return logs.EvalSample(
         id=attempt.sample_id,
         epoch=attempt.attempt,
         input=chats.prompt(attempt.samplings[0].prompt) if last is not None else "",
-        choices=_texts(choices.values()) if isinstance(choices, dict) else None,
-        target=_texts(expected)
+        choices=[text_of(one) for one in choices.values()] if isinstance(choices, dict) else None,
+        target=[text_of(one) for one in expected]
         if isinstance(expected, list)
-        else ""
-        if expected is None
-        else text_of(expected),
+        else text_of("" if expected is None else expected),
         messages=[*asked, reply] if reply is not None else [],
-        output=_output(model, reply) if reply is not None else ModelOutput(),
-        scores=_scores(match),
+        output=_output(model, reply) if reply is not None else models.ModelOutput(),
+        scores=_scores(attempt.match),
         metadata=_metadata(attempt, retries),
         events=list(_events(attempt.events, model, chats)),
         model_usage={model: _usage([attempt])},
@@ -207,24 +184,19 @@ def _sample(
     )
 
 
-def _texts(parts: Iterable[Any]) -> list[str]:
-    return [text_of(part) for part in parts]
-
-
-def _output(model: str, reply: ChatMessageAssistant) -> ModelOutput:
+def _output(model: str, reply: models.ChatMessageAssistant) -> models.ModelOutput:
     stopped: Any = "tool_calls" if reply.tool_calls else "stop"
-    return ModelOutput(
-        model=model, choices=[ChatCompletionChoice(message=reply, stop_reason=stopped)]
-    )
+    choice = models.ChatCompletionChoice(message=reply, stop_reason=stopped)
+    return models.ModelOutput(model=model, choices=[choice])
 
 
-def _scores(match: Match | None) -> dict[str, Score] | None:
+def _scores(match: Match | None) -> dict[str, scorers.Score] | None:
     if match is None:
         return None
     fields = match.data if isinstance(match.data, dict) else {}
     rest = {k: v for k, v in fields.items() if k not in ("correct", "expected", "picked")}
     return {
-        SCORER: Score(
+        SCORER: scorers.Score(
             value="C" if match.correct else "I",
             answer=None if match.picked is None else text_of(match.picked),
             metadata=rest or None,
@@ -248,7 +220,7 @@ def _metadata(attempt: RecordedSample, retries: list[RecordedSample]) -> dict[st
 
 def _events(
     events: Iterable[Event], model: str, chats: ChatConverter
-) -> Iterator[ModelEvent | ToolEvent | InfoEvent | InspectError]:
+) -> Iterator[event_types.Event]:
     """Yield calls of the model, the tools called between them, and what else was recorded."""
     calls: dict[str, Any] = {}
     for event in events:
@@ -261,7 +233,7 @@ def _events(
                     continue
                 call = calls.pop(message.tool_call_id or "", None)
                 if call is not None:
-                    yield ToolEvent(
+                    yield event_types.ToolEvent(
                         id=call.id,
                         function=call.function,
                         arguments=call.arguments,
@@ -269,25 +241,25 @@ def _events(
                         **at,
                     )
             calls |= {call.id: call for call in reply.tool_calls or ()}
-            yield ModelEvent(
+            yield event_types.ModelEvent(
                 model=str(event.get("model") or model),
                 input=asked,
                 tools=[],
                 tool_choice="auto" if calls else "none",
-                config=GenerateConfig(),
+                config=models.GenerateConfig(),
                 output=_output(model, reply),
                 working_time=float(seconds) if isinstance(seconds, (int, float)) else None,
                 **at,
             )
         elif isinstance(event, ErrorEvent):
-            yield InspectError(error=_error(event), **at)
+            yield event_types.ErrorEvent(error=_error(event), **at)
         elif not isinstance(event, RecordedFile) and event.data != {"completed": True}:
-            yield InfoEvent(source=event.type, data=event.data, **at)
+            yield event_types.InfoEvent(source=event.type, data=event.data, **at)
 
 
-def _error(event: ErrorEvent) -> EvalError:
+def _error(event: ErrorEvent) -> logs.EvalError:
     message = f"{event.error_type}: {event.message}" if event.error_type else str(event.message)
-    return EvalError(message=message, traceback="", traceback_ansi="")
+    return logs.EvalError(message=message, traceback="", traceback_ansi="")
 
 
 def main(arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.reading.events import Event, RunStarted
+from nanoeval_recorder.reading.events import Event, Match, RunStarted, Sampling
 from nanoeval_recorder.reading.reader import read_record, record_files
 from nanoeval_recorder.reading.sample import RecordedSample, samples_of
 from nanoeval_recorder.reading.scores import attempt_scores, is_scalar
@@ -104,7 +104,6 @@ def write_parquet(path: str | Path, output: str | Path) -> None:
     except ImportError as error:
         raise RecorderError("writing parquet needs polars: `pip install polars`") from error
     types = columns(path)
-    schema = _polars_schema(polars, types)
 
     def frames(*_: Any) -> Iterator[Any]:
         found = rows(path)
@@ -112,7 +111,7 @@ def write_parquet(path: str | Path, output: str | Path) -> None:
             table = {name: [row.get(name) for row in group] for name in types}
             yield _polars_frame(polars, table, types)
 
-    source = register_io_source(frames, schema=schema)
+    source = register_io_source(frames, schema=polars.Schema(types))
     source.sink_parquet(output, row_group_size=ROWS_A_GROUP)
 
 
@@ -125,23 +124,21 @@ def _note_spec(events: Iterator[Event], noted: dict[str, Any]) -> Iterator[Event
 
 
 def _row(sample: RecordedSample) -> dict[str, Any]:
-    match = sample.match
+    match = sample.match or Match()
     samplings = sample.samplings
-    last = samplings[-1] if samplings else None
-    correct = match.correct if match else None
-    probability = match.prob_correct if match else None
-    metadata = match.get("metadata") if match else None
+    last = samplings[-1] if samplings else Sampling()
+    correct, probability, metadata = match.correct, match.prob_correct, match.get("metadata")
     return {
         "run_id": sample.run_id,
         "sample_id": sample.sample_id,
         "attempt": sample.attempt,
         "retry": sample.retry,
         "correct": correct if isinstance(correct, bool) else None,
-        "expected": _cell(match.expected) if match else None,
-        "picked": _cell(match.picked) if match else None,
+        "expected": _cell(match.expected),
+        "picked": _cell(match.picked),
         "prob_correct": probability if isinstance(probability, (int, float)) else None,
-        "prompt": _cell(last.prompt) if last else None,
-        "sampled": _cell(last.sampled[0]) if last and last.sampled else None,
+        "prompt": _cell(last.prompt),
+        "sampled": _cell(last.sampled[0]) if last.sampled else None,
         "samplings": len(samplings),
         "error": _cell(sample.errors[-1].message) if sample.errors else None,
         **_metadata(metadata if isinstance(metadata, dict) else {}),
@@ -165,9 +162,4 @@ def _polars_frame(polars: Any, table: dict[str, list[Any]], types: dict[str, typ
         name: [str(value) if types[name] is str and value is not None else value for value in cells]
         for name, cells in table.items()
     }
-    return polars.DataFrame(typed, schema=_polars_schema(polars, types), strict=False)
-
-
-def _polars_schema(polars: Any, types: dict[str, type]) -> dict[str, Any]:
-    kinds = {str: polars.String, int: polars.Int64, bool: polars.Boolean, float: polars.Float64}
-    return {name: kinds[kind] for name, kind in types.items()}
+    return polars.DataFrame(typed, schema=types, strict=False)
