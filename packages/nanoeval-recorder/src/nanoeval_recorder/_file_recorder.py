@@ -345,10 +345,9 @@ def _parse(position: str, kind: str) -> dict[str, Any]:
     none = {"path": "", "part": 0, "offset": 0, "event_id": 0, "mark": ""}
     try:
         saved = {**none, **msgspec.json.decode(position or "{}", type=dict[str, Any])}
-        types = [type(saved[name]) for name in none]
     except msgspec.MsgspecError:
-        types = []
-    if types != [str, int, int, int, str]:
+        saved = {}
+    if [type(saved.get(name)) for name in none] != [type(value) for value in none.values()]:
         raise RecorderError(
             f"{position!r} is no position of a {kind}: resume a run with the recorder that it was "
             "started with"

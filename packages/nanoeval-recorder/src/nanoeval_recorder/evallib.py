@@ -46,10 +46,8 @@ def evallib_line(
         data = recorded_form(kind, data)  # which most matches have already
     if kind in _WITH_IDS and type(data) is dict:
         # An eval may record for another sample or group than the one that is current.
-        if "sample_id" in data:
-            sample_id = data.pop("sample_id")
-        if "group_id" in data:
-            group_id = data.pop("group_id")
+        sample_id = data.pop("sample_id", sample_id)
+        group_id = data.pop("group_id", group_id)
         if kind == "sample_completed":
             kind, data = "metrics", {"completed": True, **data}
     line = {

@@ -179,12 +179,11 @@ def build_eval(path: str, arguments: Mapping[str, Any], *, seed: int | None) -> 
         values.setdefault("seed", seed)
     blueprint: chz.Blueprint[Eval[Any, Any]] = chz.Blueprint(found)
     try:
-        made = blueprint.apply(values).make()
+        return blueprint.apply(values).make()
     except Exception as error:
         raise ConfigError(
             f"EvallibEval: {path} does not take args {dict(arguments)!r}: {error}"
         ) from error
-    return made
 
 
 def replay(events: bytes, recorder: Any, task: Task) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -69,16 +70,14 @@ def zstd() -> ModuleType:
         RecorderError: this Python has neither.
     """
     try:
-        if sys.version_info >= (3, 14):
-            from compression import zstd as module  # noqa: PLC0415  for compressed records only
-        else:
-            from backports import zstd as module  # noqa: PLC0415  for compressed records only
+        return import_module(
+            "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+        )
     except ImportError as error:
         raise RecorderError(
             "records with compression='zst' need zstd, which this Python lacks: "
             "`pip install 'nanoeval-recorder[zstd]'`, or leave compression out"
         ) from error
-    return module
 
 
 def frames(content: bytes) -> Iterator[memoryview]:

@@ -229,14 +229,12 @@ def _events(
             asked, reply = chats.prompt(event.prompt), chats.reply(event)
             seconds = event.get("seconds")
             for message in asked:
-                if message.role != "tool":
-                    continue
-                call = calls.pop(message.tool_call_id or "", None)
-                if call is not None:
+                called = message.role == "tool" and calls.pop(message.tool_call_id or "", None)
+                if called:
                     yield event_types.ToolEvent(
-                        id=call.id,
-                        function=call.function,
-                        arguments=call.arguments,
+                        id=called.id,
+                        function=called.function,
+                        arguments=called.arguments,
                         result=message.text,
                         **at,
                     )

@@ -132,12 +132,9 @@ class MLflowRecorder(BaseRecorder):
 
 def _numbers(report: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """Yield the numbers in a report, by their path; a list's by their place."""
-    if isinstance(report, dict):
-        for name, value in report.items():
+    if isinstance(report, (dict, list)):
+        for name, value in report.items() if isinstance(report, dict) else enumerate(report):
             yield from _numbers(value, f"{path}.{name}" if path else str(name))
-    elif isinstance(report, list):
-        for place, value in enumerate(report):
-            yield from _numbers(value, f"{path}.{place}")
     elif isinstance(report, (int, float)) and math.isfinite(report):
         yield path, float(report)
 

@@ -148,16 +148,11 @@ def unfolded(events: Iterable[Event]) -> Iterator[Event]:
     """Yield `events`, with what prompts of long dialogues repeat of earlier ones put back."""
     dialogues: OrderedDict[Any, list[RecordedTurn]] = OrderedDict()
     for event in events:
-        if type(event) is Sampling:
-            data = event.data
-            if type(data) is dict and type(data.get("prompt")) is list:
-                ids = event.run_id, event.sample_id, event.group_id
-                turns = dialogues.get(ids)
-                if turns is None:
-                    turns = dialogues[ids] = []
-                    if len(dialogues) > DIALOGUES:
-                        dialogues.popitem(last=False)
-                data["prompt"] = unfold(data["prompt"], data.get("sampled"), turns)
+        if type(event) is Sampling and type(event.prompt) is list:
+            turns = dialogues.setdefault((event.run_id, event.sample_id, event.group_id), [])
+            if len(dialogues) > DIALOGUES:
+                dialogues.popitem(last=False)
+            event.data["prompt"] = unfold(event.prompt, event.get("sampled"), turns)
         yield event
 
 

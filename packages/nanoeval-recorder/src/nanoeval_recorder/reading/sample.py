@@ -48,8 +48,7 @@ class RecordedSample:
     @property
     def match(self) -> Match | None:
         """The last match, or None."""
-        matches = self.matches
-        return matches[-1] if matches else None
+        return next(reversed(self.matches), None)
 
     @property
     def correct(self) -> bool | None:
