@@ -118,27 +118,24 @@ class EvallibEval(evals.Eval):  # type: ignore[misc]  # evals is untyped
         return attempted
 
     async def _attempts(self, task: Task, recorder: Any, sample: EvallibSample) -> tuple[Task, Any]:
-        token = _sample.set(sample)
+        _sample.set(sample)  # in this task alone: the portal makes one for each call
         encoder = EventEncoder(BasicRunSpec(*[recorder.run_spec.run_id] * 2), {}, pickle_event)
-        try:
-            for retry in range(MAX_RETRIES + 1):
-                if retry:
-                    await asyncio.sleep(min(BACKOFF * 2 ** (retry - 1), 5.0) * sample.rng.random())
-                task = task.model_copy(update={"retry_idx": retry})
-                attempt = encoder.attempt(task.question_id, f"{task.attempt_id}.{retry}")
-                result: Any
-                try:
-                    with set_default_recorder(attempt):
-                        result = await self.nanoeval.evaluate(task)
-                except RolloutSystemError as error:
-                    attempt.record_error(str(error), error)
-                    result = error
-                completed = not isinstance(result, RolloutSystemError)
-                replay(attempt.take(completed=completed), recorder, task)
-                if completed:
-                    break
-        finally:
-            _sample.reset(token)
+        for retry in range(MAX_RETRIES + 1):
+            if retry:
+                await asyncio.sleep(min(BACKOFF * 2 ** (retry - 1), 5.0) * sample.rng.random())
+            task = task.model_copy(update={"retry_idx": retry})
+            attempt = encoder.attempt(task.question_id, f"{task.attempt_id}.{retry}")
+            result: Any
+            try:
+                with set_default_recorder(attempt):
+                    result = await self.nanoeval.evaluate(task)
+            except RolloutSystemError as error:
+                attempt.record_error(str(error), error)
+                result = error
+            completed = not isinstance(result, RolloutSystemError)
+            replay(attempt.take(completed=completed), recorder, task)
+            if completed:
+                break
         return task, result
 
     def run(self, recorder: Any) -> dict[str, Any]:

@@ -54,8 +54,7 @@ def write_inspect_log(record: str | Path, log: str | Path | None = None) -> Path
         RecorderError: `record` is not a record, or holds several runs.
     """
     of_run = report(record)
-    default = of_run.path.with_name(f"{split_name(of_run.path)[0]}.eval")
-    path = Path(log) if log is not None else default
+    path = Path(log or of_run.path.with_name(f"{split_name(of_run.path)[0]}.eval"))
     logs.write_eval_log(inspect_log(of_run), str(path))
     return path
 

@@ -114,11 +114,9 @@ def _looks_like_record(file: Path) -> bool:
 
 def first_event(file: Path) -> Event | None:
     """Return what a record begins with; None when that is no event, or not there yet."""
-    with open_record(file) as lines:
-        try:
-            return parse_event(lines.readline(LONGEST_SPEC))
-        except (ValueError, DamagedRecord):
-            return None
+    with open_record(file) as lines, contextlib.suppress(ValueError, DamagedRecord):
+        return parse_event(lines.readline(LONGEST_SPEC))
+    return None
 
 
 def read_record(file: Path) -> Iterator[Event]:

@@ -80,12 +80,10 @@ def attempt_scores(path: str | Path) -> Iterator[AttemptScore]:
     for file in record_files(path):
         for sample_id, group_id, match in _scored(file):
             attempt, retry = attempt_and_retry(group_id)
-            if match is None:
-                yield AttemptScore(sample_id, attempt, retry, None, True, {})
-            else:
-                metadata = match.metadata if isinstance(match.metadata, dict) else {}
-                score = score_of(match.score, match.correct)
-                yield AttemptScore(sample_id, attempt, retry, score, False, metadata)
+            said = match or _ScoredFields()
+            metadata = said.metadata if isinstance(said.metadata, dict) else {}
+            score = score_of(said.score, said.correct)
+            yield AttemptScore(sample_id, attempt, retry, score, match is None, metadata)
 
 
 def question_scores(
@@ -135,7 +133,7 @@ def accuracy_by(path: str | Path, by: str) -> dict[Any, GroupScore]:
 
 
 def is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, (str, bool, int, float))
+    return value is None or isinstance(value, (str, int, float))
 
 
 _Scored = tuple[str, str, _ScoredFields | None]
@@ -190,6 +188,6 @@ def _ends(part: Path) -> Iterator[_ScoredLine]:
 
 def score_of(score: Any, correct: Any) -> float | None:
     """Return what a match scored: its `score` where that is a number, else 1.0 or 0.0."""
-    if score is not None and isinstance(score, (int, float)) and not isinstance(score, bool):
+    if isinstance(score, (int, float)) and not isinstance(score, bool):
         return float(score)
     return float(correct) if isinstance(correct, bool) else None
