@@ -82,12 +82,9 @@ class Eval(Generic[TTask, TResult], HasAsyncContextManager):
         metrics, which are joined by `num_tasks`, `is_valid` (False when any attempt was lost)
         and, when there is no error or `process_invalid` replaces each, `metrics_including_errors`.
         """
-        # Deferred: only runs with results need it.
-        from nanoeval_core.metrics.outcomes import (  # noqa: PLC0415
-            handle_system_errors_and_compute_metrics,
-        )
+        from nanoeval_core.metrics import outcomes  # noqa: PLC0415  for runs with results only
 
-        return await handle_system_errors_and_compute_metrics(
+        return await outcomes.handle_system_errors_and_compute_metrics(
             self.get_summary, results, self.process_invalid
         )
 
