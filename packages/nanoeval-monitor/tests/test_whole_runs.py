@@ -177,11 +177,11 @@ def test_a_comparison_is_computed_once_while_the_records_stay(
 async def search_all(index: RecordIndex) -> list[dict[str, Any]]:
     """What a page is told of its search, each time that it asks, until all was searched."""
     told: list[dict[str, Any]] = []
-    async with BackgroundIndexing() as indexing:
-        while not told or not told[-1]["searched"]:
-            await indexing.look(index)
-            await indexing.search(index)
-            told.append(await asyncio.to_thread(find_samples, index, {"q": "number 7"}))
+    indexing = BackgroundIndexing()
+    while not told or not told[-1]["searched"]:
+        await indexing.look(index)
+        await indexing.search(index)
+        told.append(await asyncio.to_thread(find_samples, index, {"q": "number 7"}))
     return told
 
 

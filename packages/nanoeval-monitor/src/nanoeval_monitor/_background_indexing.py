@@ -19,22 +19,11 @@ SLICE_SECONDS = 0.2
 
 
 class BackgroundIndexing:
-    """What is read on, one task for each index. Use it with `async with`."""
+    """What is read on, one task for each index, until the event loop ends."""
 
     def __init__(self) -> None:
-        self._group: asyncio.TaskGroup | None = None
-        self._reading: set[RecordIndex] = set()
+        self._reading: dict[RecordIndex, asyncio.Task[None]] = {}
         self._searched: set[RecordIndex] = set()
-
-    async def __aenter__(self) -> BackgroundIndexing:
-        self._group = asyncio.TaskGroup()
-        await self._group.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        group, self._group = self._group, None  # which tells the tasks to stop
-        if group is not None:
-            await group.__aexit__(None, None, None)
 
     async def look(self, index: RecordIndex) -> None:
         """Read a first part of what is new in a record; the rest is read in the background."""
@@ -54,13 +43,12 @@ class BackgroundIndexing:
             self._start(index)
 
     def _start(self, index: RecordIndex) -> None:
-        if self._group is not None and index not in self._reading:
-            self._reading.add(index)
-            self._group.create_task(self._read(index), name=f"read {index.record.name}")
+        if index not in self._reading:
+            self._reading[index] = asyncio.create_task(self._read(index))
 
     async def _read(self, index: RecordIndex) -> None:
         try:
-            while self._group is not None:
+            while True:
                 if index in self._searched and not await asyncio.to_thread(
                     index.update_search, SLICE_SECONDS
                 ):
@@ -72,5 +60,5 @@ class BackgroundIndexing:
             # The next look at the run reads on, and shows what is wrong.
             log.warning("record %s: %s", index.record, error)
         finally:
-            self._reading.discard(index)
+            del self._reading[index]
             self._searched.discard(index)

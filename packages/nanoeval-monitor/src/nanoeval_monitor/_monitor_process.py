@@ -56,23 +56,17 @@ def web_monitor(state_file: Path) -> MonitorProcess:
     )
     with contextlib.suppress(OSError):  # it has ended; what it printed will tell
         os.setpriority(os.PRIO_PROCESS, process.pid, 10)
-    url = _first_url(process)
-    if url is None:
+    assert process.stdout is not None  # noqa: S101  it is a pipe
+    giving_up = threading.Timer(START_SECONDS, process.kill)
+    giving_up.start()
+    try:
+        url = process.stdout.readline().partition(": ")[2].strip()  # "": it ended, or was silent
+    finally:
+        giving_up.cancel()
+    if not url:
         process.kill()
         raise NanoevalError(
             f"the monitor did not start (exit code {process.wait()}): run "
             f"`{' '.join(command[:3])}` to see why, or leave use_monitor out"
         )
     return MonitorProcess(process, url)
-
-
-def _first_url(process: subprocess.Popen[str]) -> str | None:
-    """Return the URL that it prints once it answers; None if it ends or is silent too long."""
-    assert process.stdout is not None  # noqa: S101  it is a pipe
-    giving_up = threading.Timer(START_SECONDS, process.kill)
-    giving_up.start()
-    try:
-        line = process.stdout.readline()
-    finally:
-        giving_up.cancel()
-    return line.partition(": ")[2].strip() or None

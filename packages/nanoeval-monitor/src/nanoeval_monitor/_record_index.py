@@ -35,7 +35,6 @@ from nanoeval_monitor._record_lines import (
     bytes_before,
     events_at,
     extended,
-    joined,
     lines_after,
     size_of,
 )
@@ -282,9 +281,9 @@ class RecordIndex:
                 for event in new:
                     digest.add(event)
                 del attempts[row[:2]]
-                whole = joined(old_spans, spans[row[:2]])
                 rows[row[:2]] = digest.row()
-                connection.execute(sql.PUT_ATTEMPT, (*rows[row[:2]], attempt_id, whole))
+                whole = (*rows[row[:2]], attempt_id, old_spans + spans[row[:2]])
+                connection.execute(sql.PUT_ATTEMPT, whole)
                 scores.append((sample_id, -1, score))
                 if attempt_id <= searchable:
                     connection.execute(sql.DROP_SEARCH, (attempt_id, old_text))

@@ -45,13 +45,6 @@ def extended(spans: bytes, part: int, offset: int, length: int) -> bytes:
     return spans + _SPAN.pack(part, offset, length)
 
 
-def joined(spans: bytes, later: bytes) -> bytes:
-    """Return these spans and then those of `later`."""
-    for span in _SPAN.iter_unpack(later):
-        spans = extended(spans, *span)
-    return spans
-
-
 def size_of(record: Path) -> int:
     """Return bytes on disk, over all parts."""
     return sum(part.stat().st_size for part in record_parts(record))

@@ -40,12 +40,12 @@ REFUSED = (KeyError, NanoevalError, OSError, sqlite3.Error)
 
 
 def create_app(runs: RunList, feed: LiveFeed, access: Access) -> ASGIApp:
-    """Return the ASGI application. Its lifespan runs the live feed and reads records on."""
+    """Return the ASGI application. Its lifespan runs the live feed."""
     handlers = _Handlers(runs, feed)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with handlers.indexing, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             serving = group.create_task(feed.serve(), name="live feed")
             try:
                 yield
@@ -92,7 +92,7 @@ class _Handlers:
     def __init__(self, runs: RunList, feed: LiveFeed) -> None:
         self._runs = runs
         self._feed = feed
-        self.indexing = BackgroundIndexing()
+        self._indexing = BackgroundIndexing()
 
     def page(self, request: Request) -> Response:
         return Response((STATIC / "index.html").read_bytes(), media_type="text/html")
@@ -137,15 +137,15 @@ class _Handlers:
         if entry.path is None:
             return _json(run_page(entry, None))
         index = await asyncio.to_thread(self._runs.index, entry.key)
-        await self.indexing.look(index)
+        await self._indexing.look(index)
         return _json(await asyncio.to_thread(run_page, entry, index))
 
     async def samples(self, request: Request) -> Response:
         asked = request.query_params
         index = await asyncio.to_thread(self._runs.index, request.path_params["key"])
-        await self.indexing.look(index)
+        await self._indexing.look(index)
         if full_text(asked.get("q", "")):
-            await self.indexing.search(index)
+            await self._indexing.search(index)
         return _json(await asyncio.to_thread(find_samples, index, asked))
 
     def transcript(self, request: Request) -> Response:
