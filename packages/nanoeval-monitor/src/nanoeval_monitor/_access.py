@@ -96,15 +96,12 @@ class Guard:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers[name] = value
+                headers.update(SECURITY_HEADERS)
                 if self._access.is_token(request.query_params.get("token")):
                     cookie = f"{COOKIE}={self._access.token}; HttpOnly; SameSite=Strict; Path=/"
                     headers.append("set-cookie", cookie)
             await send(message)
 
         refusal = self._access.refusal(request)
-        if refusal is not None:
-            await PlainTextResponse(f"{refusal}\n", status_code=403)(scope, receive, send_safely)
-            return
-        await self._app(scope, receive, send_safely)
+        app = PlainTextResponse(f"{refusal}\n", status_code=403) if refusal else self._app
+        await app(scope, receive, send_safely)

@@ -95,9 +95,8 @@ class RunList:
             entries = {entry.key: entry for entry in found.values()}
             for file in self._state_files():
                 for row in file.evals:
-                    record = record_of(row)
-                    known = found.get(record) if record else None
-                    entry = _with_state(known or by_run_id.get(row.run_id), file, row)
+                    known = found.get(record_of(row)) or by_run_id.get(row.run_id)
+                    entry = _with_state(known, file, row)
                     entries[entry.key] = entry
             self._entries = entries
         going = ("queued", "running")
