@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,12 +105,8 @@ def _turn(message: Mapping[str, Any]) -> list[Any]:
     return [role, str(content or ""), calls, message.get("tool_call_id")]
 
 
-@contextmanager
-def serve(replies: Recorded) -> Iterator[str]:
-    """Serve `replies` while the block runs; yields the `base_url`.
-
-    Several replies to one prompt are given one after the other, then again from the first.
-    """
+def server_of(replies: Recorded) -> ModelServer:
+    """Return a server that gives each prompt its replies in their order, then from the first."""
 
     def reply(request: Request) -> Scripted:
         found = replies.get(prompt_key(request.messages))
@@ -120,8 +115,7 @@ def serve(replies: Recorded) -> Iterator[str]:
         found.rotate(-1)
         return found[-1]
 
-    with ModelServer(reply=reply) as server:
-        yield server.url
+    return ModelServer(reply=reply)
 
 
 @chz.chz

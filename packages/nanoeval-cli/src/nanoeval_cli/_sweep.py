@@ -109,11 +109,10 @@ def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:
         choices = itertools.product(*([(n, v) for v in values] for n, values in own.items()))
         cells += [_cell(eval_class, dict(chosen), varying) for chosen in choices]
     places = Counter((cell.eval, cell.label) for cell in cells)
+    seen: set[str] = set()
     for cell in cells:
         if places[cell.eval, cell.label] > 1:  # evals of one name: their classes tell them apart
             cell.eval = f"{cell.eval} ({type(cell.spec.eval).__name__})"
-    seen: set[str] = set()
-    for cell in cells:
         if cell.key in seen:
             raise ConfigError(
                 f"{cell.eval} with {cell.label or 'these arguments'} is in this sweep twice: "

@@ -95,11 +95,7 @@ def _check_class(eval_class: EvalClass, target: str) -> None:
 
 
 def _load_module(name: str) -> ModuleType:
-    """Return the module `name`, or the file, as Python would find it from the current folder.
-
-    Raises:
-        ConfigError: it is not there, or does not import.
-    """
+    """Return the module `name`, or the file, as Python would find it from the current folder."""
     folder = os.getcwd()
     if not name.endswith(".py") and (not name or name.startswith(".")):
         raise ConfigError(

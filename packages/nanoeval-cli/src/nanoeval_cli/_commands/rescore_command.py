@@ -19,7 +19,7 @@ from nanoeval_cli._attempts import scores_of
 from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
 from nanoeval_cli._output import write_json
-from nanoeval_cli._replay import recorded_replies, serve, with_recorded_models
+from nanoeval_cli._replay import recorded_replies, server_of, with_recorded_models
 from nanoeval_cli._runs import RunInfo, find_run, record_path
 from nanoeval_cli._targets import find_eval_class, make_spec
 
@@ -45,9 +45,8 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
     """
     old = find_run(run, recorded=True)
     record = record_path(old)
-    replies = recorded_replies(record)
-    with serve(replies) as base_url:
-        spec = _spec(old, record, target, fields, base_url)
+    with server_of(recorded_replies(record)) as server:
+        spec = _spec(old, record, target, fields, server.url)
         with nanoeval_logging(), collecting(is_shown=False) as found:
             raise_file_limit()
             summary = asyncio.run(run_eval(spec))

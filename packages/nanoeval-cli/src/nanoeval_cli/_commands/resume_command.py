@@ -62,11 +62,7 @@ def command(
 
 
 def _run_set_of(name: str) -> str:
-    """Return the run set that `name` is, or that the run `name` is of.
-
-    Raises:
-        ConfigError: no run has that name, or its state is gone.
-    """
+    """Return the run set that `name` is, or that the run `name` is of."""
     if name == "last":
         unfinished = next((run for run in runs_newest_first() if run.state in UNFINISHED), None)
         if unfinished is None:
