@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
 import click
 from nanoeval_recorder.reading.events import ErrorEvent
@@ -30,7 +28,8 @@ ERRORS_SHOWN = 10
 def command(run: str | None, show_all: bool, slowest: bool, as_json: bool) -> int:
     """Show a run: what it was, its result, its errors."""
     found = find_run(run)
-    running = list(_slowest(found)) if slowest else []
+    executors = found.state_file.executors if slowest and found.state_file else []
+    running = [{**a, "executor": one.name} for one in executors for a in json.loads(one.running)]
     errors = _errors(found)
     if as_json:
         shown = {**found.as_dict(), "errors_by_message": errors.most_common()}
@@ -103,9 +102,3 @@ def _errors(run: RunInfo) -> Counter[str]:
                 message = (event.message or "").strip().partition("\n")[0]
                 found[f"{event.error_type or 'error'}: {message}"] += 1
     return found
-
-
-def _slowest(run: RunInfo) -> Iterator[dict[str, Any]]:
-    for executor in run.state_file.executors if run.state_file else []:
-        for attempt in json.loads(executor.running):
-            yield {**attempt, "executor": executor.name}
