@@ -58,7 +58,7 @@ class FileRecorder(TransactionalRecorder):
         self._marked = (-1, "")  # the last position that was asked for, and its mark
         self._event_id = 0
         self._needs_rewind = False
-        self._final: tuple[bytes, tuple[int, int, int]] | None = None  # and where it is
+        self._final: tuple[bytes, int, int] | None = None  # its line, part and offset
         self._kept_files: set[bytes] = set()
 
     @abstractmethod
@@ -142,17 +142,17 @@ class FileRecorder(TransactionalRecorder):
             self._append_final(self.final_line(final_report))
 
     def _append_final(self, line: bytes) -> None:
-        before = self._part, self._offset, self._event_id
+        part, offset = self._part, self._offset
         self._append([line])
-        self._final = line, before
+        self._final = line, part, offset
 
     def _take_back_final(self) -> bytes | None:
         if self._final is None:
             return None
         self._check_unchanged()
-        line, (part, offset, event_id) = self._final
+        line, part, offset = self._final
         self._cut(part, offset)
-        self._event_id, self._final = event_id, None
+        self._final = None
         return line
 
     def _append(self, pieces: Sequence[bytes | memoryview]) -> None:

@@ -29,10 +29,9 @@ def records_folder(configured: str | None = None) -> Path:
     Raises:
         ConfigError: the user has no home folder.
     """
-    chosen = configured or os.environ.get(_SETTING)
-    return (
-        Path(chosen).expanduser() if chosen else user_folder("state", setting=_SETTING) / "records"
-    )
+    if chosen := configured or os.environ.get(_SETTING):
+        return Path(chosen).expanduser()
+    return user_folder("state", setting=_SETTING) / "records"
 
 
 def record_path(folder: Path, run_id: str, eval_name: str, *, compressed: bool) -> Path:

@@ -54,7 +54,6 @@ class Outline:
         end = self.modified_at
         if self.last_at is not None and created is not None and self.last_at > created:
             end = self.last_at
-        model = str(started.model or spec.get("model_name") or "")
         total = _count(config.get("num_tasks")) or _count(report.get("num_tasks"))
         prompts = _count(usage.get("prompt_tokens")) or 0
         replies = _count(usage.get("completion_tokens")) or 0
@@ -62,8 +61,8 @@ class Outline:
         return RunFacts(
             run_id=self.run_id,
             run_set_id=str(started.run_set_id or ""),
-            eval=str(started.eval_name or spec.get("eval_name") or self.path.stem),
-            model="" if model == "unknown" else model,
+            eval=str(started.eval_name or self.path.stem),
+            model="" if started.model in (None, "unknown") else started.model,
             state="died" if self.final_report is None else "done",
             created_at=self.modified_at if created is None else created,
             seconds=None if created is None else max(0.0, end - created),

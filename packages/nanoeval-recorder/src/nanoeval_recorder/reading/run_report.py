@@ -8,7 +8,7 @@ from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.reading.events import ErrorEvent, Event, FinalReport, Match, RunStarted
+from nanoeval_recorder.reading.events import Event, FinalReport, Match, RunStarted
 from nanoeval_recorder.reading.reader import read_record, record_files
 
 __all__ = ["Report", "report", "reports"]
@@ -33,10 +33,10 @@ class Report(dict[str, Any]):
         self.final_report: Any = None
         self.is_complete = False
         self.events: Counter[str] = Counter()
-        self.errors = 0
         self._matches: dict[str | None, list[int]] = {}
         for event in read_record(path):
             self._count(event)
+        self.errors = self.events["error"]
 
     @property
     def samples(self) -> int:
@@ -52,21 +52,18 @@ class Report(dict[str, Any]):
         self.run_id = event.run_id or self.run_id
         if isinstance(event, RunStarted):
             self.spec = event.spec
-            return
-        if isinstance(event, FinalReport):
+        elif isinstance(event, FinalReport):
             report = event.data if isinstance(event.data, dict) else {}
             self.is_complete = not report.get("partial")
             self.final_report = event.data
             self.clear()
             self.update(report)
-            return
-        self.events[event.type] += 1
-        if isinstance(event, ErrorEvent):
-            self.errors += 1
-        if isinstance(event, Match) and isinstance(event.correct, bool):
-            tally = self._matches.setdefault(event.sample_id, [0, 0])
-            tally[0] += event.correct
-            tally[1] += 1
+        else:
+            self.events[event.type] += 1
+            if isinstance(event, Match) and isinstance(event.correct, bool):
+                tally = self._matches.setdefault(event.sample_id, [0, 0])
+                tally[0] += event.correct
+                tally[1] += 1
 
 
 def report(path: str | Path) -> Report:

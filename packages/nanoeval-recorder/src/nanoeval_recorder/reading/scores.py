@@ -106,9 +106,8 @@ def question_scores(
             score = None if match is None else score_of(match.score, match.correct)
             if score is not None:
                 question = known.get(sample_id, sample_id)
-                before = found.get(question)
                 only = _RIGHT if score == 1 else _WRONG if score == 0 else (score,)
-                found[question] = only if before is None else before + only
+                found[question] = found.get(question, ()) + only  # () costs no copy
     return found
 
 
