@@ -206,16 +206,16 @@ class AttemptRecorder(BaseRecorder):
 
     _extra: Mapping[str, Any] | None = None
     _dropped: frozenset[str] = frozenset()
+    # By ids: what is bound to other ids inside the attempt shares them.
+    _dialogues: dict[tuple[Any, Any], list[RecordedTurn]] | None = None
+    _files: set[str] | None = None
 
     def __init__(self, encoder: EventEncoder, sample_id: str | None, group_id: str | None) -> None:
         self.run_spec = encoder.run_spec
         self._encoder = encoder
         self._sample_id = sample_id
         self._group_id = group_id
-        # What is bound to other ids inside the attempt shares these.
         self._lines: list[tuple[str, bytes]] = []  # by type of event
-        self._dialogues: dict[tuple[Any, Any], list[RecordedTurn]] = {}  # by ids
-        self._files: set[str] = set()
         if encoder.filters:
             self._dropped = dropped_types(encoder.filters, sample_id)
         if encoder.methods:
@@ -226,10 +226,11 @@ class AttemptRecorder(BaseRecorder):
         if encode is None or event_type in self._dropped:
             return
         if event_type == "sampling":
-            folds = self._encoder.folds_dialogues and type(data) is dict
-            if folds and type(data.get("prompt")) is list:
+            if type(data) is dict and type(data.get("prompt")) is list:
                 data = {**data, "prompt": self._folded(data)}
         elif event_type == "file":
+            if self._files is None:
+                self._files = set()
             if data["sha256"] in self._files:
                 return
             self._files.add(data["sha256"])
@@ -246,6 +247,10 @@ class AttemptRecorder(BaseRecorder):
 
     def _folded(self, data: dict[str, Any]) -> list[Any]:
         prompt: list[Any] = data["prompt"]
+        if not self._encoder.folds_dialogues:
+            return prompt
+        if self._dialogues is None:
+            self._dialogues = {}
         ids = data.get("sample_id", self._sample_id), data.get("group_id", self._group_id)
         turns = self._dialogues.setdefault(ids, [])
         before = len(turns)
@@ -274,6 +279,8 @@ class AttemptRecorder(BaseRecorder):
         self, sample_id: str, group_id: str, **extra: Any
     ) -> Iterator[AttemptRecorder]:
         """Record under other ids inside the `with`; the events stay part of this attempt."""
+        self._dialogues = self._dialogues or {}
+        self._files = self._files or set()
         bound = type(self)(self._encoder, sample_id, group_id)
         bound.__dict__.update(self.__dict__, _sample_id=sample_id, _group_id=group_id)
         bound._extra = {**(self._extra or {}), **extra} or None
@@ -294,9 +301,13 @@ class AttemptRecorder(BaseRecorder):
             completed: False when the attempt ended in a system error: nothing that looks like a
                 result (a match, …) is among the bytes then.
         """
-        kept = [line for kind, line in self._lines if completed or kind not in RESULT_TYPES]
-        self._lines.clear()  # in place: what is bound to other ids shares them
-        return b"".join(kept)
+        lines = self._lines
+        if not lines:
+            return b""
+        kept = lines if completed else [one for one in lines if one[0] not in RESULT_TYPES]
+        taken = b"".join([line for _, line in kept])
+        lines.clear()  # in place: what is bound to other ids shares them
+        return taken
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -500,17 +511,19 @@ def recorded_form(event_type: str, data: Any) -> Any:
 
     `data` is what a `record_…` call was given; a dict of its fields is changed in place.
     """
-    if type(data) is not dict:
-        return data
-    if event_type == "match":
+    if event_type == "match" and type(data) is dict:
         correct = data.get("correct")
         if correct is not True and correct is not False and "correct" in data:
             data["correct"] = as_bool(correct)
-    elif event_type == "sampling":
-        if type(data.get("sampled")) is not list and "sampled" in data:
-            data["sampled"] = as_list(data["sampled"])
-        data.pop("extra_allowed_metadata_fields", None)
-    elif event_type == "error":
+    elif event_type == "sampling" and type(data) is dict:
+        sampled = data.get("sampled")
+        if type(sampled) is str:
+            data["sampled"] = [sampled]
+        elif type(sampled) is not list and "sampled" in data:
+            data["sampled"] = as_list(sampled)
+        if "extra_allowed_metadata_fields" in data:
+            del data["extra_allowed_metadata_fields"]
+    elif event_type == "error" and type(data) is dict:
         msg, error = data.pop("msg", None), data.pop("error", None)
         kind = type(error).__name__ if error is not None else None
         message = text_of(error) if error is not None else msg
@@ -539,7 +552,9 @@ def as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     try:
-        return list(value) if isinstance(value, (list, tuple)) else [value]
+        if isinstance(value, list):
+            return value
+        return list(value) if isinstance(value, tuple) else [value]
     except Exception:  # noqa: BLE001  not even asking is safe: recorded as one value
         return [value]
 
