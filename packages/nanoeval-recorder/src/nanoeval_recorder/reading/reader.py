@@ -146,11 +146,11 @@ def unfolded(events: Iterable[Event]) -> Iterator[Event]:
     """Yield `events`, with what prompts of long dialogues repeat of earlier ones put back."""
     dialogues: OrderedDict[Any, list[RecordedTurn]] = OrderedDict()
     for event in events:
-        if type(event) is Sampling and type(event.prompt) is list:
+        if type(event) is Sampling and type(prompt := event.get("prompt")) is list:
             turns = dialogues.setdefault((event.run_id, event.sample_id, event.group_id), [])
             if len(dialogues) > DIALOGUES:
                 dialogues.popitem(last=False)
-            event.data["prompt"] = unfold(event.prompt, event.get("sampled"), turns)
+            event.data["prompt"] = unfold(prompt, event.get("sampled"), turns)
         yield event
 
 
