@@ -187,6 +187,6 @@ def _ends(part: Path) -> Iterator[_ScoredLine]:
 
 def score_of(score: Any, correct: Any) -> float | None:
     """Return what a match scored: its `score` where that is a number, else 1.0 or 0.0."""
-    if isinstance(score, (int, float)) and not isinstance(score, bool):
+    if score is not None and isinstance(score, (int, float)) and not isinstance(score, bool):
         return float(score)
     return float(correct) if isinstance(correct, bool) else None
