@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from nanoeval_core.json_values import utf8
@@ -64,11 +65,13 @@ class AttemptDigest:
     _num_scores = _errors = _samplings = _reply_chars = 0
     _question = _reply = _error = _at = ""
 
-    def __init__(self, sample_id: str, group_id: str) -> None:
+    def __init__(self, sample_id: str, group_id: str, events: Iterable[Event] = ()) -> None:
         self._sample_id = sample_id
         self._group_id = group_id
         self._texts = [sample_id]
         self._fields: dict[str, str] = {}
+        for event in events:
+            self.add(event)
 
     def add(self, event: Event) -> None:
         """Take in the attempt's next event; nothing of it is kept but texts."""

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +276,7 @@ class RecordIndex:
             later = events_at(self.record, [spans[row[:2]] for row in known])
             for row, old, new in zip(known, earlier, later, strict=True):
                 sample_id, group_id, attempt_id, old_spans, score = row
-                digest = _digest(sample_id, group_id, old)
+                digest = AttemptDigest(sample_id, group_id, old)
                 old_text = digest.search_text()
                 for event in new:
                     digest.add(event)
@@ -309,19 +309,12 @@ class RecordIndex:
                 return False
             events = events_at(self.record, [row[3] for row in rows])
             texts = [
-                (row[0], _digest(row[1], row[2], found).search_text())
-                for row, found in zip(rows, events, strict=True)
+                (attempt_id, AttemptDigest(sample_id, group_id, found).search_text())
+                for (attempt_id, sample_id, group_id, _), found in zip(rows, events, strict=True)
             ]
             connection.executemany(sql.ADD_SEARCH, texts)
             _put(connection, {"searchable": rows[-1][0]})
         return True
-
-
-def _digest(sample_id: str, group_id: str, events: Iterable[Event]) -> AttemptDigest:
-    digest = AttemptDigest(sample_id, group_id)
-    for event in events:
-        digest.add(event)
-    return digest
 
 
 def _metadata(connection: sqlite3.Connection) -> dict[str, Any]:
