@@ -123,7 +123,7 @@ def test_whatever_a_summary_holds_is_shown(
     asyncio.run(run(EvalSpec(eval=OddSummary(), runner=runner)))
     base, _ = monitor
     with views(base, run_set(base)) as found:
-        (row,) = next(found)["evals"]
+        (row,) = until(found, lambda view: view["state"] == "done")["evals"]
     assert row["summary"]["said"] == "\\ud800"
     assert row["summary"]["huge"] == str(2**70)
 

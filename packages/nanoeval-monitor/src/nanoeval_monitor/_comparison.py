@@ -51,7 +51,7 @@ def _scores(index: RecordIndex) -> dict[str, tuple[float, ...]]:
     with index.reading() as connection:
         for sample_id, score in connection.execute(sql.SCORES):
             only = _RIGHT if score == 1 else _WRONG if score == 0 else (score,)
-            scores[sample_id] = scores[sample_id] + only if sample_id in scores else only
+            scores[sample_id] = scores.get(sample_id, ()) + only  # () costs no copy
     return scores
 
 

@@ -239,7 +239,7 @@ class RecordIndex:
 
     def _write(self, connection: sqlite3.Connection, batch: _Batch) -> bool:
         """Put a batch into the index; False if another process has meanwhile read on."""
-        is_short = len(batch.tail) < FINGERPRINT
+        is_short = len(batch.tail) < FINGERPRINT  # then it goes on in the lines before
         with connection:  # commits, or rolls back
             connection.execute(sql.BEGIN)
             known = _metadata(connection)
