@@ -199,6 +199,25 @@ def test_rotated_records_that_were_compressed_are_one(tmp_path: Path) -> None:
     assert len(reports(tmp_path)) == 1
 
 
+def test_parts_after_one_that_was_removed_are_read_and_cut_off(tmp_path: Path) -> None:
+    recorder = build(evallib_recorder(log_dir=str(tmp_path), rotate_bytes=2000), ids())
+    assert isinstance(recorder, FileRecorder)
+    with recorder:
+        beginning = recorder.position()
+        for q in range(12):
+            recorder.write_events([attempt(recorder, record_attempt, sample_id=f"q{q}")])
+        every = [event.event_id for event in read(recorder.path)]
+        *parts, first = sorted(tmp_path.iterdir())
+        assert first == recorder.path
+        gone = {event.event_id for event in read(parts[1])} - {None}
+        parts[1].unlink()
+        found = [event.event_id for event in read(recorder.path)]
+        assert gone
+        assert found == [event_id for event_id in every if event_id not in gone]
+        recorder.rewind(beginning)
+    assert list(tmp_path.iterdir()) == [recorder.path]
+
+
 @both
 def test_recorded_fields_called_like_the_formats_own_stay_fields(name: str, tmp_path: Path) -> None:
     recorder = build(CONFIGS[name](log_dir=str(tmp_path)), ids())

@@ -23,7 +23,7 @@ from nanoeval_core.json_values import json_value, key_text, to_json
 from nanoeval_core.recorder_protocol import View
 from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_recorder.folder import ZST_SUFFIX, part_path, record_parts, zstd
+from nanoeval_recorder.folder import ZST_SUFFIX, existing_parts, part_path, zstd
 
 MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 MARK = 4096
@@ -255,8 +255,9 @@ class FileRecorder(TransactionalRecorder):
             if not position:
                 saved["offset"] = self._beginning()
             self._check_is(saved["part"], saved["offset"], saved["mark"])
-            for later in record_parts(self.path)[saved["part"] + 1 :]:
-                later.unlink()
+            for part, other in existing_parts(self.path):
+                if part > saved["part"]:
+                    other.unlink()
             self._close()  # what is open may be another file than the one of that name
             self._cut(saved["part"], saved["offset"], begins=not position)
             self._event_id = saved["event_id"]

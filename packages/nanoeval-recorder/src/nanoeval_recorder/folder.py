@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import sys
@@ -56,10 +55,19 @@ def part_path(path: Path, part: int) -> Path:
     return path.with_name(f"{stem}.{part:04d}{suffix}")
 
 
-def record_parts(path: Path) -> list[Path]:
-    """Return the files of the record whose first part is `path`: one, unless it was rotated."""
-    later = (part_path(path, number) for number in itertools.count(1))
-    return [path, *itertools.takewhile(Path.exists, later)]
+def existing_parts(path: Path) -> list[tuple[int, Path]]:
+    """Return the parts of the record that begins with `path`, in order, with their numbers.
+
+    Parts after one that was removed are parts too.
+    """
+    found = [(0, path)] if path.exists() else []
+    # Nearly no record has parts, and its folder may hold 10,000 others.
+    if not part_path(path, 1).exists():
+        return found
+    stem, suffix = split_name(path)
+    pattern = re.compile(re.escape(stem) + r"\.(\d{4,})" + re.escape(suffix))
+    others = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
+    return sorted([*found, *((int(match[1]), other) for match, other in others if match)])
 
 
 def zstd() -> ModuleType:

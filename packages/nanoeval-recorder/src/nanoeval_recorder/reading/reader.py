@@ -18,7 +18,7 @@ import msgspec
 from nanoeval_core.dialogues import RecordedTurn, unfold
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.folder import record_parts
+from nanoeval_recorder.folder import existing_parts
 from nanoeval_recorder.reading._open import DamagedRecord, open_record
 from nanoeval_recorder.reading.events import (
     CLASSES,
@@ -119,6 +119,11 @@ def first_event(file: Path) -> Event | None:
     return None
 
 
+def record_parts(file: Path) -> list[Path]:
+    """Return the files of the record whose first part is `file`: one, unless it was rotated."""
+    return [part for _, part in existing_parts(file)] or [file]
+
+
 def read_record(file: Path) -> Iterator[Event]:
     """Yield the events of the record that begins with `file`."""
     return unfolded(_events(file))
@@ -126,7 +131,7 @@ def read_record(file: Path) -> Iterator[Event]:
 
 def _events(file: Path) -> Iterator[Event]:
     run_id: str | None = None
-    for part, path in enumerate(record_parts(file)):
+    for part, path in existing_parts(file) or [(0, file)]:
         with open_record(path) as lines:
             for number, line in enumerate(lines, 1):
                 try:
