@@ -13,9 +13,8 @@ from nanoeval_monitor._run_summary import add_details, needs_details
 
 log = logging.getLogger("nanoeval.monitor")
 
-FIRST_LOOK_SECONDS = 0.2
 SLICE_SECONDS = 0.2
-"""How long the reader holds an index before others may have it."""
+"""How long the reader holds an index before others may have it, and how long a first look takes."""
 
 
 class BackgroundIndexing:
@@ -29,7 +28,7 @@ class BackgroundIndexing:
         """Read a first part of what is new in a record; the rest is read in the background."""
         if index in self._reading:
             return
-        whole = await asyncio.to_thread(index.update, FIRST_LOOK_SECONDS)
+        whole = await asyncio.to_thread(index.update, SLICE_SECONDS)
         if not whole or needs_details(index):
             self._start(index)
 
@@ -37,7 +36,7 @@ class BackgroundIndexing:
         """Make a first part of a record searchable; the rest becomes so in the background."""
         if index in self._searched:
             return
-        whole = await asyncio.to_thread(index.update_search, FIRST_LOOK_SECONDS)
+        whole = await asyncio.to_thread(index.update_search, SLICE_SECONDS)
         if not whole or index in self._reading:
             self._searched.add(index)
             self._start(index)

@@ -57,8 +57,7 @@ def _scores(index: RecordIndex) -> dict[str, tuple[float, ...]]:
 
 def _as_dict(comparison: Comparison) -> Any:
     entries = comparison.as_dict()
-    for side in ("a", "b"):
-        one = getattr(comparison, side)
+    for side, one in (("a", comparison.a), ("b", comparison.b)):
         entries[side] = {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n}
     for name in ("improved", "worsened"):
         entries[name] = entries[name][:FLIPS]
