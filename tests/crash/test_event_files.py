@@ -119,13 +119,7 @@ def test_events_of_killed_executors_are_recorded(killed: KilledRun) -> None:
     begin(killed)
     with killed.started() as driver:
         killed.until(lambda: len(killed.done()) >= N - HELD, driver)
-        before, done = killed.executors(), killed.done()
-        killed.let_go()
-        for pid in before.values():
-            kill(pid)
-        output, _ = driver.communicate()
-        assert driver.returncode == 0, killed.stderr
-    killed.assert_whole(output, done)
+        killed.finish_after_killing_executors(driver)
     assert not event_files(killed)
 
 

@@ -82,13 +82,7 @@ def test_killed_executors_are_replaced_and_nothing_is_lost_or_done_twice(install
     with killed.started() as driver:
         killed.until(lambda: killed.noted() >= 10 and len(killed.executors()) == 2, driver)
         killed.until(lambda: len(killed.done()) >= 10, driver)
-        before, done = killed.executors(), killed.done()
-        killed.let_go()
-        for pid in before.values():
-            kill(pid)
-        output, _ = driver.communicate()
-        assert driver.returncode == 0, killed.stderr
-    killed.assert_whole(output, done)
+        before = killed.finish_after_killing_executors(driver)
     states = dict(killed.query("SELECT name, state FROM executor"))
     assert {states.pop(name) for name in before} == {"dead"}
     assert set(states.values()) == {"stopped"}

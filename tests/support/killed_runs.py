@@ -109,6 +109,17 @@ class KilledRun:
         names = [name.partition(".")[0] for name in os.listdir(self.notes) if name != "go"]
         return collections.Counter(names)
 
+    def finish_after_killing_executors(self, driver: subprocess.Popen[str]) -> dict[str, int]:
+        """Kill the executors with what they hold; the run ends whole. Return who they were."""
+        before, done = self.executors(), self.done()
+        self.let_go()
+        for pid in before.values():
+            kill(pid)
+        output, _ = driver.communicate()
+        assert driver.returncode == 0, self.stderr
+        self.assert_whole(output, done)
+        return before
+
     def assert_whole(self, output: str, done_before: set[str]) -> None:
         """The run is complete, its record is, and nothing in `done_before` was run again."""
         assert json.loads(output.splitlines()[-1])["n"] == self.n
