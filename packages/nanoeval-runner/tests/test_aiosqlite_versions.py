@@ -45,7 +45,7 @@ async def main():
     thread.join()
     store = await Store(path).__aenter__()
     thread = await store.call(lambda connection: threading.current_thread())
-    store.abandon()
+    store.close_soon()
     thread.join()
     path.unlink()
     try:

@@ -165,7 +165,7 @@ class QueueMachine(RuleBasedStateMachine):
         eval_id = data.draw(st.sampled_from(sorted(self.evals)))
         expected = self.evals[eval_id]
         if how == "drain":
-            transactions.drain_eval(self.db, eval_id)
+            transactions.stop_claims(self.db, eval_id)
             expected.draining = True
         elif how == "reopen":
             transactions.reopen_eval(self.db, eval_id, new_eval(eval_id, expected))
@@ -287,7 +287,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def completions(self, lease: Lease) -> st.SearchStrategy[Completion]:
         outcomes = st.sampled_from(
-            ["done"] * 6 + ["failed"] * 3 + ["retried"] * 3 + ["released"] * 2 + ["fatal"]
+            ["done"] * 6 + ["failed"] * 3 + ["retried"] * 3 + ["requeued"] * 2 + ["fatal"]
         )
 
         @st.composite
@@ -298,7 +298,7 @@ class QueueMachine(RuleBasedStateMachine):
                 "failed": pickle.dumps(RolloutSystemError("down")),
                 "retried": pickle.dumps(RolloutSystemError("down")),
                 "fatal": b"fatal",
-                "released": None,
+                "requeued": None,
             }[outcome]
             return Completion(
                 lease.task_id,

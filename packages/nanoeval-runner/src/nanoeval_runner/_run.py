@@ -421,7 +421,7 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
 
 
 async def _note_failure(run_set: RunSet, run: EvalRun) -> None:
-    """Have the state file say `failed`: while its tasks were given back it was `stopped`."""
+    """Have the state file say `failed`: while its tasks were requeued it was `stopped`."""
     with contextlib.suppress(StateError):  # where the file is what failed
         row = await run_set.store.call(transactions.get_eval, run.eval_id)
         await run_set.store.call(

@@ -27,7 +27,7 @@ from nanoeval_core.spec import RunnerArgs
 
 from nanoeval_runner._display.board import Board
 from nanoeval_runner._eval_run import EvalRun
-from nanoeval_runner._executors.loop import ExecutorLoop, abandon
+from nanoeval_runner._executors.loop import ExecutorLoop, unregister
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
 from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
 from nanoeval_runner._executors.watchdog import HEARTBEAT_SECONDS, Watchdog, own_connection
@@ -46,8 +46,8 @@ from nanoeval_runner.run_log import RunLog
 
 log = logging.getLogger("nanoeval.runner")
 
-RELEASE_SECONDS = 6.0
-"""How long executors may take to give tasks back: a little longer than they give an attempt."""
+REQUEUE_SECONDS = 6.0
+"""How long executors may take to requeue tasks: a little longer than they give an attempt."""
 
 HURRIED_SECONDS = 3.0
 """How long executors may take to stop after a signal, at least."""
@@ -282,7 +282,7 @@ class RunSet:
             self.resumed = await self.store.open_run_set(is_new=self.key is None)
             self._log = RunLog(self.run_set_id)
             self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")
-            abandon(self._serving)  # `close` ends it, not `asyncio.run`
+            unregister(self._serving)  # `close` ends it, not `asyncio.run`
             await self._ready.wait()
 
     async def _serve(self) -> None:
@@ -331,7 +331,7 @@ class RunSet:
                     await self.store.__aexit__(None, None, None)
                     self._log.finish()
         finally:
-            self.store.abandon()
+            self.store.close_soon()
             name_threads_that_hold_the_process(self._threads)
 
     # --- evals
@@ -356,12 +356,12 @@ class RunSet:
     async def requeue(self, run: EvalRun, grace: float = 0.0) -> None:
         """Give the eval's tasks in flight `grace` seconds, then requeue them."""
         if grace:
-            await self.store.call(transactions.drain_eval, run.eval_id)
+            await self.store.call(transactions.stop_claims, run.eval_id)
             await self._until_idle(run, grace)
         if not self.executors.is_killed:
             await self.store.call(transactions.stop_eval, run.eval_id)
             self.executors.wake()
-            await self._until_idle(run, RELEASE_SECONDS)
+            await self._until_idle(run, REQUEUE_SECONDS)
 
     async def _until_idle(self, run: EvalRun, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -548,7 +548,7 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
 async def to_its_end(coroutine: Coroutine[Any, Any, None], *, on_cancel: Any) -> None:
     """Await `coroutine` to its end, however often this task is cancelled; that is raised then."""
     task = asyncio.create_task(coroutine)
-    abandon(task)  # `asyncio.run` cancels every task there is, in whatever it is
+    unregister(task)  # `asyncio.run` cancels every task there is, in whatever it is
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -46,7 +46,7 @@ class Cut(enum.Enum):
     """Why the runner cancelled an attempt."""
 
     TIMED_OUT = "it outlived RunnerArgs.task_timeout"
-    RELEASED = "its task goes back to the queue"
+    REQUEUED = "its task goes back to the queue"
 
 
 class OpenEval:
@@ -203,7 +203,7 @@ class Attempt:
             elif completion.error is not None:
                 told = completion.error if isinstance(completion.error, Exception) else None
                 recorder.record_error(text_of(completion.error), told)
-            if is_done or completion.outcome != "released":
+            if is_done or completion.outcome != "requeued":
                 completion.events = recorder.take(completed=is_done)
                 if not open_eval.in_driver:
                     outside = open_eval.recorder.take(completed=True)
@@ -245,8 +245,8 @@ class Attempt:
 
     def cut_short(self) -> Completion:
         """Return what becomes of a task whose attempt the runner cancelled."""
-        if self.cut is Cut.RELEASED:
-            return Completion(self.lease.task_id, self.lease.eval_id, "released")
+        if self.cut is Cut.REQUEUED:
+            return Completion(self.lease.task_id, self.lease.eval_id, "requeued")
         limit = self.open_eval.task_timeout
         return self.system_error(TaskTimeoutError(f"ran longer than task_timeout={limit:g} s"))
 

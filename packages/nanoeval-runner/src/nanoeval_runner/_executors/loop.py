@@ -133,10 +133,10 @@ class ExecutorLoop:
         self._wake.set()
 
     def stop(self) -> None:
-        """Claim nothing more, give back what is in flight, and end when all of it has."""
+        """Claim nothing more, requeue what is in flight, and end when all of it has."""
         self._stopping = True
         for open_eval in self.evals.values():
-            self._release(open_eval)
+            self._requeue(open_eval)
         self._wake.set()
 
     def slowest(self, n: int) -> list[Attempt]:
@@ -174,7 +174,7 @@ class ExecutorLoop:
             await self._left(set(self._eval_tasks.values()))
             if begun := begun_in(self.run_context):
                 for task in begun:
-                    abandon(task)
+                    unregister(task)
                 _ending.add(ending := self._loop.create_task(end_with_event_loop(begun)))
                 ending.add_done_callback(_ending.discard)
 
@@ -241,7 +241,7 @@ class ExecutorLoop:
         if reply.fenced:
             self.fenced = True
             for open_eval in self.evals.values():
-                self._release(open_eval)
+                self._requeue(open_eval)
             return
         self._reply = reply
         for eval_id in reply.running:
@@ -290,9 +290,9 @@ class ExecutorLoop:
             self.wake()
 
     def _close(self, open_eval: OpenEval, *, at_once: bool = False) -> None:
-        """Leave an eval's context, after its attempts were given back and are over."""
+        """Leave an eval's context, after its attempts were requeued and are over."""
         if open_eval.attempts and not at_once:
-            self._release(open_eval)
+            self._requeue(open_eval)
             return
         if open_eval.doing == "entering":
             open_eval.doing = "leaving"
@@ -324,9 +324,9 @@ class ExecutorLoop:
                 self.evals.pop(eval_id, None)
                 self._source.left(eval_id)
 
-    def _release(self, open_eval: OpenEval) -> None:
+    def _requeue(self, open_eval: OpenEval) -> None:
         for attempt in list(open_eval.attempts.values()):
-            self._cut(attempt, Cut.RELEASED)
+            self._cut(attempt, Cut.REQUEUED)
 
     # --- attempts: the hot path
 
@@ -379,7 +379,7 @@ class ExecutorLoop:
                         error = raised
         except BaseException as raised:  # noqa: BLE001  whatever it is, it is the attempt's outcome
             error = raised
-        if attempt.lease.task_id in open_eval.attempts:  # else abandoned: its outcome is written
+        if attempt.lease.task_id in open_eval.attempts:  # else left behind: its outcome is written
             self._finish(attempt, attempt.outcome(result, error, recorder))
 
     def _finish(self, attempt: Attempt, completion: Completion) -> None:
@@ -448,18 +448,18 @@ _ending: set[asyncio.Task[None]] = set()
 """What `end_with_event_loop` does: an event loop keeps no task alive."""
 
 
-def abandon(task: asyncio.Task[Any]) -> None:
+def unregister(task: asyncio.Task[Any]) -> None:
     """Have nobody wait for a task that ignores its cancellation, `asyncio.run` included."""
     # Documented in "Extending asyncio", its underscore notwithstanding.
     asyncio.tasks._unregister_task(task)
 
 
 def leave_behind(task: asyncio.Task[Any]) -> None:
-    """Abandon a task that does not end, for ever: it is not finalized when the program ends.
+    """Leave behind a task that does not end, for ever: it is not finalized when the program ends.
 
     Finalizing it would raise GeneratorExit where it waits, and what ignores that too goes on there.
     """
     import ctypes  # noqa: PLC0415  for tasks that do not end
 
-    abandon(task)
+    unregister(task)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))

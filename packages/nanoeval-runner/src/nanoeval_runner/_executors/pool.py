@@ -212,7 +212,7 @@ class Pool(ABC, Generic[TExecutor]):
                 await self.changed.wait()
 
     async def stop(self, within: float = STOP_SECONDS) -> None:
-        """Have every executor give back its tasks and leave its contexts; kill what does not."""
+        """Have every executor requeue its tasks and leave its contexts; kill what does not."""
         self.stopping = True
         if self._wake_timer is not None:
             self._wake_timer.cancel()

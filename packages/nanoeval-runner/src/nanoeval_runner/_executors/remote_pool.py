@@ -8,7 +8,7 @@ load        name, eval id → `StoredSpec`; the eval's context is opened then
 left        name, eval id, and what `dump_failure` gave if that ends the eval → None
 beat        `Heartbeat` → False if it was declared dead
 wait        name → whether to stop, once there is something to do
-bye         name, its tasks being given back and its contexts left → None
+bye         name, its tasks being requeued and its contexts left → None
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RemotePool(Pool[RemoteExecutor]):
         }
         self._lost: set[str] = set()
         self._queue: list[_Call] = []
-        self._draining = False
+        self._writing = False
         self._library_config = pickling.dumps(
             get_library_config(), what="the LibraryConfig", by_value=True
         )
@@ -163,12 +163,12 @@ class RemotePool(Pool[RemoteExecutor]):
     async def _in_turn(self, transaction: Callable[..., Any], argument: Any) -> Any:
         answer = asyncio.get_running_loop().create_future()
         self._queue.append((transaction, argument, answer))
-        if not self._draining:
-            self._draining = True
-            self.group.create_task(self._drain(), name="exchange")
+        if not self._writing:
+            self._writing = True
+            self.group.create_task(self._write_queued(), name="exchange")
         return await answer
 
-    async def _drain(self) -> None:
+    async def _write_queued(self) -> None:
         try:
             while self._queue:
                 batch, self._queue = self._queue, []
@@ -182,7 +182,7 @@ class RemotePool(Pool[RemoteExecutor]):
                     if not answer.done():
                         answer.set_result(reply)
         finally:
-            self._draining = False
+            self._writing = False
 
     async def _exchange(self, name: str, request: ExchangeRequest) -> ExchangeReply:
         reply: ExchangeReply = await self._in_turn(transactions.exchange, request)

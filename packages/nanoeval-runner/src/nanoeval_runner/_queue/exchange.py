@@ -333,7 +333,7 @@ def _claim_of(
     company: tuple[int, int],
     clocks: tuple[float, float],
 ) -> tuple[list[Lease], int]:
-    """Lease up to `most` tasks of one eval that may start now: the released, the new, retries.
+    """Lease up to `most` tasks of one eval that may start now: the requeued, the new, retries.
 
     Args:
         company: how many tasks the executor has in flight, and the most executors that died while

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from nanoeval_core.usage import Usage
 
-LeaseEnd = Literal["done", "failed", "retried", "fatal", "released"]
+LeaseEnd = Literal["done", "failed", "retried", "fatal", "requeued"]
 FINAL = frozenset({"done", "failed"})
 """Outcomes that are the task's result, rather than that of one attempt of several."""
 RESULT_STATES = FINAL | {"retried"}
@@ -40,8 +40,8 @@ class Completion:
     """What became of a lease.
 
     `done` has a result; `failed` and `retried` a RolloutSystemError, after the last attempt or
-    with `retry_delay` seconds until the next one; `fatal` ends the eval; `released` gives the
-    task back untouched.
+    with `retry_delay` seconds until the next one; `fatal` ends the eval; `requeued` puts the
+    task back into the queue.
 
     Attributes:
         value: the pickled result or error.

@@ -4,7 +4,7 @@ What a run writes most is only ever appended: `task_data` when tasks are listed,
 end. Between the two nothing is written for a task, only for a span of ids: a `queue_span` holds
 those that were never leased, and its `first` is the queue's cursor; a claim moves it and adds a
 `lease_span`. `requeued` holds the few that wait again: retries until `not_before` (in monotonic
-seconds), and tasks that were released or whose executor died, at 0. So a task is
+seconds), and tasks that were requeued or whose executor died, at 0. So a task is
 
     done or failed   when it has a result (`retried`: failed, and the next attempt is another row),
     leased           when a lease span holds it and it has no result,
@@ -237,7 +237,7 @@ WHERE id = :id
 """
 STOP_EVAL = "UPDATE eval SET state = 'stopped' WHERE id = ? AND state IN ('queued', 'running')"
 START_EVAL = "UPDATE eval SET state = 'running', listed = 1 WHERE id = ? AND state = 'queued'"
-DRAIN_EVAL = "UPDATE eval SET draining = 1 WHERE id = ?"
+STOP_CLAIMS = "UPDATE eval SET draining = 1 WHERE id = ?"
 SET_ELAPSED = "UPDATE eval SET elapsed = ? WHERE id = ?"
 FINISH_EVAL = "UPDATE eval SET state = ?, summary = ?, elapsed = ? WHERE id = ?"
 FAIL_EVAL = """

@@ -2,7 +2,7 @@
 
 task:   queued ──claim───▶ leased ──▶ done
           ▲                  │  └───▶ failed   (a system error; a retry is a new queued row)
-          └─release, death───┘
+          └─requeue, death───┘
 eval:   queued ──▶ running ──▶ done | failed | stopped   (resume: failed | stopped ──▶ queued)
 """
 

@@ -126,9 +126,9 @@ class Store:
         if self._thread is not None:
             thread, self._thread = self._thread, None
             await thread.close()
-        self.abandon()
+        self.close_soon()
 
-    def abandon(self) -> None:
+    def close_soon(self) -> None:
         """Unlock the file, and have it closed once its thread is free, without waiting for it."""
         if self._thread is not None:
             self._thread.stop()

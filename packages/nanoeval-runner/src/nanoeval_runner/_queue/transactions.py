@@ -172,9 +172,9 @@ def start_eval(connection: sqlite3.Connection, eval_id: int) -> None:
     connection.execute(sql.START_EVAL, (eval_id,))
 
 
-def drain_eval(connection: sqlite3.Connection, eval_id: int) -> None:
+def stop_claims(connection: sqlite3.Connection, eval_id: int) -> None:
     """Start no more of its tasks; those in flight go on."""
-    connection.execute(sql.DRAIN_EVAL, (eval_id,))
+    connection.execute(sql.STOP_CLAIMS, (eval_id,))
 
 
 def finish_eval(
@@ -316,18 +316,18 @@ def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool
     A task that was leased to more than `MAX_LOSSES` executors when they died gets a system error
     for its result, so that a task that crashes its executor cannot do so for ever.
     """
-    released = 0
+    requeued = 0
     with transaction(connection):
         for row in connection.execute(sql.LEASE_SPANS_OF, (executor_id,)).fetchall():
             span = LeaseSpan(*row)
             span = span._replace(losses=span.losses + died)
             if span.losses > MAX_LOSSES:
-                released += _give_up(connection, span)
+                requeued += _give_up(connection, span)
             else:
-                released += requeue(connection, span)
+                requeued += requeue(connection, span)
         state = ExecutorState.DEAD if died else ExecutorState.STOPPED
         connection.execute(sql.END_EXECUTOR, (state.value, executor_id))
-    return released
+    return requeued
 
 
 def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
