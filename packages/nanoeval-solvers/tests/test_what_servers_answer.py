@@ -220,6 +220,11 @@ REPEATED: dict[str, tuple[bytes, str]] = {
     "a text": (http(200, '"hello"'), "it is no object"),
     "nothing": (http(200, b""), "neither JSON"),
     "a stream cut off": (streamed(delta(content="Half"), done=False), "before the reply did"),
+    "an empty event, then cut off": (
+        streamed(delta(content="Half"), {}, done=False),
+        "before the reply did",
+    ),
+    "a stream of nothing": (streamed(), "neither JSON nor a stream"),
     "an error in a stream": (streamed({"error": {"message": "oops"}}), "oops"),
     "420": (http(420, {"error": "calm"}), "calm"),
     "423": (http(423, {"error": "locked"}), "locked"),
@@ -261,6 +266,25 @@ def test_an_empty_reply_is_repeated_once_and_then_counted(server: RawServer, url
     assert (attempt.result.problem, attempt.result.text) == ("empty", "")
     assert (len(server.requests), attempt.usage.requests, attempt.usage.retries) == (2, 1, 1)
     assert ask(url).result.text == ANSWER
+
+
+def test_tokens_are_read_under_either_name(server: RawServer) -> None:
+    usage = {"prompt_tokens": None, "input_tokens": 4, "output_tokens": 3}
+    server.replies.append(http(200, chat(usage=usage)))
+    spent = ask(server.url).result.usage
+    assert (spent.prompt_tokens, spent.completion_tokens) == (4, 3)
+
+
+def test_a_response_that_was_cancelled_is_no_answer(server: RawServer) -> None:
+    said = {"type": "message", "content": [{"type": "output_text", "text": "Half an"}]}
+    response = {
+        "status": "cancelled",
+        "incomplete_details": {"reason": "max_output_tokens"},
+        "output": [said],
+    }
+    server.replies.append(http(200, response))
+    with pytest.raises(RolloutSystemError, match="broke off with finish_reason 'cancelled'"):
+        ask(server.url, api="responses")
 
 
 def test_an_empty_reply_that_cost_tokens_is_a_reply(server: RawServer) -> None:
@@ -341,6 +365,18 @@ def test_a_call_of_no_function_is_no_call(server: RawServer) -> None:
     reply = ask(server.url).result
     assert reply.tool_calls == ()
     assert "tool_calls" not in reply.message
+
+
+def test_what_a_stream_says_of_its_reasoning_is_sent_back_even_if_empty(server: RawServer) -> None:
+    call = delta(tool_calls=[_call("{}")], finish_reason="tool_calls")
+    server.replies.append(streamed(delta(content="", reasoning_content=""), call))
+    assert ask(server.url, stream=True).result.message["reasoning_content"] == ""
+
+
+def test_a_stream_of_text_and_then_of_parts(server: RawServer) -> None:
+    parts = [{"type": "text", "text": "wer: B"}]
+    server.replies.append(streamed(delta(content="Ans"), delta(content=parts)))
+    assert ask(server.url, stream=True).result.text == ANSWER
 
 
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens"])

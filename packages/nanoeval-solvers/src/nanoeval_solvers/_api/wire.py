@@ -232,9 +232,9 @@ def _choice_of(response: dict[str, Any]) -> dict[str, Any]:
     reason = _text(_dict(response.get("incomplete_details")).get("reason"))
     if status == "failed" or (error and not (parts or called)):
         raise FailedReplyError({"error": error or {"message": "the response failed"}})
-    if not (
-        parts or called or reason or status in ("completed", None) or _BROKE_OFF.search(status)
-    ):
+    if status is not None and _BROKE_OFF.search(status):
+        reason = status
+    if not (parts or called or reason or status in ("completed", None)):
         raise MalformedReplyError(f"the response has status {status!r} and no text")
     if reason is None and status == "completed":
         reason = "tool_calls" if called else "stop"
@@ -334,8 +334,8 @@ def _usage(found: Any) -> Usage:
     completion = _dict(read.get("completion_tokens_details") or read.get("output_tokens_details"))
     return Usage(
         requests=1,
-        prompt_tokens=_whole(read.get("prompt_tokens", read.get("input_tokens"))),
-        completion_tokens=_whole(read.get("completion_tokens", read.get("output_tokens"))),
+        prompt_tokens=_whole(read.get("prompt_tokens") or read.get("input_tokens")),
+        completion_tokens=_whole(read.get("completion_tokens") or read.get("output_tokens")),
         cached_tokens=_whole(prompt.get("cached_tokens", 0)),
         reasoning_tokens=_whole(completion.get("reasoning_tokens", 0)),
     )
@@ -446,7 +446,7 @@ def _loaded(api: API, raw: bytes) -> Any:
         return json.loads(text)
     except ValueError as no_json:
         events = list(_events(api, text))
-        if not events:
+        if not any(events):
             raise _malformed(f"neither JSON nor a stream: {no_json}", raw) from None
     return _streamed_chat(events) if api == "chat" else _streamed_response(events)
 
@@ -501,18 +501,22 @@ def _streamed_chat(events: list[dict[str, Any]]) -> dict[str, Any]:
             delta = _dict(choice.get("delta") or choice.get("message"))
             for name in _IN_PIECES:
                 piece, before = delta.get(name), message.get(name)
-                if isinstance(piece, str) and isinstance(before, list):
-                    piece = [{"type": "text", "text": piece}]
-                if piece and isinstance(piece, str | list):
-                    message[name] = before + piece if before else piece
+                if before and piece and type(before) is not type(piece):
+                    before, piece = _as_parts(before), _as_parts(piece)
+                if isinstance(piece, str | list):
+                    message[name] = before + piece if before and piece else before or piece
             _add_to_calls(calls, _dicts(delta.get("tool_calls")))
     if calls:
         message["tool_calls"] = calls
     if logprobs:
         whole["logprobs"] = {"content": logprobs}
-    if _END not in events and whole["finish_reason"] is None:
+    if whole["finish_reason"] is None and not any(event is _END for event in events):
         raise MalformedReplyError("the stream ended before the reply did")
     return top
+
+
+def _as_parts(said: Any) -> Any:
+    return [{"type": "text", "text": said}] if isinstance(said, str) else said
 
 
 def _add_to_calls(calls: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
