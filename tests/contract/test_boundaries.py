@@ -200,7 +200,8 @@ LAYERS = "what each imports when it is loaded is above it, or in its line"
 
 
 @pytest.mark.parametrize(
-    "package", ["nanoeval_core", "nanoeval_solvers", "nanoeval_recorder", "nanoeval_monitor"]
+    "package",
+    [f"nanoeval_{name}" for name in ("core", "solvers", "recorder", "computer", "monitor")],
 )
 def test_the_layers_that_a_package_tells_of_are_so(package: str) -> None:
     told = " ".join((ast.get_docstring(TREES[package]) or "").split())

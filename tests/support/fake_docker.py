@@ -19,7 +19,7 @@ import threading
 import urllib.parse
 from typing import Any, Self
 
-from nanoeval_computer._reaper import end_processes
+from nanoeval_computer._reaper.process import end_processes
 
 MARK = "NANOEVAL_FAKE_CONTAINER"
 

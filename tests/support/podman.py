@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from nanoeval_computer._reaper import this_host
+from nanoeval_computer._reaper.process import this_host
 
 IMAGE = "localhost/nanoeval-test:1"
 PYTHON_IMAGE = "localhost/nanoeval-python:1"

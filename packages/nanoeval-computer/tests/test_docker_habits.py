@@ -22,7 +22,7 @@ from nanoeval.solvers.computer_tasks.code_execution_interface import (
 from nanoeval.solvers.computer_tasks.containers import ContainerMachine, ContainerRuntime
 from nanoeval.solvers.computer_tasks.machine import MachineLost
 from nanoeval.solvers.computer_tasks.maintenance import clean_containers, describe_engine
-from nanoeval_computer._reaper import LATE_SECONDS, EngineAPI, remove_left, this_host
+from nanoeval_computer._reaper.process import LATE_SECONDS, EngineAPI, remove_left, this_host
 
 from tests.support.fake_docker import FakeDocker
 from tests.support.script import environment

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from nanoeval_computer._owner import Reaper
-from nanoeval_computer._reaper import EngineAPI
+from nanoeval_computer._reaper.process import EngineAPI
+from nanoeval_computer._reaper.watch import Reaper
 
 from tests.support.podman import Engine
 from tests.support.script import ROOT, environment
@@ -167,7 +167,7 @@ def test_nobody_waits_for_a_program_whose_machines_are_gone(tmp_path: Path) -> N
 def test_what_a_program_leaves_is_removed_and_is_no_leak_of_its_own(tmp_path: Path) -> None:
     left = tmp_path / "nanoeval-machine-left"
     left.mkdir()
-    code = "import sys; from nanoeval_computer._owner import reaper_for\n"
+    code = "import sys; from nanoeval_computer._reaper.watch import reaper_for\n"
     code += "reaper_for('').watch('folder', sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, left],

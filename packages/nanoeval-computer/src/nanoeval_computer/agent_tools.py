@@ -9,7 +9,7 @@ from typing import Any
 
 from nanoeval_solvers.tools import Tool, ToolError, tool
 
-from nanoeval_computer._jupyter import JupyterMachine
+from nanoeval_computer._inside.jupyter import JupyterMachine
 from nanoeval_computer.code_execution_interface import (
     ComputerInterface,
     ExecutionResult,

@@ -16,11 +16,10 @@ from nanoeval_solvers.tools import Dialogue, Tool, ToolResult
 
 from nanoeval_computer.agent_tools import SUBMIT, compacted, computer_tools
 from nanoeval_computer.code_execution_interface import ComputerInterface
-from nanoeval_computer.limits import MAX_TIME, LimitsHelper
+from nanoeval_computer.limits import MAX_TIME, LimitsHelper, run_with_startup_timeout
 from nanoeval_computer.machine import MachineLost
 from nanoeval_computer.pausable_timer import NamedTimeoutError, PausableTimer
 from nanoeval_computer.simple_solver import ComputerRuntimeSolver
-from nanoeval_computer.startup import run_with_startup_timeout
 from nanoeval_computer.steps import AgentResult, Ended, FinalResult, Step, Turn
 from nanoeval_computer.task import ComputerTask, Grade
 

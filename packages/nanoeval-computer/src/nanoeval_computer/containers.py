@@ -14,7 +14,7 @@ from nanoeval_core import ConfigError, RolloutSystemError
 from nanoeval_core.errors import RecorderError
 from nanoeval_core.recorder import get_recorder
 
-from nanoeval_computer._engine import (
+from nanoeval_computer._containers.engine import (
     PullPolicy,
     connect,
     engine_errors,
@@ -22,8 +22,8 @@ from nanoeval_computer._engine import (
     prepare_image,
     turn_to_start,
 )
-from nanoeval_computer._plan import MachinePlan, plan_of
-from nanoeval_computer._shell import KILL, Process
+from nanoeval_computer._containers.plan import MachinePlan, plan_of
+from nanoeval_computer._inside.shell import KILL, Process
 from nanoeval_computer.code_execution_interface import ComputerConfiguration, NetworkMode
 from nanoeval_computer.machine import Machine
 from nanoeval_computer.runtime import MachineRuntime
@@ -31,7 +31,7 @@ from nanoeval_computer.runtime import MachineRuntime
 if TYPE_CHECKING:
     import aiodocker
 
-    from nanoeval_computer._rollout import Rollout
+    from nanoeval_computer._containers.rollout import Rollout
 
 __all__ = ["ContainerMachine", "ContainerRuntime"]
 
@@ -119,7 +119,7 @@ class ContainerRuntime(MachineRuntime):
 
     async def check_tasks(self, tasks: Sequence[ComputerConfiguration]) -> None:
         """Look at what the tasks ask for and at their images, before anything runs."""
-        from nanoeval_computer._rollout import Rollout  # noqa: PLC0415  it loads aiodocker
+        from nanoeval_computer._containers.rollout import Rollout  # noqa: PLC0415  it loads aiodocker
 
         plans = [plan_of(task, self.image) for task in tasks]
         machines = {plan.main.image for plan in plans}
@@ -159,7 +159,7 @@ class ContainerRuntime(MachineRuntime):
 
     @contextlib.asynccontextmanager
     async def _start_machine(self, task: ComputerConfiguration) -> AsyncIterator[Machine]:
-        from nanoeval_computer._rollout import Rollout  # noqa: PLC0415  it loads aiodocker
+        from nanoeval_computer._containers.rollout import Rollout  # noqa: PLC0415  it loads aiodocker
 
         plan = plan_of(task, self.image)
         url = find_engine(self.engine)

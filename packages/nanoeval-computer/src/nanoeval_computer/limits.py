@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
@@ -9,6 +10,11 @@ from contextvars import ContextVar
 import chz
 from nanoeval_core import RolloutSystemError
 
+from nanoeval_computer.code_execution_interface import (
+    ComputerConfiguration,
+    ComputerInterface,
+    ComputerRuntime,
+)
 from nanoeval_computer.pausable_timer import NamedTimeoutError, PausableTimer
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "SystemErrorDetected",
     "TotalTime",
     "current_timer",
+    "run_with_startup_timeout",
 ]
 
 MAX_TIME = "max_time"
@@ -138,3 +145,26 @@ class LimitsHelper:
 
         async with self.enforce_timeout(MAX_TIME, self.max_time_seconds):
             yield count_action
+
+
+@contextlib.asynccontextmanager
+async def run_with_startup_timeout(
+    runtime: ComputerRuntime,
+    task: ComputerConfiguration,
+    timeout: float,  # noqa: ASYNC109  the published name
+) -> AsyncIterator[ComputerInterface]:
+    """Run a machine as `runtime.run(task)` does, with `timeout` seconds for start and set-up.
+
+    What follows is not timed. On leaving, the runtime's context is closed without an exception,
+    also where the body raised one, which goes on to the caller.
+
+    Raises:
+        TimeoutError: the machine was not ready in time; what there was of it is disposed of.
+    """
+    context = runtime.run(task)
+    async with asyncio.timeout(timeout):
+        computer = await context.__aenter__()
+    try:
+        yield computer
+    finally:
+        await context.__aexit__(None, None, None)

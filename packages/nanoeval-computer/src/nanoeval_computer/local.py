@@ -19,9 +19,9 @@ from pathlib import Path
 import chz
 from nanoeval_core import ConfigError, RolloutSystemError
 
-from nanoeval_computer._owner import reaper_for
-from nanoeval_computer._reaper import DYING_SECONDS, end_processes
-from nanoeval_computer._shell import COOKIE, SERVE, SERVE_ON_HOST, Process
+from nanoeval_computer._inside.shell import COOKIE, SERVE, SERVE_ON_HOST, Process
+from nanoeval_computer._reaper.process import DYING_SECONDS, end_processes
+from nanoeval_computer._reaper.watch import reaper_for
 from nanoeval_computer.code_execution_interface import ComputerConfiguration, NetworkMode
 from nanoeval_computer.machine import Machine, resolve_environment
 from nanoeval_computer.runtime import MachineRuntime

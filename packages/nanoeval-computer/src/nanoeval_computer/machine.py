@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 from nanoeval_core import RolloutSystemError
 
-from nanoeval_computer._reaper import DYING_SECONDS
-from nanoeval_computer._shell import SERVE, Output, Process, ProcessEnd, Shell, Sink
+from nanoeval_computer._inside.shell import SERVE, Output, Process, ProcessEnd, Shell, Sink
+from nanoeval_computer._reaper.process import DYING_SECONDS
 from nanoeval_computer.code_execution_interface import (
     ComputerInterface,
     ComputerRuntime,

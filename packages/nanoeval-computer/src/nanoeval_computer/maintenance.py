@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import chz
 from nanoeval_core import ConfigError
 
-from nanoeval_computer._engine import find_engine
-from nanoeval_computer._reaper import EngineAPI
+from nanoeval_computer._containers.engine import find_engine
+from nanoeval_computer._reaper.process import EngineAPI
 from nanoeval_computer.code_execution_interface import ComputerRuntime
 from nanoeval_computer.runtime import MachineRuntime
 from nanoeval_computer.simple_solver import UserSolver

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import chz
 
-from nanoeval_computer._jupyter import JupyterMachine
+from nanoeval_computer._inside.jupyter import JupyterMachine
 from nanoeval_computer.code_execution_interface import (
     ComputerConfiguration,
     ComputerInterface,

@@ -1,1 +1,1 @@
-from nanoeval_computer.startup import *
+from nanoeval_computer.limits import run_with_startup_timeout as run_with_startup_timeout

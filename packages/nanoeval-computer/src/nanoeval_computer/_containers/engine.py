@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nanoeval_core import ConfigError, RolloutSystemError
 
-from nanoeval_computer._reaper import EngineAPI
-from nanoeval_computer._shell import Process
+from nanoeval_computer._inside.shell import Process
+from nanoeval_computer._reaper.process import EngineAPI
 
 if TYPE_CHECKING:
     import aiodocker

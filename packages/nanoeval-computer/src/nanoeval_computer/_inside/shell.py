@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from nanoeval_computer._reaper import DYING_SECONDS
+from nanoeval_computer._reaper.process import DYING_SECONDS
 
 COOKIE = "NANOEVAL_COMMAND"
 """The variable in the environment of every process of a command, by which they are found."""

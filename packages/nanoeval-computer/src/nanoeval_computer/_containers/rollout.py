@@ -18,12 +18,12 @@ import aiohttp
 from nanoeval_core import ConfigError, RolloutSystemError
 from nanoeval_core.run_context import get_run_context
 
-from nanoeval_computer._compose import MAIN, Service
-from nanoeval_computer._engine import UNREACHABLE, ExecProcess, engine_errors
-from nanoeval_computer._owner import reaper_for
-from nanoeval_computer._plan import MachinePlan
-from nanoeval_computer._reaper import HOST, KEPT, OWNER, owner_of_this_process, this_host
-from nanoeval_computer._shell import Process
+from nanoeval_computer._containers.compose import MAIN, Service
+from nanoeval_computer._containers.engine import UNREACHABLE, ExecProcess, engine_errors
+from nanoeval_computer._containers.plan import MachinePlan
+from nanoeval_computer._inside.shell import Process
+from nanoeval_computer._reaper.process import HOST, KEPT, OWNER, owner_of_this_process, this_host
+from nanoeval_computer._reaper.watch import reaper_for
 from nanoeval_computer.code_execution_interface import NetworkMode
 
 log = logging.getLogger("nanoeval.computer")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 
-from nanoeval_computer import _reaper
+from nanoeval_computer._reaper import process
 
 
 class Reaper:
@@ -25,7 +25,7 @@ class Reaper:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", _reaper.__file__, self._engine_url],
+            [sys.executable, "-I", "-S", process.__file__, self._engine_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # a reader of this process's would wait for the reaper

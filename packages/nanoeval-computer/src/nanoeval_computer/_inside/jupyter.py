@@ -18,7 +18,7 @@ from nanoeval_computer.code_execution_interface import (
 from nanoeval_computer.machine import Machine
 
 if TYPE_CHECKING:
-    from nanoeval_computer._shell import Process
+    from nanoeval_computer._inside.shell import Process
 
 _START_SECONDS = 90.0
 _ANSWER_SECONDS = 90.0
@@ -48,7 +48,7 @@ class JupyterMachine(JupyterComputerInterface):
         Raises:
             ConfigError: the machine lacks what it takes; the message names it.
         """
-        script = await asyncio.to_thread(Path(__file__).with_name("_kernel.py").read_text)
+        script = await asyncio.to_thread(Path(__file__).with_name("kernel.py").read_text)
         self._held = b""
         self._helper = await self.machine.open_process([*self._python, "-u", "-c", script])
         answer = await self._answer(_START_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nanoeval_core import ConfigError
 
-from nanoeval_computer._compose import MAIN, Service, read_compose
+from nanoeval_computer._containers.compose import MAIN, Service, read_compose
 from nanoeval_computer.code_execution_interface import (
     ComputerConfiguration,
     ContainerResources,
