@@ -18,6 +18,8 @@ ALLOCATIONS = 50_000
 
 @chz.chz
 class Looking(Eval[Task, int]):
+    chooses: int | None = None
+
     def get_name(self) -> str:
         return "looking"
 
@@ -25,7 +27,10 @@ class Looking(Eval[Task, int]):
         return [Task(question_id="q")]
 
     async def evaluate(self, task: Task) -> int:
-        return gc.get_threshold()[0]
+        found = gc.get_threshold()[0]
+        if self.chooses is not None:
+            gc.set_threshold(self.chooses, 7, 8)
+        return found
 
     async def get_summary(self, results: list[tuple[Task, int]]) -> dict[str, Any]:
         return {"threshold": results[0][1]}
@@ -40,9 +45,9 @@ def threshold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     gc.set_threshold(*before)
 
 
-async def seen(threshold: int | None = ALLOCATIONS) -> int:
+async def seen(threshold: int | None = ALLOCATIONS, chooses: int | None = None) -> int:
     runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False, gc_threshold=threshold)
-    summary = await run(EvalSpec(eval=Looking(), runner=runner))
+    summary = await run(EvalSpec(eval=Looking(chooses=chooses), runner=runner))
     return int(summary["threshold"])
 
 
@@ -67,3 +72,11 @@ def test_it_comes_back_after_the_last_of_several_runs(threshold: None) -> None:
     gc.set_threshold(700, 7, 8)
     assert asyncio.run(both()) == [ALLOCATIONS, ALLOCATIONS]
     assert gc.get_threshold() == (700, 7, 8)
+
+
+def test_what_the_program_chooses_during_a_run_stays(threshold: None) -> None:
+    gc.set_threshold(700, 7, 8)
+    assert asyncio.run(seen(chooses=900)) == ALLOCATIONS
+    assert gc.get_threshold() == (900, 7, 8)
+    assert asyncio.run(seen()) == ALLOCATIONS
+    assert gc.get_threshold() == (900, 7, 8)

@@ -12,39 +12,36 @@ import threading
 from collections.abc import Iterator
 
 
-class _Thresholds:
-    """Owns the process's threshold while runs ask for one, and what it was before."""
+class _Threshold:
+    """The threshold of the process: what the program chose, unless a run wants a larger one."""
 
-    lock = threading.Lock()
-    wanted: list[int] = []  # noqa: RUF012  guarded by the lock
-    before = (0, 0, 0)
-    ours = 0
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # runs may go on in several threads
+        self._wanted: list[int] = []
+        self._chosen = self._set = gc.get_threshold()
+
+    @contextlib.contextmanager
+    def at_least(self, allocations: int) -> Iterator[None]:
+        with self._lock:
+            if not self._wanted:
+                self._chosen = self._set = gc.get_threshold()
+            self._wanted.append(allocations)
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wanted.remove(allocations)
+                self._apply()
+
+    def _apply(self) -> None:
+        if gc.get_threshold() != self._set:
+            return  # the program has chosen another meanwhile
+        first, second, third = self._chosen
+        largest = max(self._wanted, default=0)
+        self._set = (largest, second, third) if 0 < first < largest else self._chosen
+        gc.set_threshold(*self._set)
 
 
-@contextlib.contextmanager
-def collected_rarely(threshold: int) -> Iterator[None]:
-    """Collect young objects every `threshold` allocations, unless the program chose more."""
-    with _Thresholds.lock:
-        if not _Thresholds.wanted:
-            _Thresholds.before = gc.get_threshold()
-        _Thresholds.wanted.append(threshold)
-        _apply()
-    try:
-        yield
-    finally:
-        with _Thresholds.lock:
-            _Thresholds.wanted.remove(threshold)
-            _apply()
-
-
-def _apply() -> None:
-    first, *others = _Thresholds.before
-    if _Thresholds.ours and gc.get_threshold()[0] != _Thresholds.ours:
-        return  # the program has chosen another meanwhile
-    ours = max(_Thresholds.wanted, default=0)
-    if ours and 0 < first < ours:
-        gc.set_threshold(ours, *others)
-        _Thresholds.ours = ours
-    elif _Thresholds.ours:
-        gc.set_threshold(*_Thresholds.before)
-        _Thresholds.ours = 0
+collected_rarely = _Threshold().at_least
+"""Collect young objects in the block only every so many allocations, or at the program's choice."""
