@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import operator
 import sqlite3
 import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
+from itertools import groupby, repeat
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +63,8 @@ class LeaseSpan(NamedTuple):
     leased_at: float
 
 
-_task_id, _outcome, _usage, _events = map(
-    operator.attrgetter, ("task_id", "outcome", "usage", "events")
+_task_id, _outcome, _usage, _events, _losses = map(
+    attrgetter, ("task_id", "outcome", "usage", "events", "losses")
 )
 
 
@@ -161,7 +161,7 @@ def _complete(
         raise _LeasesLostError from error
     for span, returned, ended in held:
         if returned:
-            _return(connection, span, returned, ended)
+            requeue(connection, span, returned)
         elif span.unfinished > ended:
             connection.execute(sql.SET_UNFINISHED, (span.unfinished - ended, span.first))
         else:
@@ -231,23 +231,20 @@ def unfinished_in(connection: sqlite3.Connection, span: LeaseSpan) -> list[int]:
     return [i for i in range(span.first, span.last + 1) if i not in finished]
 
 
-def _return(
-    connection: sqlite3.Connection, span: LeaseSpan, returned: Sequence[int], ended: int
-) -> None:
-    """Take `ended` tasks out of a span; those in `returned` have no result and are queued again.
+def requeue(connection: sqlite3.Connection, span: LeaseSpan, task_ids: Sequence[int]) -> None:
+    """Queue these tasks of a span again; what else of it has no result stays leased.
 
     Raises:
         _LeasesLostError: one of them has a result.
     """
-    unfinished = unfinished_in(connection, span)
-    rest = sorted(set(unfinished) - set(returned))
-    if len(rest) + len(returned) != len(unfinished):
+    rest = set(unfinished_in(connection, span))
+    if not rest.issuperset(task_ids):
         raise _LeasesLostError
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-    for first, last in spans_of(rest):
+    for first, last in spans_of(sorted(rest.difference(task_ids))):
         part = span._replace(first=first, last=last, unfinished=last - first + 1)
         connection.execute(sql.ADD_LEASE_SPAN, part)
-    again = [(i, span.eval_id, 0.0, span.losses) for i in returned]
+    again = [(i, span.eval_id, 0.0, span.losses) for i in task_ids]
     connection.executemany(sql.REQUEUE, again)
 
 
@@ -304,25 +301,21 @@ def _claim(
                 part = -(-queued // executors)
                 demands.append(Demand(eval_id, min(queued, part), leased, limit))
     leases: list[Lease] = []
-    next_due: float | None = None
+    waits: list[float] = []
     if request.want > 0 and demands:
         global_limit = get_metadata(connection, "global_limit")
         room = None
         if isinstance(global_limit, int):
             room = global_limit - connection.execute(sql.TOTAL_LEASED).fetchone()[0]
-        losses = request.losses
         for eval_id, count in share(request.want, demands, global_room=room).items():
-            in_flight = request.in_flight + len(leases)
-            claimed, losses = _claim_of(
-                connection, request, eval_id, count, (in_flight, losses), clocks
-            )
+            claimed = _claim_of(connection, request, eval_id, count, leases, clocks)
             leases += claimed
             if len(claimed) < count:
                 (due,) = connection.execute(sql.NEXT_DUE, (eval_id, clocks[1])).fetchone()
-                if due is not None and (next_due is None or due - clocks[1] < next_due):
-                    next_due = due - clocks[1]
+                if due is not None:
+                    waits.append(due - clocks[1])
         leases.sort(key=_task_id)
-    return ExchangeReply(leases, running, executors, rejected, next_due)
+    return ExchangeReply(leases, running, executors, rejected, min(waits, default=None))
 
 
 def _claim_of(
@@ -330,17 +323,13 @@ def _claim_of(
     request: ExchangeRequest,
     eval_id: int,
     most: int,
-    company: tuple[int, int],
+    others: Sequence[Lease],
     clocks: tuple[float, float],
-) -> tuple[list[Lease], int]:
+) -> list[Lease]:
     """Lease up to `most` tasks of one eval that may start now: the requeued, the new, retries.
 
     Args:
-        company: how many tasks the executor has in flight, and the most executors that died while
-            they ran one of those.
-
-    Returns:
-        the leases, and the most executors that died under one task, theirs included.
+        others: what the request was given of other evals.
     """
     due = connection.execute(sql.DUE, (eval_id, clocks[1], most)).fetchall()
     fresh, new = [], 0  # the spans that hold the next tasks that were never leased
@@ -349,16 +338,18 @@ def _claim_of(
         new += last - first + 1
         if new >= most:
             break
-    new, losses = min(new, most), company[1]
+    new = min(new, most)
+    losses = max(request.losses, *map(_losses, others), 0)
     chosen: list[tuple[int, int]] = []
     if due or losses:
         # New tasks are candidates like others; those that may join are the first of them.
         candidates = [(task_id, lost) for task_id, not_before, lost in due if not not_before]
         candidates += [(0, 0)] * new
         candidates += [(task_id, lost) for task_id, not_before, lost in due if not_before]
-        joining = may_join(candidates[:most], in_flight=company[0], losses=losses)
+        in_flight = request.in_flight + len(others)
+        joining = may_join(candidates[:most], in_flight=in_flight, losses=losses)
         new = joining.count((0, 0))
-        chosen = sorted(one for one in joining if one[0])
+        chosen = [one for one in joining if one[0]]
     leases: list[Lease] = []
     for first, last in fresh:
         end = min(last, first + new - 1)
@@ -370,15 +361,14 @@ def _claim_of(
         else:
             connection.execute(sql.MOVE_CURSOR, (end + 1, eval_id, first))
         leases += _lease(connection, request, eval_id, (first, end), 0, clocks[0], is_new=True)
-    for lost in {lost for _, lost in chosen} if chosen else ():
-        losses = max(losses, lost)
-        ids = [task_id for task_id, its in chosen if its == lost]
+    for lost, alike in groupby(sorted(chosen, key=itemgetter(1, 0)), itemgetter(1)):
+        ids = [task_id for task_id, _ in alike]
         connection.executemany(sql.DELETE_REQUEUED, [(i,) for i in ids])
         for span in spans_of(ids):
             leases += _lease(connection, request, eval_id, span, lost, clocks[0], is_new=False)
     if leases:
         count(connection, eval_id, queued=-len(leases), leased=len(leases))
-    return leases, losses
+    return leases
 
 
 def _lease(

@@ -85,10 +85,7 @@ def _make_private(folder: Path) -> None:
 
 def open_private(path: Path) -> int:
     """Open a file for reading and writing, created 0600 whatever the umask; return its number."""
-    try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.fchmod(number, 0o600)
     return number
 

@@ -194,11 +194,7 @@ COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
 GET_METADATA = "SELECT value FROM metadata WHERE key = ?"
-SET_METADATA = (
-    "INSERT INTO metadata (key, value) VALUES (?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-)
-DELETE_METADATA = "DELETE FROM metadata WHERE key = ?"
+SET_METADATA = "INSERT OR REPLACE INTO metadata (key, value) VALUES (?, ?)"
 COUNT_TABLES = "SELECT count(*) FROM sqlite_master"
 QUICK_CHECK = "PRAGMA quick_check(1)"
 

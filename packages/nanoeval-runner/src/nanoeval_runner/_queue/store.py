@@ -26,13 +26,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _holds_a_run_set(path: Path) -> bool:
-    check_owner(path)
-    try:
-        with contextlib.closing(connect(path)) as connection:
-            return transactions.check_schema(connection, str(path))
-    except sqlite3.DatabaseError as error:
-        raise StateError(transactions.damaged(str(path), error)) from error
+def _find(path: Path) -> bool:
+    """Return whether the state file is there, by now: it may have come from its backup."""
+    if path.exists():
+        check_owner(path)
+        try:
+            with contextlib.closing(connect(path)) as connection:
+                if transactions.check_schema(connection, str(path)):
+                    return True
+        except sqlite3.DatabaseError as error:
+            raise StateError(transactions.damaged(str(path), error)) from error
+    for file in files_of(path):  # what a file that vanished left: it would be read as ours
+        if file.name.startswith(path.name):
+            file.unlink()
+    return backup.restore(path.stem, path)
 
 
 def _lock(path: Path) -> int:
@@ -99,7 +106,7 @@ class Store:
         path = self.path
         self._lock = _lock(path.with_suffix(".lock"))
         try:
-            was_there = not is_new and await self._find()
+            was_there = not is_new and await anyio.to_thread.run_sync(_find, path)
             if not was_there:
                 create_private(path)
             await self.__aenter__()
@@ -111,16 +118,6 @@ class Store:
             await self.__aexit__()
             raise
         return was_there
-
-    async def _find(self) -> bool:
-        """Return whether the file is there, by now: it may have come from its backup."""
-        path = self.path
-        if path.exists() and await anyio.to_thread.run_sync(_holds_a_run_set, path):
-            return True
-        for file in files_of(path):  # what a file that vanished left: it would be read as ours
-            if file.name.startswith(path.name):
-                file.unlink()
-        return await anyio.to_thread.run_sync(backup.restore, path.stem, path)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._thread is not None:

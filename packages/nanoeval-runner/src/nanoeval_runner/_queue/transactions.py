@@ -24,7 +24,7 @@ from nanoeval_runner._queue import sql
 from nanoeval_runner._queue.connection import connect, insert_rows
 from nanoeval_runner._queue.connection import get_metadata as get_metadata
 from nanoeval_runner._queue.connection import transaction as transaction
-from nanoeval_runner._queue.exchange import LeaseSpan, count, unfinished_in
+from nanoeval_runner._queue.exchange import LeaseSpan, count, requeue, unfinished_in
 from nanoeval_runner._queue.exchange import exchange as exchange
 from nanoeval_runner._queue.rows import (
     EvalRow,
@@ -98,10 +98,7 @@ def damaged(path: str, problem: object) -> str:
 
 
 def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> None:
-    if value is None:
-        connection.execute(sql.DELETE_METADATA, (key,))
-    else:
-        connection.execute(sql.SET_METADATA, (key, value))
+    connection.execute(sql.SET_METADATA, (key, value))
 
 
 def recover(connection: sqlite3.Connection) -> None:
@@ -111,18 +108,16 @@ def recover(connection: sqlite3.Connection) -> None:
     """
     with transaction(connection):
         for row in connection.execute(sql.ALL_LEASE_SPANS).fetchall():
-            requeue(connection, LeaseSpan(*row))
+            _requeue_all(connection, LeaseSpan(*row))
         connection.execute(sql.RESET_WAITING)
         connection.execute(sql.DELETE_RESULT_LOG)
         connection.execute(sql.END_ALL_EXECUTORS)
 
 
-def requeue(connection: sqlite3.Connection, span: LeaseSpan) -> int:
-    """Delete a lease span and queue again what it holds without a result; return how much."""
+def _requeue_all(connection: sqlite3.Connection, span: LeaseSpan) -> int:
+    """Queue again what a lease span holds without a result; return how much."""
     ids = unfinished_in(connection, span)
-    connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-    again = [(i, span.eval_id, 0.0, span.losses) for i in ids]
-    connection.executemany(sql.REQUEUE, again)
+    requeue(connection, span, ids)
     count(connection, span.eval_id, leased=-len(ids), queued=len(ids))
     return len(ids)
 
@@ -324,7 +319,7 @@ def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool
             if span.losses > MAX_LOSSES:
                 requeued += _give_up(connection, span)
             else:
-                requeued += requeue(connection, span)
+                requeued += _requeue_all(connection, span)
         state = ExecutorState.DEAD if died else ExecutorState.STOPPED
         connection.execute(sql.END_EXECUTOR, (state.value, executor_id))
     return requeued
