@@ -29,11 +29,14 @@ def presentable(error: BaseException) -> BaseException:
 
 def _description(error: BaseException) -> Exception:
     kind = RolloutSystemError if isinstance(error, RolloutSystemError) else FailureDescription
-    description = kind(f"{type(error).__qualname__}: {text_of(error)}")
-    description.__cause__ = error
+    return _in_place_of(error, kind(f"{type(error).__qualname__}: {text_of(error)}"))
+
+
+def _in_place_of(error: BaseException, other: Exception) -> Exception:
+    other.__cause__ = error
     for note in getattr(error, "__notes__", []):
-        description.add_note(str(note))
-    return description
+        other.add_note(str(note))
+    return other
 
 
 def annotate(error: BaseException, note: str) -> BaseException:
@@ -72,8 +75,5 @@ def load_failure(payload: bytes) -> BaseException:
 
 def wrapped(error: BaseException) -> Exception:
     """Return an `Exception` that stands for one that no `ExceptionGroup` may hold."""
-    wrapped = RuntimeError(f"evaluate raised {type(error).__name__}: {text_of(error)}")
-    wrapped.__cause__ = error
-    for note in getattr(error, "__notes__", []):
-        wrapped.add_note(note)
-    return wrapped
+    text = f"evaluate raised {type(error).__name__}: {text_of(error)}"
+    return _in_place_of(error, RuntimeError(text))

@@ -348,6 +348,3 @@ class DriverSource(TaskSource):
         run = self._outbox.runs.get(eval_id)
         if run is not None:
             run.fail(error)
-
-    def left(self, eval_id: int) -> None:
-        """Do nothing: `ExecutorLoop.leave` waits for it."""

@@ -346,7 +346,7 @@ async def _evaluate_all(
     except BaseException:
         # However it ended, its tasks go back to the queue and its context is left.
         if run_set.failure is None:
-            await to_its_end(run_set.stop(run), on_cancel=lambda: run_set.executors.hurry(0.0))
+            await to_its_end(run_set.stop(run), on_cancel=lambda: run_set.executors.hurry.set(0.0))
         raise
     finally:
         showing.cancel()

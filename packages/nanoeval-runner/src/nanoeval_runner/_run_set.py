@@ -27,7 +27,7 @@ from nanoeval_core.spec import RunnerArgs
 
 from nanoeval_runner._display.board import Board
 from nanoeval_runner._eval_run import EvalRun
-from nanoeval_runner._executors.loop import ExecutorLoop, unregister
+from nanoeval_runner._executors.loop import ExecutorLoop, Hurry, unregister
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
 from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
 from nanoeval_runner._executors.watchdog import HEARTBEAT_SECONDS, Watchdog, own_connection
@@ -65,7 +65,7 @@ class Executors:
         reports: what those elsewhere said of themselves last.
         group: what they run in; None once it has ended.
         committed: set when those elsewhere may have committed something.
-        leave_within: seconds that contexts being left get from now on; None for any number.
+        hurry: how long contexts may take that are being left.
         is_killed: nothing is waited for from here on.
     """
 
@@ -77,7 +77,7 @@ class Executors:
         self.reports: list[ExecutorRow] = []
         self.group: asyncio.TaskGroup | None = None
         self.committed = asyncio.Event()
-        self.leave_within: float | None = None
+        self.hurry = Hurry()
         self.is_killed = False
         self._store = store
         self._outbox = outbox
@@ -102,6 +102,7 @@ class Executors:
                         run_context=RunContext(
                             run_set_id=path.stem, shared_dir=shared_dir(path), executor="main"
                         ),
+                        hurry=self.hurry,
                     )
                     group.create_task(self._run_local(self.local), name="executor main")
         else:
@@ -118,7 +119,7 @@ class Executors:
         await self._store.call(transactions.end_executor, executor.executor_id, died=False)
 
     def _new_pool(self, runner: RunnerArgs, group: asyncio.TaskGroup) -> Pool[Any]:
-        shared = (self._store, group, self.committed.set, self._on_failure)
+        shared = (self._store, group, self.committed.set, self._on_failure, self.hurry)
         if runner.executor_name == MULTIPROCESS:
             # Deferred: multiprocess is needed by the process pool only.
             from nanoeval_runner._executors.process_pool import ProcessPool  # noqa: PLC0415
@@ -177,20 +178,12 @@ class Executors:
             await self._outbox.collect()
         self.wake()
 
-    def hurry(self, seconds: float) -> None:
-        """Give contexts that are being left only so long from now on."""
-        self.leave_within = seconds
-        if self.local is not None:
-            self.local.hurry.set(seconds)
-        for pool in self.pools.values():
-            pool.hurry.set(seconds)
-
     async def stop(self) -> None:
         if self.local is not None:
             self.local.stop()
         within = STOP_SECONDS
-        if self.leave_within is not None:
-            within = min(within, max(self.leave_within, HURRIED_SECONDS))
+        if self.hurry.seconds is not None:
+            within = min(within, max(self.hurry.seconds, HURRIED_SECONDS))
         for pool in self.pools.values():
             await pool.stop(0.0 if self.is_killed else within)
         for helper in self._helpers:
@@ -399,7 +392,7 @@ class RunSet:
 
     def interrupt(self) -> None:
         """Let tasks in flight finish and start no others; cancel runs that have none."""
-        self.executors.hurry(self.grace)
+        self.executors.hurry.set(self.grace)
         for task, run in list(self.drivers.items()):
             if run is not None and run.is_running:
                 run.stop(self.signals.name)
@@ -540,7 +533,7 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
         await run_set.open()
         yield run_set
     finally:
-        await to_its_end(owner.leave(run_set), on_cancel=lambda: run_set.executors.hurry(0.0))
+        await to_its_end(owner.leave(run_set), on_cancel=lambda: run_set.executors.hurry.set(0.0))
         if run_set.signals.number is not None:
             await run_set.signals.passed_on()
 

@@ -65,12 +65,12 @@ class _Claim:
 class Hurry:
     """How long is waited for what is being left: as long as it takes, until `set` says less."""
 
-    _seconds: float | None = None
+    seconds: float | None = None
     _limits: set[asyncio.Timeout] = dataclasses.field(default_factory=set)
 
     def set(self, seconds: float) -> None:
         """Wait no longer than this from now on, for what is being waited for too."""
-        self._seconds = seconds
+        self.seconds = seconds
         for limit in self._limits:
             if not limit.expired():
                 limit.reschedule(asyncio.get_running_loop().time() + seconds)
@@ -79,7 +79,7 @@ class Hurry:
     async def limit(self) -> AsyncIterator[None]:
         """Cut the block short once that time is over."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds) as limit:
+            async with asyncio.timeout(self.seconds) as limit:
                 self._limits.add(limit)
                 try:
                     yield
@@ -93,14 +93,20 @@ class ExecutorLoop:
     Args:
         executor_id: its row in the state file.
         pool: which evals are its own.
+        hurry: how long contexts may take that are being left.
 
     Attributes:
         claim_seconds: of tasks that compute, about how much is claimed at a time.
-        hurry: how long contexts may take that are being left.
     """
 
     def __init__(
-        self, *, executor_id: int, pool: str, source: TaskSource, run_context: RunContext
+        self,
+        *,
+        executor_id: int,
+        pool: str,
+        source: TaskSource,
+        run_context: RunContext,
+        hurry: Hurry | None = None,
     ) -> None:
         self.executor_id = executor_id
         self.run_context = run_context
@@ -113,7 +119,7 @@ class ExecutorLoop:
         self._source = source
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self.hurry = Hurry()
+        self._hurry = hurry or Hurry()
         self._finished: list[Completion] = []
         self._first_chunk = FIRST_CHUNK_ALONE if source.in_driver else FIRST_CHUNK_IN_POOL
         self._chunk = self._first_chunk
@@ -310,7 +316,7 @@ class ExecutorLoop:
         """Wait until contexts are left; in a hurry only for so long, then cancel what hangs."""
         if not tasks:
             return
-        async with self.hurry.limit():
+        async with self._hurry.limit():
             await asyncio.wait(tasks)
         _, tasks = await asyncio.wait(tasks, timeout=0)
         if tasks:

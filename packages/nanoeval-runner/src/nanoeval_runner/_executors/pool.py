@@ -65,10 +65,10 @@ class Pool(ABC, Generic[TExecutor]):
     Attributes:
         on_commit: called when executors have committed results, or died.
         on_failure: called with an error when the pool cannot go on.
+        hurry: how long contexts may take that are being left.
         dying_hint: where to look when executors keep dying.
         executors: those that have not ended, by name.
         changed: set when one has ended, or left a context.
-        hurry: how long contexts may take that are being left.
         spare: how many more deaths than in a pool of one are no sign of a fault.
     """
 
@@ -76,10 +76,10 @@ class Pool(ABC, Generic[TExecutor]):
     group: asyncio.TaskGroup
     on_commit: Callable[[], None]
     on_failure: Callable[[BaseException], None]
+    hurry: Hurry
     dying_hint: ClassVar[str]
     executors: dict[str, TExecutor] = dataclasses.field(default_factory=dict, init=False)
     changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event, init=False)
-    hurry: Hurry = dataclasses.field(default_factory=Hurry, init=False)
     stopping = False
     spare = 0
     _version = 0

