@@ -40,12 +40,12 @@ class Interruptible(Protocol):
     """A run set, as signals see it."""
 
     grace: float
+    resume_hint: str
 
     @property
     def can_finish(self) -> bool: ...
     def interrupt(self) -> None: ...
     def stop_at_once(self) -> None: ...
-    def resume_hint(self) -> str: ...
     def inspect(self) -> None: ...
 
 
@@ -77,8 +77,6 @@ class Signals:
     def restore(self) -> None:
         """Put the former handlers back, where nobody has put others meanwhile."""
         self._is_over.set()
-        if threading.current_thread() is not threading.main_thread():
-            return
         for number, former in self._former.items():
             if signal.getsignal(number) in (self._handle, self._inspect):
                 signal.signal(number, former if former is not None else signal.SIG_DFL)
@@ -98,7 +96,7 @@ class Signals:
             return
         for run_set in self.run_sets:
             run_set.stop_at_once()
-            say(f"stopped. {run_set.resume_hint()}")
+            say(f"stopped. {run_set.resume_hint}")
         self._on_thread(self._end_process_soon)
         self.pass_on(frame)
 

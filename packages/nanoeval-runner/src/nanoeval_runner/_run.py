@@ -51,7 +51,7 @@ from nanoeval_runner._progress import Progress
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval, NewTask
 from nanoeval_runner._queue.states import EvalState
-from nanoeval_runner._run_set import RunSet, engine_config, joined, to_its_end
+from nanoeval_runner._run_set import RunSet, engine_config, joined
 from nanoeval_runner.budget import current_budget
 from nanoeval_runner.stored_eval import (
     describe_arguments,
@@ -118,7 +118,7 @@ async def run_in(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None = None)
         task.uncancel()
         message = "interrupted before any task ran"
         if run_set.resumed or run_set.created:
-            message = f"interrupted. {run_set.resume_hint()}"
+            message = f"interrupted. {run_set.resume_hint}"
         say(message)
         raise Interrupted(message) from None
     finally:
@@ -265,7 +265,7 @@ async def _execute(
             run_set.created.add(run.eval_id)  # until here, it may be refused
         progress = Progress(run, run_set, record)
         try:
-            await _notify(run, "started", run_set.resume_hint())
+            await _notify(run, "started", run_set.resume_hint)
             await _evaluate_all(run_set, run, record, progress, tasks)
             return await _finish(run_set, run, record, progress)
         except BaseException as error:
@@ -346,7 +346,7 @@ async def _evaluate_all(
     except BaseException:
         # However it ended, its tasks go back to the queue and its context is left.
         if run_set.failure is None:
-            await to_its_end(run_set.stop(run), on_cancel=lambda: run_set.executors.hurry.set(0.0))
+            await run_set.to_its_end(run_set.stop(run))
         raise
     finally:
         showing.cancel()
@@ -387,7 +387,7 @@ async def _finish(
         return summary
     message = (
         f"eval {run.name!r} stopped with {len(run.results)} of {run.total} "
-        f"tasks done. {run_set.resume_hint()}"
+        f"tasks done. {run_set.resume_hint}"
     )
     await _notify(run, "stopped", message)
     if run.over_budget:
@@ -407,7 +407,7 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
         error.add_note(
             f"while eval {run.name!r} summed up its results. All "
             f"{len(run.results)} of them are kept: mend get_summary, then sum up again. "
-            f"{run_set.resume_hint()}"
+            f"{run_set.resume_hint}"
         )
         await _note_failure(run_set, run)
         raise
@@ -442,7 +442,7 @@ def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
         isinstance(e, ConfigError) and not isinstance(e, NotPicklableError) for e in run.errors
     ]
     if run.results or not all(wrong):
-        message += f"; finished results are kept. {run_set.resume_hint()}"
+        message += f"; finished results are kept. {run_set.resume_hint}"
     errors = [e if isinstance(e, Exception) else wrapped(e) for e in run.errors]
     return ExceptionGroup(message, errors)
 

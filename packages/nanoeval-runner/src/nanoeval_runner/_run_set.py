@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import os
 import socket
@@ -189,7 +188,7 @@ class Executors:
         for helper in self._helpers:
             helper.cancel()
 
-    async def describe(self) -> str:
+    async def inspect(self) -> None:
         """Say where everything is: executors, commands to look at them, slowest attempts."""
         for pool in self.pools.values():
             pool.inspect()
@@ -197,7 +196,7 @@ class Executors:
         if self.local is not None:
             await start_aiomonitor(self.local.run_context)
         await asyncio.sleep(2 * HEARTBEAT_SECONDS)  # executors publish with their next heartbeat
-        return describe(await self._store.call(transactions.list_executors), slowest)
+        say(describe(await self._store.call(transactions.list_executors), slowest))
 
 
 def engine_config(runner: RunnerArgs) -> ExecutorConfig:
@@ -237,6 +236,8 @@ class RunSet:
         self.owner = owner
         self.key = run_set_id
         self.run_set_id = run_set_id or uuid()
+        command = resume_command(self.run_set_id)
+        self.resume_hint = f"To resume: {command}" if command else ""
         self.path = state_file(self.run_set_id)
         self.store = Store(self.path)
         self.outbox = Outbox(self.store)
@@ -252,7 +253,6 @@ class RunSet:
         self.runs_joined = 0
         self.signals = signals
         self.grace = 0.0
-        self._context = contextvars.copy_context()  # signals arrive in others
         self._log: RunLog | None = None
         self._opening = asyncio.Lock()
         self._threads: set[threading.Thread] = set()
@@ -385,6 +385,26 @@ class RunSet:
 
     # --- interruption
 
+    async def to_its_end(self, ending: Coroutine[Any, Any, None]) -> None:
+        """Await `ending` however often this task is cancelled, which is raised then.
+
+        Contexts that are being left get no more time from the first cancellation on.
+        """
+        task = asyncio.create_task(ending)
+        unregister(task)  # `asyncio.run` cancels every task there is, in whatever it is
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.executors.hurry.set(0.0)
+        if cancelled is not None:
+            if not task.cancelled() and task.exception() is not None:
+                log.error("closing a run set failed", exc_info=task.exception())
+            raise cancelled
+        task.result()
+
     @property
     def can_finish(self) -> bool:
         """Whether tasks are in flight that a first Ctrl-C should let finish."""
@@ -407,15 +427,7 @@ class RunSet:
 
     def inspect(self) -> None:
         if self.executors.group is not None:
-            self.executors.group.create_task(self._inspect(), name="inspect")
-
-    async def _inspect(self) -> None:
-        say(await self.executors.describe())
-
-    def resume_hint(self) -> str:
-        """Return the command that goes on with this run set."""
-        command = self._context.run(resume_command, self.run_set_id)
-        return f"To resume: {command}" if command else ""
+            self.executors.group.create_task(self.executors.inspect(), name="inspect")
 
 
 async def _keep_house(run_set: RunSet) -> None:
@@ -467,8 +479,7 @@ class RunSets:
             asyncio.get_running_loop().call_soon(run_set.signals.pass_on)
 
     async def _close(self, run_set: RunSet) -> None:
-        if self.by_id.get(run_set.key) is run_set:
-            del self.by_id[run_set.key]
+        del self.by_id[run_set.key]
         closed = self.closing[run_set.run_set_id] = asyncio.Event()
         try:
             await run_set.close()
@@ -479,8 +490,7 @@ class RunSets:
             run_set.signals.run_sets.remove(run_set)
             if not run_set.signals.run_sets:
                 run_set.signals.restore()
-                if self.signals is run_set.signals:
-                    self.signals = None
+                self.signals = None
 
     def hold(self) -> None:
         """Keep run sets open until `release`. Holds nest."""
@@ -491,10 +501,12 @@ class RunSets:
         self.holds = max(0, self.holds - 1)
         if self.holds:
             return []
-        idle = [each for each in self.by_id.values() if each.runs_joined == 0]
-        for run_set in idle:
-            await self._close(run_set)
-        return [each.failure for each in idle if each.failure is not None]
+        failures = []
+        while idle := [each for each in self.by_id.values() if each.runs_joined == 0]:
+            await self._close(idle[0])
+            if idle[0].failure is not None:
+                failures.append(idle[0].failure)
+        return failures
 
 
 _of_loop = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RunSets]()
@@ -533,24 +545,6 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
         await run_set.open()
         yield run_set
     finally:
-        await to_its_end(owner.leave(run_set), on_cancel=lambda: run_set.executors.hurry.set(0.0))
+        await run_set.to_its_end(owner.leave(run_set))
         if run_set.signals.number is not None:
             await run_set.signals.passed_on()
-
-
-async def to_its_end(coroutine: Coroutine[Any, Any, None], *, on_cancel: Any) -> None:
-    """Await `coroutine` to its end, however often this task is cancelled; that is raised then."""
-    task = asyncio.create_task(coroutine)
-    unregister(task)  # `asyncio.run` cancels every task there is, in whatever it is
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-            on_cancel()
-    if cancelled is not None:
-        if not task.cancelled() and task.exception() is not None:
-            log.error("closing a run set failed", exc_info=task.exception())
-        raise cancelled
-    task.result()
