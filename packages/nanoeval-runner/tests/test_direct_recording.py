@@ -13,7 +13,7 @@ from nanoeval import run
 from nanoeval.errors import StateError
 from nanoeval_recorder import evallib_recorder, read
 from nanoeval_recorder.reading.events import Match
-from nanoeval_runner import _outbox
+from nanoeval_runner import _eval_run
 from nanoeval_runner._queue import event_log, transactions
 
 from tests.support.recorded_eval import make_spec
@@ -92,7 +92,7 @@ def test_a_record_that_is_slow_to_write_no_longer_keeps_results_waiting(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged = count_logged(monkeypatch)
-    monkeypatch.setattr(_outbox, "SLOW_WRITE", -1.0)
+    monkeypatch.setattr(_eval_run, "SLOW_WRITE", -1.0)
     asyncio.run(run(make_spec(evallib_recorder(), n=200, runner={"concurrency": 8})))
     assert_whole(folders, 200)
     assert sum(logged) > 0

@@ -1,4 +1,4 @@
-"""One eval in the process that called `run`: its tasks, its results, and when it is over.
+"""One eval in the process that called `run`: its tasks, its results, its record, its end.
 
 The story (`_run.py`) starts and stops it; the outbox alone adds results and what they cost.
 """
@@ -6,24 +6,32 @@ The story (`_run.py`) starts and stops it; the outbox alone adds results and wha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import dataclasses
 import functools
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
 from nanoeval_core.errors import RolloutSystemError
-from nanoeval_core.recording import EventEncoder
+from nanoeval_core.recording import EventEncoder, TransactionalRecorder
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
 from nanoeval_core.usage import Usage
 
 from nanoeval_runner._display.tally import Tally
 from nanoeval_runner._payloads import load_task
+from nanoeval_runner._queue import event_log
+from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.rows import EvalRow, Lease, StoredTask
+from nanoeval_runner._queue.store import Store
 from nanoeval_runner.budget import SharedBudget, reached
+
+log = logging.getLogger("nanoeval.runner")
 
 TaskResult = tuple[Any, Any]
 Identity = tuple[str, int]
@@ -32,6 +40,157 @@ MOST_KINDS = 200
 MOST_WORDS = 300
 MOST_ERRORS = 16
 """A wrong key fails every task in flight at once: some of those errors say it all."""
+
+
+SLOW_WRITE = 0.1
+"""Seconds: a record that takes longer to write to is no longer written while results wait."""
+
+COMMITS_A_WRITE = 64
+"""How many commits' events are read at a time: what bounds the memory of a slow recorder."""
+
+
+class RecordWriter:
+    """Writes one eval's committed events to its recorder, in order and once each.
+
+    A recorder that fails is reported once and left alone from then on; its events stay in the
+    state file, so that resuming the run writes them.
+
+    Attributes:
+        direct: events of tasks that run in this process are written in the transaction that
+            commits their results. It is set before the first of them, and never again after a
+            write that failed or took long: from then on events are logged, and read from there.
+        failure: what the recorder raised, None while all is well.
+    """
+
+    def __init__(self, store: Store, eval_id: int, recorder: TransactionalRecorder) -> None:
+        self._store = store
+        self._folder = shared_dir(store.path)
+        self._eval_id = eval_id
+        self.recorder = recorder
+        self._more = False
+        self._writing: asyncio.Task[None] | None = None
+        self._written = 0
+        self._before: str | None = None
+        self.direct = False
+        self.failure: BaseException | None = None
+
+    @contextlib.asynccontextmanager
+    async def opened(self, position: str | None, *, in_driver: bool) -> AsyncIterator[None]:
+        """Enter the recorder, raising what that raises; lose nothing to what leaving it raises.
+
+        Args:
+            position: where an earlier run stopped; what is logged since is written first.
+            in_driver: the eval's tasks run in this process.
+        """
+        self.recorder.__enter__()
+        ending: BaseException | None = None
+        try:
+            if position is not None:
+                with self._guarded():
+                    await anyio.to_thread.run_sync(self.recorder.rewind, position)
+                while await self._write_some():
+                    pass
+            self.direct = (
+                in_driver
+                and self.failure is None
+                and getattr(self.recorder, "writes_at_once", False)
+            )
+            yield
+        except BaseException as error:
+            ending = error
+            raise
+        finally:
+            if self._writing is not None:  # what is left is written when the run is resumed
+                self._writing.cancel()
+            try:
+                self.recorder.__exit__(type(ending) if ending else None, ending, None)
+            except Exception:
+                log.exception("the recorder could not be closed; the run's results are kept")
+
+    async def report(self, summary: Mapping[str, Any]) -> None:
+        """Have the recorder record a summary, the final one or one before."""
+        with self._guarded():
+            await anyio.to_thread.run_sync(self.recorder.record_final_report, summary)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Call the recorder: what it raises is reported once, and costs no result."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
+            if self.failure is None:
+                self.failure = error
+                log.error(  # noqa: TRY400  its trace helps nobody
+                    "the recorder failed (%s: %s). The run goes on and keeps its results and "
+                    "events in the state file; resume it once the recorder works again to write "
+                    "the rest",
+                    type(error).__name__,
+                    error,
+                )
+
+    # --- in the transaction, on the store's thread
+
+    def write(self, events: list[bytes]) -> str | None:
+        """Write `events` and return the position after them; None when they are to be logged."""
+        if not self.direct:
+            return None
+        start = time.perf_counter()
+        try:
+            before = self.recorder.position()
+            self.recorder.write_events(events)
+            position = self.recorder.position()
+        except Exception:  # noqa: BLE001  they are logged; writing them from there reports it
+            self.direct = False
+            return None
+        self._before = before
+        if time.perf_counter() - start > SLOW_WRITE:
+            self.direct = False
+        return position
+
+    def take_back(self) -> None:
+        """Take back what the last `write` wrote: its transaction was not committed."""
+        assert self._before is not None  # noqa: S101  it wrote
+        with self._guarded():
+            self.recorder.rewind(self._before)
+        self.direct = self.direct and self.failure is None
+
+    # --- from the log
+
+    def poke(self) -> None:
+        """Note that events may have been logged: write them, one look after the other."""
+        self._more = True
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_logged(), name="record")
+
+    async def finish(self) -> None:
+        """Write what is left."""
+        if not self.direct:
+            self.poke()
+            assert self._writing is not None  # noqa: S101  poke() started it
+            await asyncio.wait([self._writing])
+
+    async def _write_logged(self) -> None:
+        while self._more:
+            self._more = False
+            while await self._write_some():
+                pass
+
+    async def _write_some(self) -> bool:
+        if self.failure is not None:
+            return False
+        with self._guarded():
+            up_to, chunks = await self._store.call(
+                event_log.read_events, self._folder, self._eval_id, self._written, COMMITS_A_WRITE
+            )
+            if not chunks:
+                return False
+            await anyio.to_thread.run_sync(
+                self.recorder.write_events, chunks, abandon_on_cancel=True
+            )
+            recorded = self._folder, self._eval_id, self.recorder.position(), up_to
+            self._written = up_to
+            await self._store.call(event_log.events_recorded, *recorded)
+        return self.failure is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +233,18 @@ class EvalRun:
     """
 
     def __init__(
-        self, plan: Plan, eval_id: int, encoder: EventEncoder, shared_budget: SharedBudget | None
+        self,
+        plan: Plan,
+        eval_id: int,
+        record: RecordWriter,
+        encoder: EventEncoder,
+        shared_budget: SharedBudget | None,
     ) -> None:
         spec, row = plan.spec, plan.row
         self.plan = plan
         self.spec = spec
         self.eval_id = eval_id
+        self.record = record
         self.pool = spec.runner.executor_name
         self.name = plan.name
         self.encoder = encoder
@@ -161,7 +326,7 @@ class EvalRun:
         if reason is not None:
             self.stop(reason, over_budget=True)
         if self._shared_budget is not None:
-            self._shared_budget.note(self, self.usage)
+            self._shared_budget.note(self.stop, self.usage)
 
     # --- its end
 

@@ -29,7 +29,7 @@ class AsyncExitStack(contextlib.AsyncExitStack):
         try:
             swallowed = await super().__aexit__(exc_type, exc, traceback)
         finally:
-            failures = await run_sets().release()
+            failures = await run_sets().end_hold()
         if failures and exc is None:
             raise BaseExceptionGroup("executors crashed", failures)
         return bool(swallowed)

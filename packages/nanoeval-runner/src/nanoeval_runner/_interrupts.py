@@ -178,37 +178,30 @@ def run_to_its_end(
     Args:
         may_exit: whether such an exception, while `main` goes on, is to end the program.
     """
-    running: list[asyncio.Task[T]] = []
+    running: asyncio.Task[T] | None = None
 
-    async def begin() -> None:
-        running.append(asyncio.create_task(main))
-        await go_on()
-
-    async def go_on() -> None:
-        while not running[0].done():
+    async def go_on() -> T:
+        nonlocal running
+        running = running or asyncio.create_task(main)
+        while not running.done():
             try:
-                await asyncio.wait(running)
+                await asyncio.wait([running])
             except asyncio.CancelledError:
-                running[0].cancel()
-        if running[0].cancelled():
-            raise asyncio.CancelledError
+                running.cancel()
+        return running.result()
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        following = begin()
         while True:
             try:
-                runner.run(following)
+                return runner.run(go_on())
             except (KeyboardInterrupt, SystemExit) as error:
-                if not running or running[0].done() or may_exit(runner.get_loop()):
+                if running is None or running.done() or may_exit(runner.get_loop()):
                     raise
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 log.warning(
                     "%s at %s:%s does not end the run: it was raised in what a task began",
                     repr(error), frame.filename, frame.lineno,
                 )  # fmt: skip
-                following = go_on()
-            else:
-                return running[0].result()
 
 
 def ipython_shell() -> Any:

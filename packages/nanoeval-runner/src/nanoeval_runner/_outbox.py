@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
 import contextvars
 import dataclasses
-import itertools
-import logging
-import operator
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import anyio.to_thread
 from nanoeval_core.executors import IN_PROCESS
-from nanoeval_core.recording import TransactionalRecorder
 
-from nanoeval_runner._eval_run import EvalRun
+from nanoeval_runner._eval_run import EvalRun, RecordWriter
 from nanoeval_runner._executors.source import LoadedEval, TaskSource
 from nanoeval_runner._failures import dump_failure, load_failure
 from nanoeval_runner._payloads import load_result
-from nanoeval_runner._queue import event_log, transactions
-from nanoeval_runner._queue.paths import shared_dir
+from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import (
     FINAL,
     Completion,
@@ -35,165 +25,7 @@ from nanoeval_runner._queue.rows import (
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._queue.store import Store
 
-log = logging.getLogger("nanoeval.runner")
-
 READ_BATCHES = 64
-
-SLOW_WRITE = 0.1
-"""Seconds: a record that takes longer to write to is no longer written while results wait."""
-
-_eval_id = operator.attrgetter("eval_id")
-
-COMMITS_A_WRITE = 64
-"""How many commits' events are read at a time: what bounds the memory of a slow recorder."""
-
-
-class RecordWriter:
-    """Writes one eval's committed events to its recorder, in order and once each.
-
-    A recorder that fails is reported once and left alone from then on; its events stay in the
-    state file, so that resuming the run writes them.
-
-    Attributes:
-        direct: events of tasks that run in this process are written in the transaction that
-            commits their results. It is set before the first of them, and never again after a
-            write that failed or took long: from then on events are logged, and read from there.
-        failure: what the recorder raised, None while all is well.
-    """
-
-    def __init__(self, store: Store, eval_id: int, recorder: TransactionalRecorder) -> None:
-        self._store = store
-        self._folder = shared_dir(store.path)
-        self._eval_id = eval_id
-        self.recorder = recorder
-        self._more = False
-        self._writing: asyncio.Task[None] | None = None
-        self._written = 0
-        self._before: str | None = None
-        self.direct = False
-        self.failure: BaseException | None = None
-
-    @contextlib.asynccontextmanager
-    async def opened(self, position: str | None, *, in_driver: bool) -> AsyncIterator[None]:
-        """Enter the recorder, raising what that raises; lose nothing to what leaving it raises.
-
-        Args:
-            position: where an earlier run stopped; what is logged since is written first.
-            in_driver: the eval's tasks run in this process.
-        """
-        self.recorder.__enter__()
-        ending: BaseException | None = None
-        try:
-            if position is not None:
-                with self._guarded():
-                    await anyio.to_thread.run_sync(self.recorder.rewind, position)
-                while await self._write_some():
-                    pass
-            self.direct = (
-                in_driver
-                and self.failure is None
-                and getattr(self.recorder, "writes_at_once", False)
-            )
-            yield
-        except BaseException as error:
-            ending = error
-            raise
-        finally:
-            if self._writing is not None:  # what is left is written when the run is resumed
-                self._writing.cancel()
-            try:
-                self.recorder.__exit__(type(ending) if ending else None, ending, None)
-            except Exception:
-                log.exception("the recorder could not be closed; the run's results are kept")
-
-    async def report(self, summary: Mapping[str, Any]) -> None:
-        """Have the recorder record a summary, the final one or one before."""
-        with self._guarded():
-            await anyio.to_thread.run_sync(self.recorder.record_final_report, summary)
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Call the recorder: what it raises is reported once, and costs no result."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  recorded in `failure` and reported
-            if self.failure is None:
-                self.failure = error
-                log.error(  # noqa: TRY400  its trace helps nobody
-                    "the recorder failed (%s: %s). The run goes on and keeps its results and "
-                    "events in the state file; resume it once the recorder works again to write "
-                    "the rest",
-                    type(error).__name__,
-                    error,
-                )
-
-    # --- in the transaction, on the store's thread
-
-    def write(self, events: list[bytes]) -> str | None:
-        """Write `events` and return the position after them; None when they are to be logged."""
-        if not self.direct:
-            return None
-        start = time.perf_counter()
-        try:
-            before = self.recorder.position()
-            self.recorder.write_events(events)
-            position = self.recorder.position()
-        except Exception:  # noqa: BLE001  they are logged; writing them from there reports it
-            self.direct = False
-            return None
-        self._before = before
-        if time.perf_counter() - start > SLOW_WRITE:
-            self.direct = False
-        return position
-
-    def take_back(self) -> None:
-        """Take back what the last `write` wrote: its transaction was not committed."""
-        assert self._before is not None  # noqa: S101  it wrote
-        with self._guarded():
-            self.recorder.rewind(self._before)
-        self.direct = self.direct and self.failure is None
-
-    # --- from the log
-
-    def poke(self) -> None:
-        """Note that events may have been logged: write them, one look after the other."""
-        self._more = True
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_logged(), name="record")
-
-    async def finish(self) -> None:
-        """Write what is left."""
-        if not self.direct:
-            self.poke()
-            assert self._writing is not None  # noqa: S101  poke() started it
-            await asyncio.wait([self._writing])
-
-    async def _write_logged(self) -> None:
-        while self._more:
-            self._more = False
-            while await self._write_some():
-                pass
-
-    async def _write_some(self) -> bool:
-        if self.failure is not None:
-            return False
-        with self._guarded():
-            up_to, chunks = await self._store.call(
-                event_log.read_events, self._folder, self._eval_id, self._written, COMMITS_A_WRITE
-            )
-            if not chunks:
-                return False
-            await anyio.to_thread.run_sync(
-                self.recorder.write_events, chunks, abandon_on_cancel=True
-            )
-            position = self.recorder.position()
-        if self.failure is not None:
-            return False
-        self._written = up_to
-        await self._store.call(
-            event_log.events_recorded, self._folder, self._eval_id, position, up_to
-        )
-        return True
 
 
 class Outbox:
@@ -201,14 +33,12 @@ class Outbox:
 
     Attributes:
         runs: the evals being run now, by id.
-        records: their records' writers.
         changed: set, and replaced, whenever something was committed.
         written: the records that the transaction going on has written to.
     """
 
     def __init__(self, store: Store) -> None:
         self.runs: dict[int, EvalRun] = {}
-        self.records: dict[int, RecordWriter] = {}
         self.changed = asyncio.Event()
         self._store = store
         self.written: list[RecordWriter] = []
@@ -233,26 +63,25 @@ class Outbox:
                 events.setdefault(completion.eval_id, []).append(completion.events)
         positions = {}
         for eval_id, chunks in events.items():
-            record = self.records.get(eval_id)
-            if record is not None and (position := record.write(chunks)) is not None:
-                self.written.append(record)
+            run = self.runs.get(eval_id)
+            if run is not None and (position := run.record.write(chunks)) is not None:
+                self.written.append(run.record)
                 positions[eval_id] = position
         return positions
 
     def deliver(self, completions: Sequence[Completion], leases: Sequence[Lease]) -> None:
         """Add up what was committed: completions, and leases taken in the same transaction."""
-        for eval_id, leased in collections.Counter(map(_eval_id, leases)).items():
-            self.runs[eval_id].in_flight += leased
+        for lease in leases:
+            self.runs[lease.eval_id].in_flight += 1
         by_eval: dict[int, list[Completion]] = {}
-        for eval_id, alike in itertools.groupby(completions, _eval_id):
-            by_eval.setdefault(eval_id, []).extend(alike)
+        for c in completions:
+            by_eval.setdefault(c.eval_id, []).append(c)
         for eval_id, group in by_eval.items():
             run = self.runs.get(eval_id)
             if run is None:
                 continue
-            record = self.records.get(eval_id)
-            if record is not None and not record.direct:
-                record.poke()
+            if not run.record.direct:
+                run.record.poke()
             run.in_flight -= len(group)
             fresh = []
             spent = False
@@ -294,7 +123,7 @@ class Outbox:
                 if run is None:
                     continue
                 if run.pool != IN_PROCESS:
-                    self.records[row.id].poke()
+                    run.record.poke()
                     run.in_flight, run.retries, run.usage = row.leased, row.retries, row.usage
                     run.check_budget()
                 if row.state == EvalState.FAILED and row.error is not None and not run.errors:

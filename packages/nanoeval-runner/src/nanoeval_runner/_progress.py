@@ -19,10 +19,9 @@ from nanoeval_runner._display.board import Board
 from nanoeval_runner._display.view import EvalView
 from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._inspection import PORT_GAUGE
-from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import ExecutorRow
-from nanoeval_runner._run_set import RunSet
+from nanoeval_runner._run_set import RunSet, run_sets
 from nanoeval_runner.results import Result
 
 log = logging.getLogger("nanoeval.runner")
@@ -39,18 +38,16 @@ OVER = ("done", "stopped", "failed")
 class Progress:
     """Shows one run on the display of its event loop, together with the others there."""
 
-    def __init__(self, run: EvalRun, run_set: RunSet, record: RecordWriter) -> None:
+    def __init__(self, run: EvalRun, run_set: RunSet) -> None:
         self.result: Result | None = None
         self._run = run
         self._run_set = run_set
-        self._record = record
         self._state = "running"
         self._started = time.monotonic()
         self._view: EvalView | None = None
         self._postfix: dict[str, str] = {}
-        self._bar = None
+        self._bar = bar = None
         runner = run.spec.runner
-        bar = None
         if runner.enable_slackbot:
             bar = get_library_config().get_slack_tqdm(username=runner.slack_name)
         if bar is not None:
@@ -63,7 +60,7 @@ class Progress:
             self._bar.__enter__()
         self._has_update = overrides(run.spec.eval, "update_progress")
         self._is_updated = self._has_update or self._bar is not None
-        owner = run_set.owner
+        self._owner = owner = run_sets()
         self._board = owner.board = owner.board or Board()
         self._board.runs.append(self)
         self._board.active += 1
@@ -178,7 +175,7 @@ class Progress:
         summary = {**summary, "partial": True}
         text = json_text(summary)
         await self._run_set.store.call(transactions.set_partial_summary, run.eval_id, text)
-        await self._record.report(summary)
+        await run.record.report(summary)
         log.info("partial summary of eval %r: %s", run.name, text)
         self._board.surface.say(f"{self.shown().line()}\n    {_in_short(summary)}")
         return True
@@ -191,7 +188,7 @@ class Progress:
         if self._view is not None:
             self.shown()
         self._state = "stopped" if summary.get("partial") else "done"
-        url = self._record.recorder.evalboard_url("run")
+        url = run.record.recorder.evalboard_url("run")
         self.result = Result(
             eval=run.name,
             model=run.plan.model or "",
@@ -216,7 +213,7 @@ class Progress:
             self._bar.__exit__(None, None, None)
         self._board.active -= 1
         if not self._board.active:
-            self._run_set.owner.board = None
+            self._owner.board = None
             self._board.finish()
 
 

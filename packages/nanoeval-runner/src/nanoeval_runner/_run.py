@@ -41,11 +41,10 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._earlier_run import earlier_run, take_over
-from nanoeval_runner._eval_run import EvalRun, Plan
+from nanoeval_runner._eval_run import EvalRun, Plan, RecordWriter
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import find_monitor
-from nanoeval_runner._outbox import RecordWriter
 from nanoeval_runner._payloads import check_text, dump_tasks
 from nanoeval_runner._progress import Progress
 from nanoeval_runner._queue import transactions
@@ -184,12 +183,13 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
             else:
                 eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
                 run_set.claimed_evals.add(eval_id)
-            run = EvalRun(plan, eval_id, encoder, current_budget.get())
+            record = RecordWriter(run_set.store, eval_id, recorder)
+            run = EvalRun(plan, eval_id, record, encoder, current_budget.get())
             run_set.drivers[asyncio.current_task()] = run
             run_set.grace = max(run_set.grace, spec.runner.shutdown_grace)
             if start_monitor is not None:
                 await run_set.start_monitor(start_monitor)
-            return await _execute(run_set, run, recorder, tasks)
+            return await _execute(run_set, run, tasks)
         finally:
             current_recorder.reset(token)
     finally:
@@ -253,21 +253,17 @@ async def _make_recorder(
 # --- running
 
 
-async def _execute(
-    run_set: RunSet, run: EvalRun, recorder: TransactionalRecorder, tasks: list[Task] | None
-) -> dict[str, Any]:
-    record = RecordWriter(run_set.store, run.eval_id, recorder)
-    run_set.outbox.records[run.eval_id] = record
+async def _execute(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) -> dict[str, Any]:
     row = run.plan.row
     position = row.record_position if row is not None else None
-    async with record.opened(position, in_driver=run.pool == IN_PROCESS):
+    async with run.record.opened(position, in_driver=run.pool == IN_PROCESS):
         if row is None:
             run_set.created.add(run.eval_id)  # until here, it may be refused
-        progress = Progress(run, run_set, record)
+        progress = Progress(run, run_set)
         try:
             await _notify(run, "started", run_set.resume_hint)
-            await _evaluate_all(run_set, run, record, progress, tasks)
-            return await _finish(run_set, run, record, progress)
+            await _evaluate_all(run_set, run, progress, tasks)
+            return await _finish(run_set, run, progress)
         except BaseException as error:
             if not isinstance(error, Interrupted) and not run.errors:
                 with contextlib.suppress(Exception):  # what is raised already matters more
@@ -275,7 +271,6 @@ async def _execute(
             raise
         finally:
             run_set.outbox.runs.pop(run.eval_id, None)
-            run_set.outbox.records.pop(run.eval_id, None)
             run_set.claimed_evals.discard(run.eval_id)
             progress.close()
 
@@ -323,11 +318,7 @@ async def _queue_tasks(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) 
 
 
 async def _evaluate_all(
-    run_set: RunSet,
-    run: EvalRun,
-    record: RecordWriter,
-    progress: Progress,
-    tasks: list[Task] | None,
+    run_set: RunSet, run: EvalRun, progress: Progress, tasks: list[Task] | None
 ) -> None:
     """Have all tasks evaluated, or as many as there is time for; then leave nothing in flight."""
     showing = asyncio.create_task(progress.serve(), name="progress")
@@ -340,7 +331,7 @@ async def _evaluate_all(
         elif run.remaining > 0:
             await run_set.requeue(run, run.spec.runner.shutdown_grace)
         await run_set.executors.leave(run)
-        await record.finish()
+        await run.record.finish()
         if showing.done():
             showing.result()  # Eval.update_progress failed: that ends the run
     except BaseException:
@@ -358,9 +349,7 @@ async def _evaluate_all(
 # --- the end
 
 
-async def _finish(
-    run_set: RunSet, run: EvalRun, record: RecordWriter, progress: Progress
-) -> dict[str, Any]:
+async def _finish(run_set: RunSet, run: EvalRun, progress: Progress) -> dict[str, Any]:
     """Sum up, record and store the summary; raise what ended the eval, if it is not complete."""
     run.is_running = False
     if run.errors:
@@ -372,7 +361,7 @@ async def _finish(
     summary = {**report, "run_id": run.plan.run_id, "run_set_id": run_set.run_set_id}
     is_done = run.remaining <= 0
     if is_done:
-        await record.report(report)
+        await run.record.report(report)
     else:
         summary["partial"] = True
     text = json_text(summary)

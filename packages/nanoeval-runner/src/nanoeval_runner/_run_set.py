@@ -232,8 +232,7 @@ class RunSet:
         failure: what makes it impossible to go on, if anything did.
     """
 
-    def __init__(self, run_set_id: str | None, owner: RunSets, signals: Signals) -> None:
-        self.owner = owner
+    def __init__(self, run_set_id: str | None, signals: Signals) -> None:
         self.key = run_set_id
         self.run_set_id = run_set_id or uuid()
         command = resume_command(self.run_set_id)
@@ -493,10 +492,10 @@ class RunSets:
                 self.signals = None
 
     def hold(self) -> None:
-        """Keep run sets open until `release`. Holds nest."""
+        """Keep run sets open until `end_hold`. Holds nest."""
         self.holds += 1
 
-    async def release(self) -> list[BaseException]:
+    async def end_hold(self) -> list[BaseException]:
         """End one hold; with the last, close the run sets and return what made them fail."""
         self.holds = max(0, self.holds - 1)
         if self.holds:
@@ -535,7 +534,7 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
     if run_set is None:
         if owner.signals is None:
             owner.signals = Signals()
-        run_set = owner.by_id[run_set_id] = RunSet(run_set_id, owner, owner.signals)
+        run_set = owner.by_id[run_set_id] = RunSet(run_set_id, owner.signals)
         owner.signals.run_sets.append(run_set)
     run_set.runs_joined += 1
     try:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Protocol
 
 import chz
 from nanoeval_core.spec import EvalSpec
 from nanoeval_core.usage import Usage
 
 __all__ = ["SharedBudget", "current_budget", "reached", "shared_budget", "with_budget"]
-
-
-class Spender(Hashable, Protocol):
-    """A run, as its budget sees it."""
-
-    def stop(self, reason: str, *, over_budget: bool = False) -> None: ...
 
 
 @dataclasses.dataclass
@@ -28,17 +21,18 @@ class SharedBudget:
     tokens: int | None
     cost: float | None
     before: Usage
-    _spent: dict[Spender, Usage] = dataclasses.field(default_factory=dict)
+    _spent: dict[Callable[..., None], Usage] = dataclasses.field(default_factory=dict)
 
-    def note(self, run: Spender, usage: Usage) -> None:
-        """Note what `run` has spent by now, and stop all of the runs once that is too much."""
-        self._spent[run] = usage
+    def note(self, stop: Callable[..., None], usage: Usage) -> None:
+        """Note what the run that `stop` stops has spent; stop all of them once it is too much."""
+        self._spent[stop] = usage
         total = Usage()
         for one in (self.before, *self._spent.values()):
             total += one
         reason = reached(total, self.tokens, self.cost)
-        for spender in self._spent if reason is not None else ():
-            spender.stop(f"{reason} by all runs together", over_budget=True)
+        if reason is not None:
+            for stop_one in self._spent:
+                stop_one(f"{reason} by all runs together", over_budget=True)
 
 
 current_budget: ContextVar[SharedBudget | None] = ContextVar("nanoeval_shared_budget", default=None)

@@ -153,33 +153,23 @@ def build(
         raise ConfigError(f"{arguments.explain() or error}\n{HINT}") from error
 
 
-def _full_name(target: Callable[..., Any], name: str, root: str) -> str:
-    first = re.split(r"[.@]", name, maxsplit=1)[0]
-    is_own = name.startswith("...") or not root or first in inspect.signature(target).parameters
-    return name if is_own else f"{root}.{name}"
-
-
 def help_text(target: Callable[..., Any], given: Mapping[str, str], *, root: str = "") -> str:
     """Return every argument of `target` with type, default and doc, as wide as the terminal.
 
     The fields of the classes that `given` names are among them.
     """
     arguments = Arguments(target, given, root)
-    width = min(shutil.get_terminal_size().columns, 100)
+    indent, width = " " * 6, min(shutil.get_terminal_size().columns, 100)
+    docs = textwrap.TextWrapper(
+        width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
     head = inspect.getdoc(target)
     lines = [head, ""] if head and not root else []
     lines += ["Usage: name=value …, or --name value, each name one of the following."]
     lines += ["--debug shows tracebacks.", ""]
     for argument in arguments.known.values():
         lines.append(f"  {arguments.short(argument.path)}  {argument.describe()}")
-        if argument.doc:
-            lines += textwrap.wrap(
-                argument.doc,
-                width,
-                initial_indent=" " * 6,
-                subsequent_indent=" " * 6,
-                break_on_hyphens=False,
-            )
+        lines += docs.wrap(argument.doc)
     wrong = arguments.what_is_wrong()
     return "\n".join([*lines, *(["", wrong] if wrong else [])])
 
@@ -237,13 +227,20 @@ class Arguments:
     def __init__(
         self, target: Callable[..., Any], given: Mapping[str, str], root: str = ""
     ) -> None:
-        self.given = {_full_name(target, name, root): value for name, value in given.items()}
         self.root = root
         self._target = target
+        self.given = {self._full_name(name): value for name, value in given.items()}
         self.known = {argument.path: argument for argument in self._of(target, "", ())}
 
     def knows(self, name: str) -> bool:
-        return self._find(_full_name(self._target, name, self.root).removesuffix("@")) is not None
+        return self._find(self._full_name(name).removesuffix("@")) is not None
+
+    def _full_name(self, name: str) -> str:
+        first = re.split(r"[.@]", name, maxsplit=1)[0]
+        is_full = name.startswith("...") or not self.root
+        if is_full or first in inspect.signature(self._target).parameters:
+            return name
+        return f"{self.root}.{name}"
 
     def short(self, path: str) -> str:
         return path.removeprefix(f"{self.root}.") if self.root else path

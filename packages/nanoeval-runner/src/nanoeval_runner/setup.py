@@ -10,7 +10,7 @@ import re
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 from nanoeval_core.errors import BudgetExceeded, ConfigError, NanoevalError, RecorderError
@@ -152,35 +152,30 @@ def describe(error: BaseException) -> str:
         return f"error: {error.message}\n{_describe_leaves(error)}\n{_HINT}"
     if isinstance(error, NanoevalError):
         return f"error: {error}"
-    return f"error: {_describe_leaf(error, getattr(error, '__notes__', [])).strip()}\n{_HINT}"
+    return f"error: {_describe_leaves(error).strip()}\n{_HINT}"
 
 
 def _is_all(error: BaseException, kind: type[NanoevalError]) -> bool:
     """Return whether `error` is of this kind, or a group of nothing but such errors."""
-    leaves = leaves_of(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return all(isinstance(leaf, kind) for leaf in leaves)
+    return all(isinstance(leaf, kind) for leaf in leaves_of(error))
 
 
-def _describe_leaves(group: BaseExceptionGroup[Any]) -> str:
+def _describe_leaves(error: BaseException) -> str:
     """Return each kind of exception once: hundreds of tasks in flight may all fail alike."""
     alike: dict[tuple[str, str], list[str]] = {}
-    for leaf, notes in _noted_leaves(group):
-        text = _describe_leaf(leaf, notes)
-        alike.setdefault((type(leaf).__name__, _innermost(leaf, notes)), []).append(text)
+    for leaf, notes in _noted_leaves(error):
+        kind, where = type(leaf).__name__, _innermost(leaf, notes)
+        said = [note.splitlines()[0] for note in notes if "traceback" not in note]
+        advice = next((words for sign, words in ADVICE.items() if sign in str(leaf)), "")
+        lines = [f"{kind}: {_text_of(leaf)}", *said, where, advice]
+        text = "\n".join(f"  {line}" for line in lines if line)
+        alike.setdefault((kind, where), []).append(text)
     texts = [
         same[0] + (f"\n  and {len(same) - 1} more like it" * (len(same) > 1))
         for same in alike.values()
     ]
     more = [f"  and {len(texts) - KINDS_SHOWN} more kinds"] if len(texts) > KINDS_SHOWN else []
     return "\n".join([*texts[:KINDS_SHOWN], *more])
-
-
-def _describe_leaf(error: BaseException, notes: list[str]) -> str:
-    where = _innermost(error, notes)
-    notes = [note.splitlines()[0] for note in notes if "traceback" not in note]
-    advice = next((words for sign, words in ADVICE.items() if sign in str(error)), "")
-    lines = [f"{type(error).__name__}: {_text_of(error)}", *notes, where, advice]
-    return "\n".join(f"  {line}" for line in lines if line)
 
 
 def _text_of(error: BaseException) -> str:
@@ -208,20 +203,21 @@ def _is_library(file: str) -> bool:
     return any(part in file for part in ("site-packages", "nanoeval_", "/nanoeval/bin/"))
 
 
-def leaves_of(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+def leaves_of(error: BaseException) -> list[BaseException]:
     """Return the exceptions in a group that are not groups themselves, in order."""
-    return [leaf for leaf, _ in _noted_leaves(group)]
+    return [leaf for leaf, _ in _noted_leaves(error)]
 
 
-def _noted_leaves(group: BaseExceptionGroup[Any]) -> Iterator[tuple[BaseException, list[str]]]:
+def _noted_leaves(
+    error: BaseException, outer: Sequence[str] = ()
+) -> Iterator[tuple[BaseException, list[str]]]:
     """Yield those exceptions with their notes, which are also those of the groups they are in."""
-    for error in group.exceptions:
-        notes = list(getattr(error, "__notes__", []))
-        if isinstance(error, BaseExceptionGroup):
-            for leaf, own in _noted_leaves(error):
-                yield leaf, own + notes
-        else:
-            yield error, notes
+    notes = [*getattr(error, "__notes__", []), *outer]
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _noted_leaves(one, notes)
+    else:
+        yield error, notes
 
 
 def raise_file_limit() -> None:

@@ -38,18 +38,17 @@ class Terminal(Surface):
 
     def __init__(self, stream: TextIO) -> None:
         self.terminal: TextIO = stream
-        self._console: Console | None = None
         self._live: Live | None = None
         self._width = 0
         self._lengths: list[int] = []
         self._handlers: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def show(self, views: Sequence[EvalView]) -> None:
-        live, console = self._started()
+        live = self._started()
         before = time.thread_time()
-        width, height = console.size
+        width, height = live.console.size
         lines = list(fitting(views, width, height))
-        self._make_room(console, width)
+        self._make_room(live.console, width)
         self._width, self._lengths = width, [line.cell_len for line in lines]
         from rich.console import Group  # noqa: PLC0415  already loaded
 
@@ -57,13 +56,12 @@ class Terminal(Surface):
         cost = time.thread_time() - before
         self.interval = max(SHORTEST_INTERVAL, COST_FACTOR * cost)
 
-    def _started(self) -> tuple[Live, Console]:
-        if self._live is None or self._console is None:
+    def _started(self) -> Live:
+        if self._live is None:
             from rich.live import Live  # noqa: PLC0415  heavy; only for terminals
 
-            self._console = _console(self.terminal)
             self._live = Live(
-                console=self._console,
+                console=_console(self.terminal),
                 auto_refresh=False,
                 transient=True,
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
@@ -71,7 +69,7 @@ class Terminal(Surface):
             )
             self._live.start()
             self._redirect_logging()
-        return self._live, self._console
+        return self._live
 
     def _make_room(self, console: Console, width: int) -> None:
         """Remove the rows into which lines were broken when the terminal became narrower."""
@@ -99,8 +97,8 @@ class Terminal(Surface):
                 handler.setStream(sys.stderr)
 
     def say(self, text: str) -> None:
-        if self._live is not None and self._console is not None:
-            self._console.print(text, markup=False, highlight=False)
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
         else:
             write_line(self.terminal, text)
 
