@@ -29,7 +29,7 @@ from nanoeval_runner._queue import event_log
 from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner._queue.rows import EvalRow, Lease, StoredTask
 from nanoeval_runner._queue.store import Store
-from nanoeval_runner.budget import SharedBudget, reached
+from nanoeval_runner.budget import SharedBudget, current_budget, reached
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -193,9 +193,9 @@ class RecordWriter:
         return self.failure is None
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is to run, known before anything does.
+@dataclasses.dataclass(eq=False)
+class EvalRun:
+    """One eval of a run set.
 
     Attributes:
         spec: a copy that the caller's later changes do not reach.
@@ -203,21 +203,8 @@ class Plan:
         row: the earlier run that is gone on with, as the state file has it.
         run_id: the recorder's; that of the earlier run, if there was one.
         model: the one that is measured, as far as the runner or the arguments name it.
-    """
-
-    spec: EvalSpec
-    name: str
-    by_value: bool
-    row: EvalRow | None
-    run_id: str
-    run_set_id: str
-    model: str | None
-
-
-class EvalRun:
-    """One eval of a run set.
-
-    Attributes:
+        context: the context variables of the caller, for what runs in this process.
+        shared_budget: what it may spend together with others.
         tasks: by the id of their row, as they were queued; retries once they were asked for.
         results: `(task, result)` of every task that is over; a result may be a system error.
         is_running: its tasks are queued, and it is not summed up yet: a signal lets those in
@@ -232,39 +219,37 @@ class EvalRun:
         usage: what its attempts have spent, in earlier runs as well.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        eval_id: int,
-        record: RecordWriter,
-        encoder: EventEncoder,
-        shared_budget: SharedBudget | None,
-    ) -> None:
-        spec, row = plan.spec, plan.row
-        self.plan = plan
-        self.spec = spec
-        self.eval_id = eval_id
-        self.record = record
-        self.pool = spec.runner.executor_name
-        self.name = plan.name
-        self.encoder = encoder
-        self.context = contextvars.copy_context()
-        self.tasks: dict[int, Task] = {}
-        self.results: list[TaskResult] = []
-        self.is_running = False
-        self.finished = asyncio.Event()
-        self.errors: list[BaseException] = []
-        self.stopped_by = ""
-        self.over_budget = False
-        self.total = 0
-        self.limit = spec.runner.concurrency
-        self.in_flight = 0
+    spec: EvalSpec
+    name: str
+    eval_id: int
+    run_id: str
+    run_set_id: str
+    row: EvalRow | None
+    model: str | None
+    by_value: bool
+    record: RecordWriter
+    encoder: EventEncoder
+    context: contextvars.Context = dataclasses.field(default_factory=contextvars.copy_context)
+    shared_budget: SharedBudget | None = dataclasses.field(default_factory=current_budget.get)
+    tasks: dict[int, Task] = dataclasses.field(default_factory=dict)
+    results: list[TaskResult] = dataclasses.field(default_factory=list)
+    is_running: bool = False
+    finished: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    errors: list[BaseException] = dataclasses.field(default_factory=list)
+    lost: Counter[str] = dataclasses.field(default_factory=Counter)
+    stopped_by: str = ""
+    over_budget: bool = False
+    total: int = 0
+    in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        row = self.row
+        self.pool = self.spec.runner.executor_name
+        self.limit = self.spec.runner.concurrency
         self.retries = row.retries if row is not None else 0
         self.usage = row.usage if row is not None else Usage()
-        self.lost: Counter[str] = Counter()
-        self._started_at = time.monotonic()
         self._elapsed_before = row.elapsed if row is not None else 0.0
-        self._shared_budget = shared_budget
+        self._started_at = time.monotonic()
 
     @functools.cached_property
     def tally(self) -> Tally:
@@ -325,8 +310,8 @@ class EvalRun:
         reason = reached(self.usage, runner.budget_tokens, runner.budget_cost)
         if reason is not None:
             self.stop(reason, over_budget=True)
-        if self._shared_budget is not None:
-            self._shared_budget.note(self.stop, self.usage)
+        if self.shared_budget is not None:
+            self.shared_budget.note(self.stop, self.usage)
 
     # --- its end
 

@@ -54,7 +54,7 @@ class Progress:
             name = runner.model_name or "nanoeval"
             self._bar = bar(
                 total=run.total,
-                desc=f"{run.name[-16:]} (r_id={run.plan.run_id}, m={name[-16:]})",
+                desc=f"{run.name[-16:]} (r_id={run.run_id}, m={name[-16:]})",
                 dynamic_ncols=True,
             )
             self._bar.__enter__()
@@ -96,12 +96,13 @@ class Progress:
         """Return what to show, brought up to date from what this process has been told."""
         view, run = self._view, self._run
         if view is None:
-            view = self._view = EvalView(eval_name=run.name, model=run.plan.model)
+            view = self._view = EvalView(eval_name=run.name, model=run.model)
             view.mark(self._started)
-        view.state = self._state
-        if self._state in OVER:
+        if view.state in OVER:
             return view
-        view.done, view.total, view.elapsed = len(run.results), run.total, run.elapsed
+        view.state = self._state
+        view.done, view.total = len(run.results), run.total
+        view.elapsed = run.elapsed if self.result is None else self.result.seconds
         view.in_flight, view.limit, view.retries = run.in_flight, run.limit, run.retries
         view.tokens, view.cost = run.usage.total_tokens, run.usage.cost
         if self._board.surface.is_due or view.standstill(time.monotonic()):
@@ -185,14 +186,12 @@ class Progress:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Take the summary: the table at the end shows it."""
         run = self._run
-        if self._view is not None:
-            self.shown()
         self._state = "stopped" if summary.get("partial") else "done"
         url = run.record.recorder.evalboard_url("run")
         self.result = Result(
             eval=run.name,
-            model=run.plan.model or "",
-            run_id=run.plan.run_id,
+            model=run.model or "",
+            run_id=run.run_id,
             state=self._state,
             done=len(run.results),
             total=run.total,

@@ -41,7 +41,7 @@ from nanoeval_core.task import Task
 
 from nanoeval_runner._display.board import choose_surface
 from nanoeval_runner._earlier_run import earlier_run, take_over
-from nanoeval_runner._eval_run import EvalRun, Plan, RecordWriter
+from nanoeval_runner._eval_run import EvalRun, RecordWriter
 from nanoeval_runner._failures import wrapped
 from nanoeval_runner._interrupts import Interrupted, say
 from nanoeval_runner._monitors import find_monitor
@@ -51,7 +51,6 @@ from nanoeval_runner._queue import transactions
 from nanoeval_runner._queue.rows import EvalRow, NewEval, NewTask
 from nanoeval_runner._queue.states import EvalState
 from nanoeval_runner._run_set import RunSet, engine_config, joined
-from nanoeval_runner.budget import current_budget
 from nanoeval_runner.stored_eval import (
     describe_arguments,
     describe_origin,
@@ -155,18 +154,10 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
         num_tasks = len(tasks) if tasks is not None else (row.total if row else 0)
         recorder = await _make_recorder(run_spec, spec, num_tasks)
         encoder = recorder.encoder()
-        plan = Plan(
-            spec=copy,
-            name=name,
-            by_value=by_value,
-            row=row,
-            run_id=row.run_id if row is not None else recorder.run_spec.run_id,
-            run_set_id=run_set.run_set_id,
-            model=spec.runner.model_name or model_in(described),
-        )
+        run_id = row.run_id if row is not None else recorder.run_spec.run_id
         new = NewEval(
             name=name,
-            run_id=plan.run_id,
+            run_id=run_id,
             pool=spec.runner.executor_name,
             concurrency=spec.runner.concurrency,
             model_name=spec.runner.model_name,
@@ -183,8 +174,18 @@ async def _run_driven(run_set: RunSet, spec: EvalSpec, stored: EvalRow | None) -
             else:
                 eval_id = await run_set.store.call(transactions.add_eval, new, time.time())
                 run_set.claimed_evals.add(eval_id)
-            record = RecordWriter(run_set.store, eval_id, recorder)
-            run = EvalRun(plan, eval_id, record, encoder, current_budget.get())
+            run = EvalRun(
+                spec=copy,
+                name=name,
+                eval_id=eval_id,
+                run_id=run_id,
+                run_set_id=run_set.run_set_id,
+                row=row,
+                model=spec.runner.model_name or model_in(described),
+                by_value=by_value,
+                record=RecordWriter(run_set.store, eval_id, recorder),
+                encoder=encoder,
+            )
             run_set.drivers[asyncio.current_task()] = run
             run_set.grace = max(run_set.grace, spec.runner.shutdown_grace)
             if start_monitor is not None:
@@ -254,7 +255,7 @@ async def _make_recorder(
 
 
 async def _execute(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) -> dict[str, Any]:
-    row = run.plan.row
+    row = run.row
     position = row.record_position if row is not None else None
     async with run.record.opened(position, in_driver=run.pool == IN_PROCESS):
         if row is None:
@@ -282,7 +283,7 @@ async def _queue_tasks(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) 
         tasks: the tasks as they are now; None to take them from the state file.
     """
     fresh: Sequence[Task] = tasks or ()
-    if run.plan.row is not None:
+    if run.row is not None:
         fresh = await take_over(run_set, run, tasks)
     run.total += len(fresh)
 
@@ -297,7 +298,7 @@ async def _queue_tasks(run_set: RunSet, run: EvalRun, tasks: list[Task] | None) 
     try:
         while position < len(fresh):
             chunk = fresh[position : position + size]
-            payloads = dump_tasks(chunk, run.name, by_value=run.plan.by_value)
+            payloads = dump_tasks(chunk, run.name, by_value=run.by_value)
             if writing is not None:
                 await writing
             writing = asyncio.create_task(write(chunk, payloads))
@@ -358,7 +359,7 @@ async def _finish(run_set: RunSet, run: EvalRun, progress: Progress) -> dict[str
         await _notify(run, "failed", "", _traceback(error))
         raise error
     report = await _sum_up(run_set, run)
-    summary = {**report, "run_id": run.plan.run_id, "run_set_id": run_set.run_set_id}
+    summary = {**report, "run_id": run.run_id, "run_set_id": run_set.run_set_id}
     is_done = run.remaining <= 0
     if is_done:
         await run.record.report(report)
@@ -438,10 +439,10 @@ def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
 
 async def _notify(run: EvalRun, what: str, more: str = "", extra: str | None = None) -> None:
     """Tell the user by `LibraryConfig.send_user_notification`. What that raises ends the run."""
-    runner, plan = run.spec.runner, run.plan
+    runner = run.spec.runner
     model = f", model {runner.model_name}" if runner.model_name else ""
     message = (
-        f"{run.name}: {what} (run {plan.run_id} of run set {plan.run_set_id}{model}, "
+        f"{run.name}: {what} (run {run.run_id} of run set {run.run_set_id}{model}, "
         f"{run.elapsed:.0f} s). {more}"
     ).rstrip()
     log.info("%s", message, extra={} if extra is None else {"summary": extra})
