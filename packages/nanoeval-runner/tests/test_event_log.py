@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from nanoeval_runner._queue.event_log import (
     log_events,
     read_events,
     remove_recorded,
+    take_in_segments,
 )
 from nanoeval_runner._queue.paths import create_private
 
@@ -112,3 +114,33 @@ def test_a_copy_holds_the_events_themselves(
         fill_in(copy, folder, copy.execute(sql.EVENTS_IN_FILES).fetchall())
         assert not copy.execute(sql.EVENTS_IN_FILES).fetchall()
         assert read_events(copy, tmp_path / "elsewhere", 1, 0, 9) == (2, [LARGE, b"short"])
+
+
+def test_a_state_file_of_an_earlier_version_is_gone_on_with(
+    connection: sqlite3.Connection, folder: Path
+) -> None:
+    connection.executescript(
+        """
+        DROP TABLE event_log;
+        CREATE TABLE event_log (
+            seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+            eval_id INTEGER NOT NULL,
+            events  BLOB,
+            segment TEXT,
+            CHECK ((events IS NULL) <> (segment IS NULL))
+        )
+        """
+    )
+    waiting = [pickle.dumps([LARGE + bytes([number])]) for number in range(2)]
+    (folder / "7-1.events").write_bytes(b"".join(waiting))
+    for place in (
+        f"7-1.events:0:{len(waiting[0])}",
+        f"7-1.events:{len(waiting[0])}:{len(waiting[1])}",
+    ):
+        connection.execute("INSERT INTO event_log (eval_id, segment) VALUES (1, ?)", (place,))
+    connection.commit()
+    take_in_segments(connection, folder)
+    log_events(connection, 1, [LARGE], folder)
+    log_events(connection, 1, [b"short"], folder)
+    expected = [LARGE + b"\0", LARGE + b"\1", LARGE, b"short"]
+    assert read_events(connection, folder, 1, 0, 9) == (4, expected)

@@ -23,6 +23,10 @@ NOT_QUERIES = {
     "COMMIT",
     "ROLLBACK",
     "QUICK_CHECK",
+    # Of a column that files of this version do not have.
+    "HAS_SEGMENTS",
+    "EVENTS_IN_SEGMENTS",
+    "TAKE_IN_SEGMENT",
 }
 STATEMENTS = {
     name: value

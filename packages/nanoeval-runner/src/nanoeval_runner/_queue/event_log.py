@@ -46,7 +46,7 @@ def log_events(
     if folder is None or len(blob) < SMALLEST:
         connection.execute(sql.LOG_EVENTS, (eval_id, blob))
         return
-    seq = connection.execute(sql.LOG_EVENTS, (eval_id, None)).lastrowid
+    seq = connection.execute(sql.LOG_EVENTS, (eval_id, b"")).lastrowid
     try:
         file = open_private(folder / f"{seq}{_SUFFIX}")
         try:
@@ -60,14 +60,15 @@ def log_events(
         connection.execute(sql.SET_EVENTS, (blob, seq))
 
 
-def _in_file(folder: Path, seq: int) -> bytes:
-    path = folder / f"{seq}{_SUFFIX}"
+def _read(path: Path, offset: int = 0, length: int = -1) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
     except FileNotFoundError as error:
         raise StateError(
             f"{path}: events that were to be recorded are gone: if the state file was moved, move "
-            f"the folder {folder.name} with it and resume again"
+            f"the folder {path.parent.name} with it and resume again"
         ) from error
 
 
@@ -81,7 +82,7 @@ def read_events(
     """
     chunks: list[Any] = []
     for seq, blob in connection.execute(sql.READ_EVENT_LOG, (eval_id, after, limit)):
-        chunks += pickle.loads(_in_file(folder, seq) if blob is None else blob)
+        chunks += pickle.loads(blob or _read(folder / f"{seq}{_SUFFIX}"))
         after = seq
     return after, chunks
 
@@ -116,5 +117,15 @@ def remove_recorded(connection: sqlite3.Connection, folder: Path) -> None:
 def fill_in(copy: sqlite3.Connection, folder: Path, rows: Iterable[tuple[int]]) -> None:
     """Put the events themselves into rows of a copy that was made while `copying` was held."""
     for (seq,) in rows:
-        copy.execute(sql.SET_EVENTS, (_in_file(folder, seq), seq))
+        copy.execute(sql.SET_EVENTS, (_read(folder / f"{seq}{_SUFFIX}"), seq))
     copy.commit()
+
+
+def take_in_segments(connection: sqlite3.Connection, folder: Path) -> None:
+    """Put into their rows the events that an earlier version has in `name:offset:length`."""
+    if connection.execute(sql.HAS_SEGMENTS).fetchone()[0]:
+        with transaction(connection):
+            for seq, place in connection.execute(sql.EVENTS_IN_SEGMENTS).fetchall():
+                name, offset, length = place.rsplit(":", 2)
+                events = _read(folder / name, int(offset), int(length))
+                connection.execute(sql.TAKE_IN_SEGMENT, (events, seq))

@@ -128,7 +128,7 @@ CREATE TABLE result_log (
 CREATE TABLE event_log (
     seq     INTEGER PRIMARY KEY AUTOINCREMENT,
     eval_id INTEGER NOT NULL,
-    events  BLOB
+    events  BLOB NOT NULL
 );
 CREATE INDEX event_log_eval ON event_log (eval_id, seq);
 
@@ -361,9 +361,13 @@ READ_EVENT_LOG = """
 SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
 """
 # Rows whose events are in a file of their own.
-EVENTS_IN_FILES = "SELECT seq FROM event_log WHERE events IS NULL"
+EVENTS_IN_FILES = "SELECT seq FROM event_log WHERE length(events) = 0"
 LAST_EVENT_SEQ = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event_log'"
 SET_EVENTS = "UPDATE event_log SET events = ? WHERE seq = ?"
+# What earlier versions wrote: where in a file that is shared by many rows.
+HAS_SEGMENTS = "SELECT count(*) FROM pragma_table_info('event_log') WHERE name = 'segment'"
+EVENTS_IN_SEGMENTS = "SELECT seq, segment FROM event_log WHERE segment IS NOT NULL"
+TAKE_IN_SEGMENT = "UPDATE event_log SET events = ?, segment = NULL WHERE seq = ?"
 DELETE_EVENTS = "DELETE FROM event_log WHERE eval_id = ? AND seq <= ?"
 SET_RECORD_POSITION = "UPDATE eval SET record_position = ? WHERE id = ?"
 

@@ -20,7 +20,8 @@ from nanoeval_runner._queue.connection import (
     connect,
     open_lock_file,
 )
-from nanoeval_runner._queue.paths import check_owner, create_private, files_of
+from nanoeval_runner._queue.event_log import take_in_segments
+from nanoeval_runner._queue.paths import check_owner, create_private, files_of, shared_dir
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,6 +113,7 @@ class Store:
             await self.__aenter__()
             if was_there and await self.call(transactions.check_schema, str(path)):
                 await self.call(transactions.recover)
+                await self.call(take_in_segments, shared_dir(path))
             else:
                 await self.call(transactions.create_schema, path.stem)
         except BaseException:
