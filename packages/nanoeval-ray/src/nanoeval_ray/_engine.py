@@ -38,30 +38,24 @@ class _Executor:
     where: str = ""
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
 class RayEngine:
     """The actors of one run set.
 
-    Args:
+    Attributes:
         address: the cluster, as `RayExecutors` has it.
         demand: what each executor needs, by Ray's names of resources.
         actor_options: for `Actor.options`.
         init_options: for `ray.init`.
     """
 
-    def __init__(
-        self,
-        host: ExecutorHost,
-        *,
-        address: str | None,
-        demand: dict[str, float],
-        actor_options: dict[str, Any],
-        init_options: dict[str, Any],
-    ) -> None:
-        self._host = host
-        self._address = address
-        self._demand = demand
-        self._actor_options = actor_options
-        self._init_options = init_options
+    host: ExecutorHost
+    address: str | None
+    demand: dict[str, float]
+    actor_options: dict[str, Any]
+    init_options: dict[str, Any]
+
+    def __post_init__(self) -> None:
         self._executors: dict[str, _Executor] = {}
         self._names = 0
         self._size = 0  # asked for; without that, the cluster decides
@@ -74,11 +68,11 @@ class RayEngine:
         async with self._growing:
             if not self._connected:
                 await asyncio.to_thread(
-                    connection.open, self._address, self._init_options, self._demand, size or 0
+                    connection.open, self.address, self.init_options, self.demand, size or 0
                 )
                 self._connected = True
             if size is None and self._watch is None:
-                self._watch = self._host.start_task(self._grow_with_cluster(), name="ray capacity")
+                self._watch = self.host.start_task(self._grow_with_cluster(), name="ray capacity")
             self._size = max(self._size, size or 1)
             await self._fill()
 
@@ -86,7 +80,7 @@ class RayEngine:
         """Have as many executors as were asked for, or as the nodes have room for."""
         size = self._size
         if self._watch is not None:
-            size = max(size, await asyncio.to_thread(capacity, self._demand))
+            size = max(size, await asyncio.to_thread(capacity, self.demand))
         while len(self._executors) < size:
             self._start()
 
@@ -100,11 +94,11 @@ class RayEngine:
         name = f"ray-{self._names}"
         limits = {"max_concurrency": MAX_CONCURRENCY, "max_restarts": 0, "max_task_retries": 0}
         try:
-            actor = ray.remote(ExecutorActor).options(**self._actor_options, **limits).remote(name)
+            actor = ray.remote(ExecutorActor).options(**self.actor_options, **limits).remote(name)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"Ray refuses these options of RayExecutors: {error}") from error
         executor = self._executors[name] = _Executor(name, actor)
-        executor.serving = self._host.start_task(self._serve(executor), name=f"serve {name}")
+        executor.serving = self.host.start_task(self._serve(executor), name=f"serve {name}")
 
     # --- one actor
 
@@ -116,7 +110,7 @@ class RayEngine:
             await self._talk(executor)
         except (RuntimeEnvSetupError, ActorUnschedulableError) as error:
             self._failed = True
-            self._host.fail(
+            self.host.fail(
                 ConfigError(f"Ray cannot start executors as RayExecutors asks for them: {error}")
             )
         except RayError as error:
@@ -124,7 +118,7 @@ class RayEngine:
         del self._executors[executor.name]
         with contextlib.suppress(RayError):
             ray.kill(executor.actor)
-        if await self._host.lost(executor.name, reason) and not self._failed:
+        if await self.host.lost(executor.name, reason) and not self._failed:
             await self._fill()
 
     async def _locate(self, executor: _Executor) -> None:
@@ -142,7 +136,7 @@ class RayEngine:
             "start when nodes join; or ask for fewer with RunnerArgs.num_processes",
             waiting,
             len(self._executors),
-            self._demand or "nothing",
+            self.demand or "nothing",
             {name: n for name, n in ray.cluster_resources().items() if ":" not in name},
         )
 
@@ -165,7 +159,7 @@ class RayEngine:
             message = await executor.actor.turn.remote(index, reply)
             if message is None:
                 return
-            reply = await self._host.handle(message)
+            reply = await self.host.handle(message)
 
     # --- the end
 

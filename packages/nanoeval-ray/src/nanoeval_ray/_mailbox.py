@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import Future
 from queue import SimpleQueue
 
 LANES = 3
-"""How many threads of an executor talk with the driver."""
+"""How many messages the driver carries at a time: as many as an executor has threads that talk."""
 
 
 class Mailbox:
-    """Turns the calls of up to `LANES` threads into replies to the driver's own calls.
-
-    A lane is one thread's: a message out, its reply back, one after the other.
-    """
+    """Turns the calls of an executor's threads into replies to the driver's own calls."""
 
     def __init__(self) -> None:
-        self._out: list[SimpleQueue[bytes | None]] = [SimpleQueue() for _ in range(LANES)]
-        self._back: list[SimpleQueue[bytes]] = [SimpleQueue() for _ in range(LANES)]
-        self._unclaimed = list(range(LANES))
-        self._thread = threading.local()
+        self._out: SimpleQueue[tuple[bytes, Future[bytes]] | None] = SimpleQueue()
+        self._carried: dict[int, Future[bytes]] = {}
 
     def call(self, message: bytes) -> bytes:
-        """Return the driver's reply to `message` once it is there; each thread gets a lane."""
-        lane: int | None = getattr(self._thread, "lane", None)
-        if lane is None:
-            lane = self._thread.lane = self._unclaimed.pop(0)
-        self._out[lane].put(message)
-        return self._back[lane].get()
+        """Return the driver's reply to `message` once it is there."""
+        reply: Future[bytes] = Future()
+        self._out.put((message, reply))
+        return reply.result()
 
     def turn(self, lane: int, reply: bytes | None) -> bytes | None:
-        """Hand in the reply to the lane's last message, and wait for its next.
+        """Hand in the reply to the message that a lane carried last, and wait for the next.
 
         Args:
-            reply: None in the first turn.
+            lane: which of `LANES`.
+            reply: None in its first turn.
 
         Returns:
             the message, or None when there will be no more.
         """
         if reply is not None:
-            self._back[lane].put(reply)
-        return self._out[lane].get()
+            self._carried.pop(lane).set_result(reply)
+        call = self._out.get()
+        if call is None:
+            return None
+        message, self._carried[lane] = call
+        return message
 
     def close(self) -> None:
         """End the conversation: there will be no more messages."""
-        for out in self._out:
-            out.put(None)
+        for _ in range(LANES):
+            self._out.put(None)

@@ -82,7 +82,7 @@ class RayExecutors(ExecutorConfig):
         from nanoeval_ray._engine import RayEngine  # noqa: PLC0415
 
         return RayEngine(
-            host,
+            host=host,
             address=self.address,
             demand=self.demand,
             actor_options={
