@@ -135,17 +135,14 @@ class _Driver(TaskSource):
 
     async def load(self, eval_id: int) -> LoadedEval:
         stored: StoredSpec = await self.ask("load", self._name, eval_id)
-        missing: StateError | None = None
         try:
             restore_origin(relocated(stored.origin))
-        except StateError as error:
-            missing = error  # it matters only if the eval's classes are in the script
-        try:
-            return load_eval(stored)
-        except Exception as error:
-            if missing is not None:
+        except StateError as missing:  # it matters only if the eval's classes are in the script
+            try:
+                return load_eval(stored)
+            except Exception as error:
                 raise missing from error
-            raise
+        return load_eval(stored)
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         await self.ask("left", self._name, eval_id, dump_failure(error))
@@ -180,8 +177,8 @@ async def _serve(driver: _Driver, welcome: Welcome, *, name: str, folder: Path) 
         run_context=RunContext(
             run_set_id=welcome.run_set_id, shared_dir=folder, executor=name, slot=welcome.slot
         ),
+        claim_seconds=CLAIM_SECONDS,
     )
-    executor.claim_seconds = CLAIM_SECONDS
 
     def listen() -> None:
         stop = False

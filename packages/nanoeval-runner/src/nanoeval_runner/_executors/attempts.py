@@ -39,8 +39,6 @@ AWAITING = "awaiting "
 _STDLIB = os.path.dirname(asyncio.__file__)
 """Where asyncio is: that a task sleeps or waits for a lock is seen from who calls it."""
 
-_dumps, _PROTOCOL = pickle.dumps, pickle.HIGHEST_PROTOCOL
-
 
 class Cut(enum.Enum):
     """Why the runner cancelled an attempt."""
@@ -182,7 +180,7 @@ class Attempt:
         if error is None:
             try:
                 if type(result) in PLAIN:
-                    value = _dumps(result, _PROTOCOL)
+                    value = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
                 else:
                     value = self._pickled(result)
             except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it

@@ -87,41 +87,33 @@ class Hurry:
                     self._limits.remove(limit)
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
 class ExecutorLoop:
     """Runs the tasks of every eval that its source has, until told to stop.
 
-    Args:
+    Attributes:
         executor_id: its row in the state file.
         pool: which evals are its own.
-        hurry: how long contexts may take that are being left.
-
-    Attributes:
         claim_seconds: of tasks that compute, about how much is claimed at a time.
+        hurry: how long contexts may take that are being left.
     """
 
-    def __init__(
-        self,
-        *,
-        executor_id: int,
-        pool: str,
-        source: TaskSource,
-        run_context: RunContext,
-        hurry: Hurry | None = None,
-    ) -> None:
-        self.executor_id = executor_id
-        self.run_context = run_context
+    executor_id: int
+    pool: str
+    source: TaskSource
+    run_context: RunContext
+    claim_seconds: float = CLAIM_SECONDS
+    hurry: Hurry = dataclasses.field(default_factory=Hurry)
+
+    def __post_init__(self) -> None:
         self.evals: dict[int, OpenEval] = {}
         self.fenced = False
         self.last_progress = time.monotonic()
-        self.claim_seconds = CLAIM_SECONDS
         self.in_flight = 0
-        self._pool = pool
-        self._source = source
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._hurry = hurry or Hurry()
         self._finished: list[Completion] = []
-        self._first_chunk = FIRST_CHUNK_ALONE if source.in_driver else FIRST_CHUNK_IN_POOL
+        self._first_chunk = FIRST_CHUNK_ALONE if self.source.in_driver else FIRST_CHUNK_IN_POOL
         self._chunk = self._first_chunk
         self._unstarted = 0
         self._losses: dict[int, int] = {}
@@ -198,7 +190,7 @@ class ExecutorLoop:
         self._wake.clear()
         due = self._reply.next_due
         delay = POLL_SECONDS if due is None else min(due, POLL_SECONDS)
-        timer = asyncio.get_running_loop().call_later(delay, self.wake)
+        timer = self._loop.call_later(delay, self.wake)
         try:
             await self._wake.wait()
         finally:
@@ -209,7 +201,7 @@ class ExecutorLoop:
         if self._stopping or self._unstarted > self._chunk:
             return 0
         limits, executors = self._reply.running.values(), self._reply.executors
-        if not self._source.in_driver and executors > 1 and None not in limits:
+        if not self.source.in_driver and executors > 1 and None not in limits:
             # An executor's part of the limit, so that those still starting find work too.
             part = sum(-(-limit // executors) for limit in limits if limit)
             return max(0, min(self._chunk, part - self.in_flight))
@@ -234,13 +226,13 @@ class ExecutorLoop:
             completions=completions,
             want=want,
             ready_evals=ready,
-            pool=self._pool,
-            with_payload=not self._source.in_driver,
+            pool=self.pool,
+            with_payload=not self.source.in_driver,
             in_flight=self.in_flight,
             losses=max(self._losses.values(), default=0),
         )
         self._more = False
-        reply = await self._source.exchange(request)
+        reply = await self.source.exchange(request)
         self._last_exchange = time.monotonic()
         if completions:
             self.last_progress = self._last_exchange
@@ -269,20 +261,20 @@ class ExecutorLoop:
 
     def _open(self, eval_id: int) -> None:
         self._chunk = self._first_chunk  # other tasks may have started faster than its do
-        context, name = self._source.context(eval_id), f"eval {eval_id}"
+        context, name = self.source.context(eval_id), f"eval {eval_id}"
         task = self._loop.create_task(self._serve_eval(eval_id), name=name, context=context)
         self._eval_tasks[eval_id] = task
-        if not self._source.in_driver:  # where `leave` waits for it
-            task.add_done_callback(lambda _: self._source.left(eval_id))
+        if not self.source.in_driver:  # where `leave` waits for it
+            task.add_done_callback(lambda _: self.source.left(eval_id))
 
     async def _serve_eval(self, eval_id: int) -> None:
         """Load an eval, hold its context open, and report what goes wrong with either."""
         place = "loading it"
         try:
-            loaded = await self._source.load(eval_id)
+            loaded = await self.source.load(eval_id)
             if self._stopping:
                 return
-            opened = OpenEval(eval_id, loaded, self.run_context, in_driver=self._source.in_driver)
+            opened = OpenEval(eval_id, loaded, self.run_context, in_driver=self.source.in_driver)
             place = f"in the context of eval {opened.name!r}"
             use_threads(loaded.runner.concurrency)
             self.evals[eval_id] = opened
@@ -292,7 +284,7 @@ class ExecutorLoop:
         except BaseException as error:  # it ends the eval, and `run` raises it
             if eval_id not in self._eval_tasks:
                 raise  # it was left behind, and the event loop is closed
-            await self._source.fail_eval(eval_id, annotate(error, place))
+            await self.source.fail_eval(eval_id, annotate(error, place))
             self.wake()
 
     def _close(self, open_eval: OpenEval, *, at_once: bool = False) -> None:
@@ -316,7 +308,7 @@ class ExecutorLoop:
         """Wait until contexts are left; in a hurry only for so long, then cancel what hangs."""
         if not tasks:
             return
-        async with self._hurry.limit():
+        async with self.hurry.limit():
             await asyncio.wait(tasks)
         _, tasks = await asyncio.wait(tasks, timeout=0)
         if tasks:
@@ -328,7 +320,7 @@ class ExecutorLoop:
             for eval_id in [i for i, task in self._eval_tasks.items() if task in tasks]:
                 leave_behind(self._eval_tasks.pop(eval_id))
                 self.evals.pop(eval_id, None)
-                self._source.left(eval_id)
+                self.source.left(eval_id)
 
     def _requeue(self, open_eval: OpenEval) -> None:
         for attempt in list(open_eval.attempts.values()):
