@@ -23,9 +23,7 @@ def load_entry_point(group: str, name: str) -> Any | None:
     """Return what an installed package registers in `group` as `name`; None if none does."""
     from importlib.metadata import entry_points  # noqa: PLC0415  slow: reads every package
 
-    for point in entry_points(group=group, name=name):
-        return point.load()
-    return None
+    return next((point.load() for point in entry_points(group=group, name=name)), None)
 
 
 class ByName(chz.factories.standard):

@@ -13,7 +13,7 @@ import base64
 import contextlib
 import dataclasses
 import datetime
-import importlib
+import pkgutil
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -48,9 +48,9 @@ View = Literal["run", "monitor"]
 ENTRY_POINT_GROUP = "nanoeval.recorders"
 # Ours are known without reading the metadata of every installed package.
 _OURS = {
-    "dummy": ("nanoeval_core.recording", "DummyRecorderConfig"),
-    "evallib": ("nanoeval_recorder.evallib", "evallib_recorder"),
-    "json": ("nanoeval_recorder.json_lines", "json_recorder"),
+    "dummy": "nanoeval_core.recording:DummyRecorderConfig",
+    "evallib": "nanoeval_recorder.evallib:evallib_recorder",
+    "json": "nanoeval_recorder.json_lines:json_recorder",
 }
 
 
@@ -253,9 +253,8 @@ def find_recorder(name: str) -> Any:
         RecorderError: no installed package registers that name.
     """
     if name in _OURS:
-        module, function = _OURS[name]
         try:
-            return getattr(importlib.import_module(module), function)
+            return pkgutil.resolve_name(_OURS[name])
         except ModuleNotFoundError as error:
             if error.name != "nanoeval_recorder":
                 raise

@@ -512,17 +512,12 @@ def recorded_form(event_type: str, data: Any) -> Any:
     `data` is what a `record_…` call was given; a dict of its fields is changed in place.
     """
     if event_type == "match" and type(data) is dict:
-        correct = data.get("correct")
-        if correct is not True and correct is not False and "correct" in data:
-            data["correct"] = as_bool(correct)
+        if "correct" in data:
+            data["correct"] = as_bool(data["correct"])
     elif event_type == "sampling" and type(data) is dict:
-        sampled = data.get("sampled")
-        if type(sampled) is str:
-            data["sampled"] = [sampled]
-        elif type(sampled) is not list and "sampled" in data:
-            data["sampled"] = as_list(sampled)
-        if "extra_allowed_metadata_fields" in data:
-            del data["extra_allowed_metadata_fields"]
+        if "sampled" in data:
+            data["sampled"] = as_list(data["sampled"])
+        data.pop("extra_allowed_metadata_fields", None)
     elif event_type == "error" and type(data) is dict:
         msg, error = data.pop("msg", None), data.pop("error", None)
         kind = type(error).__name__ if error is not None else None

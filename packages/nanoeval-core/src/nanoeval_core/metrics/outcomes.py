@@ -101,25 +101,17 @@ def describe_system_errors(
 
 def _total_counts(counted: Any, valid: Sequence[Any], errors: Sequence[RolloutSystemError]) -> Any:
     """Return the counts of all attempts; `counted` are those of a summary of `valid`, or None."""
-    if counted is not None and not _are_ours(counted):  # the eval names them itself
-        return counted
     lost = count_outcomes(Counter(map(outcome_of_error, errors)))
     if counted is None:
         outcomes = list(map(outcome_of, valid))
         if None in outcomes:
-            known = Counter(dict.fromkeys(map(str, _NOT_SCORED), 0))
-            known.update(map(outcome_of_error, errors))
+            known = {str(kind): lost[kind] for kind in _NOT_SCORED}
             return {"asked": len(valid) + len(errors), **known}
         counted = count_outcomes(Counter(filter(None, outcomes)))
+    is_ours = isinstance(counted, dict) and "asked" in counted
+    if not (is_ours and all(isinstance(number, int) for number in counted.values())):
+        return counted  # the eval names them itself
     return {name: counted.get(name, 0) + lost.get(name, 0) for name in {**counted, **lost}}
-
-
-def _are_ours(counts: Any) -> bool:
-    return (
-        isinstance(counts, dict)
-        and "asked" in counts
-        and all(isinstance(number, int) for number in counts.values())
-    )
 
 
 async def handle_system_errors_and_compute_metrics(
