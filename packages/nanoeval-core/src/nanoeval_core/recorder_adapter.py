@@ -31,17 +31,11 @@ from nanoeval_core.recording import (
     recorder,
 )
 
-__all__ = [
-    "STALL_TIMEOUT",
-    "ThirdPartyRecorder",
-    "as_transactional",
-    "send_event",
-    "unfolded_events",
-]
+__all__ = ["ThirdPartyRecorder", "as_transactional", "unfolded_events"]
 
 logger = logging.getLogger(__name__)
 
-STALL_TIMEOUT = 10.0  # seconds that one call of a third party's recorder may take
+_STALL_TIMEOUT = 10.0  # seconds that one call of a third party's recorder may take
 
 
 def as_transactional(recorder: RecorderProtocol) -> TransactionalRecorder:
@@ -70,7 +64,7 @@ class ThirdPartyRecorder(TransactionalRecorder):
         self,
         inner: RecorderProtocol,
         *,
-        stall_timeout: float = STALL_TIMEOUT,
+        stall_timeout: float = _STALL_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run_spec = inner.run_spec
@@ -165,11 +159,11 @@ class ThirdPartyRecorder(TransactionalRecorder):
     def _call(self, target: Any, event: AttemptEvent) -> None:
         started = self._clock()
         try:
-            send_event(target, event)
+            _send_event(target, event)
             self._seconds_failing = 0.0
         except Exception as error:  # noqa: BLE001  reported; a recorder must not cost results
             self._seconds_failing += self._clock() - started
-            self._report(METHODS.get(event.type, (event.type,))[0], error)
+            self._report(_METHODS.get(event.type, (event.type,))[0], error)
 
     def _report(self, method: str, error: Exception) -> None:
         self._failures += 1
@@ -248,23 +242,23 @@ class ThirdPartyRecorder(TransactionalRecorder):
                 future.set_exception(error)
 
 
-METHODS = {  # and which of their arguments are given by position
+_METHODS = {  # and which of their arguments are given by position
     "match": ("record_match", ["correct"]),
     "sampling": ("record_sampling", ["prompt", "sampled"]),
     "sample_completed": ("record_sample_completed", []),
     "error": ("record_error", ["msg", "error"]),
 }
-OPTIONAL = ("expected", "picked", "prob_correct")
+_OPTIONAL = ("expected", "picked", "prob_correct")
 
 
-def send_event(target: Any, event: AttemptEvent) -> None:
+def _send_event(target: Any, event: AttemptEvent) -> None:
     """Make the call of `target` that `event` was recorded by."""
     data = event.data
-    if event.type in METHODS and isinstance(data, dict):
+    if event.type in _METHODS and isinstance(data, dict):
         fields = dict(data)
-        method, positional = METHODS[event.type]
+        method, positional = _METHODS[event.type]
         given = [fields.pop(name, None) for name in positional]
-        for name in OPTIONAL if event.type == "match" else ():
+        for name in _OPTIONAL if event.type == "match" else ():
             if fields.get(name, ...) is None:
                 del fields[name]
         getattr(target, method)(*given, **fields)

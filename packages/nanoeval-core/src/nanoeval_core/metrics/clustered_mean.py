@@ -29,7 +29,7 @@ from nanoeval_core.metrics.intervals import (
     wilson_interval,
 )
 
-ALL_OR_NOTHING_WEIGHT = 0.3
+_ALL_OR_NOTHING_WEIGHT = 0.3
 """How many clusters' worth of evidence the interval gives to "clusters are all 1 or all 0".
 
 Near 0 and 1 few clusters show how much clusters vary, and samples that by chance show little also
@@ -195,8 +195,8 @@ def independent_outcomes(
         return 1.0 / spread.cluster_share, math.inf
     mixed = sum(group.mixed for group in sizes)
     all_or_nothing = mean * (1.0 - mean) * spread.cluster_share
-    variance = (mixed * spread.adjusted_variance + ALL_OR_NOTHING_WEIGHT * all_or_nothing) / (
-        mixed + ALL_OR_NOTHING_WEIGHT
+    variance = (mixed * spread.adjusted_variance + _ALL_OR_NOTHING_WEIGHT * all_or_nothing) / (
+        mixed + _ALL_OR_NOTHING_WEIGHT
     )
     return mean * (1.0 - mean) / variance, spread.df
 
@@ -216,11 +216,4 @@ def mean_of(question: Any, values: Sequence[float]) -> float:
     return total / number
 
 
-__all__ = [
-    "ALL_OR_NOTHING_WEIGHT",
-    "MeanEstimate",
-    "clustered_mean",
-    "estimate_values",
-    "independent_outcomes",
-    "mean_of",
-]
+__all__ = ["MeanEstimate", "clustered_mean", "estimate_values"]

@@ -7,14 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = [
-    "PREFERRED",
-    "Headline",
-    "headline",
-    "score_names",
-]
+__all__ = ["Headline", "headline", "score_names"]
 
-PREFERRED = ("accuracy", "score", "mean", "mean_score", "reward", "pass@1", "pass_at_1")
+_PREFERRED = ("accuracy", "score", "mean", "mean_score", "reward", "pass@1", "pass_at_1")
 _AT_K = re.compile(r"(pass@|pass\^|cons@)(\d+)")
 _NOT_SCORES = frozenset({"n", "num_tasks", "num_attempts", "num_unparsable", "is_valid"})
 
@@ -35,10 +30,10 @@ def headline(summary: Mapping[str, Any], name: str | None = None) -> Headline | 
     Returns:
         None when the summary has no such number, or none at all.
     """
-    for found in [*PREFERRED, *summary] if name is None else [name]:
+    for found in [*_PREFERRED, *summary] if name is None else [name]:
         told = summary.get(found)
         value = _number(told)
-        is_meant = found == name or found in PREFERRED or _looks_like_a_score(found, told)
+        is_meant = found == name or found in _PREFERRED or _looks_like_a_score(found, told)
         if value is not None and is_meant:
             interval = summary.get(f"{found}_ci95")
             is_pair = isinstance(interval, (list, tuple)) and len(interval) == 2

@@ -31,7 +31,7 @@ from nanoeval_core.metrics.intervals import effective_wilson_interval, t_interva
 Scores = Mapping[Any, "Sequence[float] | float"]
 """A run: question id → the scores of its attempts (or the score, if there is one attempt)."""
 
-DISAGREEMENT_WEIGHT = 0.5
+_DISAGREEMENT_WEIGHT = 0.5
 """How many more questions the interval takes to differ, by as much as those that do.
 
 When hardly any questions differ, the variance of the difference is known badly; when none do, not
@@ -40,7 +40,7 @@ known. See the simulations of `docs/statistics.md`.
 """
 
 
-FEW_MIXED = 10
+_FEW_MIXED = 10
 """With fewer clusters that did not flip as a whole, the score interval counts too."""
 
 
@@ -218,7 +218,7 @@ def _difference(
         differing = sum(difference != 0 for difference in differences)
         typical = math.fsum(difference**2 for difference in differences) / (differing or 1)
         typical = typical if differing else 1.0
-        variance += DISAGREEMENT_WEIGHT * typical / n**2
+        variance += _DISAGREEMENT_WEIGHT * typical / n**2
     elif variance <= (1e-14 * mean) ** 2:
         return {**found, "why": "an interval needs differences that differ"}
     interval = t_interval(mean, math.sqrt(variance), df=spread.df, confidence=confidence)
@@ -251,7 +251,7 @@ def _score_interval(
     """
     moved = array("d", ((difference + 1.0) / 2.0 for difference in differences))
     sizes = cluster_sizes(moved, clusters)
-    if sum(group.mixed for group in sizes) >= FEW_MIXED:
+    if sum(group.mixed for group in sizes) >= _FEW_MIXED:
         return None
     mean = math.fsum(moved) / len(moved)
     effective_n, df = independent_outcomes(mean, spread_of_mean(sizes, len(moved)), sizes)
@@ -310,12 +310,4 @@ def _scores(run: Scores, question: Any) -> tuple[float, ...]:
     return tuple(map(float, several))
 
 
-__all__ = [
-    "DISAGREEMENT_WEIGHT",
-    "FEW_MIXED",
-    "Change",
-    "Comparison",
-    "Scores",
-    "compare",
-    "sign_test",
-]
+__all__ = ["Change", "Comparison", "Scores", "compare", "sign_test"]

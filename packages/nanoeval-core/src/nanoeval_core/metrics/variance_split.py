@@ -142,10 +142,4 @@ def describe_power(
     return entries
 
 
-__all__ = [
-    "QuestionKind",
-    "VarianceSplit",
-    "describe_power",
-    "questions_for_difference",
-    "split_variance",
-]
+__all__ = ["VarianceSplit", "describe_power", "questions_for_difference", "split_variance"]
