@@ -17,7 +17,7 @@ def read_columns(
             mappings. Names of a pandas index count as columns.
         name: what to call the frame in errors.
         required: columns that must be there.
-        optional: columns to read if they are there.
+        optional: columns that may be missing: all their values are then.
 
     Raises:
         TypeError: `frame` is no table.
@@ -51,7 +51,8 @@ def read_columns(
     lengths = {label: len(values) for label, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the columns of {name} differ in length: {lengths}")
-    return columns
+    empty = [None] * lengths[wanted[0]]
+    return {**dict.fromkeys(optional, empty), **columns}
 
 
 def _plain(values: Any) -> list[Any]:

@@ -60,18 +60,14 @@ def _read_rows(samples_df: Any, answer: str, by: Sequence[str]) -> Sequence[Tabl
     if isinstance(by, str):
         raise TypeError(f"by={by!r}: give a list of columns, [{by!r}]")
     optional = ("outcome", "cluster", "system_error")
-    required = dict.fromkeys(("instance", "attempt", answer, *by))
-    columns = read_columns(
-        samples_df, name="samples_df", required=tuple(required), optional=optional
-    )
+    required = tuple(dict.fromkeys(("instance", "attempt", answer, *by)))
+    columns = read_columns(samples_df, name="samples_df", required=required, optional=optional)
     for instance in columns["instance"]:
         if isinstance(instance, str) and ":" in instance:
             raise ConfigError(
                 f"samples_df: instance {instance!r} contains ':', which code that reads these "
                 "metrics takes for a separator: use another character, such as '-'"
             )
-    empty = [None] * len(columns["instance"])
-    columns = {**dict.fromkeys(optional, empty), **columns}
     rows = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
