@@ -10,6 +10,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,9 @@ READ: dict[str, bytes] = {
     "gzip in two members": http(
         200, gzip.compress(BODY[:30]) + gzip.compress(BODY[30:]), {"Content-Encoding": "gzip"}
     ),
+    "zlib, though it says gzip": http(200, zlib.compress(BODY), {"Content-Encoding": "gzip"}),
+    "no coding of the transfer": http(200, chat(), {"Transfer-Encoding": "identity"}, length=False)
+    + RawServer.CLOSE,
     "no gzip, though it says so": http(200, chat(), {"Content-Encoding": "gzip"}),
     "no reason": http(200, chat()).replace(b" Some Reason", b""),
     "a part that is no list": http(200, chat(None, message={"content": {"text": ANSWER}})),
@@ -266,6 +270,15 @@ def test_an_empty_reply_is_repeated_once_and_then_counted(server: RawServer, url
     assert (attempt.result.problem, attempt.result.text) == ("empty", "")
     assert (len(server.requests), attempt.usage.requests, attempt.usage.retries) == (2, 1, 1)
     assert ask(url).result.text == ANSWER
+
+
+def test_more_endpoints_are_first_asked_at_once_than_there_are_threads(server: RawServer) -> None:
+    async def work() -> list[Reply]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        models = [APIModel(model="m", base_url=f"{server.url}/{n}") for n in range(6)]
+        return await gather_results(*(model.ask(MESSAGES, sample="s") for model in models))
+
+    assert [reply.text for reply in Attempt(work()).result] == [ANSWER] * 6
 
 
 def test_tokens_are_read_under_either_name(server: RawServer) -> None:

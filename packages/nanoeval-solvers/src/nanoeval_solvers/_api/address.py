@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,7 +95,10 @@ def _kept(path: Path, key: str) -> Address | None:
 async def _alone(path: Path) -> AsyncIterator[None]:
     """Hold the lock of `path`: a killed process gives it back."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    locked = asyncio.get_running_loop().run_in_executor(None, fcntl.flock, file, fcntl.LOCK_EX)
+    # A thread of its own: those of the loop's pool may be needed to give the lock back.
+    waiting = ThreadPoolExecutor(1)
+    locked = asyncio.get_running_loop().run_in_executor(waiting, fcntl.flock, file, fcntl.LOCK_EX)
+    waiting.shutdown(wait=False)
     try:
         await asyncio.shield(locked)
     except asyncio.CancelledError:

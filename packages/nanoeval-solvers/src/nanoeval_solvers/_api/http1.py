@@ -173,7 +173,8 @@ class Connection(asyncio.Protocol):
         self._deadline.close()
         if self._reply is None:
             return
-        until_the_end = not {"content-length", "transfer-encoding"} & self._headers.keys()
+        is_chunked = "chunked" in self._headers.get("transfer-encoding", "").lower()
+        until_the_end = not is_chunked and "content-length" not in self._headers
         if self._in_body and until_the_end and exc is None:
             self.on_message_complete()
             return
@@ -270,7 +271,7 @@ def _unzipped(body: bytes) -> bytes:
     """Return all members of a gzip body, without what follows them."""
     whole, rest = b"", body
     while rest is body or rest[:2] == b"\x1f\x8b":
-        member = zlib.decompressobj(31)  # 31: gzip
+        member = zlib.decompressobj(47)  # 47: gzip or zlib, by its head
         whole += member.decompress(rest)
         if not member.eof:
             raise ValueError("it is cut off")
