@@ -212,7 +212,7 @@ class EvalRun:
         finished: set when every task has a result, or the eval is to stop or cannot go on.
         errors: what ended the eval, if anything did.
         lost: how many tasks each system error cost, in its own words.
-        stopped_by: why it stops early, in words, if it does.
+        over_budget: which budget is spent, in words, if one is.
         total: how many tasks it has.
         limit: how many may be in flight, None for any number.
         in_flight: how many of them are leased, over all executors.
@@ -237,8 +237,7 @@ class EvalRun:
     finished: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     errors: list[BaseException] = dataclasses.field(default_factory=list)
     lost: Counter[str] = dataclasses.field(default_factory=Counter)
-    stopped_by: str = ""
-    over_budget: bool = False
+    over_budget: str = ""
     total: int = 0
     in_flight: int = 0
 
@@ -279,12 +278,10 @@ class EvalRun:
 
     async def sum_up(self) -> dict[str, Any]:
         """Sum up the results so far, in the text order of their ids: q10 is before q2."""
-
-        def text_order(result: TaskResult) -> str:
-            task = result[0]
-            return f"{task.question_id}.{task.attempt_id}.{task.retry_idx}"
-
-        return dict(await self.spec.eval.get_full_summary(sorted(self.results, key=text_order)))
+        in_order = sorted(
+            self.results, key=lambda r: f"{r[0].question_id}.{r[0].attempt_id}.{r[0].retry_idx}"
+        )
+        return dict(await self.spec.eval.get_full_summary(in_order))
 
     @property
     def remaining(self) -> int:
@@ -309,15 +306,14 @@ class EvalRun:
         runner = self.spec.runner
         reason = reached(self.usage, runner.budget_tokens, runner.budget_cost)
         if reason is not None:
-            self.stop(reason, over_budget=True)
+            self.stop(over_budget=reason)
         if self.shared_budget is not None:
             self.shared_budget.note(self.stop, self.usage)
 
     # --- its end
 
-    def stop(self, reason: str, *, over_budget: bool = False) -> None:
+    def stop(self, over_budget: str = "") -> None:
         """Start no more tasks; those in flight may finish."""
-        self.stopped_by = self.stopped_by or reason
         self.over_budget = self.over_budget or over_budget
         self.finished.set()
 

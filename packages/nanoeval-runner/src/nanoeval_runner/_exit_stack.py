@@ -16,7 +16,7 @@ class AsyncExitStack(contextlib.AsyncExitStack):
     """
 
     async def __aenter__(self) -> AsyncExitStack:
-        run_sets().hold()
+        run_sets().holds += 1
         return await super().__aenter__()
 
     async def __aexit__(

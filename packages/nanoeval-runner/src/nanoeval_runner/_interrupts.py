@@ -133,7 +133,7 @@ class Signals:
 
     def _on_thread(self, watch: Callable[[], None]) -> None:
         # Not where the process is not ours to end: a notebook, an interactive session.
-        if not is_interactive():
+        if ipython_shell() is None and not hasattr(sys, "ps1") and not sys.flags.interactive:
             threading.Thread(target=watch, name="nanoeval-interrupt", daemon=True).start()
 
     def _end_process_soon(self) -> None:
@@ -208,11 +208,6 @@ def ipython_shell() -> Any:
     """Return the shell that this process is: IPython's, or a notebook's; None without one."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
-
-
-def is_interactive() -> bool:
-    """Return whether a person types into this process: a notebook, an interactive session."""
-    return ipython_shell() is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
 def say(text: str) -> None:

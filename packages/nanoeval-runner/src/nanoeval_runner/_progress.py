@@ -43,8 +43,7 @@ class Progress:
         self._run = run
         self._run_set = run_set
         self._state = "running"
-        self._started = time.monotonic()
-        self._view: EvalView | None = None
+        self._view = EvalView(eval_name=run.name, model=run.model)
         self._postfix: dict[str, str] = {}
         self._bar = bar = None
         runner = run.spec.runner
@@ -73,7 +72,7 @@ class Progress:
         """
         wanted = self._run.spec.runner.summary_interval
         interval = math.inf if wanted is None else wanted or UPDATE_SECONDS
-        next_summary = self._started + interval
+        next_summary = time.monotonic() + interval
         next_update = time.monotonic() + UPDATE_SECONDS if self._is_updated else math.inf
         while True:
             due = min(next_summary, next_update, self._board.next_tick)
@@ -95,9 +94,6 @@ class Progress:
     def shown(self) -> EvalView:
         """Return what to show, brought up to date from what this process has been told."""
         view, run = self._view, self._run
-        if view is None:
-            view = self._view = EvalView(eval_name=run.name, model=run.model)
-            view.mark(self._started)
         if view.state in OVER:
             return view
         view.state = self._state
@@ -105,7 +101,7 @@ class Progress:
         view.elapsed = run.elapsed if self.result is None else self.result.seconds
         view.in_flight, view.limit, view.retries = run.in_flight, run.limit, run.retries
         view.tokens, view.cost = run.usage.total_tokens, run.usage.cost
-        if self._board.surface.is_due or view.standstill(time.monotonic()):
+        if self._board.surface.is_due or view.standstill():
             run.tally.catch_up(run.results)
             view.score = run.tally.summary()
         view.errors = run.lost
@@ -124,7 +120,7 @@ class Progress:
                 view.longest += [(each["task"], each["seconds"]) for each in running]
         view.gauges.pop(PORT_GAUGE, None)
         view.longest.sort(key=lambda each: -each[1])
-        view.mark(time.monotonic())
+        view.mark()
         return view
 
     def set_postfix(
@@ -152,8 +148,7 @@ class Progress:
         if self._is_updated:
             await self._update_bar()
         self._state = "summing up"
-        if self._view is not None:
-            self._board.show_last()
+        self._board.show_last()
 
     # --- partial summaries
 
@@ -178,7 +173,9 @@ class Progress:
         await self._run_set.store.call(transactions.set_partial_summary, run.eval_id, text)
         await run.record.report(summary)
         log.info("partial summary of eval %r: %s", run.name, text)
-        self._board.surface.say(f"{self.shown().line()}\n    {_in_short(summary)}")
+        plain = {k: v for k, v in summary.items() if isinstance(v, (bool, int, float, str))}
+        texts = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items()]
+        self._board.surface.say(f"{self.shown().line()}\n    {', '.join(texts)}")
         return True
 
     # --- the end
@@ -228,10 +225,3 @@ def gauges_of(executors: Sequence[ExecutorRow]) -> dict[str, Any]:
                     gauges[name] = max(value, gauges.get(name, value))
     gauges.pop(PORT_GAUGE, None)
     return gauges
-
-
-def _in_short(summary: Mapping[str, Any]) -> str:
-    """Return the plain values of a summary, in one line; all of it is in the state file."""
-    plain = {k: v for k, v in summary.items() if isinstance(v, (bool, int, float, str))}
-    texts = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())
-    return ", ".join(texts)

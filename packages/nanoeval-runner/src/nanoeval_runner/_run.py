@@ -382,7 +382,7 @@ async def _finish(run_set: RunSet, run: EvalRun, progress: Progress) -> dict[str
     await _notify(run, "stopped", message)
     if run.over_budget:
         raise BudgetExceeded(
-            f"{run.stopped_by}: {message}, and budget_tokens=… or budget_cost=… "
+            f"{run.over_budget}: {message}, and budget_tokens=… or budget_cost=… "
             "with a larger budget"
         )
     say(message)

@@ -414,7 +414,7 @@ class RunSet:
         self.executors.hurry.set(self.grace)
         for task, run in list(self.drivers.items()):
             if run is not None and run.is_running:
-                run.stop(self.signals.name)
+                run.stop()
             elif task is not None:
                 task.cancel(self.signals.name)
 
@@ -457,6 +457,7 @@ class RunSets:
 
     Attributes:
         by_id: the run sets that are open; for runs that name none there is one under None.
+        holds: how often it was asked to keep run sets open, and not yet to `end_hold`.
         closing: is set once the run set of that id has closed its state file.
     """
 
@@ -490,10 +491,6 @@ class RunSets:
             if not run_set.signals.run_sets:
                 run_set.signals.restore()
                 self.signals = None
-
-    def hold(self) -> None:
-        """Keep run sets open until `end_hold`. Holds nest."""
-        self.holds += 1
 
     async def end_hold(self) -> list[BaseException]:
         """End one hold; with the last, close the run sets and return what made them fail."""

@@ -21,9 +21,9 @@ class SharedBudget:
     tokens: int | None
     cost: float | None
     before: Usage
-    _spent: dict[Callable[..., None], Usage] = dataclasses.field(default_factory=dict)
+    _spent: dict[Callable[[str], None], Usage] = dataclasses.field(default_factory=dict)
 
-    def note(self, stop: Callable[..., None], usage: Usage) -> None:
+    def note(self, stop: Callable[[str], None], usage: Usage) -> None:
         """Note what the run that `stop` stops has spent; stop all of them once it is too much."""
         self._spent[stop] = usage
         total = Usage()
@@ -32,7 +32,7 @@ class SharedBudget:
         reason = reached(total, self.tokens, self.cost)
         if reason is not None:
             for stop_one in self._spent:
-                stop_one(f"{reason} by all runs together", over_budget=True)
+                stop_one(f"{reason} by all runs together")
 
 
 current_budget: ContextVar[SharedBudget | None] = ContextVar("nanoeval_shared_budget", default=None)

@@ -150,7 +150,10 @@ def build(
     try:
         return blueprint.make()
     except (ExtraneousBlueprintArg, InvalidBlueprintArg, MissingBlueprintArg) as error:
-        raise ConfigError(f"{arguments.explain() or error}\n{HINT}") from error
+        missing = [one for one in arguments.known.values() if one.is_missing and not one.factory]
+        about_missing = arguments.about_missing(*missing) if missing else ""
+        problem = arguments.what_is_wrong() or about_missing or error
+        raise ConfigError(f"{problem}\n{HINT}") from error
 
 
 def help_text(target: Callable[..., Any], given: Mapping[str, str], *, root: str = "") -> str:
@@ -262,12 +265,6 @@ class Arguments:
         return next((self.given[name] for name in wild if _wildcard(name).fullmatch(path)), None)
 
     # --- what is wrong
-
-    def explain(self) -> str:
-        """Say what is wrong with what was given, or missing; empty where nothing is."""
-        wrong = self.what_is_wrong()
-        missing = [one for one in self.known.values() if one.is_missing and one.factory is None]
-        return wrong or (self.about_missing(*missing) if missing else "")
 
     def what_is_wrong(self) -> str:
         """Say what is wrong with what was given; empty where nothing is."""

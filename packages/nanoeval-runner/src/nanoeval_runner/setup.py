@@ -57,6 +57,9 @@ _CODES: dict[type[NanoevalError], int] = {
 
 KINDS_SHOWN = 3
 _HINT = f"({DEBUG_VARIABLE}=1 shows the full traceback)"
+_LIBRARIES = ("site-packages", "nanoeval_", "/nanoeval/bin/")
+"""In the paths of code that a person who writes an eval did not write."""
+
 _STDLIB = os.path.dirname(os.__file__) + os.sep + "asyncio"
 
 ADVICE = {
@@ -194,13 +197,8 @@ def _innermost(error: BaseException, notes: list[str]) -> str:
         (frame.filename, str(frame.lineno)) for frame in traceback.extract_tb(error.__traceback__)
     ]
     places = [place for place in places if not place[0].startswith((_STDLIB, "<"))]
-    own = [place for place in places if not _is_library(place[0])]
+    own = [place for place in places if not any(part in place[0] for part in _LIBRARIES)]
     return "at " + ":".join((own or places)[-1]) if places else ""
-
-
-def _is_library(file: str) -> bool:
-    """Return whether a frame is in code that a person who writes an eval did not write."""
-    return any(part in file for part in ("site-packages", "nanoeval_", "/nanoeval/bin/"))
 
 
 def leaves_of(error: BaseException) -> list[BaseException]:

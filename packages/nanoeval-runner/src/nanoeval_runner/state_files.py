@@ -272,11 +272,12 @@ def remove_state(path: Path) -> None:
 
 def backups() -> list[Path]:
     """Return the backups in a local folder, newest first; none when they go to a URL."""
+    return sorted(_in_backup_folder(f"*{SUFFIX}"), key=lambda path: -path.stat().st_mtime)
+
+
+def _in_backup_folder(pattern: str) -> list[Path]:
     location = backup_location()
-    if "://" in location:
-        return []
-    found = Path(location).expanduser().glob(f"*{SUFFIX}")
-    return sorted(found, key=lambda path: -path.stat().st_mtime)
+    return [] if "://" in location else list(Path(location).expanduser().glob(pattern))
 
 
 def may_be_resumed(run_set_id: str) -> bool:
@@ -295,12 +296,10 @@ def leftovers() -> list[Path]:
         base = base.with_suffix(SUFFIX)
         if path not in of_state and path in files_of(base) and not is_being_run(base):
             found.append(path)
-    location = backup_location()
-    if "://" not in location:
-        for path in sorted(Path(location).expanduser().glob(f".*{SUFFIX}{backup.PART}*")):
-            run_set_id = path.name[1:].partition(SUFFIX)[0]
-            if not is_being_run(folder / f"{run_set_id}{SUFFIX}"):
-                found.append(path)
+    for path in sorted(_in_backup_folder(f".*{SUFFIX}{backup.PART}*")):
+        run_set_id = path.name[1:].partition(SUFFIX)[0]
+        if not is_being_run(folder / f"{run_set_id}{SUFFIX}"):
+            found.append(path)
     return found
 
 

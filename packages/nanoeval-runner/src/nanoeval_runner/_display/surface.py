@@ -67,7 +67,7 @@ class Lines(Surface):
     def show(self, views: Sequence[EvalView]) -> None:
         is_due, now = self.is_due, time.monotonic()
         for number, view in enumerate(views):
-            standstill = view.standstill(now)
+            standstill = view.standstill()
             is_new = standstill and now >= self._said_at.get(number, -math.inf) + STANDSTILL_SECONDS
             if view.state == "running" and (is_due or is_new):
                 self.say(view.line())

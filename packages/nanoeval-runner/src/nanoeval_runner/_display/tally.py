@@ -75,7 +75,11 @@ class Tally:
         if self._scores is None or self._failed:
             return summary
         estimate = self._scores.estimate()
-        if estimate.stderr is None or not _is_close(summary["accuracy"], estimate.mean):
+        value = summary["accuracy"]
+        is_mean = isinstance(value, (int, float)) and math.isclose(
+            value, estimate.mean, rel_tol=1e-9, abs_tol=1e-12
+        )
+        if estimate.stderr is None or not is_mean:
             return summary
         more = {
             "accuracy_stderr": estimate.stderr,
@@ -88,12 +92,6 @@ class Tally:
             if name == "accuracy":
                 found |= {k: v for k, v in more.items() if k not in summary}
         return found
-
-
-def _is_close(value: Any, mean: float) -> bool:
-    return isinstance(value, (int, float)) and math.isclose(
-        value, mean, rel_tol=1e-9, abs_tol=1e-12
-    )
 
 
 def score_of(result: Any) -> float | None:

@@ -58,10 +58,17 @@ class Terminal(Surface):
 
     def _started(self) -> Live:
         if self._live is None:
-            from rich.live import Live  # noqa: PLC0415  heavy; only for terminals
+            from rich.console import Console  # noqa: PLC0415  heavy; only for terminals
+            from rich.live import Live  # noqa: PLC0415
+
+            class VisibleCursorConsole(Console):
+                def show_cursor(self, show: bool = True) -> bool:
+                    return False
 
             self._live = Live(
-                console=_console(self.terminal),
+                console=VisibleCursorConsole(
+                    file=self.terminal, force_terminal=True, highlight=False
+                ),
                 auto_refresh=False,
                 transient=True,
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
@@ -112,22 +119,11 @@ class Terminal(Surface):
             self._lengths = []
 
 
-def _console(stream: TextIO) -> Console:
-    from rich.console import Console  # noqa: PLC0415  heavy; only for terminals
-
-    class VisibleCursorConsole(Console):
-        def show_cursor(self, show: bool = True) -> bool:
-            return False
-
-    return VisibleCursorConsole(file=stream, force_terminal=True, highlight=False)
-
-
 def fitting(views: Sequence[EvalView], width: int, height: int) -> Iterator[Text]:
     """Yield the lines for `views`: two each if they fit, else one each, else those that fit."""
     from rich.text import Text  # noqa: PLC0415  heavy; only for terminals
 
     room = max(1, height - 2)
-    now = time.monotonic()
     running = [view for view in views if view.state == "running"]
     shown = list(views) if len(views) <= room else (running or list(views))
     left_out = 0
@@ -138,7 +134,7 @@ def fitting(views: Sequence[EvalView], width: int, height: int) -> Iterator[Text
         yield _first_line(view, width, name_width)
         if 2 * len(shown) + bool(left_out) > room:
             continue
-        standstill = view.standstill(now)
+        standstill = view.standstill()
         most = STANDSTILL_LINES if STANDSTILL_LINES * len(shown) + bool(left_out) <= room else 1
         said = textwrap.wrap(standstill, width - 3, max_lines=most, placeholder=" …")
         for line in said or [" · ".join(view.details())]:

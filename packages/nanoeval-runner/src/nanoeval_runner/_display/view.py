@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter, deque
 from typing import Any
 
@@ -54,12 +55,15 @@ class EvalView:
     gauges: dict[str, float | str] = dataclasses.field(default_factory=dict)
     longest: list[tuple[str, float]] = dataclasses.field(default_factory=list)
     doing: str = ""
-    _moved_at: float | None = None
+    _moved_at: float = dataclasses.field(default_factory=time.monotonic)
     _marks: deque[tuple[float, int]] = dataclasses.field(default_factory=deque)
 
-    def mark(self, now: float) -> None:
+    def mark(self) -> None:
         """Note how far it is, for the rate and for when it last moved."""
-        if self._moved_at is None or not self._marks or self._marks[-1][1] != self.done:
+        now = time.monotonic()
+        if not self._marks:
+            self._marks.append((self._moved_at, 0))
+        if self._marks[-1][1] != self.done:
             self._moved_at = now
         self._marks.append((now, self.done))
         while len(self._marks) > 2 and self._marks[1][0] < now - RATE_WINDOW:
@@ -68,7 +72,7 @@ class EvalView:
     @property
     def rate(self) -> float | None:
         """Tasks finished per second, lately."""
-        if len(self._marks) < 2:
+        if not self._marks:
             return None
         (start, before), (end, after) = self._marks[0], self._marks[-1]
         return (after - before) / (end - start) if end > start else None
@@ -124,30 +128,24 @@ class EvalView:
                 found.append(f"longest running {name}, {format_seconds(seconds)}")
         if self.retries:
             found.append(f"{self.retries:,} retries" if self.retries > 1 else "1 retry")
-        found.append(self.error_text())
+        if self.errors:
+            by_type: Counter[str] = Counter()
+            for words, number in self.errors.items():
+                by_type[words.partition(":")[0]] += number
+            total = self.errors.total()
+            kinds = ", ".join(f"{kind} {number}" for kind, number in by_type.most_common(3))
+            found.append(f"{total:,} error{'s' * (total > 1)} ({kinds})")
         if self.tokens:
             found.append(f"{format_count(self.tokens)} tokens")
         if self.cost:
             found.append(f"cost {self.cost:.4g}")
-        return [part for part in found if part]
+        return found
 
-    def error_text(self) -> str:
-        """Return `3 errors (TaskTimeoutError 2, RolloutSystemError 1)`, or empty."""
-        total = self.errors.total()
-        if not total:
-            return ""
-        by_type: Counter[str] = Counter()
-        for words, number in self.errors.items():
-            by_type[words.partition(":")[0]] += number
-        kinds = ", ".join(f"{kind} {number}" for kind, number in by_type.most_common(3))
-        return f"{total:,} error{'s' * (total > 1)} ({kinds})"
-
-    def standstill(self, now: float) -> str:
+    def standstill(self) -> str:
         """Return why nothing has moved for `STANDSTILL_SECONDS`, if that is known; else empty."""
-        if self.state != "running" or self._moved_at is None:
-            return ""
-        stood = now - self._moved_at
-        if stood < STANDSTILL_SECONDS or self.done >= self.total > 0:
+        stood = time.monotonic() - self._moved_at
+        is_over = self.state != "running" or self.done >= self.total > 0
+        if is_over or stood < STANDSTILL_SECONDS:
             return ""
         reasons = [self.doing] if self.doing else []
         reasons += [value for value in self.gauges.values() if isinstance(value, str) and value]
