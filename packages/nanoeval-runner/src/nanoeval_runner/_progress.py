@@ -43,8 +43,7 @@ class Progress:
         self._run = run
         self._run_set = run_set
         self._state = "running"
-        self._view = EvalView(eval_name=run.name, model=run.model)
-        self._postfix: dict[str, str] = {}
+        self._view = EvalView(eval_name=run.name, model=run.model, errors=run.lost)
         self._bar = bar = None
         runner = run.spec.runner
         if runner.enable_slackbot:
@@ -104,8 +103,6 @@ class Progress:
         if self._board.surface.is_due or view.standstill():
             run.tally.catch_up(run.results)
             view.score = run.tally.summary()
-        view.errors = run.lost
-        view.postfix = self._postfix
         executors = self._run_set.executors
         view.gauges = gauges_of(executors.reports)
         view.longest, view.doing = [], ""
@@ -127,7 +124,7 @@ class Progress:
         self, ordered_dict: dict[str, Any] | None = None, refresh: bool = True, **kwargs: Any
     ) -> None:
         """Show these with the run's progress, instead of those before: tqdm's method."""
-        self._postfix = {
+        self._view.postfix = {
             name: f"{value:.4g}" if isinstance(value, float) else str(value)
             for name, value in {**(ordered_dict or {}), **kwargs}.items()
         }

@@ -106,11 +106,12 @@ async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) ->
                     spec = await _load_spec(run_set, row)
                     summary = await run_in(run_set, spec, stored=row)
                     return {k: v for k, v in summary.items() if k not in ("run_id", "run_set_id")}
-    where = "no run set is open here" if run_set_id is None else f"run set {run_set_id!r} is"
-    raise ConfigError(
-        f"there is no run {run_id!r}: "
-        + (f"known are {', '.join(held)}" if held else f"{where}: give the run_set_id=… of the run")
-    )
+    where = f"known are {', '.join(held)}"
+    if not held:
+        where = "no run set is open here: give the run_set_id=… of the run"
+        if run_set_id is not None:
+            where = f"run set {run_set_id!r} holds none"
+    raise ConfigError(f"there is no run {run_id!r}: {where}")
 
 
 def _require(run_set_id: str) -> None:
