@@ -200,11 +200,11 @@ def test_a_backup_of_another_user_is_not_even_copied(
     me = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: me + 1)
     with pytest.raises(StateError, match=f"belongs to user {me}, not to you"):
-        backup.restore("set", path)
+        backup.restore(path)
     pytest.importorskip("fsspec")
     monkeypatch.setenv("NANOEVAL_BACKUP_DIR", (folders / "backups").as_uri())
     with pytest.raises(StateError, match=f"belongs to user {me}, not to you"):
-        backup.restore("set", path)
+        backup.restore(path)
     assert {file.name for file in paths.files_of(path)} <= {"set.lock", "set.turn", "set.shared"}
 
 
@@ -212,7 +212,7 @@ def test_a_backup_that_others_can_write_is_not_read(folders: Path) -> None:
     path = marked_backup(folders)
     (folders / "backups/set.db").chmod(0o666)
     with pytest.raises(StateError, match="can be written by others"):
-        backup.restore("set", path)
+        backup.restore(path)
     assert not path.exists()
 
 

@@ -116,7 +116,7 @@ async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) ->
 
 def _require(run_set_id: str) -> None:
     path = state_file(run_set_id)
-    if path.exists() or backup.restore(run_set_id, path):
+    if path.exists() or backup.restore(path):
         return
     known = ", ".join(path.stem for path in state_paths()[:5]) or "none"
     raise StateError(

@@ -29,7 +29,7 @@ from nanoeval_runner._eval_run import EvalRun
 from nanoeval_runner._executors.loop import ExecutorLoop, Hurry, unregister
 from nanoeval_runner._executors.pool import STOP_SECONDS, Pool
 from nanoeval_runner._executors.threads import name_threads_that_hold_the_process
-from nanoeval_runner._executors.watchdog import HEARTBEAT_SECONDS, Watchdog, own_connection
+from nanoeval_runner._executors.watchdog import HEARTBEAT_SECONDS, run_watched
 from nanoeval_runner._inspection import describe, start_aiomonitor
 from nanoeval_runner._interrupts import Signals, say
 from nanoeval_runner._monitors import RunningMonitor, StartMonitor
@@ -103,7 +103,7 @@ class Executors:
                         ),
                         hurry=self.hurry,
                     )
-                    group.create_task(self._run_local(self.local), name="executor main")
+                    group.create_task(run_watched(self.local, self._store), name="executor main")
         else:
             if not self.pools:
                 for helper in (self._collect(), self._watch()):
@@ -111,11 +111,6 @@ class Executors:
             if run.pool not in self.pools:
                 self.pools[run.pool] = self._new_pool(runner, group)
             await self.pools[run.pool].grow(runner.num_processes)
-
-    async def _run_local(self, executor: ExecutorLoop) -> None:
-        with own_connection(self._store.path) as publish, Watchdog(executor, publish):
-            await executor.run()
-        await self._store.call(transactions.end_executor, executor.executor_id, died=False)
 
     def _new_pool(self, runner: RunnerArgs, group: asyncio.TaskGroup) -> Pool[Any]:
         shared = (self._store, group, self.committed.set, self._on_failure, self.hurry)

@@ -26,7 +26,7 @@ from nanoeval_core.errors import StateError
 from nanoeval_core.library_config import set_library_config
 from nanoeval_core.run_context import RunContext
 
-from nanoeval_runner._executors.executor_process import SLOT_VARIABLE, wants_logging
+from nanoeval_runner._executors.executor_process import ORPHANED, SLOT_VARIABLE, wants_logging
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.remote_pool import Welcome
 from nanoeval_runner._executors.source import LoadedEval, TaskSource, load_eval
@@ -50,9 +50,6 @@ Call = Callable[[bytes], bytes]
 
 TICKS_A_HEARTBEAT = 3
 """The watchdog ticks once a second; a thousand executors would keep their driver busy with that."""
-
-ORPHANED = 3
-"""The exit code of a process whose driver is gone."""
 
 CLAIM_SECONDS = 0.05
 """How much of tasks that compute is claimed at a time: a message takes a millisecond or two."""

@@ -21,7 +21,7 @@ from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors.loop import ExecutorLoop
 from nanoeval_runner._executors.source import LoadedEval, TaskSource, load_eval
-from nanoeval_runner._executors.watchdog import Watchdog, own_connection
+from nanoeval_runner._executors.watchdog import run_watched
 from nanoeval_runner._failures import dump_failure
 from nanoeval_runner._inspection import start_aiomonitor
 from nanoeval_runner._interrupts import run_to_its_end
@@ -226,9 +226,6 @@ async def _serve(args: ProcessArgs, pipe: Any) -> None:
                 loop.call_soon_threadsafe(executor.wake)
 
             threading.Thread(target=_listen, args=(pipe.fileno(), on_message), daemon=True).start()
-            with own_connection(args.path) as publish, Watchdog(executor, publish):
-                await executor.run()
-            if not executor.fenced:
-                await store.call(transactions.end_executor, args.executor_id, died=False)
+            await run_watched(executor, store)
     finally:
         run_log.finish()

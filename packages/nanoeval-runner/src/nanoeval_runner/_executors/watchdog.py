@@ -15,8 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nanoeval_runner._queue import transactions
@@ -26,6 +25,7 @@ from nanoeval_runner._queue.rows import Heartbeat
 if TYPE_CHECKING:
     from nanoeval_runner._executors.attempts import Attempt
     from nanoeval_runner._executors.loop import ExecutorLoop
+    from nanoeval_runner._queue.store import Store
 
 log = logging.getLogger("nanoeval.runner")
 
@@ -152,9 +152,14 @@ class Watchdog:
         )
 
 
-@contextlib.contextmanager
-def own_connection(path: Path) -> Iterator[Callable[[Heartbeat], bool]]:
-    """Give what publishes heartbeats, by a connection that is opened for the first of them."""
+async def run_watched(executor: ExecutorLoop, store: Store) -> None:
+    """Run an executor to its end, its heartbeats going to the state file."""
     with contextlib.ExitStack() as stack:
-        opened = functools.cache(lambda: stack.enter_context(contextlib.closing(connect(path))))
-        yield lambda heartbeat: transactions.heartbeat(opened(), heartbeat)
+        # Of their own, for the store's may wait; opened for the first of them.
+        opened = functools.cache(
+            lambda: stack.enter_context(contextlib.closing(connect(store.path)))
+        )
+        with Watchdog(executor, lambda heartbeat: transactions.heartbeat(opened(), heartbeat)):
+            await executor.run()
+    if not executor.fenced:
+        await store.call(transactions.end_executor, executor.executor_id, died=False)

@@ -20,7 +20,6 @@ from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.event_log import copying, fill_in
 from nanoeval_runner._queue.paths import (
     RESTORING,
-    SUFFIX,
     UPLOADING,
     backup_location,
     check_owner,
@@ -137,21 +136,20 @@ def put_back(connection: sqlite3.Connection, path: Path) -> None:
     log.warning("state file %s was removed during the run: it has been put back", path)
 
 
-def restore(run_set_id: str, path: Path) -> bool:
-    """Copy the backup of `run_set_id` to `path`. False without one.
+def restore(path: Path) -> bool:
+    """Copy the backup of the state file at `path` there. False without one.
 
     Raises:
         StateError: another user owns it: what is in it gets unpickled.
     """
     location = backup_location()
-    name = f"{run_set_id}{SUFFIX}"
     part = path.with_suffix(RESTORING)
     try:
         if "://" in location:
-            if not _download(f"{location.rstrip('/')}/{name}", part):
+            if not _download(f"{location.rstrip('/')}/{path.name}", part):
                 return False
         else:
-            source = Path(location).expanduser() / name
+            source = Path(location).expanduser() / path.name
             if not source.exists():
                 return False
             check_owner(source)

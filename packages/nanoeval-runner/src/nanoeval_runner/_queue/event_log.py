@@ -48,15 +48,10 @@ def log_events(
         return
     seq = connection.execute(sql.LOG_EVENTS, (eval_id, b"")).lastrowid
     try:
-        file = open_private(folder / f"{seq}{_SUFFIX}")
-        try:
-            # Over what a transaction that was not committed may have left, longer or shorter.
-            is_whole = os.pwrite(file, blob, 0) == len(blob)
-        finally:
-            os.close(file)
+        # Over what a transaction that was not committed may have left, longer or shorter.
+        with os.fdopen(open_private(folder / f"{seq}{_SUFFIX}"), "wb") as file:
+            file.write(blob)
     except OSError:  # no room: the state file has the words for that, if it has none either
-        is_whole = False
-    if not is_whole:
         connection.execute(sql.SET_EVENTS, (blob, seq))
 
 

@@ -136,7 +136,6 @@ def files_of(path: Path) -> list[Path]:
 
 
 def remove_files_of(path: Path) -> None:
-    """Remove the state file at `path` and all that lies by it."""
     for file in files_of(path):
         if file.is_dir():
             shutil.rmtree(file)

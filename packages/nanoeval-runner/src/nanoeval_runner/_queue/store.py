@@ -40,7 +40,7 @@ def _find(path: Path) -> bool:
     for file in files_of(path):  # what a file that vanished left: it would be read as ours
         if file.name.startswith(path.name):
             file.unlink()
-    return backup.restore(path.stem, path)
+    return backup.restore(path)
 
 
 def _lock(path: Path) -> int:

@@ -275,7 +275,6 @@ def read_results(
 
 
 def read_tasks(connection: sqlite3.Connection, task_ids: Sequence[int]) -> list[StoredTask]:
-    """Return tasks with their payload."""
     rows = connection.execute(sql.TASKS_BY_ID, (json.dumps(task_ids),))
     return [StoredTask(*row) for row in rows]
 
