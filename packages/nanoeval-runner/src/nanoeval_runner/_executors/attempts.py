@@ -71,7 +71,6 @@ class OpenEval:
         self.task_timeout = loaded.runner.task_timeout
         self.new_recorder = loaded.encoder.attempt
         self.name = loaded.eval.get_name()
-        self.executor = run_context.executor
         self.doing = "entering"
         self.since = time.monotonic()
         self.attempts: dict[int, Attempt] = {}
@@ -84,7 +83,7 @@ class OpenEval:
             if type(hooks).set_recorder_context is LibraryConfig.set_recorder_context
             else hooks.set_recorder_context
         )
-        self._run_context = run_context
+        self.run_context = run_context
         self.closing = asyncio.Event()
         self._recorder_failed = False
         self.recorder = loaded.encoder.attempt(None, None)
@@ -95,7 +94,7 @@ class OpenEval:
         Raises:
             BaseException: whatever entering or leaving the context raised.
         """
-        current_run_context.set(self._run_context)
+        current_run_context.set(self.run_context)
         if not self.in_driver:
             current_recorder.set(self.recorder)
         threshold = self.loaded.runner.gc_threshold
@@ -176,24 +175,24 @@ class Attempt:
     ) -> Completion:
         """Return what to commit: whatever came out of `evaluate`, there is something."""
         lease, open_eval = self.lease, self.open_eval
-        is_done = error is None
-        if error is None:
+        if error is not None:
+            completion = self._without_result(error)
+        else:
             try:
                 if type(result) in PLAIN:
                     value = pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
                 else:
                     value = self._pickled(result)
             except BaseException as not_picklable:  # noqa: BLE001  the result's own code may raise it
-                is_done, completion = False, self.fatal(not_picklable)
+                completion = self.fatal(not_picklable)
             else:
                 live = (self.queued, result) if open_eval.in_driver else None
                 # By position: for every attempt.
                 completion = Completion(
                     lease.task_id, lease.eval_id, "done", value, b"", 0.0, None, None, live
                 )
-        else:
-            completion = self._without_result(error)
         completion.usage = self.usage
+        is_done = completion.outcome == "done"
         try:
             if is_done:
                 if open_eval.records_completion:
@@ -201,7 +200,7 @@ class Attempt:
             elif completion.error is not None:
                 told = completion.error if isinstance(completion.error, Exception) else None
                 recorder.record_error(text_of(completion.error), told)
-            if is_done or completion.outcome != "requeued":
+            if completion.outcome != "requeued":
                 completion.events = recorder.take(completed=is_done)
                 if not open_eval.in_driver:
                     outside = open_eval.recorder.take(completed=True)
@@ -273,7 +272,7 @@ class Attempt:
             error,
             f"while eval {self.open_eval.name!r} ran task {self.queued.question_id!r}, "
             f"attempt {self.queued.attempt_id}, retry {self.lease.retry_idx}, "
-            f"on executor {self.open_eval.executor!r}",
+            f"on executor {self.open_eval.run_context.executor!r}",
         )
         return Completion(
             self.lease.task_id, self.lease.eval_id, "fatal", dump_failure(error), error=error

@@ -405,18 +405,17 @@ class ExecutorLoop:
         if attempt.deadline is not None:
             attempt.deadline.cancel()
         if attempt.started:
-            attempt.deadline = self._loop.call_later(CANCEL_SECONDS, self._give_up, attempt)
+            attempt.deadline = self._loop.call_later(CANCEL_SECONDS, self._give_up, attempt, why)
         else:  # cancelled before its first step: `_evaluate` will never run
             self._unstarted -= 1
             self._finish(attempt, attempt.cut_short())
 
-    def _give_up(self, attempt: Attempt) -> None:
-        assert attempt.cut is not None  # noqa: S101  it was cancelled
-        assert attempt.runner is not None  # noqa: S101  and has not ended
+    def _give_up(self, attempt: Attempt, why: Cut) -> None:
+        assert attempt.runner is not None  # noqa: S101  it has not ended
         log.warning(
             "left behind: task %r does not end although it was cancelled (%s); it is at %s",
             attempt.name,
-            attempt.cut.value,
+            why.value,
             attempt.where() or "its start",
         )
         leave_behind(attempt.runner)

@@ -145,12 +145,13 @@ class Pool(ABC, Generic[TExecutor]):
         self.executors.pop(executor.name, None)
         self.changed.set()
 
-    async def died(self, executor: TExecutor | None, name: str, reason: str) -> bool:
+    async def died(self, name: str, reason: str) -> bool:
         """Give the tasks of a dead executor to others.
 
         Returns:
             whether to start another in its place.
         """
+        executor = self.executors.get(name)
         if executor is not None:
             self.remove(executor)
         if self.stopping:

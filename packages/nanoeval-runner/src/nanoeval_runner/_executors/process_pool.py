@@ -174,7 +174,7 @@ class ProcessPool(Pool[ExecutorProcess]):
         asyncio.get_running_loop().remove_reader(executor.pipe.fileno())
         executor.pipe.close()
         reason = f"pid {executor.process.pid}, {_how(executor.process.exitcode)}"
-        if await self.died(executor, executor.name, reason) and len(self.executors) < self._size:
+        if await self.died(executor.name, reason) and len(self.executors) < self._size:
             await self._spawn()
             self.wake()
 
@@ -192,9 +192,8 @@ class ProcessPool(Pool[ExecutorProcess]):
         self.stopping = True
         self.changed.set()
         for executor in list(self.executors.values()):
-            if executor.process.pid is not None and executor.process.exitcode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(executor.process.pid, signal.SIGKILL)
+            if executor.process.exitcode is None:
+                executor.process.kill()
         atexit.unregister(self.kill)
 
 

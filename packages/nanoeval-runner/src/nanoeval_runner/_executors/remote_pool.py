@@ -114,7 +114,7 @@ class RemotePool(Pool[RemoteExecutor]):
 
     async def lost(self, executor: str, reason: str) -> bool:
         self._lost.add(executor)
-        return await self.died(self.executors.get(executor), executor, reason)
+        return await self.died(executor, reason)
 
     async def handle(self, message: bytes) -> bytes:
         verb, *arguments = pickle.loads(message)

@@ -95,7 +95,7 @@ def exchange(
                 row = connection.execute(sql.GET_EXECUTOR, (request.executor_id,))
                 state, lease_until = row.fetchone()
                 if state != ExecutorState.RUNNING:
-                    lost = frozenset(c.task_id for c in completions)
+                    lost = frozenset(map(_task_id, request.completions))
                     return ExchangeReply([], {}, rejected=lost, fenced=True)
                 if lease_until > clocks[1] + LEASE_SECONDS:  # the long one that it started with
                     renewed = clocks[1] + LEASE_SECONDS, request.executor_id
@@ -105,13 +105,12 @@ def exchange(
                 reply = _claim(connection, request, rejected, clocks)
                 if any(map(_events, completions)):
                     _record(connection, completions, before_commit, event_folder)
+                return reply
         except _LeasesLostError:
             kept = _still_leased(connection, request.executor_id, completions)
             rejected |= {c.task_id for c in completions if c.task_id not in kept}
             assert len(kept) < len(completions), "not written, yet leased"  # noqa: S101
             completions = [c for c in completions if c.task_id in kept]
-        else:
-            return reply
 
 
 # --- what became of leases
