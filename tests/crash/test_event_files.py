@@ -22,7 +22,7 @@ MEMORY = Path("/dev/shm")
 N = 240
 HELD = 40  # of them, until they are let go
 POOL = {"experimental_use_multiprocessing": True, "num_processes": 2, "concurrency": 4}
-IN_FILES = "SELECT seq FROM event_log WHERE events IS NULL"
+IN_FILES = "SELECT seq FROM event_log WHERE length(events) = 0"
 
 pytestmark = [
     pytest.mark.skipif(not os.access(MEMORY, os.W_OK), reason="needs a memory file system"),
