@@ -1,8 +1,8 @@
 """Requests and replies of the chat completions and responses APIs, as bytes. Pure.
 
 What is looked at is read field by field from plain values, as far as it can be read: endpoints send
-odd things along with an answer. The SDK's response models cost more than the rest of a call.
-`Reply.raw` has the bytes.
+odd things along with an answer. `Reply.raw` has the bytes. The SDK's response models cost more than
+the rest of a call.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 from nanoeval_core.usage import Usage
@@ -29,7 +29,6 @@ _REASONING = ("reasoning_content", "reasoning", "reasoning_details")  # by endpo
 PATHS: Mapping[API, str] = {"chat": "/chat/completions", "responses": "/responses"}
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 def encode(body: Any) -> bytes:
@@ -129,8 +128,65 @@ def _without(message: Message, *fields: str) -> Message:
     return {name: value for name, value in message.items() if name not in fields}
 
 
-# Replies.
+# Replies. Decoded are the fields that are looked at, of those that most endpoints send so.
 
+
+class _Token(msgspec.Struct, gc=False):
+    """A token and its log probability: a struct, as a reply may have ten thousand."""
+
+    token: str
+    logprob: float = -math.inf
+    top_logprobs: list[_Token] | None = None
+
+
+class _Logprobs(TypedDict, total=False):
+    content: list[_Token] | None
+
+
+class _Choice(TypedDict, total=False):
+    message: Any
+    text: Any
+    finish_reason: Any
+    logprobs: _Logprobs | None
+
+
+class _Chat(TypedDict):
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    model: NotRequired[Any]
+    usage: NotRequired[Any]
+
+
+class _Part(TypedDict, total=False):
+    type: Any
+    text: Any
+    refusal: Any
+    logprobs: list[_Token] | None
+
+
+class _Item(TypedDict, total=False):
+    type: Any
+    content: list[_Part] | None
+    summary: Any
+    encrypted_content: Any
+    call_id: Any
+    name: Any
+    arguments: Any
+    extra_content: Any
+
+
+class _Response(TypedDict):
+    output: Annotated[list[_Item], msgspec.Meta(min_length=1)]
+    status: NotRequired[Any]
+    incomplete_details: NotRequired[Any]
+    error: NotRequired[Any]
+    model: NotRequired[Any]
+    usage: NotRequired[Any]
+
+
+_DECODE: Mapping[API, Callable[[bytes], Any]] = {
+    "chat": msgspec.json.Decoder(_Chat).decode,
+    "responses": msgspec.json.Decoder(_Response).decode,
+}
 
 # Why a reply ended, in the spellings of services: OpenAI, Gemini, Anthropic, DeepSeek, Zhipu, ….
 _REFUSED = re.compile(
@@ -155,7 +211,11 @@ def decode(api: API, raw: bytes, limit: int | None = None) -> Reply:
         MalformedReplyError: it is no reply.
     """
     try:
-        return _reply(api, _content(api, raw), raw, limit)
+        try:
+            content = _DECODE[api](raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            content = _content(api, raw)
+        return _reply(api, content, raw, limit)
     except RecursionError as error:
         raise _malformed(str(error), raw) from None
 
@@ -350,19 +410,29 @@ def _whole(tokens: Any) -> int:
 def _logprobs(found: Any) -> tuple[TokenLogprobs, ...] | None:
     if not isinstance(found, list):
         return None
+    tokens = found if found and isinstance(found[0], _Token) else _tokens(found)
     return tuple(
-        TokenLogprobs(
-            token=token["token"],
-            logprob=_number(token.get("logprob"), -math.inf),
-            top=tuple(
-                (top["token"], _number(top.get("logprob"), -math.inf))
-                for top in _dicts(token.get("top_logprobs"))
-                if isinstance(top.get("token"), str)
-            ),
+        [
+            TokenLogprobs(
+                one.token,
+                one.logprob,
+                tuple([(top.token, top.logprob) for top in one.top_logprobs or ()]),
+            )
+            for one in tokens
+        ]
+    )
+
+
+def _tokens(found: Any) -> list[_Token]:
+    return [
+        _Token(
+            token["token"],
+            _number(token.get("logprob"), -math.inf),
+            _tokens(token.get("top_logprobs")),
         )
         for token in _dicts(found)
         if isinstance(token.get("token"), str)
-    )
+    ]
 
 
 # What can be read of a value, whatever it is. Tuples of classes: a union is built at
@@ -405,18 +475,14 @@ _IN_PIECES = ("content", "refusal", *_REASONING)
 
 
 def _content(api: API, raw: bytes) -> dict[str, Any]:
-    """Return the reply, without errors.
+    """Return an unusual reply, without errors.
 
-    Beyond JSON, streams are read, and what Python's JSON takes: NaN, bytes that are no UTF-8, a
-    byte order mark.
+    Streams are read, and what Python's JSON takes: NaN, bytes that are no UTF-8, a byte order mark.
     """
     try:
-        content = _decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        try:
-            content = _without_surrogates(_loaded(api, raw))
-        except (ValueError, TypeError) as why:
-            raise _malformed(str(why), raw) from None
+        content = _without_surrogates(_loaded(api, raw))
+    except (ValueError, TypeError) as why:
+        raise _malformed(str(why), raw) from None
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
     if not isinstance(content, dict):
