@@ -120,15 +120,11 @@ class Answering(Prompted):
         Args:
             again: what the model is asked when its first reply has no answer.
         """
-
-        async def ask(messages: list[Message], sample: str, **options: Any) -> Reply:
-            reply = await self.ask(messages, sample=sample, attempt=task.attempt_id, **options)
-            record_reply(messages, reply, model=self.model)
-            return reply
-
+        attempt = task.attempt_id
         messages = self.messages(question)
         params = _asks_for(self._answer_schema(question)) if self.structured else None
-        reply = await ask(messages, task.name, params=params)
+        reply = await self.ask(messages, sample=task.name, attempt=attempt, params=params)
+        record_reply(messages, reply, model=self.model)
         if reply.problem is not None:
             return reply, None, False
         read = self._read(reply, question, structured=self.structured)
@@ -136,7 +132,8 @@ class Answering(Prompted):
         if asks_again:
             said = {"role": "assistant", "content": reply.text}
             messages = [*messages, said, {"role": "user", "content": again}]
-            reply = await ask(messages, f"{task.name}/follow_up")
+            reply = await self.ask(messages, sample=f"{task.name}/follow_up", attempt=attempt)
+            record_reply(messages, reply, model=self.model)
             if reply.problem is None:
                 read = self._read(reply, question, structured=False)
         return reply, read, asks_again

@@ -38,11 +38,11 @@ class APIModel(ModelFields, HasAsyncContextManager):
         tool_choice: ToolChoice | None = None,
     ) -> dict[str, Any]:
         """Return the body of a request."""
-        from nanoeval_solvers._api import wire  # noqa: PLC0415  on the path of calls only
+        from nanoeval_solvers._api.wire import request_body  # noqa: PLC0415  on calls' path only
 
         if params.get("n") not in (None, 1):
             raise ConfigError(f"params['n']={params['n']!r}: a call gives one reply")
-        return wire.request_body(self, messages, params, tools, tool_choice)
+        return request_body(self, messages, params, tools, tool_choice)
 
     async def _context(self) -> AsyncGenerator[None, None]:
         from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  as above

@@ -15,7 +15,6 @@ import logging
 import math
 import resource
 import time
-import weakref
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nanoeval.api")
 
 _AT_ONCE = frozenset({Meaning.EMPTY, Meaning.STREAM_ONLY, Meaning.UNAUTHORIZED})
+_NO_REPLY = HTTPReply(0, {}, b"")
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
 _ENOUGH_REJECTED = 8  # prompts, with none served, to say that it is not for what is in them
@@ -289,7 +289,7 @@ class Client:
         body = wire.encode(_streaming(model, request) if route.stream else request)
         started = time.monotonic()
         retries = 0
-        once: set[Meaning] = set()  # what was tried again at once, which is done once
+        once: tuple[Meaning, ...] = ()  # what was tried again at once, which is done once
         with pause_clocks.get()():
             sent_at = await route.first_turn()
         try:
@@ -309,7 +309,7 @@ class Client:
                     route.served and route.unauthorized < 3
                 )
                 if meaning in _AT_ONCE and meaning not in once and known:
-                    once.add(meaning)
+                    once += (meaning,)
                     if meaning is Meaning.STREAM_ONLY:
                         route.stream = True
                         body = wire.encode(_streaming(model, request))
@@ -343,7 +343,7 @@ class Client:
     ) -> tuple[Reply | Failure, HTTPReply]:
         """Make one call, after `limiter.enter`."""
         limiter = route.limiter
-        http = HTTPReply(0, {}, b"")
+        http = _NO_REPLY
         try:
             if route.renewing.locked():  # the old credentials would be refused
                 async with route.renewing:
@@ -546,7 +546,7 @@ def _cache_of(model: ModelFields) -> ReplyCache | None:
     return None if context is None else ReplyCache(Path(context.shared_dir) / "replies.sqlite")
 
 
-_of_loop = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], Client]]()
+_opened: dict[tuple[Any, ...], Client] = {}  # by event loop and endpoint; a client takes itself out
 
 
 def open_client(model: ModelFields) -> Client:
@@ -555,9 +555,9 @@ def open_client(model: ModelFields) -> Client:
     Raises:
         ConfigError: there is no key, or the client cannot be built.
     """
-    clients = _of_loop.setdefault(asyncio.get_running_loop(), {})
-    key = (model.endpoint_url, model.api_key_env, model.client_id)
-    client = clients.get(key)
+    loop = asyncio.get_running_loop()
+    key = (loop, model.endpoint_url, model.api_key_env, model.client_id)
+    client = _opened.get(key)
     if client is None:
-        client = clients[key] = Client(model, forget=lambda: clients.pop(key))
+        client = _opened[key] = Client(model, forget=lambda: _opened.pop(key))
     return client
