@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoeval_core.errors import NanoevalError
-from nanoeval_core.words import run_state
+from nanoeval_core.run_facts import RunFacts
 from nanoeval_runner.results import resume_command
 from nanoeval_runner.state_files import EvalRow, ExecutorRow, StateReader, record_of
 
@@ -74,12 +74,13 @@ class LiveRunSet:
                 for row in snapshot.evals
             ]
         evals = [
-            self._eval(row, seconds, now, is_running=snapshot.is_running)
+            self._eval(row, snapshot.facts_of(row), seconds, now)
             for row, seconds in zip(snapshot.evals, durations, strict=True)
         ]
         executors = [
             _executor(row, now, is_running=snapshot.is_running) for row in snapshot.executors
         ]
+        running = (task for one in executors for task in one["running"])
         states = {row["state"] for row in evals}
         state = next((state for state in STATES if state in states), "done")
         self.view = {
@@ -90,7 +91,7 @@ class LiveRunSet:
             "global_limit": snapshot.global_limit,
             "evals": evals,
             "executors": executors,
-            "stuck": _stuck(executors),
+            "stuck": heapq.nlargest(STUCK, running, key=lambda task: task["seconds"]),
         }
 
     def histories(self) -> dict[int, list[Point]]:
@@ -98,12 +99,11 @@ class LiveRunSet:
         return {eval_id: history.points for eval_id, history in self._histories.items()}
 
     def _eval(
-        self, row: EvalRow, seconds: list[float], now: float, *, is_running: bool
+        self, row: EvalRow, facts: RunFacts, seconds: list[float], now: float
     ) -> dict[str, Any]:
         found = self._score(row)
         score = found or {}
-        state = run_state(row.state, is_running=is_running)
-        in_flight = row.leased if state == "running" else 0
+        in_flight = row.leased if facts.state == "running" else 0
         point = Point(
             at=now,
             done=row.done,
@@ -118,19 +118,18 @@ class LiveRunSet:
             high=score.get("high"),
         )
         history = self._histories[row.id]
-        if state == "running" or not history.points:
+        if facts.state == "running" or not history.points:
             history.add(point)
         return {
             **{name: getattr(row, name) for name in AS_STORED},
             "model": row.model_name,
-            "state": state,
+            "state": facts.state,
             "queued": row.queued + row.leased - in_flight,
             "in_flight": in_flight,
             "usage": dataclasses.asdict(row.usage),
             "score": score or None,
-            "record": found is not None,
             "key": None if found is None else row.run_id,  # in the table of runs
-            "summary": json.loads(row.summary or "null"),
+            "summary": facts.summary,
             "errors": self._failures[row.id].as_rows(),
             "point": point,
         }
@@ -179,13 +178,3 @@ def _commands(row: ExecutorRow, port: Any, *, local: bool) -> list[str]:
     if row.log:
         lines.append(f"{away}tail -n 100 -f {row.log}")
     return lines
-
-
-def _stuck(executors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tasks that have been running longest, over all executors."""
-    found = (
-        {**task, "executor": executor["name"], "pid": executor["pid"]}
-        for executor in executors
-        for task in executor["running"]
-    )
-    return heapq.nlargest(STUCK, found, key=lambda task: task["seconds"])

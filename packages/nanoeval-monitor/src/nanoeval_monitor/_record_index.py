@@ -122,11 +122,9 @@ class RecordIndex:
                 return
         self._make()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection to read with while the index goes on being made."""
-        with contextlib.closing(_connect_to_read(self.path)) as connection:
-            yield connection
+    def reading(self) -> contextlib.closing[sqlite3.Connection]:
+        """Return a connection to read with, `with` it, while the index goes on being made."""
+        return contextlib.closing(_connect_to_read(self.path))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

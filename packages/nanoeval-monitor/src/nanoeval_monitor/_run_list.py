@@ -55,7 +55,6 @@ class RunEntry(RunFacts):
     high: float | None = None
     n: int | None = None
     path: Path | None = None
-    bytes: int | None = None
     has_state: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -147,9 +146,7 @@ class RunList:
                 with contextlib.suppress(OSError):  # gone meanwhile
                     size = sum(part.stat().st_size for part in parts)
                     stamps[file] = file.stat().st_mtime_ns, size, index_stamp(file)
-        self._records = _refreshed(
-            self._records, stamps, lambda file: _look_at(file, stamps[file][1])
-        )
+        self._records = _refreshed(self._records, stamps, _look_at)
         return [entry for _, entry in self._records.values() if entry is not None]
 
     # --- state files
@@ -196,7 +193,7 @@ def changed_at(file: Path) -> int:
     return max(times, default=0)
 
 
-def _look_at(file: Path, size: int) -> RunEntry | None:
+def _look_at(file: Path) -> RunEntry | None:
     try:
         outline = outline_of(file)
         if outline is None:  # events whose first line is lost are a record too
@@ -204,7 +201,7 @@ def _look_at(file: Path, size: int) -> RunEntry | None:
             if first is None or (first.run_id is None and isinstance(first, OtherEvent)):
                 return None
             outline = Outline(file, RunStarted(run_id=first.run_id), None, file.stat().st_mtime)
-        return _of_record(outline, size)
+        return _of_record(outline)
     except (OSError, NanoevalError):
         return None  # no record after all
     except Exception as error:  # noqa: BLE001  one file never takes the table from all others
@@ -212,11 +209,11 @@ def _look_at(file: Path, size: int) -> RunEntry | None:
         return None
 
 
-def _of_record(outline: Outline, size: int) -> RunEntry:
-    path, created_by = outline.path, str(outline.started.spec.get("created_by") or "")
-    entry = RunEntry(key="", created_by=created_by, path=path, bytes=size, **vars(outline.facts()))
+def _of_record(outline: Outline) -> RunEntry:
+    created_by = str(outline.started.spec.get("created_by") or "")
+    entry = RunEntry(key="", created_by=created_by, path=outline.path, **vars(outline.facts()))
     _add_score(entry)
-    known = peek(path) if entry.low is None else None
+    known = peek(outline.path) if entry.low is None else None
     if known is not None and known.mean is not None:
         entry.score, entry.low, entry.high, entry.n = known.mean, known.low, known.high, known.n
     return entry

@@ -8,7 +8,6 @@ from typing import Any
 
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.json_values import json_value
-from nanoeval_recorder.reading.events import Event
 from nanoeval_recorder.reading.reader import unfolded
 
 from nanoeval_monitor import _index_sql as sql
@@ -57,7 +56,6 @@ def find_samples(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]
     return {
         "rows": [_shown(row) for row in found],
         "total": total,
-        "offset": offset,
         "searched": not match or is_searched,
         "index": progress,
     }
@@ -103,7 +101,17 @@ def transcript(index: RecordIndex, sample_id: str, *, whole: bool = False) -> di
     events = events_at(index.record, [row[-1] for row in rows])
     limit = None if whole else LONG_TEXT
     attempts = [
-        {**_shown(row), "events": [_event(event, limit) for event in unfolded(found)]}
+        {
+            **_shown(row),
+            "events": [
+                {
+                    "type": event.type,
+                    "at": event.created_at,
+                    "data": _cut(json_value(event.data), limit),
+                }
+                for event in unfolded(found)
+            ],
+        }
         for row, found in zip(rows, events, strict=True)
     ]
     return {"sample_id": sample_id, "total": total, "attempts": attempts}
@@ -119,17 +127,6 @@ def _shown(row: tuple[Any, ...]) -> dict[str, Any]:
     """Return a row of the index as the page gets it."""
     shown = dict(zip(("id", *AttemptRow._fields), row, strict=False))
     return {**shown, "fields": json.loads(shown["fields"])}
-
-
-def _event(event: Event, limit: int | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "type": event.type,
-        "at": event.created_at,
-        "data": _cut(json_value(event.data), limit),
-    }
-    if event.extra:
-        found["extra"] = _cut(json_value(event.extra), limit)
-    return found
 
 
 def _cut(value: Any, limit: int | None) -> Any:
