@@ -1,4 +1,9 @@
-"""GPQA diamond, with the choices shuffled by seed."""
+"""GPQA diamond, with the choices shuffled by seed, and four ways to run it.
+
+`python -m nanoeval.examples.gpqa_simple gpqa.solver=…` takes any solver and arguments of the
+runner; `gpqa_api` asks an API, in a pool of processes; `gpqa_mock` and `gpqa_mock_mp` need no
+model.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,17 @@ import csv
 import io
 import os
 import random
+import sys
 import urllib.request
 from pathlib import Path
 
 import chz
 from nanoeval_core.errors import ConfigError
-from nanoeval_solvers.mcq import MCQEval, Question
+from nanoeval_core.json_values import json_text
+from nanoeval_core.spec import EvalSpec, RunnerArgs
+from nanoeval_runner import run
+from nanoeval_solvers.mcq import MCQEval, MockSolver, Question
+from nanoeval_solvers.mcq_api import OpenAIAPIMCQSolver
 
 ENV_CSV = "NANOEVAL_GPQA_CSV"
 """Names another CSV with the same columns: a path or a URL."""
@@ -65,4 +75,28 @@ def _question(row: dict[str, str]) -> Question:
     )
 
 
-__all__ = ["ENV_CSV", "GPQAEval"]
+async def simple(gpqa: GPQAEval, runner: RunnerArgs) -> None:
+    """Run GPQA with the solver and runner arguments given, and print the summary."""
+    sys.stdout.write(json_text(await run(EvalSpec(eval=gpqa, runner=runner))) + "\n")
+
+
+async def api() -> None:
+    solver = OpenAIAPIMCQSolver(model="gpt-4o")
+    await _run(GPQAEval(solver=solver), RunnerArgs(experimental_use_multiprocessing=True))
+
+
+async def mock() -> None:
+    await _run(GPQAEval(solver=MockSolver()), RunnerArgs())
+
+
+async def mock_mp() -> None:
+    runner = RunnerArgs(experimental_use_multiprocessing=True, num_processes=10)
+    await _run(GPQAEval(solver=MockSolver(), n_consensus=16), runner)
+
+
+async def _run(gpqa: GPQAEval, runner: RunnerArgs) -> None:
+    report = await run(EvalSpec(eval=gpqa, runner=runner))
+    assert "accuracy" in report, report  # noqa: S101  what the examples show
+
+
+__all__ = ["ENV_CSV", "GPQAEval", "api", "mock", "mock_mp", "simple"]

@@ -1,5 +1,4 @@
-from nanoeval_cli.examples.gpqa_api import *
-from nanoeval_cli.examples.gpqa_api import main
+from nanoeval_cli.examples.gpqa import api as main
 from nanoeval_runner.setup import nanoeval_entrypoint
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-from nanoeval_cli.examples.gpqa_mock_mp import *
-from nanoeval_cli.examples.gpqa_mock_mp import main
+from nanoeval_cli.examples.gpqa import mock_mp as main
 from nanoeval_runner.setup import nanoeval_entrypoint
 
 if __name__ == "__main__":
