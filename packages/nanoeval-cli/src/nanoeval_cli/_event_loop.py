@@ -1,4 +1,4 @@
-"""Which event loop a command runs on."""
+"""Running evals from a command: logging, open files, and which event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 from nanoeval_core.errors import ConfigError
-from nanoeval_runner.setup import run_main
+from nanoeval_runner.setup import nanoeval_logging, raise_file_limit, run_main
 
 T = TypeVar("T")
 loop_option = click.option(
@@ -18,19 +18,22 @@ loop_option = click.option(
 )
 
 
-def run_in_loop(main: Coroutine[Any, Any, T], loop: str) -> T:
-    """Run a command's coroutine on the event loop of that name.
+def run_evals(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
+    """Run a command's coroutine on the event loop of that name, with logging set up.
 
     Raises:
         ConfigError: uvloop is not installed.
     """
-    if loop == "asyncio":
-        return run_main(main)
-    try:
-        import uvloop  # noqa: PLC0415  an extra, for this option only
-    except ModuleNotFoundError as error:
-        main.close()
-        raise ConfigError(
-            'the uvloop event loop is not installed: `pip install "nanoeval-cli[uvloop]"`'
-        ) from error
-    return run_main(main, uvloop.new_event_loop)
+    new_loop = None
+    if loop == "uvloop":
+        try:
+            import uvloop  # noqa: PLC0415  an extra, for this option only
+        except ModuleNotFoundError as error:
+            main.close()
+            raise ConfigError(
+                'the uvloop event loop is not installed: `pip install "nanoeval-cli[uvloop]"`'
+            ) from error
+        new_loop = uvloop.new_event_loop
+    with nanoeval_logging():
+        raise_file_limit()
+        return run_main(main, new_loop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import chz
@@ -13,11 +12,11 @@ from nanoeval_core.spec import EvalSpec
 from nanoeval_recorder.reading.outline import outline_of
 from nanoeval_runner import run as run_eval
 from nanoeval_runner.results import collecting
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._attempts import scores_of
 from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
+from nanoeval_cli._event_loop import run_evals
 from nanoeval_cli._output import write_json
 from nanoeval_cli._replay import recorded_replies, server_of, with_recorded_models
 from nanoeval_cli._runs import RunInfo, find_run, record_path
@@ -47,9 +46,8 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
     record = record_path(old)
     with server_of(recorded_replies(record)) as server:
         spec = _spec(old, record, target, fields, server.url)
-        with nanoeval_logging(), collecting(is_shown=False) as found:
-            raise_file_limit()
-            summary = asyncio.run(run_eval(spec))
+        with collecting(is_shown=False) as found:
+            summary = run_evals(run_eval(spec))
     new = find_run(summary["run_id"])
     if as_json:
         write_json({"before": old.summary, "after": summary})

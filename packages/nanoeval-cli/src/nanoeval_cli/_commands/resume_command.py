@@ -11,11 +11,10 @@ from nanoeval_core.words import run_state
 from nanoeval_runner import resume
 from nanoeval_runner.formats import format_seconds
 from nanoeval_runner.results import collecting
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 from nanoeval_runner.state_files import backups, may_be_resumed, state_files
 
 from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
-from nanoeval_cli._event_loop import loop_option, run_in_loop
+from nanoeval_cli._event_loop import loop_option, run_evals
 from nanoeval_cli._output import note, write, write_json, write_table
 from nanoeval_cli._runs import runs_newest_first
 
@@ -45,15 +44,14 @@ def command(
     if run is None:
         return _list(as_json=as_json)
     run_set_id = _run_set_of(run)
-    with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
-        raise_file_limit()
-        resumed = resume(
-            run_set_id,
-            resume_completed_evals=recompute,
-            budget_tokens=budget_tokens,
-            budget_cost=budget_cost,
-        )
-        summaries = run_in_loop(resumed, loop)
+    resumed = resume(
+        run_set_id,
+        resume_completed_evals=recompute,
+        budget_tokens=budget_tokens,
+        budget_cost=budget_cost,
+    )
+    with collecting(None if as_json else sys.stdout) as found:
+        summaries = run_evals(resumed, loop)
     if as_json:
         write_json(summaries)
     elif not found.results:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import chz
 import click
@@ -15,10 +14,9 @@ from nanoeval_runner import run
 from nanoeval_runner.budget import with_budget
 from nanoeval_runner.command_line import help_text
 from nanoeval_runner.results import collecting
-from nanoeval_runner.setup import nanoeval_logging, raise_file_limit
 
 from nanoeval_cli._command import Command, budget_options, json_option, subcommand
-from nanoeval_cli._event_loop import loop_option, run_in_loop
+from nanoeval_cli._event_loop import loop_option, run_evals
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
@@ -149,9 +147,8 @@ def command(  # noqa: PLR0913  one parameter an option
         from nanoeval_computer.maintenance import with_kept_machines  # noqa: PLC0415  this option's
 
         spec = chz.replace(spec, eval=with_kept_machines(spec.eval))
-    with nanoeval_logging(), collecting(None if as_json else sys.stdout) as found:
-        raise_file_limit()
-        summary: dict[str, Any] = run_in_loop(run(spec), loop)
+    with collecting(None if as_json else sys.stdout) as found:
+        summary = run_evals(run(spec), loop)
     if as_json:
         write_json(summary)
     return found.exit_code(fail_on_errors)

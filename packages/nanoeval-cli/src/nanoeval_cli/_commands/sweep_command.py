@@ -13,17 +13,11 @@ from nanoeval_core.errors import ConfigError, RecorderError
 from nanoeval_core.usage import Usage
 from nanoeval_runner.budget import shared_budget
 from nanoeval_runner.results import collecting, nanoeval_command, using_resume_command
-from nanoeval_runner.setup import (
-    EXIT_BAD_INPUT,
-    EXIT_BUDGET,
-    EXIT_FAILED,
-    nanoeval_logging,
-    raise_file_limit,
-)
+from nanoeval_runner.setup import EXIT_BAD_INPUT, EXIT_BUDGET, EXIT_FAILED
 
 from nanoeval_cli._command import budget_options, json_option, subcommand
 from nanoeval_cli._commands.run_command import EvalCommand, errors_option, eval_argument
-from nanoeval_cli._event_loop import loop_option, run_in_loop
+from nanoeval_cli._event_loop import loop_option, run_evals
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
 from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells
 from nanoeval_cli._sweep_table import SweepTable
@@ -86,14 +80,12 @@ def command(  # noqa: PLR0913  one parameter an option
     note(_overview(name, cells))
     again_command = shlex.join([*shlex.split(nanoeval_command()), *sys.argv[1:]])
     with (
-        nanoeval_logging(),
         using_resume_command(""),  # told once, below
         collecting(is_shown=False) as found,
         shared_budget(budget_tokens, budget_cost, before=spent),
     ):
-        raise_file_limit()
         try:
-            run_in_loop(run_cells(cells, ledger, name), loop)
+            run_evals(run_cells(cells, ledger, name), loop)
         except (KeyboardInterrupt, SystemExit):
             note(f"To go on with the sweep: {again_command}")
             raise
