@@ -98,7 +98,6 @@ def runs_newest_first(
     files = sorted([*records, *_state_files()])  # the newest last
     found: list[tuple[float, int, Callable[[], RunInfo]]] = []  # a heap of what is not yet yielded
     seen: set[str] = set()
-    number = itertools.count()
     text = naming.lower()
     if not (text.isascii() and text.isprintable()) or set('"\\/') & set(text):
         text = ""  # JSON may have it in other characters
@@ -109,13 +108,13 @@ def runs_newest_first(
         _, is_state, path = files.pop()
         runs: list[Found] = []
         if is_state:
-            runs = _in_state_file(Path(path), problems, named, text)
+            runs = _in_state_file(Path(path), named, text, problems)
         elif _run_id_in(path) not in seen and _may_name(path, text):
             runs = _in_record(path)
         for run_id, created_at, make in runs:
             if run_id not in seen:
                 seen.add(run_id)
-                heapq.heappush(found, (-created_at, next(number), make))
+                heapq.heappush(found, (-created_at, len(seen), make))
 
 
 File = tuple[float, bool, str]
@@ -186,9 +185,9 @@ def _time_in(name: str) -> float | None:
 
 def _in_state_file(
     path: Path,
-    problems: list[StateError] | None = None,
-    named: Mapping[str, str] | None = None,
+    named: Mapping[str, str],
     naming: str = "",
+    problems: list[StateError] | None = None,
 ) -> list[Found]:
     """Return the runs in a state file; `named` are records by the run ids in their names."""
     try:
@@ -199,8 +198,6 @@ def _in_state_file(
         return []
     except FileNotFoundError:  # cleaned up meanwhile
         return []
-    if named is None:
-        named = records_by_run_id()
     return [
         (row.run_id, row.created_at, partial(_of_row, file, row, record))
         for row in file.evals
@@ -225,7 +222,7 @@ def _outline(path: Path) -> Outline | None:
 
 
 def _of_row(file: StateFile, row: EvalRow, record: str | Path | None) -> RunInfo:
-    outline = _outline(Path(record)) if record is not None and os.path.exists(record) else None
+    outline = None if record is None else _outline(Path(record))
     run = RunInfo(run_id=row.run_id) if outline is None else _of_record(outline)
     run.summary = {}  # the state file's, or none
     run.update(file.facts_of(row))
@@ -280,7 +277,8 @@ def _by_file_name(name: str) -> list[RunInfo]:
     """Return the runs that files are named for: run set `name`, or ids that begin like that."""
     if in_set := _in_state_of(name):
         return [max(in_set, key=lambda found: found[1])[2]()]
-    begin = [path for _, _, path in _record_files() if path.rpartition("/")[2].startswith(name)]
+    paths = sorted(path for _, _, path in _record_files())
+    begin = [path for path in paths if path.rpartition("/")[2].startswith(name)]
     exact = [path for path in begin if _run_id_in(path) == name]
     outlines = [_outline(Path(path)) for path in (exact or begin)[:RUNS_LISTED]]
     return [_with_state(_of_record(outline)) for outline in outlines if outline is not None]
@@ -291,7 +289,8 @@ def _in_state_of(run_set_id: str) -> list[Found]:
         check_run_set_id(run_set_id)
     except ConfigError:  # no run set is named like that
         return []
-    return _in_state_file(state_file(run_set_id))
+    path = state_file(run_set_id)
+    return _in_state_file(path, records_by_run_id()) if path.exists() else []
 
 
 def _with_state(run: RunInfo) -> RunInfo:
