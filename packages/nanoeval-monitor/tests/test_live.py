@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import json
 import re
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ post = functools.partial(httpx.post, timeout=PATIENCE)
 Start = Callable[..., Any]
 
 
-@contextmanager
+@contextlib.contextmanager
 def views(base: str, run_set_id: str) -> Iterator[Iterator[dict[str, Any]]]:
     """The views that the server sends, one after the other."""
     url = f"{base}/api/live/{run_set_id}/events"
@@ -126,6 +127,21 @@ def test_whatever_a_summary_holds_is_shown(
         (row,) = until(found, lambda view: view["state"] == "done")["evals"]
     assert row["summary"]["said"] == "\\ud800"
     assert row["summary"]["huge"] == str(2**70)
+
+
+def test_a_run_set_whose_summary_is_no_json_is_shown(
+    monitor: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
+    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False)
+    asyncio.run(run(EvalSpec(eval=OddSummary(), runner=runner)))
+    (file,) = (tmp_path / "state").glob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE eval SET summary = '{broken'")
+    base, _ = monitor
+    with views(base, run_set(base)) as found:
+        (row,) = until(found, lambda view: view["state"] == "done")["evals"]
+    assert row["done"] == 1
 
 
 def test_the_limit_can_be_changed_while_it_runs(monitor: tuple[str, str], start_run: Start) -> None:
