@@ -18,7 +18,7 @@ loop_option = click.option(
 )
 
 
-def run_evals(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
+def run_in_loop(main: Coroutine[Any, Any, T], loop: str = "asyncio") -> T:
     """Run a command's coroutine on the event loop of that name, with logging set up.
 
     Raises:

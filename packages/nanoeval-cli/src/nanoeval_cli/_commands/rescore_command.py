@@ -16,7 +16,7 @@ from nanoeval_runner.results import collecting
 from nanoeval_cli._attempts import scores_of
 from nanoeval_cli._command import complete_run, json_option, subcommand
 from nanoeval_cli._commands.compare_command import show_comparison
-from nanoeval_cli._event_loop import run_evals
+from nanoeval_cli._event_loop import run_in_loop
 from nanoeval_cli._output import write_json
 from nanoeval_cli._replay import recorded_replies, server_of, with_recorded_models
 from nanoeval_cli._runs import RunInfo, find_run, record_path
@@ -47,7 +47,7 @@ def command(run: str, target: str | None, as_json: bool, fields: dict[str, str])
     with server_of(recorded_replies(record)) as server:
         spec = _spec(old, record, target, fields, server.url)
         with collecting(is_shown=False) as found:
-            summary = run_evals(run_eval(spec))
+            summary = run_in_loop(run_eval(spec))
     new = find_run(summary["run_id"])
     if as_json:
         write_json({"before": old.summary, "after": summary})

@@ -14,7 +14,7 @@ from nanoeval_runner.results import collecting
 from nanoeval_runner.state_files import backups, may_be_resumed, state_files
 
 from nanoeval_cli._command import budget_options, complete_run, json_option, subcommand
-from nanoeval_cli._event_loop import loop_option, run_evals
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import note, write, write_json, write_table
 from nanoeval_cli._runs import runs_newest_first
 
@@ -51,7 +51,7 @@ def command(
         budget_cost=budget_cost,
     )
     with collecting(None if as_json else sys.stdout) as found:
-        summaries = run_evals(resumed, loop)
+        summaries = run_in_loop(resumed, loop)
     if as_json:
         write_json(summaries)
     elif not found.results:

@@ -16,7 +16,7 @@ from nanoeval_runner.command_line import help_text
 from nanoeval_runner.results import collecting
 
 from nanoeval_cli._command import Command, budget_options, json_option, subcommand
-from nanoeval_cli._event_loop import loop_option, run_evals
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import write, write_json
 from nanoeval_cli._targets import (
     complete_argument,
@@ -148,7 +148,7 @@ def command(  # noqa: PLR0913  one parameter an option
 
         spec = chz.replace(spec, eval=with_kept_machines(spec.eval))
     with collecting(None if as_json else sys.stdout) as found:
-        summary = run_evals(run(spec), loop)
+        summary = run_in_loop(run(spec), loop)
     if as_json:
         write_json(summary)
     return found.exit_code(fail_on_errors)

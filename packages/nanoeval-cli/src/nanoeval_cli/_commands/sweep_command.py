@@ -17,7 +17,7 @@ from nanoeval_runner.setup import EXIT_BAD_INPUT, EXIT_BUDGET, EXIT_FAILED
 
 from nanoeval_cli._command import budget_options, json_option, subcommand
 from nanoeval_cli._commands.run_command import EvalCommand, errors_option, eval_argument
-from nanoeval_cli._event_loop import loop_option, run_evals
+from nanoeval_cli._event_loop import loop_option, run_in_loop
 from nanoeval_cli._output import bold, note, terminal_width, write, write_json
 from nanoeval_cli._sweep import Cell, Ledger, make_cells, run_cells
 from nanoeval_cli._sweep_table import SweepTable
@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913  one parameter an option
         shared_budget(budget_tokens, budget_cost, before=spent),
     ):
         try:
-            run_evals(run_cells(cells, ledger, name), loop)
+            run_in_loop(run_cells(cells, ledger, name), loop)
         except (KeyboardInterrupt, SystemExit):
             note(f"To go on with the sweep: {again_command}")
             raise
