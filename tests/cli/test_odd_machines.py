@@ -55,6 +55,27 @@ def test_a_user_without_a_home_folder(words: tuple[str, ...], here: Path) -> Non
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("has_stderr", [True, False])
+def test_a_user_without_a_home_folder_who_says_where_everything_is_kept(
+    has_stderr: bool, here: Path
+) -> None:
+    """Only the log of the run has no place. That is said, if there is where to say it."""
+    script = NOBODY if has_stderr else f"import os; os.close(2){NOBODY}"
+    kept = ("NANOEVAL_LOG_DIR", "NANOEVAL_BACKUP_DIR")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", "sums.py:Sums"],
+        env=without_folders(here, **{name: str(here / name) for name in kept}),
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"record: {here}" in done.stdout
+    assert ("no log of this run: user" in done.stderr) == has_stderr
+
+
 @pytest.mark.parametrize("variable", ["HOME", "NANOEVAL_LOG_DIR", "NANOEVAL_STATE_DIR"])
 def test_a_folder_that_cannot_be_written(variable: str, here: Path) -> None:
     (here / "file").write_text("no folder")

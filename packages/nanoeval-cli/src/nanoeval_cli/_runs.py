@@ -138,7 +138,7 @@ def _state_files() -> Iterator[File]:
 def _record_files() -> Iterator[File]:
     for folder, _, found in os.walk(records_folder()):
         names = set(found)
-        for name in names:
+        for name in found:
             if name.endswith(SUFFIXES) and not _is_later_part(name, names):
                 path = f"{folder}/{name}"
                 yield _time_in(name) or os.lstat(path).st_mtime, False, path

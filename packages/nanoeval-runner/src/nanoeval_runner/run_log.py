@@ -6,6 +6,7 @@ first record, and structlog is loaded then: a run with nothing to report does no
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -14,6 +15,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
+from nanoeval_core.errors import ConfigError
 from nanoeval_core.fs_paths import user_folder
 
 __all__ = [
@@ -61,11 +63,11 @@ class RunLog(logging.Handler):
                 self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             # One write, appending: lines of several processes do not mix.
             os.write(self._fd, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
-        except OSError as error:
+        except (OSError, ConfigError) as error:  # no room, say, or a user without a home folder
             self._is_over = True
-            # Not to the log: that is what has failed. The console still has its part.
-            path = log_file(self._run_set_id)
-            os.write(2, f"warning: no log of this run: {path}: {error.strerror}\n".encode())
+            # Not to the log: that is what has failed. The console, if any, still has its part.
+            with contextlib.suppress(OSError):
+                os.write(2, f"warning: no log of this run: {error}\n".encode())
 
     def _is_alone(self, name: str) -> bool:
         """Return whether a record of the logger `name` reaches run logs only, this one first."""
