@@ -515,8 +515,10 @@ def recorded_form(event_type: str, data: Any) -> Any:
         if "correct" in data:
             data["correct"] = as_bool(data["correct"])
     elif event_type == "sampling" and type(data) is dict:
-        if "sampled" in data:
-            data["sampled"] = as_list(data["sampled"])
+        if type(sampled := data.get("sampled")) is str:
+            data["sampled"] = [sampled]
+        elif "sampled" in data:
+            data["sampled"] = as_list(sampled)
         data.pop("extra_allowed_metadata_fields", None)
     elif event_type == "error" and type(data) is dict:
         msg, error = data.pop("msg", None), data.pop("error", None)

@@ -13,12 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any, NamedTuple, SupportsFloat, cast
 
 from nanoeval_core.errors import ConfigError
-from nanoeval_core.metrics._student_t import (
-    NORMAL,
-    regularized_incomplete_beta,
-    t_sf,
-    two_sided_z,
-)
+from nanoeval_core.metrics._student_t import NORMAL, regularized_incomplete_beta, t_sf
 from nanoeval_core.metrics.cluster_variance import cluster_sizes, clusters_of, spread_of_mean
 from nanoeval_core.metrics.clustered_mean import (
     MeanEstimate,
@@ -135,7 +130,6 @@ def compare(
         ConfigError: the runs have different questions, or none; the message names some.
         ValueError: a score is not finite, a question has none, or `clusters` lacks a question.
     """
-    two_sided_z(confidence)
     left_out = _check_questions(run_a, run_b, common_only=common_only)
     scores_a, scores_b = _scores_of(run_a, run_b), _scores_of(run_b, run_a)
     a = clustered_mean(scores_a, clusters=clusters, confidence=confidence)
