@@ -33,13 +33,13 @@ from typing import Any
 from nanoeval_core.errors import ConfigError
 from nanoeval_core.library_config import LibraryConfig, get_library_config
 from nanoeval_core.metrics import _tables
-from nanoeval_core.metrics.accumulator import Accumulator
 from nanoeval_core.metrics.breakdown import with_breakdown
 from nanoeval_core.metrics.outcomes import (
     Outcome,
     handle_system_errors_and_compute_metrics,
     outcome_of,
 )
+from nanoeval_core.metrics.running_summary import RunningAccuracy
 from nanoeval_core.metrics.samples import Sample, summarize_samples
 from nanoeval_core.task import Task, TResult, TTask
 
@@ -156,11 +156,7 @@ def summarize_results(
     def summarize(pairs: Sequence[tuple[TTask, TResult]]) -> dict[str, Any]:
         if score is None:
             return default_metrics([_sample_of(task, result) for task, result in pairs])
-        totals = Accumulator()
-        for task, result in pairs:
-            value = score(task, result)
-            totals.add(task.question_id, value, outcome=outcome_of(result))
-        return totals.metrics()
+        return RunningAccuracy(score).catch_up(pairs).totals.metrics()
 
     return with_breakdown(results, by, summarize)
 
