@@ -90,9 +90,10 @@ _ALIKE = str.maketrans(
 )
 _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox|framebox)\s*\{)|\\[{}]|[{}]")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]{1,60})\}\s*\{([^{}]{1,60})\}|(\d)\s*(\d))")
+# Braces within it are those of a power; a command right before it ends where it begins.
 _WRAPPER = re.compile(
-    r"\\(?:text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathsf|mathit|mathcal|mbox|"
-    r"operatorname|bf|underline|bm|boldsymbol)\s*\{([^{}]*)\}"
+    r"(\\[A-Za-z]+)?\\(?:text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathsf|mathit|"
+    r"mathcal|mbox|operatorname|bf|underline|bm|boldsymbol)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _LATEX_SYMBOLS = {
     "times": "×", "cdot": "·", "pm": "±", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠",
@@ -189,7 +190,7 @@ def without_latex(text: str) -> str:
     if "\\" in text:
         text = _mark_boxes(text)
         for _ in range(4):  # wrappers in wrappers
-            text = _WRAPPER.sub(r"\1", text)
+            text = _WRAPPER.sub(lambda w: f"{w[1]} {w[2]}" if w[1] else w[2], text)
             text = _FRACTION.sub(lambda f: f" {f[1] or f[3]}/{f[2] or f[4]} ", text)
         text = _COMMAND.sub(_command, text).replace("{,}", ",")
     return _POWER.sub(r"^\1", text).replace("^°", "°")
