@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nanoeval_core.metrics.headline import headline
 from nanoeval_runner.formats import format_count, format_score
-from nanoeval_runner.text_table import fitted_table, format_table, text_width
+from nanoeval_runner.text_table import format_table, text_width
 
 from nanoeval_cli._sweep import Cell
 
@@ -52,7 +52,7 @@ class SweepTable:
         turned = [list(row) for row in zip(self._header, *rows, strict=True)]
         turned[0][0] = "choice"
         right = frozenset(turned[0][1:])
-        return fitted_table(turned[0], turned[1:], right=right, width=width)
+        return format_table(turned[0], turned[1:], right=right, width=width)
 
     def markdown(self) -> str:
         rule = ["---", *("---:" for _ in self._labels)]

@@ -47,7 +47,6 @@ async def resume(
             (the message says what can still be done).
         ExceptionGroup: as `run` raises it.
     """
-    check_run_set_id(run_set_id)
     await anyio.to_thread.run_sync(_require, run_set_id)
     async with joined(run_set_id) as run_set:
         rows = await run_set.store.call(transactions.list_evals)
@@ -95,7 +94,6 @@ async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) ->
         StateError: as `resume` raises it.
     """
     if run_set_id is not None:
-        check_run_set_id(run_set_id)
         await anyio.to_thread.run_sync(_require, run_set_id)
     held = []
     for name in list(run_sets().by_id) if run_set_id is None else [run_set_id]:
@@ -115,6 +113,7 @@ async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) ->
 
 
 def _require(run_set_id: str) -> None:
+    check_run_set_id(run_set_id)
     path = state_file(run_set_id)
     if path.exists() or backup.restore(path):
         return

@@ -249,7 +249,7 @@ class RunSet:
         self.grace = 0.0
         self._log: RunLog | None = None
         self._opening = asyncio.Lock()
-        self._threads: set[threading.Thread] = set()
+        self._threads = set(threading.enumerate())
         self._serving: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._closing = asyncio.Event()
@@ -265,7 +265,6 @@ class RunSet:
         async with self._opening:
             if self._serving is not None:
                 return
-            self._threads.update(threading.enumerate())
             self.resumed = await self.store.open_run_set(is_new=self.key is None)
             self._log = RunLog(self.run_set_id)
             self._serving = asyncio.create_task(self._serve(), name="nanoeval run set")

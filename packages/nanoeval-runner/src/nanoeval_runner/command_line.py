@@ -302,8 +302,7 @@ class Arguments:
         alike = [p for p in self.known if p.rpartition(".")[2].lower() == last]
         if alike:
             shown = " or ".join(repr(self.short(path)) for path in alike[:3])
-            right_name = any(path.rpartition(".")[2] == name for path in alike)
-            nested = right_name and name.count(".") < alike[0].count(".") and not self.root
+            nested = not self.root and any(path.rpartition(".")[2] == name for path in alike)
             return text + (f"\nmaybe you meant {shown}?" if nested else f"\nDid you mean {shown}?")
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         if not near:

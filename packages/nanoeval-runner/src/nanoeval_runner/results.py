@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-from nanoeval_core.metrics.headline import headline, score_names
+from nanoeval_core.metrics.headline import Headline, headline, score_names
 
 from nanoeval_runner.formats import format_count, format_score, format_seconds
-from nanoeval_runner.text_table import fitted_table
+from nanoeval_runner.text_table import format_table
 
 __all__ = [
     "LINES",
@@ -108,30 +108,31 @@ def result_lines(result: Result, width: int | None = None) -> list[str]:
     more = [f"and {len(metrics) - room} more"] if len(metrics) > room + 1 else []
     rows = metrics[:room] if more else metrics
     header = ("metric", "value", "95 % interval")
-    table = fitted_table(header, rows, right=frozenset(header[1:]), width=width) if rows else []
+    table = format_table(header, rows, right=frozenset(header[1:]), width=width) if rows else []
     name = f"{result.eval} · {result.model}" if result.model else result.eval
     return [f"{name}{state}", *table, *more, *end]
 
 
 def metric_rows(summary: Mapping[str, Any]) -> list[list[str]]:
     """Return name, value ± error and interval of a summary's metrics, then of its groups."""
-    rows = [_metric_row(summary, name) for name in score_names(summary)]
+    found = [(name, headline(summary, name)) for name in score_names(summary)]
     groups = summary.get("by")
     for column, values in (groups if isinstance(groups, Mapping) else {}).items():
         for value, metrics in (values if isinstance(values, Mapping) else {}).items():
-            found = headline(metrics) if isinstance(metrics, Mapping) else None
-            if found is not None:
-                rows.append(_metric_row(metrics, found.name, f"{column}={value}"))
+            if isinstance(metrics, Mapping):
+                found.append((f"{column}={value}", headline(metrics)))
+    rows = []
+    for label, metric in found:
+        if metric is not None:
+            rows.append([label, *_value_and_interval(metric)])
     return rows
 
 
-def _metric_row(summary: Mapping[str, Any], name: str, label: str = "") -> list[str]:
-    found = headline(summary, name)
-    assert found is not None  # noqa: S101  `name` is the name of a number
+def _value_and_interval(metric: Headline) -> tuple[str, str]:
     interval = ""
-    if found.low is not None and found.high is not None:
-        interval = f"{format_score(found.low)} – {format_score(found.high)}"
-    return [label or name, format_score(found.value, found.stderr), interval]
+    if metric.low is not None and metric.high is not None:
+        interval = f"{format_score(metric.low)} – {format_score(metric.high)}"
+    return format_score(metric.value, metric.stderr), interval
 
 
 def problems(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -185,7 +186,7 @@ def results_table(results: Sequence[Result], width: int | None = None) -> list[s
     lost_lines = [f"{one.eval}: {_lost_line(one)}" for one in lost[:LOST_SHOWN]]
     most = LINES - len(lost_lines)
     shown = list(results) if len(results) < most else list(results[: most - 2])
-    lines = fitted_table(
+    lines = format_table(
         _HEADER, [_row(one) for one in shown], right=frozenset(NUMBERS), width=width
     )
     more = f"and {len(results) - len(shown)} more" if len(shown) < len(results) else "next"
@@ -194,11 +195,9 @@ def results_table(results: Sequence[Result], width: int | None = None) -> list[s
 
 def _row(result: Result) -> list[str]:
     found = headline(result.summary) if result.measured else None  # of nothing, it is no score
-    score = interval = ""
-    if found is not None:
-        name = "" if found.name in ("accuracy", "score") else f"{found.name} "
-        _, value, interval = _metric_row(result.summary, found.name)
-        score = name + value
+    score, interval = _value_and_interval(found) if found is not None else ("", "")
+    if found is not None and found.name not in ("accuracy", "score"):
+        score = f"{found.name} {score}"
     return [
         result.eval,
         result.model,

@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 
 __all__ = [
-    "fitted_table",
     "format_table",
     "text_width",
 ]
@@ -28,38 +27,15 @@ def text_width(text: str) -> int:
 
 
 def format_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()
-) -> list[str]:
-    """Return lines of aligned columns. Columns that are empty in every row are left out.
-
-    Args:
-        header: the columns' names.
-        rows: as many cells each.
-        right: the names of columns to be aligned at the right.
-    """
-    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    cells = [[row[i] for i in kept] for row in [header, *rows]]
-    widths = [max(text_width(row[i]) for row in cells) for i in range(len(kept))]
-    names = [header[i] for i in kept]
-    return [
-        "  ".join(
-            " " * (width - text_width(cell)) + cell
-            if name in right
-            else cell + " " * (width - text_width(cell))
-            for cell, width, name in zip(row, widths, names, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-
-
-def fitted_table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
     right: frozenset[str] = frozenset(),
     width: int | None = None,
 ) -> list[str]:
-    """Return lines as `format_table` does, or a list a row where those are wider than `width`.
+    """Return lines of aligned columns, or a list a row where those are wider than `width`.
+
+    Columns that are empty in every row are left out.
 
     Args:
         header: the columns' names.
@@ -67,7 +43,16 @@ def fitted_table(
         right: the names of columns to be aligned at the right.
         width: of the terminal; None without one.
     """
-    lines = format_table(header, rows, right=right)
+    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    cells = [[row[i] for i in kept] for row in [header, *rows]]
+    widths = [max(text_width(row[i]) for row in cells) for i in range(len(kept))]
+    lines = []
+    for row in cells:
+        aligned = []
+        for cell, room, name in zip(row, widths, cells[0], strict=True):
+            space = " " * (room - text_width(cell))
+            aligned.append(space + cell if name in right else cell + space)
+        lines.append("  ".join(aligned).rstrip())
     if width is None or max(map(text_width, lines)) <= width:
         return lines
     names = max(map(text_width, header[1:]), default=0)
