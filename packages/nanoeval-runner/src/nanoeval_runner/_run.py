@@ -402,8 +402,8 @@ async def _sum_up(run_set: RunSet, run: EvalRun) -> dict[str, Any]:
         await _note_failure(run_set, run)
         raise
     if run.usage.requests or run.usage.cache_hits:
-        usage = {name: getattr(run.usage, name) for name in run.usage.__slots__}
-        summary.setdefault("usage", {name: value for name, value in usage.items() if value})
+        usage = {name: n for name in run.usage.__slots__ if (n := getattr(run.usage, name))}
+        summary.setdefault("usage", usage)
     if "accuracy" in summary and "accuracy_stderr" not in summary:
         run.tally.catch_up(run.results, all_of_them=True)
         summary = run.tally.with_interval(summary)
@@ -421,9 +421,9 @@ async def _note_failure(run_set: RunSet, run: EvalRun) -> None:
 
 def _failure(run_set: RunSet, run: EvalRun) -> BaseException:
     """Return what `run` raises for an eval that could not go on."""
-    state_errors = [e for e in run.errors if isinstance(e, StateError)]
-    if state_errors:
-        return state_errors[0]
+    for error in run.errors:
+        if isinstance(error, StateError):
+            return error
     message = (
         f"eval {run.name!r} ended by an exception after {len(run.results)} of {run.total} tasks"
     )
