@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from nanoeval_monitor import _index_sql as sql
 
-NOT_QUERIES = {"SCHEMA", "SORTED", "SEARCH_SCHEMA", "SEARCH_MERGES", "COMPILE_OPTIONS", "BEGIN"}
+NOT_QUERIES = {"SCHEMA", "SORTED", "PRAGMAS", "SEARCH_SCHEMA", "SEARCH_MERGES"}
+NOT_QUERIES |= {"COMPILE_OPTIONS", "BEGIN"}
 PARTS = {"BY_VERDICT", "BY_FIELD", "BY_TEXT"}
 STATEMENTS = {
     name: value

@@ -39,7 +39,6 @@ class Cell:
         key: names the cell by what determines its result.
         summary: its result, once there is one.
         problem: why it is missing.
-        was_done: it finished in an earlier sweep.
         run_set_id: where it was begun.
     """
 
@@ -50,7 +49,6 @@ class Cell:
     key: str
     summary: dict[str, Any] | None = None
     problem: Exception | None = None
-    was_done: bool = False
     run_set_id: str | None = None
 
     @property
@@ -101,7 +99,8 @@ def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:
     axes = {name: split_values(value) for name, value in given.items()}
     varying = [name for name, values in axes.items() if len(values) > 1]
     classes = {target: find_eval_class(target) for target in targets}
-    taken = {target: _taken_by(one, given) for target, one in classes.items()}
+    first = {name: values[0] for name, values in axes.items()}
+    taken = {target: _taken_by(one, first) for target, one in classes.items()}
     unknown = axes.keys() - set().union(*taken.values())
     cells: list[Cell] = []
     for target, eval_class in classes.items():
@@ -124,8 +123,7 @@ def make_cells(targets: Sequence[str], given: Mapping[str, str]) -> list[Cell]:
 
 def _taken_by(eval_class: EvalClass, given: Mapping[str, str]) -> set[str]:
     """Return those of the arguments `given` that the eval has, whatever their values are."""
-    first = {name: split_values(value)[0] for name, value in given.items()}
-    known = arguments_of(eval_class, first)
+    known = arguments_of(eval_class, given)
     return {
         name for name in given if known.knows(name) or (name == "model" and known.knows("solver"))
     }
@@ -174,7 +172,6 @@ class Ledger:
         known = self._cells.get(cell.key, {})
         cell.run_set_id = known.get("run_set_id")
         cell.summary = known.get("summary") if known.get("state") == "done" else None
-        cell.was_done = cell.summary is not None
 
     def note(self, cell: Cell, **facts: Any) -> None:
         """Note something about a cell; the file is replaced as a whole."""
@@ -196,13 +193,12 @@ class Ledger:
         )
 
 
-async def run_cells(cells: Sequence[Cell], ledger: Ledger, name: str) -> None:
-    """Run every cell that is not finished, together: one run set, one pool, one display.
+async def run_cells(pending: Sequence[Cell], ledger: Ledger, name: str) -> None:
+    """Run these cells together: one run set, one pool, one display.
 
     A cell that fails has an `error`; the others go on.
     """
     fresh = f"sweep-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)[:60]}-{secrets.token_hex(4)}"
-    pending = [cell for cell in cells if not cell.was_done]
     for cell in pending:
         if cell.run_set_id is None or not _was_begun(cell, cell.run_set_id):
             cell.run_set_id = fresh

@@ -52,11 +52,8 @@ CREATE INDEX IF NOT EXISTS attempt_score ON attempt (score, id, verdict, sample_
 SEARCH_SCHEMA = "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(body, content='')"
 # As many parts of one size as sqlite merges at once: with its 4, words are written twice as often.
 SEARCH_MERGES = "INSERT INTO search (search, rank) VALUES ('automerge', 16)"
-PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = OFF",  # it can be made again
-    "PRAGMA cache_size = -4000",
-)
+# Not synchronous: it can be made again.
+PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -4000"
 BEGIN = "BEGIN IMMEDIATE"
 
 COMPILE_OPTIONS = "PRAGMA compile_options"

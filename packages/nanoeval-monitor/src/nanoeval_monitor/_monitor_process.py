@@ -52,7 +52,6 @@ def web_monitor(state_file: Path) -> MonitorProcess:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,  # Ctrl-C is for the run, which then closes us
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     with contextlib.suppress(OSError):  # it has ended; what it printed will tell
         os.setpriority(os.PRIO_PROCESS, process.pid, 10)

@@ -132,8 +132,7 @@ class RecordIndex:
             self._lock,
             contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection,
         ):
-            for pragma in sql.PRAGMAS:
-                connection.execute(pragma)
+            connection.executescript(sql.PRAGMAS)
             yield connection
 
     def _make(self) -> None:
@@ -143,8 +142,7 @@ class RecordIndex:
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             self.path.touch(0o600)
             with self._writing() as connection:
-                for statement in sql.SCHEMA.split(";"):
-                    connection.execute(statement)
+                connection.executescript(sql.SCHEMA)
                 _put(connection, {"version": sql.VERSION})
 
     # --- keeping up with the record
@@ -161,8 +159,7 @@ class RecordIndex:
                 for batch in _read_batches(lines, place):
                     if not self._write(connection, batch) or time.monotonic() >= deadline:
                         return False
-            for statement in sql.SORTED.split(";"):
-                connection.execute(statement)
+            connection.executescript(sql.SORTED)
             _put(connection, {"caught_up_at": size_of(self.record)})
             return True
 

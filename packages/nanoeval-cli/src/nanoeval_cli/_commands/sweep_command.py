@@ -75,9 +75,11 @@ def command(  # noqa: PLR0913  one parameter an option
         spent += cell.usage
     if dry_run:
         for cell in cells:
-            write(f"{'done' if cell.was_done else 'to run'}  {cell.eval}  {cell.label}")
+            write(f"{'done' if cell.summary else 'to run'}  {cell.eval}  {cell.label}")
         return 0
-    note(_overview(name, cells))
+    pending = [cell for cell in cells if cell.summary is None]
+    kept = len(cells) - len(pending)
+    note(_overview(name, cells, kept))
     again_command = shlex.join([*shlex.split(nanoeval_command()), *sys.argv[1:]])
     with (
         using_resume_command(""),  # told once, below
@@ -85,7 +87,7 @@ def command(  # noqa: PLR0913  one parameter an option
         shared_budget(budget_tokens, budget_cost, before=spent),
     ):
         try:
-            run_in_loop(run_cells(cells, ledger, name), loop)
+            run_in_loop(run_cells(pending, ledger, name), loop)
         except (KeyboardInterrupt, SystemExit):
             note(f"To go on with the sweep: {again_command}")
             raise
@@ -94,20 +96,21 @@ def command(  # noqa: PLR0913  one parameter an option
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(table.markdown(), "utf-8")
         table.write_csv(folder / "table.csv")
-    code = _report(cells, table, folder, as_json=as_json)
+    code = _report(cells, table, folder, kept, as_json=as_json)
     return code or found.exit_code(fail_on_errors)
 
 
-def _overview(name: str, cells: Sequence[Cell]) -> str:
+def _overview(name: str, cells: Sequence[Cell], kept: int) -> str:
     evals = len({cell.eval for cell in cells})
     choices = len({cell.label for cell in cells})
-    done = sum(cell.was_done for cell in cells)
     text = f"sweep {name}: {evals} eval{'s' * (evals > 1)} × {choices} choice{'s' * (choices > 1)}"
     text += f", {len(cells)} cell{'s' * (len(cells) > 1)}"
-    return text + (f", {done} of them done" if done else "")
+    return text + (f", {kept} of them done" if kept else "")
 
 
-def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: bool) -> int:
+def _report(
+    cells: Sequence[Cell], table: SweepTable, folder: Path, kept: int, *, as_json: bool
+) -> int:
     if as_json:
         write_json(
             [
@@ -126,7 +129,6 @@ def _report(cells: Sequence[Cell], table: SweepTable, folder: Path, *, as_json: 
         for index, line in enumerate(table.text(bold, terminal_width())):
             write(bold(line) if index == 0 else line)
         write("\nScores with their standard errors; the best of each eval is in bold.")
-    kept = sum(cell.was_done for cell in cells)
     more = f"; {kept} of {len(cells)} cells were there already" if kept else ""
     note(f"{folder / 'table.md'} and table.csv have it with 95 % intervals{more}")
     stopped = [cell for cell in cells if cell.over_budget]
