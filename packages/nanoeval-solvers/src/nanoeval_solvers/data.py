@@ -160,11 +160,8 @@ def _made(
     assert issubclass(cls, BaseModel), f"{cls.__name__} is no pydantic model"  # noqa: S101
     needed = {name for name, one in cls.model_fields.items() if is_csv and one.is_required()}
     for number, row in enumerate(rows):
-        where = (
-            f"{source}, row {number + 2} (the header is row 1)"
-            if is_csv
-            else f"{source}, row {number}"
-        )
+        at = f"{number + 2} (the header is row 1)" if is_csv else number
+        where = f"{source}, row {at}"
         if fields is None:
             made: Any = {name: value for name, value in row.items() if value is not None}
         elif callable(fields):

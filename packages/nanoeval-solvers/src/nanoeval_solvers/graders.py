@@ -179,7 +179,7 @@ class NumericMatch(Grader):
         for name in ("relative", "absolute"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise ConfigError(f"NumericMatch.{name}={getattr(self, name)}: give 0 or more")
+                raise ConfigError(f"NumericMatch.{name}={value}: give 0 or more")
 
     async def grade(
         self, question: str, answer: str, references: Sequence[str], *, sample: str

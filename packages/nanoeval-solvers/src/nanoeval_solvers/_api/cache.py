@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,14 +42,12 @@ class ReplyCache:
 
     async def get(self, key: bytes) -> tuple[int, bytes] | None:
         """Return the status and body stored under `key`."""
-        found: tuple[int, bytes] | None = await self._run(
-            lambda database: database.execute(_GET, (key,)).fetchone()
-        )
+        found: tuple[int, bytes] | None = await self._execute(_GET, key)
         return found
 
     async def put(self, key: bytes, status: int, body: bytes) -> None:
         """Store a reply; the first one stored under a key stays."""
-        await self._run(lambda database: database.execute(_PUT, (key, status, body)))
+        await self._execute(_PUT, key, status, body)
 
     async def close(self) -> None:
         database, self._database = self._database, None
@@ -58,13 +55,13 @@ class ReplyCache:
             await asyncio.get_running_loop().run_in_executor(self._thread, database.close)
         self._thread.shutdown(wait=False)
 
-    async def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        def do() -> Any:
+    async def _execute(self, statement: str, *values: object) -> Any:
+        def execute() -> Any:
             if self._database is None:
                 self._database = self._open()
-            return work(self._database)
+            return self._database.execute(statement, values).fetchone()
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, execute)
 
     def _open(self) -> sqlite3.Connection:
         try:

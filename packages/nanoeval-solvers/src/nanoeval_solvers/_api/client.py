@@ -15,7 +15,7 @@ import logging
 import math
 import resource
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("nanoeval.api")
 
 _AT_ONCE = frozenset({Meaning.EMPTY, Meaning.STREAM_ONLY, Meaning.UNAUTHORIZED})
+_PROBLEMS: Mapping[Meaning, Problem] = {
+    Meaning.CONTEXT_LENGTH: "context_length",
+    Meaning.CONTENT_POLICY: "content_policy",
+}
 _NO_REPLY = HTTPReply(0, {}, b"")
 _SPARE_FILES = 128  # descriptors kept for everything that is not a connection
 _TRIES_TO_CONNECT = 3  # beyond the first, to an endpoint that never answered
@@ -355,7 +359,7 @@ class Client:
             outcome = _read(model, http, limiter.window)
             told = rate_headers(http.headers, now=time.time())
             if told is not None:
-                limiter.told(limit=told[0], remaining=told[1], reset=told[2])
+                limiter.told(told)
             if isinstance(outcome, Reply):
                 latency = time.monotonic() - sent_at
                 limiter.succeeded(latency=latency, tokens=outcome.usage.total_tokens)
@@ -409,10 +413,9 @@ class Client:
         """Return the SDK's exception for `failure`, to be chained as `__cause__`."""
         if failure.status is None or failure.status < 400:
             return None
-        body = wire.encode({"error": {"message": failure.words}})
         sdk = await self._open_sdk(model)
-        error: Exception = await sdk.error_of(failure.status, body)
-        return error
+        body = wire.encode({"error": {"message": failure.words}})
+        return await sdk.error_of(failure.status, body)
 
     def _fatal(self, model: ModelFields, failure: Failure) -> ConfigError:
         if failure.status is None:
@@ -480,11 +483,9 @@ def _read(model: ModelFields, http: HTTPReply, limit: int | None = None) -> Repl
         except wire.FailedReplyError as error:
             status, body = status_in(error.body), error.body
     failure = failure_of(status, headers, body, now=time.time())
-    if failure.meaning not in (Meaning.CONTEXT_LENGTH, Meaning.CONTENT_POLICY):
+    problem = _PROBLEMS.get(failure.meaning)
+    if problem is None:
         return failure
-    problem: Problem = (
-        "context_length" if failure.meaning is Meaning.CONTEXT_LENGTH else "content_policy"
-    )
     return Reply(
         text=failure.words,
         finish_reason=problem,

@@ -139,19 +139,15 @@ def failure_of(
     words = words or f"HTTP status {status}"
     # A firewall's page is about the request, an API's own 403 about the key.
     forbidden = status == 403 and body.lstrip()[:1] == b"{"
+    delay = re.search(rb'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"', body)  # Google's RetryInfo
+    asked = float(delay[1]) if delay else None
     return Failure(
         meaning=_meaning(status, codes, words),
         words=words,
         status=status,
-        retry_after=retry_after(headers, status=status, now=now) or _delay_in(body),
+        retry_after=retry_after(headers, status=status, now=now) or asked,
         whatever_is_asked=forbidden or status in _NOTHING_THERE,
     )
-
-
-def _delay_in(body: bytes) -> float | None:
-    """Return seconds that an error's body asks to wait, as Google's RetryInfo does."""
-    found = re.search(rb'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"', body)
-    return float(found[1]) if found is not None else None
 
 
 def status_in(body: bytes) -> int:

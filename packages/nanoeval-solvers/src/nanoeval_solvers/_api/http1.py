@@ -360,9 +360,7 @@ class ConnectionPool:
         async with self._resolving:
             if time.monotonic() - self._resolved_at >= _RESOLVED:
                 found = await asyncio.get_running_loop().getaddrinfo(
-                    self._host,
-                    self._port,
-                    type=socket.SOCK_STREAM,
+                    self._host, self._port, type=socket.SOCK_STREAM
                 )
                 self._addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
                 self._resolved_at = time.monotonic()

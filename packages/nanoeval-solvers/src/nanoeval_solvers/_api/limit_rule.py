@@ -229,7 +229,7 @@ class AdaptiveLimit(msgspec.Struct):
         grown = self.plateau * (1 + GROWTH * (self.since_cut - _BACK) ** 3)
         self.limit = max(self.limit, min(grown, most) if self.at_once else grown)
 
-    def told(self, now: float, *, limit: float, remaining: float, reset: float) -> None:
+    def told(self, now: float, limit: float, remaining: float, reset: float) -> None:
         """Note what an endpoint said of its own limit: nothing remains of `limit` for `reset` s."""
         if remaining <= 0 and limit > 0 and reset > 0:
             self.told_rate = max(SMALLEST_RATE, limit / reset)

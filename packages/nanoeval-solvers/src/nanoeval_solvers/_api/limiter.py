@@ -280,9 +280,9 @@ class Limiter:
         self._sync(self._clock())
         return self.rejections + self._rejected
 
-    def told(self, *, limit: float, remaining: float, reset: float) -> None:
-        """Note what the endpoint said of its own limit: how much remains."""
-        self._told = (limit, remaining, reset)
+    def told(self, rate: tuple[float, float, float]) -> None:
+        """Note what the endpoint said of its own limit: see `rate_headers`."""
+        self._told = rate
 
     def _start(self) -> None:
         self.in_flight += 1
@@ -359,8 +359,7 @@ class Limiter:
                 limit.refused(now, sent_at=sent_at, in_flight=in_flight, retry_after=retry_after)
             self._refused.clear()
             if self._told is not None:
-                size, remaining, reset = self._told
-                limit.told(now, limit=size, remaining=remaining, reset=reset)
+                limit.told(now, *self._told)
                 self._told = None
             shared.rejected += self._rejected
             self.rejections, self._rejected = shared.rejected, 0

@@ -120,27 +120,20 @@ class ModelFields:
     @chz.validate
     def _check_limits(self) -> None:
         where = type(self).__name__
-        for name in (
-            "max_concurrency",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "fail_on_error",
-        ):
+        limits = ("max_concurrency", "requests_per_minute", "tokens_per_minute", "fail_on_error")
+        for name in limits:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{where}.{name}={value}: give more than 0, or None for no limit")
         for name in ("max_retries", "retry_seconds"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{where}.{name}={getattr(self, name)}: it cannot be negative")
+            value = getattr(self, name)
+            if value < 0:
+                raise ConfigError(f"{where}.{name}={value}: it cannot be negative")
         if self.seed is not None and self.api == "responses":
             raise ConfigError(
                 f"{where}.seed={self.seed}: the responses API takes no seed: leave it out, or use "
                 "api='chat'"
             )
-
-    @chz.validate
-    def _check_prices(self) -> None:
-        self._price  # noqa: B018  raises when the table has no price for the model
 
     @chz.init_property
     def _price(self) -> Price | None:
