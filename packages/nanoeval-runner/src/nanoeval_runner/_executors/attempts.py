@@ -13,7 +13,7 @@ import os
 import pickle
 import random
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -322,29 +322,30 @@ def innermost(frames: list[str]) -> str:
     return next(reversed(users or frames), "")
 
 
-def awaiting(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None) -> list[str]:
-    """Return the chain of frames a suspended coroutine waits in, outermost first."""
-    frames = []
-    waiting: Any = coroutine
-    while waiting is not None:
-        frame = next((f for name in _FRAMES if (f := getattr(waiting, name, None))), None)
-        if frame is not None:
-            code = frame.f_code
-            frames.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
-        inner = next((i for name in _INNER if (i := getattr(waiting, name, None))), None)
-        if type(inner).__name__ in _STEPS:  # a step of an async generator: only gc sees of which
-            inner = next((r for r in gc.get_referents(inner) if _is_frame(r)), inner)
-        if inner is not None and not _is_frame(inner):
-            frames.append(f"{AWAITING}{inner!r}"[:200])
-            break
-        waiting = inner
-    return frames
+_AWAITED = {"cr_frame": "cr_await", "gi_frame": "gi_yieldfrom", "ag_frame": "ag_await"}
+"""Attributes of coroutines and generators: their frame, and what they await."""
 
-
-_FRAMES = ("cr_frame", "gi_frame", "ag_frame")
-_INNER = ("cr_await", "gi_yieldfrom", "ag_await")
 _STEPS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
 
 
-def _is_frame(value: object) -> bool:
-    return any(hasattr(value, name) for name in _INNER) or type(value).__name__ in _STEPS
+def awaiting(waiting: Any) -> list[str]:
+    """Return the chain of frames a suspended coroutine waits in, outermost first."""
+    frames = []
+    while waiting is not None:
+        if type(waiting).__name__ in _STEPS:  # of an async generator: only gc sees of which
+            held = gc.get_referents(waiting)
+            waiting = next((r for r in held if _frame_of(r) or type(r).__name__ in _STEPS), None)
+        elif name := _frame_of(waiting):
+            frame = getattr(waiting, name)
+            if frame is not None:
+                code = frame.f_code
+                frames.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
+            waiting = getattr(waiting, _AWAITED[name])
+        else:
+            frames.append(f"{AWAITING}{waiting!r}"[:200])
+            break
+    return frames
+
+
+def _frame_of(waiting: object) -> str:
+    return next((name for name in _AWAITED if hasattr(waiting, name)), "")
