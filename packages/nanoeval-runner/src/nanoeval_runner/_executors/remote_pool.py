@@ -80,7 +80,7 @@ class RemotePool(Pool[RemoteExecutor]):
         }
         self._lost: set[str] = set()
         self._queue: list[_Call] = []
-        self._writing = False
+        self._writing = asyncio.Lock()
         self._library_config = pickling.dumps(
             get_library_config(), what="the LibraryConfig", by_value=True
         )
@@ -163,26 +163,22 @@ class RemotePool(Pool[RemoteExecutor]):
     async def _in_turn(self, transaction: Callable[..., Any], argument: Any) -> Any:
         answer = asyncio.get_running_loop().create_future()
         self._queue.append((transaction, argument, answer))
-        if not self._writing:
-            self._writing = True
+        if len(self._queue) == 1:
             self.group.create_task(self._write_queued(), name="exchange")
         return await answer
 
     async def _write_queued(self) -> None:
-        try:
-            while self._queue:
-                batch, self._queue = self._queue, []
-                try:
-                    replies = await self.store.call(_each, batch)
-                except BaseException:
-                    for _, _, answer in batch:
-                        answer.cancel()
-                    raise
-                for (_, _, answer), reply in zip(batch, replies, strict=True):
-                    if not answer.done():
-                        answer.set_result(reply)
-        finally:
-            self._writing = False
+        async with self._writing:  # meanwhile more are queued
+            batch, self._queue = self._queue, []
+            try:
+                replies = await self.store.call(_each, batch)
+            except BaseException:
+                for _, _, answer in batch:
+                    answer.cancel()
+                raise
+        for (_, _, answer), reply in zip(batch, replies, strict=True):
+            if not answer.done():
+                answer.set_result(reply)
 
     async def _exchange(self, name: str, request: ExchangeRequest) -> ExchangeReply:
         reply: ExchangeReply = await self._in_turn(transactions.exchange, request)
