@@ -57,11 +57,9 @@ class Watchdog:
         self._loop_thread = threading.get_ident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nanoeval-watchdog", daemon=True)
-        self._answered = True
-        self._asked_at = time.monotonic()
+        self._asked_at: float | None = None  # the event loop, which has not answered yet
         self._blocked_named_at = -QUIET_SECONDS
-        self._quiet_next = QUIET_SECONDS
-        self._quiet_since = 0.0
+        self._quiet_named_at = 0.0
         self._context_next = CONTEXT_SECONDS
         self._snapshot = Heartbeat(executor_id=loop.executor_id, in_flight=0)
 
@@ -85,19 +83,19 @@ class Watchdog:
             log.warning(
                 "executor %s: heartbeat failed: %s", self._executor.run_context.executor, error
             )
-        if self._answered:
-            self._answered = False
+        asked_at = self._asked_at  # `_answer` may change it meanwhile
+        if asked_at is None:
             self._asked_at = time.monotonic()
             try:
                 self._event_loop.call_soon_threadsafe(self._answer)
             except RuntimeError:  # the loop has been closed: its executor is over
                 self._stop.set()
-        elif time.monotonic() - self._asked_at >= BLOCKED_SECONDS:
-            self._name_block()
+        elif (seconds := time.monotonic() - asked_at) >= BLOCKED_SECONDS:
+            self._name_block(seconds)
 
     def _answer(self) -> None:
         """Note, on the event loop, that it is alive; take a snapshot, and look for quiet."""
-        self._answered = True
+        self._asked_at = None
         slowest = self._executor.slowest(PUBLISHED)
         running = [
             {"task": a.name, "seconds": round(a.seconds, 1), "where": a.where()} for a in slowest
@@ -122,18 +120,15 @@ class Watchdog:
     def _name_quiet(self, slowest: list[Attempt]) -> None:
         """Name the slowest attempts after a quiet minute, then after two, four, eight, …"""
         now, since = time.monotonic(), self._executor.last_progress
-        if since != self._quiet_since:
-            self._quiet_since, self._quiet_next = since, QUIET_SECONDS
-        if slowest and now - since >= self._quiet_next and slowest[0].seconds >= QUIET_SECONDS:
-            self._quiet_next = 2 * (now - since)
+        enough = max(QUIET_SECONDS, 2 * (self._quiet_named_at - since))
+        if slowest and slowest[0].seconds >= QUIET_SECONDS and now - since >= enough:
+            self._quiet_named_at = now
             names = "\n  ".join(a.describe() for a in slowest[:NAMED])
             log.warning(
-                "nothing has finished for %.0f s; running longest:\n  %s",
-                now - self._executor.last_progress,
-                names,
+                "nothing has finished for %.0f s; running longest:\n  %s", now - since, names
             )
 
-    def _name_block(self) -> None:
+    def _name_block(self, seconds: float) -> None:
         """Name what holds the event loop; at most once a minute, for some evals mean to."""
         now = time.monotonic()
         if now - self._blocked_named_at < QUIET_SECONDS:
@@ -148,7 +143,7 @@ class Watchdog:
             "the event loop has been blocked for %.1f s by %s; nothing else runs meanwhile. Await "
             "instead of computing or sleeping in `async` code, use asyncio.to_thread, or run with "
             "experimental_use_multiprocessing=True. It is at:\n%s",
-            *(now - self._asked_at, who, stack),
+            *(seconds, who, stack),
         )
 
 
