@@ -405,12 +405,14 @@ class ExecutorLoop:
         if attempt.deadline is not None:
             attempt.deadline.cancel()
         if attempt.started:
-            attempt.deadline = self._loop.call_later(CANCEL_SECONDS, self._give_up, attempt, why)
+            attempt.deadline = self._loop.call_later(
+                CANCEL_SECONDS, self._leave_behind, attempt, why
+            )
         else:  # cancelled before its first step: `_evaluate` will never run
             self._unstarted -= 1
             self._finish(attempt, attempt.cut_short())
 
-    def _give_up(self, attempt: Attempt, why: Cut) -> None:
+    def _leave_behind(self, attempt: Attempt, why: Cut) -> None:
         assert attempt.runner is not None  # noqa: S101  it has not ended
         log.warning(
             "left behind: task %r does not end although it was cancelled (%s); it is at %s",

@@ -99,8 +99,8 @@ class Pool(ABC, Generic[TExecutor]):
         """Have it look at the state file, or stop."""
 
     @abstractmethod
-    async def end(self) -> None:
-        """End executors that are left, all having been told to stop and given time."""
+    async def close(self) -> None:
+        """Kill executors that are left: all were told to stop, and given time."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -212,7 +212,7 @@ class Pool(ABC, Generic[TExecutor]):
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def stop(self, within: float = STOP_SECONDS) -> None:
+    async def stop(self, within: float) -> None:
         """Have every executor requeue its tasks and leave its contexts; kill what does not."""
         self.stopping = True
         if self._wake_timer is not None:
@@ -230,4 +230,4 @@ class Pool(ABC, Generic[TExecutor]):
                 "%d executors did not stop within %g s: %s",
                 *(len(left), within, ", ".join(left[:NAMED])),
             )
-        await self.end()
+        await self.close()

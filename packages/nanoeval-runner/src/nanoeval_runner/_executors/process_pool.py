@@ -185,7 +185,7 @@ class ProcessPool(Pool[ExecutorProcess]):
 
     # --- the end
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         self.kill()
 
     def kill(self) -> None:

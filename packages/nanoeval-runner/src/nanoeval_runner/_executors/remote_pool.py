@@ -92,7 +92,7 @@ class RemotePool(Pool[RemoteExecutor]):
     def tell(self, executor: RemoteExecutor, *, stop: bool = False) -> None:
         executor.told.set()
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         await self._engine.stop()
 
     def kill(self) -> None:

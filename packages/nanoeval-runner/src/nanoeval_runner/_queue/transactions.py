@@ -316,7 +316,7 @@ def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool
             span = LeaseSpan(*row)
             span = span._replace(losses=span.losses + died)
             if span.losses > MAX_LOSSES:
-                requeued += _give_up(connection, span)
+                requeued += _fail_all(connection, span)
             else:
                 requeued += _requeue_all(connection, span)
         state = ExecutorState.DEAD if died else ExecutorState.STOPPED
@@ -324,7 +324,7 @@ def end_executor(connection: sqlite3.Connection, executor_id: int, *, died: bool
     return requeued
 
 
-def _give_up(connection: sqlite3.Connection, span: LeaseSpan) -> int:
+def _fail_all(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     ids = unfinished_in(connection, span)
     error = RolloutSystemError(f"{span.losses} executors in a row died while they ran this task")
     value = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
