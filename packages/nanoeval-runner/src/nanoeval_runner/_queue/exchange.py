@@ -185,14 +185,12 @@ def _add_up(
                 connection.execute(sql.REQUEUE, (retry, eval_id, monotonic + c.retry_delay, 0))
             elif c.outcome == "fatal":
                 connection.execute(sql.FAIL_EVAL, (c.value, eval_id))
-    done, failed = number["done"], number["failed"]
     count(
         connection,
         eval_id,
-        queued=len(ended) - done - failed,
-        leased=-len(ended),
-        done=done,
-        failed=failed,
+        -len(ended),
+        done=number["done"],
+        failed=number["failed"],
         retries=number["retried"],
     )
     if any(map(_usage, ended)):
@@ -206,15 +204,15 @@ def _add_up(
 def count(
     connection: sqlite3.Connection,
     eval_id: int,
+    leased: int,
     *,
-    queued: int = 0,
-    leased: int = 0,
     done: int = 0,
     failed: int = 0,
     retries: int = 0,
 ) -> None:
-    """Add to the numbers of an eval's tasks in these states."""
-    connection.execute(sql.COUNT, (queued, leased, done, failed, retries, eval_id))
+    """Add to the numbers of an eval's tasks in these states; those in none of them are queued."""
+    more = {"leased": leased, "done": done, "failed": failed, "retries": retries, "id": eval_id}
+    connection.execute(sql.COUNT, more)
 
 
 def find_lease_span(connection: sqlite3.Connection, task_id: int) -> LeaseSpan | None:
@@ -366,7 +364,7 @@ def _claim_of(
         for span in spans_of(ids):
             leases += _lease(connection, request, eval_id, span, lost, clocks[0], is_new=False)
     if leases:
-        count(connection, eval_id, queued=-len(leases), leased=len(leases))
+        count(connection, eval_id, len(leases))
     return leases
 
 

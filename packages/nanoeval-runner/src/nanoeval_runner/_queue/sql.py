@@ -243,9 +243,9 @@ WHERE id = ? AND state IN ('queued', 'running')
 COUNT_TASKS = "UPDATE eval SET queued = queued + :count, total = total + :count WHERE id = :id"
 COUNT = """
 UPDATE eval
-SET queued = queued + ?, leased = leased + ?, done = done + ?, failed = failed + ?,
-    retries = retries + ?
-WHERE id = ?
+SET queued = queued - :leased - :done - :failed, leased = leased + :leased, done = done + :done,
+    failed = failed + :failed, retries = retries + :retries
+WHERE id = :id
 """
 COUNT_USAGE = f"""
 UPDATE eval SET {", ".join(f"{column} = {column} + :{name}" for name, column in _USAGE.items())}

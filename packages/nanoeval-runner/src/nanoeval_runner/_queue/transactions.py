@@ -118,7 +118,7 @@ def _requeue_all(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     """Queue again what a lease span holds without a result; return how much."""
     ids = unfinished_in(connection, span)
     requeue(connection, span, ids)
-    count(connection, span.eval_id, leased=-len(ids), queued=len(ids))
+    count(connection, span.eval_id, -len(ids))
     return len(ids)
 
 
@@ -331,7 +331,7 @@ def _fail_all(connection: sqlite3.Connection, span: LeaseSpan) -> int:
     common = "failed", span.executor_id, span.leased_at, time.time()
     insert_rows(connection, sql.INSERT_RESULTS, common, [x for i in ids for x in (i, value)], 2)
     connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
-    count(connection, span.eval_id, leased=-len(ids), failed=len(ids))
+    count(connection, span.eval_id, -len(ids), failed=len(ids))
     connection.execute(sql.LOG_RESULTS, (span.eval_id, json.dumps(ids)))
     return len(ids)
 
