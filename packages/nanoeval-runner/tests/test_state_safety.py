@@ -21,7 +21,7 @@ import pytest
 from nanoeval_core import Eval, EvalSpec, RunnerArgs, Task, dummy_recorder
 from nanoeval_core.errors import ConfigError, StateError
 from nanoeval_runner import run
-from nanoeval_runner._queue import backup, paths, transactions
+from nanoeval_runner._queue import backup, paths, sql, transactions
 from nanoeval_runner._queue.connection import connect
 from nanoeval_runner._queue.store import Store
 from nanoeval_runner.state_files import backups, remove_backup, set_concurrency
@@ -46,7 +46,7 @@ def marked_backup(folders: Path) -> Path:
     opened()
     path = folders / "state/set.db"
     with contextlib.closing(connect(path)) as connection:
-        transactions.set_metadata(connection, "mark", "kept")
+        connection.execute(sql.SET_METADATA, ("mark", "kept"))
     backup.copy(path, str(folders / "backups"), sync=False)
     path.unlink()
     return path
@@ -164,7 +164,7 @@ def test_a_file_of_version_1_is_refused_with_what_to_do(folders: Path) -> None:
     opened()
     path = folders / "state/set.db"
     with contextlib.closing(connect(path)) as connection:
-        transactions.set_metadata(connection, "schema_version", 1)
+        connection.execute(sql.SET_METADATA, ("schema_version", 1))
     with pytest.raises(StateError, match=r"has schema version 1.*resume it with the nanoeval"):
         opened()
 
@@ -221,7 +221,7 @@ def test_a_backup_at_a_url_comes_back_whole(folders: Path, monkeypatch: pytest.M
     opened()
     path = folders / "state/set.db"
     with contextlib.closing(connect(path)) as connection:
-        transactions.set_metadata(connection, "mark", "kept")
+        connection.execute(sql.SET_METADATA, ("mark", "kept"))
     monkeypatch.setenv("NANOEVAL_BACKUP_DIR", (folders / "far").as_uri())
     backup.copy(path, (folders / "far").as_uri(), sync=False)
     path.unlink()

@@ -113,11 +113,8 @@ def _local_options(demand: dict[str, float], size: int) -> dict[str, Any]:
 
 def capacity(demand: dict[str, float]) -> int:
     """Return how many executors that each need `demand` the cluster's nodes can hold together."""
-    room = 0
-    for node in ray.nodes():
-        if not node["Alive"]:
-            continue
-        has = node["Resources"]
-        needs = demand or {"CPU": 1.0}
-        room += int(min(has.get(name, 0.0) // amount for name, amount in needs.items()))
-    return room
+    needs = demand or {"CPU": 1.0}
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(
+        int(min(has.get(name, 0.0) // amount for name, amount in needs.items())) for has in alive
+    )

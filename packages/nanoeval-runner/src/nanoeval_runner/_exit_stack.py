@@ -25,7 +25,6 @@ class AsyncExitStack(contextlib.AsyncExitStack):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        failures: list[BaseException] = []
         try:
             swallowed = await super().__aexit__(exc_type, exc, traceback)
         finally:

@@ -97,10 +97,6 @@ def damaged(path: str, problem: object) -> str:
     )
 
 
-def set_metadata(connection: sqlite3.Connection, key: str, value: object) -> None:
-    connection.execute(sql.SET_METADATA, (key, value))
-
-
 def recover(connection: sqlite3.Connection) -> None:
     """Make a file whose processes are gone ready for new ones: no leases, no retries to wait for.
 
@@ -192,7 +188,7 @@ def set_partial_summary(connection: sqlite3.Connection, eval_id: int, summary: s
 def set_concurrency(connection: sqlite3.Connection, eval_id: int | None, limit: int | None) -> None:
     """Set one eval's limit, or the global one when `eval_id` is None."""
     if eval_id is None:
-        set_metadata(connection, "global_limit", limit)
+        connection.execute(sql.SET_METADATA, ("global_limit", limit))
     else:
         connection.execute(sql.SET_EVAL_CONCURRENCY, (limit, eval_id))
 
