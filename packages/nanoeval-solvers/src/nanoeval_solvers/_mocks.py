@@ -8,6 +8,7 @@ import random
 
 import chz
 from nanoeval_core.errors import ConfigError, RolloutSystemError
+from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 
 
@@ -45,3 +46,9 @@ class Mock:
                 f"the mock solver failed, as failure_rate={self.failure_rate} asks"
             )
         return random.Random(f"{self.seed}:{task.name}")
+
+
+def record_mock_reply(question: str, answer: str | None) -> None:
+    """Record the reply of a stand-in; None is one without an answer."""
+    said = "I cannot tell." if answer is None else f"Answer: {answer}"
+    get_recorder().record_sampling(question, [said], model="mock")

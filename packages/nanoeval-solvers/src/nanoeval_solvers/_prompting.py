@@ -12,7 +12,7 @@ from nanoeval_core.errors import ConfigError
 from nanoeval_core.task import Task
 
 from nanoeval_solvers._replies.parsing import Parsing
-from nanoeval_solvers._replies.rules import check_rule
+from nanoeval_solvers._replies.rules import RULES
 from nanoeval_solvers._templates import Message, chat, check_template, lettered
 from nanoeval_solvers.api_model import APIModel, record_reply
 from nanoeval_solvers.reply import Reply
@@ -87,7 +87,11 @@ class Answering(Prompted):
         where = type(self).__name__
         if self.parsing not in ("strict", "lenient"):
             raise ConfigError(f"{where}.parsing={self.parsing!r}: give 'strict' or 'lenient'")
-        check_rule(self.extraction, f"{where}.extraction")
+        if self.extraction not in (None, *RULES):
+            raise ConfigError(
+                f"{where}.extraction={self.extraction!r}: give one of {', '.join(RULES)}, or None "
+                "for our own"
+            )
 
     def messages(self, question: Any) -> list[Message]:
         """Return the chat that asks `question`."""

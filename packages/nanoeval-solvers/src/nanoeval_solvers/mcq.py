@@ -38,10 +38,11 @@ from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from nanoeval_solvers._mocks import Mock
+from nanoeval_solvers._mocks import Mock, record_mock_reply
 from nanoeval_solvers._questions import Problem, QuestionsEval, ReadAnswer, outcome_of_answer
 from nanoeval_solvers._replies import ReadBy
 from nanoeval_solvers._replies.letters import letter_of, letters_for
+from nanoeval_solvers._templates import base64_url
 from nanoeval_solvers.data import FromRows
 
 if TYPE_CHECKING:
@@ -119,8 +120,6 @@ class Question(FromRows, BaseModel):
     @property
     def pictures(self) -> tuple[str, ...]:
         """All images, as URLs or paths."""
-        from nanoeval_solvers._templates import base64_url  # noqa: PLC0415  when images are shown
-
         return (*(() if self.image is None else (base64_url(self.image),)), *self.images)
 
     def is_right(self, picked: Iterable[int] | None) -> bool:
@@ -368,11 +367,7 @@ class MockSolver(Mock, MCQSolver[Answer]):
         rng = await self._attempt(task)
         picked = self._pick(task.question, rng)
         letters = task.question.show_picked(picked)
-        get_recorder().record_sampling(
-            task.question.question,
-            ["I cannot tell." if letters is None else f"Answer: {', '.join(letters)}"],
-            model="mock",
-        )
+        record_mock_reply(task.question.question, None if letters is None else ", ".join(letters))
         return task.question.answer(picked)
 
     def _pick(self, question: Question, rng: random.Random) -> frozenset[int] | None:

@@ -14,7 +14,6 @@ from nanoeval_core.eval import Eval, ProgressBar
 from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 
-from nanoeval_solvers._evals import scoring
 from nanoeval_solvers._evals.registry import (
     RegisteredEval,
     find_eval,
@@ -38,16 +37,6 @@ SHUFFLE_SEED = 123  # evallib's own, by which `--max_samples` chooses
 SEED = 20220722  # the default of oaieval's --seed
 
 RESPONSES_MIN_TOKENS = 16  # the responses API refuses a lower limit
-
-# What evallib's evals of each form send with a prompt.
-PARAMS: dict[str, dict[str, Any]] = {
-    "match": {"temperature": 0.0},
-    "includes": {},
-    "fuzzy_match": {"temperature": 0.0, "max_tokens": 100},
-    "json_match": {"temperature": 0.0, "max_tokens": 512},
-    "multiple_choice": {"temperature": 0.0, "max_tokens": 1},
-}
-
 
 Prompt = tuple[list[Message], list[str]]
 """A chat and the answers to it that are right."""
@@ -173,7 +162,7 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
 
     async def get_tasks(self) -> list[SampleTask]:
         entry = self.entry
-        multiple = entry.form == "multiple_choice"
+        multiple = entry.form.name == "multiple_choice"
         samples = read_questions(entry) if multiple else read_samples(entry)
         prompts = self._choice_prompts(samples) if multiple else self._prompts(samples)
         chosen = list(range(len(prompts)))
@@ -242,19 +231,18 @@ class SamplesEval(Eval[SampleTask, SampleResult]):
             yield
 
     async def evaluate(self, task: SampleTask) -> SampleResult:
-        form = self.entry.form
-        params = dict(PARAMS[form])
-        if "max_tokens" in params and "max_tokens" in self.entry.args:
-            params["max_tokens"] = self.entry.args["max_tokens"]
+        form, args = self.entry.form, self.entry.args
+        params = dict(form.params)
+        if "max_tokens" in params:
+            params["max_tokens"] = args.get("max_tokens", params["max_tokens"])
         reply = await self.solver.reply(task, params)
         if reply.text is None:
             get_recorder().record_match(
                 False, expected=task.ideal, picked=None, problem=reply.problem
             )
             return SampleResult(False, problem=reply.problem)
-        ignores_case = bool(self.entry.args.get("ignore_case"))
-        options = {"ignore_case": ignores_case} if form == "includes" else {}
-        score = scoring.FORMS[form](reply.text, task.ideal, **options)
+        options = {"ignore_case": bool(args.get("ignore_case"))} if form.name == "includes" else {}
+        score = form.score(reply.text, task.ideal, **options)
         expected = task.ideal[0] if len(task.ideal) == 1 else task.ideal
         get_recorder().record_match(score.correct, expected=expected, picked=score.picked)
         if score.f1 is not None:

@@ -21,7 +21,7 @@ from nanoeval_core.recorder import get_recorder
 from nanoeval_core.task import Task
 from pydantic import BaseModel, field_validator, model_validator
 
-from nanoeval_solvers._mocks import Mock
+from nanoeval_solvers._mocks import Mock, record_mock_reply
 from nanoeval_solvers._questions import QuestionsEval, ReadAnswer, outcome_of_answer
 from nanoeval_solvers.data import FromRows
 from nanoeval_solvers.graders import ExactMatch, Grader, Verdict
@@ -224,11 +224,7 @@ class MockSolver(Mock, ShortAnswerSolver):
     async def solve(self, task: ShortAnswerTask) -> Answer:
         rng = await self._attempt(task)
         text = self._text(task.question, rng)
-        get_recorder().record_sampling(
-            task.question.question,
-            ["I cannot tell." if text is None else f"Answer: {text}"],
-            model="mock",
-        )
+        record_mock_reply(task.question.question, text)
         return Answer(answer=text or "", problem="unparsable" if text is None else None)
 
     def _text(self, question: Question, rng: random.Random) -> str | None:

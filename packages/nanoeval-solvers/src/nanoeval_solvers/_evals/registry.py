@@ -15,15 +15,9 @@ from urllib.parse import parse_qs, urlparse
 
 from nanoeval_core.errors import ConfigError
 
+from nanoeval_solvers._evals.scoring import FORMS, Form
 from nanoeval_solvers.data import json_lines
 
-FORMS = {
-    "evals.elsuite.basic.match:Match": "match",
-    "evals.elsuite.basic.includes:Includes": "includes",
-    "evals.elsuite.basic.fuzzy_match:FuzzyMatch": "fuzzy_match",
-    "evals.elsuite.basic.json_match:JsonMatch": "json_match",
-    "evals.elsuite.multiple_choice:MultipleChoice": "multiple_choice",
-}
 _COLUMNS = {
     "hellaswag": ("ctx", "endings", "label"),
     "hendrycks_test": ("question", "choices", "answer"),
@@ -35,7 +29,7 @@ class RegisteredEval:
     """An entry of the registry."""
 
     name: str  # in full, such as `2d_movement.dev.v0`
-    form: str  # how replies are scored, one of the values of `FORMS`
+    form: Form
     args: Mapping[str, Any]
     registry: Path  # the folder that holds the entry and its data
 
@@ -57,9 +51,10 @@ def find_eval(name: str, registries: Sequence[str] = ()) -> RegisteredEval:
         if alias is None:
             kind = str(entry.get("class", "")).strip()
             if kind not in FORMS:
+                known = ", ".join(sorted(form.name for form in FORMS.values()))
                 raise ConfigError(
                     f"eval {wanted!r} is a {kind or 'nothing known'}: SamplesEval reads samples of "
-                    f"{', '.join(sorted(FORMS.values()))}; run it with oaieval"
+                    f"{known}; run it with oaieval"
                 )
             return RegisteredEval(wanted, FORMS[kind], dict(entry.get("args") or {}), registry)
         wanted = str(alias)

@@ -87,10 +87,24 @@ def _same_json(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-FORMS: Mapping[str, Callable[..., Score]] = {
-    "match": match,
-    "multiple_choice": match,
-    "includes": includes,
-    "fuzzy_match": fuzzy_match,
-    "json_match": json_match,
+class Form(NamedTuple):
+    """How evals of one of evallib's classes score a reply, and what they send with a prompt."""
+
+    name: str
+    score: Callable[..., Score]
+    params: Mapping[str, Any]
+
+
+FORMS = {
+    "evals.elsuite.basic.match:Match": Form("match", match, {"temperature": 0.0}),
+    "evals.elsuite.basic.includes:Includes": Form("includes", includes, {}),
+    "evals.elsuite.basic.fuzzy_match:FuzzyMatch": Form(
+        "fuzzy_match", fuzzy_match, {"temperature": 0.0, "max_tokens": 100}
+    ),
+    "evals.elsuite.basic.json_match:JsonMatch": Form(
+        "json_match", json_match, {"temperature": 0.0, "max_tokens": 512}
+    ),
+    "evals.elsuite.multiple_choice:MultipleChoice": Form(
+        "multiple_choice", match, {"temperature": 0.0, "max_tokens": 1}
+    ),
 }

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nanoeval_solvers._replies.choice_texts import lower, texts_of
 from nanoeval_solvers._replies.cleaning import BOX, END_BOX, plain
 from nanoeval_solvers._replies.letters import letters_for, listed
-from nanoeval_solvers._replies.words import UNSPACED, Word, words_of
+from nanoeval_solvers._replies.words import UNSPACED, Word, word_at, words_of
 
 LABEL = "L"  # the role of a word that is a label, with the choice's text if that follows, or a box
 
@@ -55,12 +55,6 @@ _ORDINALS = {
     5: listed("fifth 5th fünfte cinquième quinta"),
     -1: listed("last letzte dernière última"),
 }
-
-_NO_WORD = Word("\0", "\0", -1, -1)  # what is before the first word, and after the last
-
-
-def _at(words: list[Word], at: int) -> Word:
-    return words[at] if 0 <= at < len(words) else _NO_WORD
 
 
 class Mention(NamedTuple):
@@ -122,7 +116,7 @@ class Names:
         marked = MarkedText(self, text)
         words = [word for word in marked.words if word.role not in "\n'\"" and word.text != "`"]
         start = 0
-        while _at(words, start).role in "-•>!V*+" and words[start].text not in self.index:
+        while word_at(words, start).role in "-•>!V*+" and words[start].text not in self.index:
             start += 1
         group = marked.group(words, start, weak=True)
         if group is None or not _NOTHING_MORE.fullmatch(marked.roles(words[group.end :])):
@@ -190,7 +184,7 @@ class MarkedText:
         clear, boxed, headed, start, end, number = True, False, False, at, at, 0
         while True:
             at = self._skip(words, at)
-            if number and _at(words, at).role == "n":
+            if number and word_at(words, at).role == "n":
                 break  # "A, C, not B"
             found = self._one(words, at, weak=weak or number > 0)
             if found is None:
@@ -202,12 +196,12 @@ class MarkedText:
             clear = clear and mention.picked is not None
             picked |= mention.picked or frozenset()
             boxed, headed = boxed or mention.boxed, headed or mention.headed
-            while _at(words, end).role in ")]}'\"":
+            while word_at(words, end).role in ")]}'\"":
                 end += 1
             end = at = self._same(words, end, mention)
-            while (either := joins(_at(words, at))) is not None:
+            while (either := joins(word_at(words, at))) is not None:
                 clear, at = clear and not either, at + 1
-                if _at(words, at).role == "m":  # "A, possibly C"
+                if word_at(words, at).role == "m":  # "A, possibly C"
                     clear, at = False, at + 1
             if at == end:
                 break
@@ -220,20 +214,20 @@ class MarkedText:
     def _same(self, words: list[Word], at: int, mention: Mention) -> int:
         """Return the word after a repetition of what was named: "Paris (B)", "Paris, option B"."""
         ahead = at
-        while _at(words, ahead).role in "(,—-fPN":
+        while word_at(words, ahead).role in "(,—-fPN":
             ahead += 1
-        again = self.mentions.get(_at(words, ahead).start)
+        again = self.mentions.get(word_at(words, ahead).start)
         if again is None or again.picked != mention.picked:
             return at
         ahead += 1
-        while _at(words, ahead).role in ")]":
+        while word_at(words, ahead).role in ")]":
             ahead += 1
         return ahead
 
     def _skip(self, words: list[Word], at: int) -> int:
         """Return the first word from `at` on that is no filler, or begins a choice's text."""
-        while _at(words, at).role in _BETWEEN_NAMES:
-            word, following = words[at], _at(words, at + 1)
+        while word_at(words, at).role in _BETWEEN_NAMES:
+            word, following = words[at], word_at(words, at + 1)
             is_sign = following.start == word.end or following.role == "9"
             is_label = word.text.upper() in self.names.index and (
                 word.text.isupper() or _ends(words, at + 1)
@@ -257,7 +251,7 @@ class MarkedText:
             if words[end_word - 1].end > end or self._signed(words, at, end):
                 return None
             mention = Mention(None if own is None else frozenset({own}))
-            again = self.mentions.get(_at(words, end_word).start)
+            again = self.mentions.get(word_at(words, end_word).start)
             repeated = again is not None and again.picked == (mention.picked or frozenset())
             is_label = known is None and word.text.upper() in index and end == word.end
             if (_ends(words, end_word) or repeated) and not is_label:
@@ -279,7 +273,7 @@ class MarkedText:
 
     def _signed(self, words: list[Word], at: int, end: int) -> bool:
         """Return whether a sign before a text makes it another: "> 5", "- 5"."""
-        sign = _at(words, at - 1)
+        sign = word_at(words, at - 1)
         if sign.role in "-+":
             spelled = sign.role + self.small[words[at].start : end]
             return spelled in self.names.texts.all or sign.end == words[at].start
@@ -287,7 +281,7 @@ class MarkedText:
 
     def _unknown(self, words: list[Word], at: int) -> bool:
         """Return whether word `at` looks like a label that no choice has."""
-        text = _at(words, at).text
+        text = word_at(words, at).text
         return re.fullmatch("[A-Z]", text) is not None and text not in self.names.index
 
     def _box(self, words: list[Word], at: int) -> int:
@@ -313,9 +307,9 @@ class MarkedText:
 
     def _label(self, words: list[Word], at: int) -> tuple[Mention, int] | None:
         """Return the label at word `at`, with the choice's text if that follows, and its end."""
-        word, before, earlier = words[at], _at(words, at - 1), _at(words, at - 2)
+        word, before, earlier = words[at], word_at(words, at - 1), word_at(words, at - 2)
         closing = _BRACKETS.get(word.role)
-        bracketed = closing is not None and _at(words, at + 2).role == closing
+        bracketed = closing is not None and word_at(words, at + 2).role == closing
         letter, end = word, word.end
         if bracketed:
             letter, end = words[at + 1], words[at + 2].end
@@ -346,7 +340,7 @@ class MarkedText:
     def _long_text(self, words: list[Word], at: int) -> tuple[Mention, int] | None:
         """Return the text of a choice, of several words or with signs, where one can be named."""
         word = words[at]
-        if _at(words, at - 1).role not in ":=cCN'\"\nS(.,\0":
+        if word_at(words, at - 1).role not in ":=cCN'\"\nS(.,\0":
             return None
         found = self._text_at(word)
         if found is None or found[0] is None or found[1] <= word.end:
@@ -354,7 +348,7 @@ class MarkedText:
         end_word = after(words, at, found[1])
         if words[end_word - 1].end > found[1] or self._signed(words, at, found[1]):
             return None
-        if _at(words, end_word).role not in ".,;:!?)]}'\"\n([bBhrn\0":
+        if word_at(words, end_word).role not in ".,;:!?)]}'\"\n([bBhrn\0":
             return None
         return Mention(frozenset({found[0]})), found[1]
 
@@ -380,8 +374,8 @@ class MarkedText:
 
     def _stands_alone(self, words: list[Word], at: int, label: str) -> bool:
         """Return whether a bare capital letter is a label, not part of a name or a sentence."""
-        word, before, after = words[at], _at(words, at - 1), _at(words, at + 1)
-        earlier, following = _at(words, at - 2), _at(words, at + 2)
+        word, before, after = words[at], word_at(words, at - 1), word_at(words, at + 1)
+        earlier, following = word_at(words, at - 2), word_at(words, at + 2)
         attached = before.end == word.start
         spelled = before.role == "w" and before.text.isascii() and before.text[-1:].isalpha()
         if spelled and joins(before) is None:
@@ -435,8 +429,8 @@ def _ends(words: list[Word], at: int) -> bool:
 
 def _in_list(words: list[Word], at: int) -> bool:
     """Return whether a small letter is a label by what surrounds it: "is b) …"."""
-    following = _at(words, at + 1)
-    named = _at(words, at - 1).role in "cN:C\n\0"
+    following = word_at(words, at + 1)
+    named = word_at(words, at - 1).role in "cN:C\n\0"
     return named and following.role == ")" and following.start == words[at].end
 
 

@@ -155,7 +155,7 @@ def read_choices(
         statements += _Lines(names, before).statements()
         statements += _from_json(content, names)
     elif not truncated and (alone := names.alone(text)) is not None:
-        return _reading(_Statement(alone.picked, "boxed" if alone.boxed else "bare"))
+        return _reading(alone.picked, "boxed" if alone.boxed else "bare")
     lines = _Lines(names, text)
     statements += lines.statements()
     if parsing == "strict" or truncated:
@@ -172,11 +172,11 @@ def read_choices(
             if edge and edge.line == lines.count and edge.picked != said.picked:
                 # A last line "B": it concludes what was said of options one by one.
                 said = edge if said.lasts or said.retracts else None
-    return UNREAD if said is None else _reading(said)
+    return UNREAD if said is None else _reading(said.picked, said.read_by)
 
 
-def _reading(said: _Statement) -> Reading:
-    return UNREAD if said.picked is None else Reading(said.picked, said.read_by)
+def _reading(picked: frozenset[int] | None, read_by: ReadBy) -> Reading:
+    return UNREAD if picked is None else Reading(picked, read_by)
 
 
 def _from_json(content: dict[str, Any], names: Names) -> list[_Statement]:

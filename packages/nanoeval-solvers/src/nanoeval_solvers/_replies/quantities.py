@@ -31,6 +31,7 @@ _BOUNDS = re.compile(
     re.IGNORECASE,
 )
 _THOUSANDS = re.compile(r"(?<=\d)(?:\\,|\{,\}|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))")
+_MINUS_OF_MINUS = re.compile(r"(?<![\d)}])(?<![\d)}]\s)-\s*(\\[dtc]?frac\s*\{)\s*-")
 _LARGE = re.compile(
     r"\s*(?:(hundred|thousand|million|billion|trillion|dozen)s?\b|(?<=\d)(k)\b)", re.IGNORECASE
 )
@@ -99,7 +100,8 @@ def quantity_of(text: str) -> Quantity | None:
 
 def _plain(text: str) -> str:
     """Return `text` without markup and outer punctuation; points, intervals, sets stay such."""
-    text = characters(without_latex(_THOUSANDS.sub(",", text)))
+    text = _MINUS_OF_MINUS.sub(r"\1", _THOUSANDS.sub(",", text))
+    text = characters(without_latex(text))
     text = _DEGREES.sub(lambda unit: "°" + unit[1][0].upper(), text)
     text = re.sub(rf"\*\*(?!\s*[-+]?\d)|[`{BOX}{END_BOX}]", " ", text)
     before = ""
@@ -188,20 +190,15 @@ def _in_unit_of(wanted: Quantity, given: Quantity, *, require_unit: bool) -> lis
         if given.unit is not None and given.unit == _unit_of("%"):
             values.append(given.value / 100)
         return values
-    if given.unit is None:
-        if wanted.unit.dimensionless and not given.counted:
-            return _converted(given, wanted)
-        return [given.value] if not require_unit and not given.counted else []
+    if given.counted:
+        return []
+    if given.unit is None and not wanted.unit.dimensionless:
+        return [] if require_unit else [given.value]
     if given.unit == wanted.unit:
         return [given.value]
-    return _converted(given, wanted)
-
-
-def _converted(given: Quantity, wanted: Quantity) -> list[Fraction | float]:
     registry = _registry()
-    none = registry.Unit("")
+    unit = registry.Unit("") if given.unit is None else given.unit
     try:
-        quantity = registry.Quantity(float(given.value), given.unit or none)
-        return [float(quantity.to(wanted.unit or none).magnitude)]
+        return [float(registry.Quantity(float(given.value), unit).to(wanted.unit).magnitude)]
     except pint.PintError:
         return []

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from nanoeval_core.errors import ConfigError
-
 
 def _gsm8k(reply: str) -> str | None:
     """Return the first `#### number` without its commas, as GSM8K does."""
@@ -35,9 +33,3 @@ RULES: dict[str, Callable[[str], str | None]] = {
     "simple_evals": _simple_evals,
     "simple_evals_mcq": _simple_evals_mcq,
 }
-
-
-def check_rule(name: str | None, field: str) -> None:
-    """Raise `ConfigError` unless `name` is a rule's, or None."""
-    if name is not None and name not in RULES:
-        raise ConfigError(f"{field}={name!r}: give one of {', '.join(RULES)}, or None for our own")

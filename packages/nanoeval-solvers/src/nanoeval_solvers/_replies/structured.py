@@ -49,13 +49,9 @@ def _pairs(text: str) -> dict[str, Any]:
     """Return what looks like keys and values in near JSON: in single quotes, cut off, …"""
     found: dict[str, Any] = {}
     for pair in _PAIR.finditer(text):
-        if pair["list"] is not None:
-            value: Any = re.findall(r"[\"']([^\"']*)[\"']", pair["list"])
-        else:
-            value = next(
-                (v for v in (pair["double"], pair["single"], pair["bare"]) if v is not None), None
-            )
-        key = pair["key"]
+        key, value = pair["key"], pair[pair.lastgroup or "bare"]
+        if pair.lastgroup == "list":
+            value = re.findall(r"[\"']([^\"']*)[\"']", value)
         found[key] = None if key in found and found[key] != value else value
     return found
 

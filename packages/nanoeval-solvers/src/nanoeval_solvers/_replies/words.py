@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,14 @@ class Word(NamedTuple):
     text: str
     start: int
     end: int
+
+
+_NO_WORD = Word("\0", "\0", -1, -1)
+
+
+def word_at(words: Sequence[Word], at: int) -> Word:
+    """Return word `at`; before the first one and after the last, one of role "\\0"."""
+    return words[at] if 0 <= at < len(words) else _NO_WORD
 
 
 def _phrases() -> tuple[dict[str, str], frozenset[str]]:
@@ -116,7 +125,7 @@ def _joined(words: list[Word]) -> list[Word]:
     while at < len(words):
         first = words[at]
         taken = 1
-        if first.text.lower() == "ans" and words[at + 1 : at + 2] and words[at + 1].text == ".":
+        if first.text.lower() == "ans" and word_at(words, at + 1).text == ".":
             taken = 2
         elif first.text.lower() in _BEGINNINGS:
             for length in range(min(_LONGEST, len(words) - at), 1, -1):
@@ -129,7 +138,7 @@ def _joined(words: list[Word]) -> list[Word]:
                     break
         if taken == 1 and first.text.lower() in _INTERJECTIONS and _is_interjection(words, at):
             first = first._replace(role=BUT)
-        if first.text.lower() == "remains" and _ends_sentence(words, at + taken):
+        if first.text.lower() == "remains" and word_at(words, at + taken).role in ".,;!\n\0":
             first = first._replace(role=RIGHT)
         joined.append(first)
         at += taken
@@ -138,10 +147,5 @@ def _joined(words: list[Word]) -> list[Word]:
 
 def _is_interjection(words: list[Word], at: int) -> bool:
     """Return whether "no" at `at` takes back what was said: a clause begins, a comma follows."""
-    before, after = words[at - 1] if at else None, words[at + 1] if at + 1 < len(words) else None
-    starts = before is None or before.role in ".,;!?\n" or before.role == BUT
-    return starts and after is not None and after.role in ",.:;!"
-
-
-def _ends_sentence(words: list[Word], at: int) -> bool:
-    return at == len(words) or words[at].role in ".,;!\n"
+    starts = word_at(words, at - 1).role in f".,;!?\n\0{BUT}"
+    return starts and word_at(words, at + 1).role in ",.:;!"
