@@ -180,14 +180,9 @@ class BubblewrapMachine(LocalMachine):
         super().__init__(folder, task, runtime)
         self._serve = SERVE
         self._cwd = task.cwd
+        self._home = self._task_cwd  # paths are the same inside
         self._environment.update(HOME=task.cwd, TMPDIR="/tmp", PATH=PATH)
         self._bubblewrap = _bubblewrap(folder, task)
-
-    def inward(self, text: str) -> str:
-        return text
-
-    def outward(self, output: bytes) -> bytes:
-        return Machine.outward(self, output)
 
     def _command(self, argv: Sequence[str]) -> list[str]:
         return [*self._bubblewrap, *argv]

@@ -168,19 +168,19 @@ class Machine(ComputerInterface):
         if not idempotent:
             self.note_use()
         started = time.monotonic()
-        output = Output(self._max_output)
-        ended, timed_out = await self._run(cmd, output.add, timeout=timeout, keep=background)
-        if ended.exit_code is None and idempotent and not timed_out:
+        for is_last in (not idempotent, True):
             output = Output(self._max_output)
-            ended, timed_out = await self._run(cmd, output.add, timeout=timeout, keep=background)
+            ended = await self._run(cmd, output.add, timeout=timeout, keep=background)
+            exit_code = TIMED_OUT if ended.timed_out else ended.exit_code
+            if exit_code is not None or is_last:
+                break
         value = self.outward(output.value())
-        if ended.exit_code is None and not timed_out:
+        if exit_code is None:
             value += b"\n[the shell of this command was killed]\n"
-        exit_code = KILLED if ended.exit_code is None else ended.exit_code
         return CommandResult(
             output=value,
-            exit_code=TIMED_OUT if timed_out else exit_code,
-            timed_out=timed_out,
+            exit_code=KILLED if exit_code is None else exit_code,
+            timed_out=ended.timed_out,
             truncated_bytes=output.truncated,
             elapsed=time.monotonic() - started,
         )
@@ -192,8 +192,8 @@ class Machine(ComputerInterface):
         *,
         timeout: float | None = None,  # noqa: ASYNC109
         keep: bool = False,
-    ) -> tuple[ProcessEnd, bool]:
-        """Run `cmd` in an idle shell, else in a new one. Returns its end, and if it timed out."""
+    ) -> ProcessEnd:
+        """Run `cmd` in an idle shell, else in a new one."""
         said, unreachable = "", None
         for _ in range(_OPENINGS):
             try:
@@ -205,7 +205,7 @@ class Machine(ComputerInterface):
                 said = str(error)
                 continue
             cookie = secrets.token_hex(16)
-            ended, timed_out = ProcessEnd(None, started=False), False
+            ended = ProcessEnd(None, started=False)
             try:
                 with contextlib.suppress(OSError, RuntimeError):  # a shell that is gone: not read
                     await shell.send(self.inward(cmd), cookie=cookie, keep=keep)
@@ -213,8 +213,8 @@ class Machine(ComputerInterface):
                         async with asyncio.timeout(timeout or self._command_timeout):
                             ended = await shell.receive(sink)
                     except TimeoutError:
-                        timed_out = True
-                        ended = await self._end_late(shell, cookie, sink)
+                        ended = ProcessEnd(None, timed_out=True)
+                        ended = (await self._end_late(shell, cookie, sink))._replace(timed_out=True)
                 if ended.left and not await self._kill(cookie):
                     raise self._lost("processes of a command could not be ended")
             except BaseException as error:
@@ -227,18 +227,16 @@ class Machine(ComputerInterface):
                 ending.add_done_callback(self._ending.discard)
                 await asyncio.shield(ending)
                 raise
-            self._may_have_left |= keep or timed_out or ended.exit_code is None
+            self._may_have_left |= keep or ended.timed_out or ended.exit_code is None
             if ended.exit_code is None:
                 await shell.close()
             else:
                 self._idle.append(shell)
-            if ended.started or timed_out:
-                if ended.exit_code is None and (why := await self._why_over()):
-                    raise self._lost(why)
-                return ended, timed_out
-            said = ended.said.decode(errors="replace")
-            if why := await self._why_over():
+            if ended.exit_code is None and (why := await self._why_over()):
                 raise self._lost(why)
+            if ended.started or ended.timed_out:
+                return ended
+            said = ended.said.decode(errors="replace")
         if unreachable is not None:
             raise self._unreachable(unreachable)
         raise self._lost(f"no shell can be started in it: {said.strip() or 'it says nothing'}")
@@ -310,7 +308,7 @@ class Machine(ComputerInterface):
             text = base64.b64encode(file).decode()
             write = f"printf %s {text} | base64 -d > {{path}}"
             output = Output(_SMALL)
-            ended, _ = await self._run(_writing(destination, write), output.add)
+            ended = await self._run(_writing(destination, write), output.add)
             _check_transfer(destination, ended.exit_code, output.value())
             return
         await self._send(len(file), destination, io.BytesIO(file))
@@ -373,7 +371,7 @@ class Machine(ComputerInterface):
         command = (
             f"[ -e {path} ] || [ -L {path} ] || exit 61; {_REGULAR.format(path=path)} cat {path}"
         )
-        ended, _ = await self._run(command, sink, timeout=_TRANSFER_SECONDS)
+        ended = await self._run(command, sink, timeout=_TRANSFER_SECONDS)
         _check_transfer(file, ended.exit_code, b"")
 
     async def check_offline(self) -> None:

@@ -157,12 +157,14 @@ class ProcessEnd(NamedTuple):
         exit_code: None when the shell ended before it could tell.
         started: False when the shell ended before it had read the command.
         left: processes of the command could not be ended.
+        timed_out: it was ended, as its time was over.
         said: what came in place of output before the command was read, such as an engine's error.
     """
 
     exit_code: int | None
     started: bool = True
     left: bool = False
+    timed_out: bool = False
     said: bytes = b""
 
 
