@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import chz
@@ -16,8 +16,7 @@ from nanoeval_computer.code_execution_interface import (
     ComputerRuntime,
     RuntimeConfig,
 )
-from nanoeval_computer.simple_solver import SimpleSolver
-from nanoeval_computer.steps import FinalResult, Step
+from nanoeval_computer.simple_solver import SimpleSolver, result_of
 from nanoeval_computer.task import ComputerTask
 
 __all__ = ["HasSolution", "NothingSolver", "OracleSolver", "check_solutions", "fresh_machine"]
@@ -119,10 +118,10 @@ async def check_solutions(
         problems = []
         async with slots:
             if isinstance(task, HasSolution):
-                solved = await _score(OracleSolver(runtime=runtime).run(task))
+                solved = await _score(OracleSolver(runtime=runtime), task)
                 if solved != 1:
                     problems.append(f"task {task.name!r}: its own solution scores {solved}, not 1")
-            untouched = await _score(NothingSolver(runtime=runtime).run(task))
+            untouched = await _score(NothingSolver(runtime=runtime), task)
             if untouched != 0:
                 problems.append(f"task {task.name!r}: doing nothing scores {untouched}, not 0")
         if on_checked is not None:
@@ -134,12 +133,8 @@ async def check_solutions(
     return [problem for check in checks for problem in check.result()]
 
 
-async def _score(steps: AsyncGenerator[Step | FinalResult, None]) -> float | str:
-    async with contextlib.aclosing(steps):
-        try:
-            async for step in steps:
-                if isinstance(step, FinalResult):
-                    return step.grade.score
-        except RolloutSystemError as error:
-            return f"nothing ({error})"
-    return "nothing"
+async def _score(solver: SimpleSolver, task: ComputerTask) -> float | str:
+    try:
+        return (await result_of(solver, task)).grade.score
+    except RolloutSystemError as error:
+        return f"nothing ({error})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import http.client
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from nanoeval_computer._containers.engine import find_engine
 from nanoeval_computer._reaper.process import EngineAPI
 from nanoeval_computer.code_execution_interface import ComputerRuntime
 from nanoeval_computer.runtime import MachineRuntime
-from nanoeval_computer.simple_solver import UserSolver
+from nanoeval_computer.simple_solver import UserSolver, result_of
 from nanoeval_computer.steps import FinalResult
 from nanoeval_computer.task import ComputerTask
 
@@ -137,8 +136,4 @@ def _kept(value: T) -> T | None:
 
 async def play_task(task: ComputerTask, runtime: ComputerRuntime) -> FinalResult:
     """Let a person work on `task` in its real machine, and grade it: the human baseline."""
-    async with contextlib.aclosing(UserSolver(runtime=runtime).run(task)) as steps:
-        async for step in steps:
-            if isinstance(step, FinalResult):
-                return step
-    raise AssertionError("a SimpleSolver yields a result, or raises")
+    return await result_of(UserSolver(runtime=runtime), task)

@@ -51,6 +51,15 @@ class SimpleSolver(ComputerRuntimeSolver):
             raise RolloutSystemError(str(error) or type(error).__name__) from error
 
 
+async def result_of(solver: SimpleSolver, task: ComputerTask) -> FinalResult:
+    """Have `solver` work on `task` outside of a run, and return how it ended."""
+    async with contextlib.aclosing(solver.run(task)) as steps:
+        async for step in steps:
+            if isinstance(step, FinalResult):
+                return step
+    raise AssertionError("a SimpleSolver yields a result, or raises")
+
+
 @chz.chz
 class DummySolver(SimpleSolver):
     """Writes a file and has itself graded."""
