@@ -70,7 +70,7 @@ _ANSWER_TAG = re.compile(
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
 _LOWER = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
-_VULGAR = re.compile("[¼-¾⅐-⅞]")
+_MIXED = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _ALIKE = str.maketrans(
     {
         **dict.fromkeys("‐‑‒–−﹣", "-"),
@@ -89,7 +89,10 @@ _ALIKE = str.maketrans(
     }
 )
 _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox|framebox)\s*\{)|\\[{}]|[{}]")
-_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]{1,60})\}\s*\{([^{}]{1,60})\}|(\d)\s*(\d))")
+_FRACTION = re.compile(
+    r"(?P<mixed>(?<=\d))?\\[dtc]?frac\s*(?:\{(?P<above>[^{}]{1,60})\}\s*\{(?P<below>[^{}]{1,60})\}"
+    r"|(?P<digit>\d)\s*(?P<other>\d))(?P<unit>(?=[^\W\d_]{2}))?"
+)
 # Braces within it are those of a power; a command right before it ends where it begins.
 _WRAPPER = re.compile(
     r"(\\[A-Za-z]+)?\\(?:text|textbf|textit|textrm|textsf|texttt|emph|mathrm|mathbf|mathsf|mathit|"
@@ -164,7 +167,7 @@ def before_next_question(text: str, is_ours: Callable[[str], bool]) -> str:
 def characters(text: str) -> str:
     """Return `text` in one spelling of each character: NFKC, but powers stay powers."""
     text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWER), text)
-    text = _VULGAR.sub(lambda one: " " + unicodedata.normalize("NFKC", one[0]), text)
+    text = _MIXED.sub(" ", text)
     return unicodedata.normalize("NFKC", text.translate(_ALIKE)).translate(_ALIKE)
 
 
@@ -191,9 +194,16 @@ def without_latex(text: str) -> str:
         text = _mark_boxes(text)
         for _ in range(4):  # wrappers in wrappers
             text = _WRAPPER.sub(lambda w: f"{w[1]} {w[2]}" if w[1] else w[2], text)
-            text = _FRACTION.sub(lambda f: f" {f[1] or f[3]}/{f[2] or f[4]} ", text)
+            text = _FRACTION.sub(_fraction, text)
         text = _COMMAND.sub(_command, text).replace("{,}", ",")
     return _POWER.sub(r"^\1", text).replace("^°", "°")
+
+
+def _fraction(found: re.Match[str]) -> str:
+    """Return a fraction in one line, apart from the whole before it and a unit after it."""
+    before, after = (" " if found[name] is not None else "" for name in ("mixed", "unit"))
+    above, below = found["above"] or found["digit"], found["below"] or found["other"]
+    return f"{before}{above}/{below}{after}"
 
 
 def _command(command: re.Match[str]) -> str:
