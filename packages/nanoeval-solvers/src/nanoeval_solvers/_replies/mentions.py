@@ -330,7 +330,7 @@ class MarkedText:
             return None  # the text of a choice that begins with a letter
         if own_end is None and not bracketed and not self._stands_alone(words, at, label):
             return None
-        if before.end == word.start and before.role in "-+*/^_=#@&\\~9":
+        if before.end == word.start and (before.text == "°" or before.role in "-+*/^_=#@&\\~9"):
             is_listed = before.role == "/" and earlier.text in self.names.index
             if not is_listed and (before.role, earlier.role) != ("=", "N"):
                 return None
