@@ -25,7 +25,6 @@ from nanoeval_core.recording import TransactionalRecorder
 
 from nanoeval_recorder.folder import ZST_SUFFIX, existing_parts, part_path, zstd
 
-MAX_PIECES = 1000  # of one system call; the usual limit is 1024
 MARK = 4096
 """Bytes at the beginning and before a position by which a file is recognized."""
 FILE_LINE = b'{"type":"file","sha256":"'
@@ -89,7 +88,7 @@ class FileRecorder(TransactionalRecorder):
             self._open_part(0)
             self._needs_rewind = os.fstat(self._handle()).st_size > 0
             if not self._needs_rewind:
-                self._write([self.header(0)])
+                self._write(self.header(0))
         except OSError as error:
             self._close()
             raise RecorderError(
@@ -143,7 +142,7 @@ class FileRecorder(TransactionalRecorder):
 
     def _append_final(self, line: bytes) -> None:
         part, offset = self._part, self._offset
-        self._append([line])
+        self._append(line)
         self._final = line, part, offset
 
     def _take_back_final(self) -> bytes | None:
@@ -155,12 +154,12 @@ class FileRecorder(TransactionalRecorder):
         self._final = None
         return line
 
-    def _append(self, pieces: Sequence[bytes | memoryview]) -> None:
+    def _append(self, lines: bytes) -> None:
         self._check_unchanged()
         try:
             if self._rotate_bytes is not None and self._offset >= self._rotate_bytes:
                 self._start_part(self._part + 1)
-            self._write(pieces)
+            self._write(lines)
         except OSError as error:
             self._kept_files.clear()
             raise RecorderError(
@@ -174,33 +173,28 @@ class FileRecorder(TransactionalRecorder):
         try:
             self._open_part(part)
             os.ftruncate(self._handle(), 0)
-            self._write([self.header(part)])
+            self._write(self.header(part))
         except OSError:
             self._open_part(before[0])
             self._offset = before[1]
             raise
 
-    def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        if self._compress is not None:
-            pieces = [self._compress(b"".join(pieces))]
+    def _write(self, lines: bytes) -> None:
+        rest = memoryview(lines if self._compress is None else self._compress(lines))
         fd, offset = self._handle(), self._offset
         try:
-            for start in range(0, len(pieces), MAX_PIECES):
-                some = pieces[start : start + MAX_PIECES]  # not copied together
-                written, size = os.pwritev(fd, some, offset), sum(map(len, some))
-                while written < size:
-                    rest = memoryview(b"".join(some))[written:]
-                    written += os.pwrite(fd, rest, offset + written)
-                offset += size
+            while rest:
+                written = os.pwritev(fd, [rest], offset)
+                rest, offset = rest[written:], offset + written
         except OSError:
             os.ftruncate(fd, self._offset)  # no torn line is left behind
             raise
         self._offset = offset
         self._stamp = _stamp(os.fstat(fd))
 
-    def _numbered(self, events: Sequence[bytes]) -> tuple[list[bytes | memoryview], int]:
+    def _numbered(self, events: Sequence[bytes]) -> tuple[bytes, int]:
         """Return the lines of encoded events, save those of known files, and the next number."""
-        # This and the write are all that the driver does for an event: lines are not even copied.
+        # This and the write are all that the driver does for an event: lines are copied once.
         pieces: list[bytes | memoryview] = []
         number = self._event_id
         before, after = self.around_number or (b"", b"")
@@ -215,7 +209,7 @@ class FileRecorder(TransactionalRecorder):
                         pieces.append(view[start:end])
                     number += 1
                 start, end = end, chunk.find(b"\n", end) + 1
-        return pieces, number
+        return b"".join(pieces), number
 
     def _is_new_file(self, chunk: bytes, start: int) -> bool:
         """Return whether the file in the line at `start` is new to the record; it is kept now."""
@@ -275,7 +269,7 @@ class FileRecorder(TransactionalRecorder):
         self._offset = offset
         self._kept_files.clear()
         if begins:
-            self._write([self.header(part)])
+            self._write(self.header(part))
         else:
             self._stamp = _stamp(os.fstat(self._handle()))
 

@@ -161,7 +161,7 @@ class JsonRecorder(FileRecorder):
         """Write a line; that of a finished run replaces the one before, a partial one stays."""
         if isinstance(final_report, Mapping) and final_report.get("partial"):
             with self._lock:
-                self._append([self.final_line(final_report)])
+                self._append(self.final_line(final_report))
         else:
             super().record_final_report(final_report)
 
