@@ -16,6 +16,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -225,25 +226,22 @@ class Client:
         async with self._preparing:
             if model.route_id in self._routes:
                 return self._routes[model.route_id]
+            ask, url = partial(self._ask_sdk, model), self._url + wire.PATHS[model.api]
             address = await (
-                self._ask_sdk(model)
+                ask()
                 if model.client_id
-                else kept_address(
-                    self._url + wire.PATHS[model.api],
-                    model=model.model,
-                    key=self._key,
-                    prepare=lambda: self._ask_sdk(model),
-                )
+                else kept_address(url, model=model.model, key=self._key, prepare=ask)
             )
             context = get_run_context()
             gauges: dict[str, float | str] = {} if context is None else context.gauges
-            cache = _cache_of(model)
+            shared = None if context is None else Path(context.shared_dir)
+            cache = _cache_of(model, shared)
             if cache is not None:
                 self._opened.push_async_callback(cache.close)
             route = self._routes[model.route_id] = _Route(
                 sender=self._sender(model, address),
                 gauges=gauges,
-                limiter=_limiter_of(model, address, gauges),
+                limiter=_limiter_of(model, address, shared, gauges),
                 cache=cache,
                 stream=model.stream,
             )
@@ -509,16 +507,15 @@ def _record_retry(model: ModelFields, failure: Failure, retry: int, delay: float
 
 
 def _limiter_of(
-    model: ModelFields, address: Address, gauges: MutableMapping[str, float | str]
+    model: ModelFields,
+    address: Address,
+    shared: Path | None,
+    gauges: MutableMapping[str, float | str],
 ) -> Limiter:
-    context = get_run_context()
-    path = None
-    if context is not None:
-        url = address.url if model.client_id else model.endpoint_url
-        name = hashlib.sha256(f"{url} {model.model}".encode()).hexdigest()[:16]
-        path = Path(context.shared_dir) / f"api-limits-{name}"
+    url = address.url if model.client_id else model.endpoint_url
+    name = hashlib.sha256(f"{url} {model.model}".encode()).hexdigest()[:16]
     return Limiter(
-        SharedFile(path),
+        SharedFile(None if shared is None else shared / f"api-limits-{name}"),
         most=min(float(model.max_concurrency or math.inf), _connections_possible()),
         per_minute=model.requests_per_minute,
         tokens_per_minute=model.tokens_per_minute,
@@ -538,13 +535,11 @@ def _connections_possible() -> float:
     return math.inf if soft == resource.RLIM_INFINITY else float(max(1, soft - _SPARE_FILES))
 
 
-def _cache_of(model: ModelFields) -> ReplyCache | None:
+def _cache_of(model: ModelFields, shared: Path | None) -> ReplyCache | None:
     if model.cache is None:
         return None
-    if model.cache != "run_set":
-        return ReplyCache(Path(model.cache).expanduser() / "replies.sqlite")
-    context = get_run_context()
-    return None if context is None else ReplyCache(Path(context.shared_dir) / "replies.sqlite")
+    folder = shared if model.cache == "run_set" else Path(model.cache).expanduser()
+    return None if folder is None else ReplyCache(folder / "replies.sqlite")
 
 
 _opened: dict[tuple[Any, ...], Client] = {}  # by event loop and endpoint; a client takes itself out

@@ -274,20 +274,13 @@ def _reply(api: API, content: dict[str, Any], raw: bytes, limit: int | None) -> 
 
 def _choice_of(response: dict[str, Any]) -> dict[str, Any]:
     """Return a reply of the responses API as a choice of chat completions."""
-    items = _dicts(response["output"])
-    parts = [
-        part
-        for item in items
-        if item.get("type") == "message"
-        for part in _dicts(item.get("content"))
-    ]
+    parts = [part for one in _items(response, "message") for part in _dicts(one.get("content"))]
     thoughts = [
         part
-        for item in items
-        if item.get("type") == "reasoning"
-        for part in _dicts(item.get("content")) or _dicts(item.get("summary"))
+        for one in _items(response, "reasoning")
+        for part in _dicts(one.get("content")) or _dicts(one.get("summary"))
     ]
-    called = [item for item in items if item.get("type") == "function_call"]
+    called = _items(response, "function_call")
     status, error = _text(response.get("status")), response.get("error")
     reason = _text(_dict(response.get("incomplete_details")).get("reason"))
     if status == "failed" or (error and not (parts or called)):
@@ -326,9 +319,13 @@ def _secrets(response: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the thoughts that a response hides, to be sent back without ids."""
     return [
         {"type": "reasoning", "summary": [], "encrypted_content": item["encrypted_content"]}
-        for item in _dicts(response["output"])
-        if item.get("type") == "reasoning" and item.get("encrypted_content")
+        for item in _items(response, "reasoning")
+        if item.get("encrypted_content")
     ]
+
+
+def _items(response: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [item for item in _dicts(response["output"]) if item.get("type") == kind]
 
 
 def _tool_calls(called: Sequence[dict[str, Any]], raw: bytes) -> tuple[ToolCall, ...]:
