@@ -62,7 +62,7 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
     ],
 )
 def test_errors_of_all_shapes(body: bytes, words: str, kind: Meaning) -> None:
-    failure = failure_of(429, {}, body)
+    failure = failure_of(429, {}, body, now=NOW)
     assert (failure.words, failure.meaning) == (words, kind)
 
 
@@ -94,13 +94,13 @@ def test_rate_headers_are_read_or_left_alone(values: tuple[str, str, str], found
     headers = {
         f"x-ratelimit-{name}-requests": value for name, value in zip(names, values, strict=True)
     }
-    assert rate_headers(headers) == found
+    assert rate_headers(headers, now=NOW) == found
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 422, 429, 500, 503, 529, 302])
 @pytest.mark.parametrize("content", [None, [], {}, "text", 3, {"error": []}, {"error": {}}])
 def test_no_error_is_too_odd_to_be_understood(status: int, content: object) -> None:
-    failure = failure_of(status, {}, json.dumps(content).encode())
+    failure = failure_of(status, {}, json.dumps(content).encode(), now=NOW)
     assert failure.status == status
     assert failure.words
 

@@ -126,9 +126,7 @@ _STATUS_OF = {
 }
 
 
-def failure_of(
-    status: int, headers: Mapping[str, str], body: bytes, *, now: float | None = None
-) -> Failure:
+def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Failure:
     """Return what an HTTP reply other than success means.
 
     Args:
@@ -227,9 +225,7 @@ def _invalid_field(problem: Any) -> str:
     return f"{'.'.join(map(str, problem.get('loc') or ()))}: {problem['msg']}"
 
 
-def retry_after(
-    headers: Mapping[str, str], *, status: int = 429, now: float | None = None
-) -> float | None:
+def retry_after(headers: Mapping[str, str], *, status: int = 429, now: float) -> float | None:
     """Return the seconds that headers ask to wait, never negative; None when they ask nothing."""
     precise = _number(headers.get("retry-after-ms", ""))
     if precise is not None:
@@ -239,9 +235,8 @@ def retry_after(
         # Without it, what an endpoint says of a limit that is used up.
         limit = rate_headers(headers, now=now) if status == 429 else None
         return limit[2] if limit is not None and limit[1] <= 0 else None
-    here = _time_of(headers.get("date", ""))
     # By the endpoint's clock, where it is told, not ours.
-    seconds = seconds_of(asked, now=now if here is None else here)
+    seconds = seconds_of(asked, now=_time_of(headers.get("date", "")) or now)
     return None if seconds is None else max(0.0, seconds)
 
 
@@ -270,27 +265,23 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def seconds_of(text: str, *, now: float | None = None) -> float | None:
+def seconds_of(text: str, *, now: float) -> float | None:
     """Return a duration such as `6m0s`, `120ms` or `1.5`, in seconds.
 
-    Args:
-        now: seconds since 1970: then a date, and a number of that size in seconds or milliseconds,
-            is a time.
+    A date, and a number as large as `now` in seconds or milliseconds, is a time.
     """
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text.strip():
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     number = _number(text)
-    if number is None and now is not None:
+    if number is None:
         number = _time_of(text)
-    if number is None or now is None or number < now / 2:
+    if number is None or number < now / 2:
         return number
     return (number / 1000 if number > now * 500 else number) - now
 
 
-def rate_headers(
-    headers: Mapping[str, str], *, now: float | None = None
-) -> tuple[float, float, float] | None:
+def rate_headers(headers: Mapping[str, str], *, now: float) -> tuple[float, float, float] | None:
     """Return `(limit, remaining, seconds until reset)` of `x-ratelimit-*-requests`, or of
     `x-ratelimit-*`, when given."""
     end = "-requests" if "x-ratelimit-remaining-requests" in headers else ""

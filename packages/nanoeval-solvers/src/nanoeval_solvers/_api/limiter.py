@@ -181,7 +181,7 @@ class Limiter:
         per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         guessed_tokens: float = 1000.0,
-        gauges: MutableMapping[str, float | str] | None = None,
+        gauges: MutableMapping[str, float | str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = file
@@ -189,7 +189,7 @@ class Limiter:
         self._per_minute = per_minute
         self._tokens_per_minute = tokens_per_minute
         self._guessed_tokens = guessed_tokens
-        self._gauges: MutableMapping[str, float | str] = {} if gauges is None else gauges
+        self._gauges = gauges
         self._clock = clock
         self.in_flight = 0
         self.successes = self.refusals = self.rejections = 0
