@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -54,12 +54,12 @@ class Signals:
 
     Attributes:
         number: the signal that came first; None while none has.
-        run_sets: what it interrupts.
+        run_sets: what it interrupts, as it is then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run_sets: Sequence[Interruptible]) -> None:
         self.number: int | None = None
-        self.run_sets: list[Interruptible] = []
+        self.run_sets = run_sets
         self._former: dict[int, Any] = {}
         self._loop = asyncio.get_running_loop()
         self._passed_on = asyncio.Event()

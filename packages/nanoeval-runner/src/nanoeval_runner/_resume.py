@@ -96,7 +96,8 @@ async def run_eval_in_database(run_id: str, *, run_set_id: str | None = None) ->
     if run_set_id is not None:
         await anyio.to_thread.run_sync(_require, run_set_id)
     held = []
-    for name in list(run_sets().by_id) if run_set_id is None else [run_set_id]:
+    open_ids = [each.key for each in run_sets().run_sets if each.closed is None]
+    for name in open_ids if run_set_id is None else [run_set_id]:
         async with joined(name) as run_set:
             for row in await run_set.store.call(transactions.list_evals):
                 held.append(f"{row.run_id} ({row.name}, {row.state})")

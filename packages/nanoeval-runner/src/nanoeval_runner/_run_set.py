@@ -225,6 +225,8 @@ class RunSet:
         registering: held while a run looks for an eval to go on with.
         grace: seconds that tasks in flight may go on after a signal.
         failure: what makes it impossible to go on, if anything did.
+        key: its id as runs name it; None for those that name none, which share it.
+        closed: set once the state file is closed; None while it can be joined.
     """
 
     def __init__(self, run_set_id: str | None, signals: Signals) -> None:
@@ -244,6 +246,7 @@ class RunSet:
         self.backup: backup.Backup | None = None
         self.monitor: RunningMonitor | None = None
         self.failure: BaseException | None = None
+        self.closed: asyncio.Event | None = None
         self.runs_joined = 0
         self.signals = signals
         self.grace = 0.0
@@ -450,17 +453,15 @@ class RunSets:
     """What the runs of one event loop share: run sets, the display, the signals that end them.
 
     Attributes:
-        by_id: the run sets that are open; for runs that name none there is one under None.
+        run_sets: those that are open or being closed.
         holds: how often it was asked to keep run sets open, and not yet to `end_hold`.
-        closing: is set once the run set of that id has closed its state file.
     """
 
     def __init__(self) -> None:
         self.board: Board | None = None
-        self.by_id: dict[str | None, RunSet] = {}
+        self.run_sets: list[RunSet] = []
         self.signals: Signals | None = None
         self.holds = 0
-        self.closing: dict[str, asyncio.Event] = {}
 
     async def leave(self, run_set: RunSet) -> None:
         """Close the run set with the last to leave, unless it is held. Then pass on the signal."""
@@ -469,20 +470,17 @@ class RunSets:
         held = self.holds and run_set.failure is None and not interrupted
         if run_set.runs_joined == 0 and not held:
             await self._close(run_set)
-        if interrupted and not any(each.runs_joined for each in self.by_id.values()):
+        if interrupted and not any(each.runs_joined for each in self.run_sets):
             asyncio.get_running_loop().call_soon(run_set.signals.pass_on)
 
     async def _close(self, run_set: RunSet) -> None:
-        del self.by_id[run_set.key]
-        closed = self.closing[run_set.run_set_id] = asyncio.Event()
+        run_set.closed = asyncio.Event()
         try:
             await run_set.close()
         finally:
-            closed.set()
-            if self.closing.get(run_set.run_set_id) is closed:
-                del self.closing[run_set.run_set_id]
-            run_set.signals.run_sets.remove(run_set)
-            if not run_set.signals.run_sets:
+            run_set.closed.set()
+            self.run_sets.remove(run_set)
+            if not self.run_sets:
                 run_set.signals.restore()
                 self.signals = None
 
@@ -492,10 +490,11 @@ class RunSets:
         if self.holds:
             return []
         failures = []
-        while idle := [each for each in self.by_id.values() if each.runs_joined == 0]:
-            await self._close(idle[0])
-            if idle[0].failure is not None:
-                failures.append(idle[0].failure)
+        for run_set in [*self.run_sets]:
+            if run_set.runs_joined == 0 and run_set.closed is None:
+                await self._close(run_set)
+                if run_set.failure is not None:
+                    failures.append(run_set.failure)
         return failures
 
 
@@ -521,16 +520,18 @@ async def joined(run_set_id: str | None) -> AsyncIterator[RunSet]:
     what the signal would have done is done.
     """
     owner = run_sets()
-    run_set = owner.by_id.get(run_set_id)
-    if run_set is None:
-        if owner.signals is None:
-            owner.signals = Signals()
-        run_set = owner.by_id[run_set_id] = RunSet(run_set_id, owner.signals)
-        owner.signals.run_sets.append(run_set)
+    for run_set in owner.run_sets:
+        if run_set.key == run_set_id and run_set.closed is None:
+            break
+    else:
+        owner.signals = owner.signals or Signals(owner.run_sets)
+        run_set = RunSet(run_set_id, owner.signals)
+        owner.run_sets.append(run_set)
     run_set.runs_joined += 1
     try:
-        if run_set.run_set_id in owner.closing:  # the one before it, of the same state file
-            await owner.closing[run_set.run_set_id].wait()
+        for before in [*owner.run_sets]:
+            if before.closed is not None and before.path == run_set.path:
+                await before.closed.wait()
         run_set.signals.install()
         await run_set.open()
         yield run_set

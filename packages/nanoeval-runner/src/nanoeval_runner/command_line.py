@@ -212,7 +212,7 @@ class Argument:
     def holds_any(self) -> bool:
         """Whether it is a list or mapping, whose elements go by numbers or keys."""
         kinds = [self.type, *typing.get_args(self.type), self.factory]
-        return any(typing.get_origin(kind) in _VARIADIC or kind in _VARIADIC for kind in kinds)
+        return any((typing.get_origin(kind) or kind) in _VARIADIC for kind in kinds)
 
     def describe(self) -> str:
         text = type_text(self.type)
