@@ -135,7 +135,7 @@ async def _load_spec(run_set: RunSet, row: EvalRow) -> EvalSpec:
         )
     restore_origin(row.origin)
     try:
-        spec = pickle.loads(blob)
+        spec: EvalSpec = pickle.loads(blob)
     except Exception as error:
         raise StateError(
             f"eval {row.name!r} of run set {run_set.run_set_id!r} cannot be loaded "
@@ -143,9 +143,4 @@ async def _load_spec(run_set: RunSet, row: EvalRow) -> EvalSpec:
             f"its script again with run_set_id={run_set.run_set_id}; {row.done} finished results "
             f"stay readable in table `task` of {run_set.path}"
         ) from error
-    if not isinstance(spec, EvalSpec):
-        raise StateError(
-            f"eval {row.name!r} in {run_set.path} is a {type(spec).__name__}, not an EvalSpec: the "
-            "file was not written by this version of nanoeval"
-        )
     return spec

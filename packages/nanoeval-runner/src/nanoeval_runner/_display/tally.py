@@ -59,16 +59,14 @@ class Tally:
         if self._failed:
             return None
         try:
-            if self.running is not None:
-                return self.running.summary() if self._seen else None
-            if self._scores is None:
-                return None
-            estimate = self._scores.estimate()
+            if self._scores is not None:
+                estimate = self._scores.estimate()
+                return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
+            return self.running.summary() if self.running is not None and self._seen else None
         except Exception:
             self._failed = True
             log.exception("the running score stops here: it could not be summed up")
             return None
-        return {"accuracy": estimate.mean, "accuracy_stderr": estimate.stderr}
 
     def with_interval(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Return `summary` with what belongs next to its accuracy, where that is their mean."""
