@@ -117,8 +117,7 @@ class Tool:
             raise ConfigError(
                 f"tool {self.name!r} has no docstring: say there what it does, the model reads it"
             )
-        self._model = _arguments_model(function, self.name, args)
-        self.parameters: dict[str, Any] = _plain_schema(self._model.model_json_schema())
+        self._model, self.parameters = _described(function, self.name, args)
 
     def __reduce__(self) -> Any:
         # A decorated function is found again under its name, any other is pickled with the tool.
@@ -400,10 +399,12 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
     return about.strip(), {name: " ".join(words.split()) for name, words in _ARG.findall(args)}
 
 
-def _arguments_model(
-    function: Callable[..., Any], name: str, about: Mapping[str, str]
-) -> type[pydantic.BaseModel]:
-    fields: dict[str, Any] = {}
+_Description = tuple[type[pydantic.BaseModel], dict[str, Any]]
+"""What checks the arguments of a tool, and their JSON schema."""
+
+
+def _described(function: Callable[..., Any], name: str, about: Mapping[str, str]) -> _Description:
+    fields: list[tuple[str, Any, Any, str | None]] = []
     types = inspect.get_annotations(getattr(function, "__func__", function), eval_str=True)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -417,14 +418,24 @@ def _arguments_model(
                 f"{bound if parameter.name == 'self' else ''}"
             )
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (
-            types[parameter.name],
-            pydantic.Field(default, description=about.get(parameter.name)),
-        )
+        fields.append((parameter.name, types[parameter.name], default, about.get(parameter.name)))
     try:
-        return pydantic.create_model(name, __config__={"extra": "forbid"}, **fields)
+        return _model_of(name, *fields)
+    except TypeError:  # a default that cannot be hashed
+        return _model_of.__wrapped__(name, *fields)
+
+
+@functools.lru_cache  # a machine's tools are made for each machine, and this takes most of it
+def _model_of(name: str, *fields: tuple[str, Any, Any, str | None]) -> _Description:
+    described: dict[str, Any] = {
+        field: (type_, pydantic.Field(default, description=about))
+        for field, type_, default, about in fields
+    }
+    try:
+        model = pydantic.create_model(name, __config__={"extra": "forbid"}, **described)
     except (TypeError, NameError, pydantic.errors.PydanticUserError) as error:
         raise ConfigError(f"tool {name!r}: its parameters have no JSON schema: {error}") from error
+    return model, _plain_schema(model.model_json_schema())
 
 
 def _plain_schema(schema: Any) -> Any:
