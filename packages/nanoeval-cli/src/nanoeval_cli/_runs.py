@@ -159,13 +159,10 @@ def _may_name(path: str, text: str) -> bool:
     if not text or name.endswith((".zst", ".gz")) or text in name:
         return True
     try:
-        file = os.open(path, os.O_RDONLY)
+        with os.fdopen(os.open(path, os.O_RDONLY), "rb", 0) as file:
+            line, end, _ = file.read(FIRST_LINE).partition(b"\n")
     except OSError:  # reading it says what is wrong
         return True
-    try:
-        line, end, _ = os.read(file, FIRST_LINE).partition(b"\n")
-    finally:
-        os.close(file)
     return not end or text.encode() in line.lower()
 
 
@@ -210,8 +207,10 @@ def _in_state_file(
 
 def _in_record(path: str) -> list[Found]:
     outline = _outline(Path(path))
-    run = None if outline is None else _of_record(outline)
-    return [] if run is None else [(run.run_id, run.created_at, lambda: run)]
+    if outline is None:
+        return []
+    run = _of_record(outline)
+    return [(run.run_id, run.created_at, lambda: run)]
 
 
 def _outline(path: Path) -> Outline | None:

@@ -69,13 +69,12 @@ class LiveRunSet:
             for failed in reader.failures(after=self._failed_after, limit=FAILURES_A_TICK):
                 self._failed_after = (failed.finished_at, failed.task_id)
                 self._failures[failed.eval_id].add(failed)
-            durations = [
-                reader.durations(row, since=now - LATENCY_WINDOW, span=LATENCY_SPAN)
+            seconds = {
+                row.id: reader.durations(row, since=now - LATENCY_WINDOW, span=LATENCY_SPAN)
                 for row in snapshot.evals
-            ]
+            }
         evals = [
-            self._eval(row, snapshot.facts_of(row), seconds, now)
-            for row, seconds in zip(snapshot.evals, durations, strict=True)
+            self._eval(row, snapshot.facts_of(row), seconds[row.id], now) for row in snapshot.evals
         ]
         executors = [
             _executor(row, now, is_running=snapshot.is_running) for row in snapshot.executors
