@@ -27,14 +27,12 @@ def dumps(value: Any, *, what: str, by_value: bool = False, renew_locks: bool = 
     Raises:
         NotPicklableError: names `what` and the field that cannot be pickled.
     """
-    pickled = _dumps_by_value(value, renew_locks) if by_value else None
-    if pickled is not None:
+    if by_value and (pickled := _dumps_by_value(value, renew_locks)) is not None:
         return pickled
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        pickled = _dumps_by_value(value, renew_locks)
-        if pickled is not None:
+        if (pickled := _dumps_by_value(value, renew_locks)) is not None:
             return pickled
         path, cause = _culprit(value, error, renew_locks)
         at = f"field {'.'.join(path)!r}" if path else f"a {type(value).__name__}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from nanoeval_core.errors import RecorderError
 
-from nanoeval_recorder.reading.events import Event, FinalReport, Match, RunStarted
+from nanoeval_recorder.reading.events import FinalReport, Match, RunStarted
 from nanoeval_recorder.reading.reader import read_record, record_files
 
 __all__ = ["Report", "report", "reports"]
@@ -35,7 +35,21 @@ class Report(dict[str, Any]):
         self.events: Counter[str] = Counter()
         self._matches: dict[str | None, list[int]] = {}
         for event in read_record(path):
-            self._count(event)
+            self.run_id = event.run_id or self.run_id
+            if isinstance(event, RunStarted):
+                self.spec = event.spec
+            elif isinstance(event, FinalReport):
+                report = event.data if isinstance(event.data, dict) else {}
+                self.is_complete = not report.get("partial")
+                self.final_report = event.data
+                self.clear()
+                self.update(report)
+            else:
+                self.events[event.type] += 1
+                if isinstance(event, Match) and isinstance(event.correct, bool):
+                    tally = self._matches.setdefault(event.sample_id, [0, 0])
+                    tally[0] += event.correct
+                    tally[1] += 1
         self.errors = self.events["error"]
 
     @property
@@ -47,23 +61,6 @@ class Report(dict[str, Any]):
         if not self._matches:
             return None
         return sum(right / n for right, n in self._matches.values()) / len(self._matches)
-
-    def _count(self, event: Event) -> None:
-        self.run_id = event.run_id or self.run_id
-        if isinstance(event, RunStarted):
-            self.spec = event.spec
-        elif isinstance(event, FinalReport):
-            report = event.data if isinstance(event.data, dict) else {}
-            self.is_complete = not report.get("partial")
-            self.final_report = event.data
-            self.clear()
-            self.update(report)
-        else:
-            self.events[event.type] += 1
-            if isinstance(event, Match) and isinstance(event.correct, bool):
-                tally = self._matches.setdefault(event.sample_id, [0, 0])
-                tally[0] += event.correct
-                tally[1] += 1
 
 
 def report(path: str | Path) -> Report:
