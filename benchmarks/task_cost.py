@@ -95,9 +95,7 @@ def queue_parts(folder: Path, n: int) -> dict[str, float]:
         leases: list[Lease] = []
 
         def ask(completions: list[Completion], want: int) -> list[Lease]:
-            request = ExchangeRequest(
-                executor_id, completions, want, [eval_id], POOL, with_payload=False
-            )
+            request = ExchangeRequest(executor_id, completions, want, [eval_id], POOL)
             return transactions.exchange(connection, request).leases
 
         def claim() -> None:

@@ -203,7 +203,6 @@ class QueueMachine(RuleBasedStateMachine):
             want=want,
             ready_evals=sorted(self.evals),
             pool=executor.kind,
-            with_payload=executor.kind != "in_process",
             in_flight=len(executor.held),
             losses=max((lease.losses for lease in executor.held.values()), default=0),
         )

@@ -141,8 +141,6 @@ class Outbox:
 class DriverSource(TaskSource):
     """The queue, as the executor in the driver sees it: tasks and results pass as objects."""
 
-    in_driver = True
-
     def __init__(self, store: Store, outbox: Outbox) -> None:
         self._store = store
         self._outbox = outbox

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextvars import Context
 from typing import Any
 
+from nanoeval_core.executors import IN_PROCESS
 from nanoeval_core.recording import recorder as current_recorder
 from nanoeval_core.run_context import RunContext
 from nanoeval_core.usage import current_usage_meter
@@ -94,6 +95,8 @@ class ExecutorLoop:
     Attributes:
         executor_id: its row in the state file.
         pool: which evals are its own.
+        in_driver: it shares the driver's memory: tasks and results pass as objects, and every
+            attempt gets a copy of its task.
         claim_seconds: of tasks that compute, about how much is claimed at a time.
         hurry: how long contexts may take that are being left.
     """
@@ -113,7 +116,8 @@ class ExecutorLoop:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._finished: list[Completion] = []
-        self._first_chunk = FIRST_CHUNK_ALONE if self.source.in_driver else FIRST_CHUNK_IN_POOL
+        self.in_driver = self.pool == IN_PROCESS
+        self._first_chunk = FIRST_CHUNK_ALONE if self.in_driver else FIRST_CHUNK_IN_POOL
         self._chunk = self._first_chunk
         self._unstarted = 0
         self._losses: dict[int, int] = {}
@@ -201,7 +205,7 @@ class ExecutorLoop:
         if self._stopping or self._unstarted > self._chunk:
             return 0
         limits, executors = self._reply.running.values(), self._reply.executors
-        if not self.source.in_driver and executors > 1 and None not in limits:
+        if executors > 1 and None not in limits:
             # An executor's part of the limit, so that those still starting find work too.
             part = sum(-(-limit // executors) for limit in limits if limit)
             return max(0, min(self._chunk, part - self.in_flight))
@@ -227,7 +231,6 @@ class ExecutorLoop:
             want=want,
             ready_evals=ready,
             pool=self.pool,
-            with_payload=not self.source.in_driver,
             in_flight=self.in_flight,
             losses=max(self._losses.values(), default=0),
         )
@@ -264,7 +267,7 @@ class ExecutorLoop:
         context, name = self.source.context(eval_id), f"eval {eval_id}"
         task = self._loop.create_task(self._serve_eval(eval_id), name=name, context=context)
         self._eval_tasks[eval_id] = task
-        if not self.source.in_driver:  # where `leave` waits for it
+        if not self.in_driver:  # where `leave` waits for it
             task.add_done_callback(lambda _: self.source.left(eval_id))
 
     async def _serve_eval(self, eval_id: int) -> None:
@@ -274,7 +277,7 @@ class ExecutorLoop:
             loaded = await self.source.load(eval_id)
             if self._stopping:
                 return
-            opened = OpenEval(eval_id, loaded, self.run_context, in_driver=self.source.in_driver)
+            opened = OpenEval(eval_id, loaded, self.run_context, in_driver=self.in_driver)
             place = f"in the context of eval {opened.name!r}"
             use_threads(loaded.runner.concurrency)
             self.evals[eval_id] = opened

@@ -46,14 +46,7 @@ def load_eval(stored: StoredSpec) -> LoadedEval:
 
 
 class TaskSource(ABC):
-    """The queue, as an executor sees it.
-
-    Attributes:
-        in_driver: whether the executor shares the driver's memory: tasks and results then pass as
-            objects, and every attempt gets a copy of its task.
-    """
-
-    in_driver = False
+    """The queue, as an executor sees it."""
 
     @abstractmethod
     async def exchange(self, request: ExchangeRequest) -> ExchangeReply:

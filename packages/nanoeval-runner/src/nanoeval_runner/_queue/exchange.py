@@ -18,6 +18,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from nanoeval_core.executors import IN_PROCESS
 from nanoeval_core.usage import Usage
 
 from nanoeval_runner._queue import sql
@@ -167,7 +168,7 @@ def _complete(
             connection.execute(sql.DELETE_LEASE_SPAN, (span.first,))
     for eval_id, completed in by_eval.items():
         _add_up(connection, eval_id, completed, monotonic)
-        if request.with_payload:  # another process has them, and the driver is to read them
+        if request.pool != IN_PROCESS:
             final = [c.task_id for c in completed if c.outcome in FINAL]
             if final:
                 connection.execute(sql.LOG_RESULTS, (eval_id, json.dumps(final)))
@@ -381,7 +382,7 @@ def _lease(
     first, last = ids
     span = LeaseSpan(first, last, last - first + 1, request.executor_id, eval_id, losses, now)
     connection.execute(sql.ADD_LEASE_SPAN, span)
-    if is_new and not request.with_payload:  # the driver has what it listed in memory
+    if is_new and request.pool == IN_PROCESS:
         return list(map(Lease, range(first, last + 1), repeat(eval_id), repeat(0)))
     rows = connection.execute(sql.DATA_OF_SPAN, ids)
     return [Lease(i, eval_id, retry_idx, losses, payload) for i, retry_idx, payload in rows]

@@ -25,7 +25,7 @@ class Lease:
 
     Attributes:
         losses: how many executors have died while they ran it.
-        payload: the pickled task, or None when the executor asked for none.
+        payload: the pickled task; None where the executor has it in memory.
     """
 
     task_id: int
@@ -70,9 +70,9 @@ class ExchangeRequest:
         completions: what became of earlier leases.
         want: how many new leases it could take now.
         ready_evals: the evals it has opened.
-        pool: the executors it belongs to (`in_process`, `multiprocess`, an engine's name).
-        with_payload: whether leases must carry the pickled task. Executors that leave it out
-            share the driver's memory; the results of others are logged for it to read.
+        pool: the executors it belongs to (`in_process`, `multiprocess`, an engine's name). That
+            in the driver has the tasks in memory; the leases of others carry the pickled task,
+            and their results are logged for the driver to read.
         in_flight: how many leases it keeps, without those it hands in.
         losses: the most executors that have died under a task of these.
     """
@@ -82,7 +82,6 @@ class ExchangeRequest:
     want: int
     ready_evals: Sequence[int]
     pool: str
-    with_payload: bool = True
     in_flight: int = 0
     losses: int = 0
 
