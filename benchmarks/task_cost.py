@@ -85,7 +85,7 @@ def queue_parts(folder: Path, n: int) -> dict[str, float]:
         executor_id = transactions.add_executor(connection, "main", POOL, 1, "host")
         new = NewEval(
             name="x", run_id="x", pool=POOL, concurrency=None, model_name=None, arguments="{}",
-            origin="{}", spec=None, encoder=None,
+            origin="{}", spec=None, encoder=b"",
         )  # fmt: skip
         eval_id = transactions.add_eval(connection, new, 0.0)
         rows = dump_tasks(tasks.get(n), "x", by_value=False)

@@ -377,7 +377,7 @@ def test_two_hundred_executors_on_one_file(folders: Path) -> None:
             arguments="{}",
             origin="{}",
             spec=None,
-            encoder=None,
+            encoder=b"",
         )
         eval_id = transactions.add_eval(db, new, 0.0)
         transactions.enqueue(db, eval_id, [(f"q{i}", 1, b"", b"p") for i in range(tasks)])

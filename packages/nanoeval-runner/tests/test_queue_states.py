@@ -81,7 +81,7 @@ def new_eval(number: int, expected: Expected) -> NewEval:
         arguments="{}",
         origin="{}",
         spec=b"spec",
-        encoder=None,
+        encoder=b"encoder",
     )
 
 

@@ -35,7 +35,6 @@ class LoadedEval:
 def load_eval(stored: StoredSpec) -> LoadedEval:
     """Return an eval that was stored to run outside of the driver."""
     assert stored.spec is not None  # noqa: S101  the driver refuses what it cannot pickle
-    assert stored.encoder is not None  # noqa: S101
     spec = pickle.loads(stored.spec)
     return LoadedEval(
         spec.eval,

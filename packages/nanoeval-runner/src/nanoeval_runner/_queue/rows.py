@@ -119,7 +119,7 @@ class NewEval:
     arguments: str
     origin: str
     spec: bytes | None
-    encoder: bytes | None
+    encoder: bytes
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -157,13 +157,13 @@ class EvalRow:
 
 
 class StoredSpec(NamedTuple):
-    """What executors elsewhere load an eval from, pickled; None where it cannot be.
+    """What executors elsewhere load an eval from, pickled; no `spec` where it cannot be.
 
     `origin` says where its classes were defined, as `describe_origin` has it.
     """
 
     spec: bytes | None
-    encoder: bytes | None
+    encoder: bytes
     origin: str
 
 
