@@ -168,7 +168,7 @@ class DriverSource(TaskSource):
 
     async def load(self, eval_id: int) -> LoadedEval:
         run = self._outbox.runs[eval_id]
-        return LoadedEval(run.spec.eval, run.spec.runner, run.encoder, run.task)
+        return LoadedEval(run.spec, run.encoder, run.task)
 
     async def fail_eval(self, eval_id: int, error: BaseException) -> None:
         await self._store.call(transactions.fail_eval, eval_id, dump_failure(error))

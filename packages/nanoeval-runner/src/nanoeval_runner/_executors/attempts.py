@@ -67,14 +67,14 @@ class OpenEval:
         self.in_driver = in_driver
         # Looked up once: a field of a chz object is a call.
         self.task = loaded.task
-        self.evaluate = loaded.eval.evaluate
-        self.task_timeout = loaded.runner.task_timeout
+        self.evaluate = loaded.spec.eval.evaluate
+        self.task_timeout = loaded.spec.runner.task_timeout
         self.new_recorder = loaded.encoder.attempt
-        self.name = loaded.eval.get_name()
+        self.name = loaded.spec.eval.get_name()
         self.doing = "entering"
         self.since = time.monotonic()
         self.attempts: dict[int, Attempt] = {}
-        self.rng = random.Random(f"{loaded.runner.seed}/{run_context.executor}")
+        self.rng = random.Random(f"{loaded.spec.runner.seed}/{run_context.executor}")
         self.context = contextvars.copy_context()
         self.records_completion = loaded.encoder.records_completion
         hooks = get_library_config()
@@ -97,9 +97,9 @@ class OpenEval:
         current_run_context.set(self.run_context)
         if not self.in_driver:
             current_recorder.set(self.recorder)
-        threshold = self.loaded.runner.gc_threshold
+        threshold = self.loaded.spec.runner.gc_threshold
         with contextlib.nullcontext() if threshold is None else collected_rarely(threshold):
-            async with self.loaded.eval:
+            async with self.loaded.spec.eval:
                 self.context = contextvars.copy_context()
                 self.doing = ""
                 on_ready()
@@ -249,7 +249,7 @@ class Attempt:
 
     def system_error(self, error: RolloutSystemError) -> Completion:
         """Retry the task, or make `error` its result after the last retry."""
-        runner = self.open_eval.loaded.runner
+        runner = self.open_eval.loaded.spec.runner
         delay = retry_delay(
             self.lease.retry_idx,
             max_retries=runner.max_retries if error.retryable else 0,

@@ -279,7 +279,7 @@ class ExecutorLoop:
                 return
             opened = OpenEval(eval_id, loaded, self.run_context, in_driver=self.in_driver)
             place = f"in the context of eval {opened.name!r}"
-            use_threads(loaded.runner.concurrency)
+            use_threads(loaded.spec.runner.concurrency)
             self.evals[eval_id] = opened
             await opened.serve(self.wake)
         except asyncio.CancelledError:

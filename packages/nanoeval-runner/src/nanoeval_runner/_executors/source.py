@@ -7,11 +7,9 @@ import dataclasses
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
 
-from nanoeval_core.eval import Eval
 from nanoeval_core.recording import EventEncoder
-from nanoeval_core.spec import RunnerArgs
+from nanoeval_core.spec import EvalSpec
 from nanoeval_core.task import Task
 
 from nanoeval_runner._payloads import load_task
@@ -26,8 +24,7 @@ class LoadedEval:
         task: gives the task of a lease, as it was queued.
     """
 
-    eval: Eval[Any, Any]
-    runner: RunnerArgs
+    spec: EvalSpec
     encoder: EventEncoder
     task: Callable[[Lease], Task]
 
@@ -35,10 +32,8 @@ class LoadedEval:
 def load_eval(stored: StoredSpec) -> LoadedEval:
     """Return an eval that was stored to run outside of the driver."""
     assert stored.spec is not None  # noqa: S101  the driver refuses what it cannot pickle
-    spec = pickle.loads(stored.spec)
     return LoadedEval(
-        spec.eval,
-        spec.runner,
+        pickle.loads(stored.spec),
         pickle.loads(stored.encoder),
         lambda lease: load_task(lease.payload or b"", lease.retry_idx),
     )
