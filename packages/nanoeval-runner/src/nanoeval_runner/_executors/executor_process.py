@@ -66,8 +66,7 @@ class ProcessArgs:
 
     path: Path
     executor_id: int
-    name: str
-    slot: int
+    run_context: RunContext
     driver_pid: int
     environment: dict[str, str]
     library_config: LibraryConfig
@@ -99,7 +98,7 @@ def main(args: ProcessArgs, pipe: Any) -> None:
     _end_with(args.driver_pid)
     # That of the process it was forked from is older.
     os.environ.clear()
-    os.environ.update(args.environment, **{SLOT_VARIABLE: str(args.slot)})
+    os.environ.update(args.environment, **{SLOT_VARIABLE: str(args.run_context.slot)})
     set_library_config(args.library_config)
     if args.sets_up_logging:
         args.library_config.setup_logging()
@@ -108,7 +107,7 @@ def main(args: ProcessArgs, pipe: Any) -> None:
             _serve(args, pipe), may_exit=lambda loop: False, loop_factory=args.loop_factory
         )
     except StateError as error:  # a full disk: the driver meets it too, and ends the run
-        sys.stderr.write(f"executor {args.name}: {error}\n")
+        sys.stderr.write(f"executor {args.run_context.executor}: {error}\n")
         _leave(1)
     _leave(0)
 
@@ -203,19 +202,14 @@ class StateFileSource(TaskSource):
 
 async def _serve(args: ProcessArgs, pipe: Any) -> None:
     loop = asyncio.get_running_loop()
-    run_log = RunLog(args.path.stem, executor=args.name)
+    run_log = RunLog(args.run_context.run_set_id, executor=args.run_context.executor)
     try:
         async with Store(args.path) as store:
             executor = ExecutorLoop(
                 executor_id=args.executor_id,
                 pool=MULTIPROCESS,
                 source=StateFileSource(store, os.dup(pipe.fileno())),
-                run_context=RunContext(
-                    run_set_id=args.path.stem,
-                    shared_dir=shared_dir(args.path),
-                    executor=args.name,
-                    slot=args.slot,
-                ),
+                run_context=args.run_context,
             )
 
             def on_message(message: bytes) -> None:

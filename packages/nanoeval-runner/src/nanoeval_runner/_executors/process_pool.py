@@ -17,10 +17,12 @@ from typing import Any
 import multiprocess
 from nanoeval_core.executors import MULTIPROCESS
 from nanoeval_core.library_config import get_library_config
+from nanoeval_core.run_context import RunContext
 
 from nanoeval_runner._executors import executor_process
 from nanoeval_runner._executors.pool import Pool, PooledExecutor
 from nanoeval_runner._queue import transactions
+from nanoeval_runner._queue.paths import shared_dir
 from nanoeval_runner.stored_eval import hidden_main
 
 PRELOADED = "nanoeval_runner._executors.preloaded"
@@ -70,13 +72,14 @@ class ProcessPool(Pool[ExecutorProcess]):
         )
         ours, theirs = self._context.Pipe(duplex=True)
         loop = asyncio.get_running_loop()
-        slot = self.free_slot()  # of one that died, if this takes its place
+        path, slot = self.store.path, self.free_slot()  # of one that died, if this takes its place
         config = get_library_config()
         args = executor_process.ProcessArgs(
-            path=self.store.path,
+            path=path,
             executor_id=executor_id,
-            name=name,
-            slot=slot,
+            run_context=RunContext(
+                run_set_id=path.stem, shared_dir=shared_dir(path), executor=name, slot=slot
+            ),
             driver_pid=os.getpid(),
             environment=dict(os.environ),
             library_config=config,
