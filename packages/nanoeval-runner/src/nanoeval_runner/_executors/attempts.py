@@ -125,7 +125,6 @@ class Attempt:
 
     Attributes:
         queued: the task as it was queued: the summary gets it, whatever `evaluate` does to its own.
-        task: the task that `evaluate` gets.
         group_id: under which its events are recorded.
         started: when `evaluate` was entered, in monotonic seconds; 0.0 before that.
         cut: why the runner cancelled it, if it did.
@@ -135,7 +134,6 @@ class Attempt:
     lease: Lease
     open_eval: OpenEval
     queued: Task
-    task: Task
     group_id: str
     started: float = 0.0
     cut: Cut | None = None

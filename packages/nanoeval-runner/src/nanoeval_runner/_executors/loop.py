@@ -334,9 +334,8 @@ class ExecutorLoop:
     def _start(self, lease: Lease, claim: _Claim) -> None:
         open_eval = self.evals[lease.eval_id]
         queued = open_eval.task(lease)
-        task = copy_of(queued) if open_eval.in_driver else queued
         group_id = f"{queued.attempt_id}.{lease.retry_idx}"
-        attempt = Attempt(lease, open_eval, queued, task, group_id)
+        attempt = Attempt(lease, open_eval, queued, group_id)
         open_eval.attempts[lease.task_id] = attempt
         if lease.losses:
             self._losses[lease.task_id] = lease.losses
@@ -369,13 +368,14 @@ class ExecutorLoop:
         error: BaseException | None = None
         result: Any = None
         try:
+            task = copy_of(attempt.queued) if open_eval.in_driver else attempt.queued
             if open_eval.recorder_context is None:
-                result = await open_eval.evaluate(attempt.task)
+                result = await open_eval.evaluate(task)
             else:
                 ids = attempt.queued.question_id, attempt.group_id
                 with open_eval.recorder_context(recorder, *ids):
                     try:
-                        result = await open_eval.evaluate(attempt.task)
+                        result = await open_eval.evaluate(task)
                     except BaseException as raised:  # noqa: BLE001  no affair of the hook's
                         error = raised
         except BaseException as raised:  # noqa: BLE001  whatever it is, it is the attempt's outcome
