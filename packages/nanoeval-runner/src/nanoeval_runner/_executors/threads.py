@@ -40,9 +40,9 @@ class EvalThreads(ThreadPoolExecutor):
     its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = FEWEST) -> None:
         super().__init__(max_workers=1)  # starts nothing
-        self.limit = FEWEST
+        self.limit = limit
         self._changed = threading.Condition()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._alive = 0
@@ -110,8 +110,7 @@ def properly_closed_thread_pool(n_threads: int = 10_000) -> Iterator[None]:
     Leaving it ends the threads that are idle, and waits for none.
     """
     loop = asyncio.get_running_loop()
-    threads = _of_loop[loop] = EvalThreads()
-    threads.limit = n_threads
+    threads = _of_loop[loop] = EvalThreads(n_threads)
     loop.set_default_executor(threads)
     try:
         yield
