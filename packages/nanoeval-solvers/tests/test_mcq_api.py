@@ -78,6 +78,17 @@ def test_parameters_are_sent(model_server: ModelServer) -> None:
     assert body["messages"][0] == {"role": "system", "content": "Letters: A, B, C"}
 
 
+@chz.chz
+class AsksWithAUser(OpenAIAPIMCQSolver):
+    def body(self, messages: Any, params: Any, **tools: Any) -> dict[str, Any]:
+        return super().body(messages, params, **tools) | {"user": "me"}
+
+
+def test_a_subclass_may_change_what_is_sent(model_server: ModelServer) -> None:
+    Attempt(AsksWithAUser(model="m", base_url=model_server.url))
+    assert model_server.requests[0].body["user"] == "me"
+
+
 def test_reasoning_models_get_their_own_parameters(model_server: ModelServer) -> None:
     Attempt(solver_of(model_server, reasoning_effort="low", max_tokens=50))
     assert model_server.requests[0].body["reasoning_effort"] == "low"

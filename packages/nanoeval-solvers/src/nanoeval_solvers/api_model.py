@@ -29,8 +29,23 @@ class APIModel(ModelFields, HasAsyncContextManager):
     While it is entered, its connections stay open between calls.
     """
 
+    def body(
+        self,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        *,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | None = None,
+    ) -> dict[str, Any]:
+        """Return the body of a request; a subclass may change it."""
+        from nanoeval_solvers._api.wire import request_body  # noqa: PLC0415  on calls' path only
+
+        if params.get("n") not in (None, 1):
+            raise ConfigError(f"params['n']={params['n']!r}: a call gives one reply")
+        return request_body(self, messages, params, tools, tool_choice)
+
     async def _context(self) -> AsyncGenerator[None, None]:
-        from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  for calls only
+        from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  as above
 
         async with open_client(self):
             yield
@@ -63,15 +78,12 @@ class APIModel(ModelFields, HasAsyncContextManager):
             RequestRejectedError: it rejects this request, and serves others.
             RolloutSystemError: it failed, and went on failing.
         """
-        from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  for calls only
-        from nanoeval_solvers._api.wire import request_body  # noqa: PLC0415
+        from nanoeval_solvers._api.client import open_client  # noqa: PLC0415  as above
 
         fields = dict(params or {})
-        if fields.get("n") not in (None, 1):
-            raise ConfigError(f"params['n']={fields['n']!r}: a call gives one reply")
         if self.seed is not None:
             fields["seed"] = self.seed + attempt - 1
-        body = request_body(self, messages, fields, tools, tool_choice)
+        body = self.body(messages, fields, tools=tools, tool_choice=tool_choice)
         async with open_client(self) as client:
             return await client.ask(self, body, sample=sample)
 
