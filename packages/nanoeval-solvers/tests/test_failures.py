@@ -118,3 +118,19 @@ def test_odd_numbers_of_tokens_are_no_reason_to_ask_again() -> None:
     reply = decode("chat", json.dumps(body).encode())
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (3, 0)
     assert isinstance(reply.usage.prompt_tokens, int)
+
+
+@pytest.mark.parametrize("odd", [None, "nothing", {"token": None}, {"logprob": -1.0}])
+def test_log_probabilities_next_to_an_odd_one_are_read(odd: object) -> None:
+    def token(*top: object) -> dict[str, Any]:
+        return {"token": "B", "logprob": -0.5, "bytes": [66], "top_logprobs": [*top]}
+
+    usual = {"token": "B", "logprob": -0.5, "bytes": [66]}
+    for tokens in ([token(usual)], [token(usual, odd), odd]):
+        choice = {"message": {"content": "B"}, "logprobs": {"content": tokens}}
+        part = {"type": "output_text", "text": "B", "logprobs": tokens}
+        item = {"type": "message", "content": [part]}
+        chat = decode("chat", json.dumps({"choices": [choice]}).encode())
+        response = {"status": "completed", "output": [item]}
+        responses = decode("responses", json.dumps(response).encode())
+        assert chat.logprobs == responses.logprobs == (("B", -0.5, (("B", -0.5),)),)

@@ -203,7 +203,9 @@ class ModelServer:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            scripted = self._scripted(request)
+            script = self.replies.popleft() if self.replies else self.reply
+            said = script(request) if callable(script) else script
+            scripted = Scripted(text=said) if isinstance(said, str) else said
             latency = self.latency if scripted.latency is None else scripted.latency
             if latency:
                 await asyncio.sleep(latency)
@@ -235,11 +237,6 @@ class ModelServer:
             )
         self._recent.append(request.at)
         return None
-
-    def _scripted(self, request: Request) -> Scripted:
-        script = self.replies.popleft() if self.replies else self.reply
-        said = script(request) if callable(script) else script
-        return Scripted(text=said) if isinstance(said, str) else said
 
     async def _send(
         self, http: web.Request, request: Request, scripted: Scripted

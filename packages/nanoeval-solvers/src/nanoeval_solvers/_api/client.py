@@ -542,7 +542,7 @@ def _cache_of(model: ModelFields, shared: Path | None) -> ReplyCache | None:
     return None if folder is None else ReplyCache(folder / "replies.sqlite")
 
 
-_opened: dict[tuple[Any, ...], Client] = {}  # by event loop and endpoint; a client takes itself out
+_clients: dict[tuple[Any, ...], Client] = {}  # by event loop and endpoint, until their last user
 
 
 def open_client(model: ModelFields) -> Client:
@@ -553,7 +553,7 @@ def open_client(model: ModelFields) -> Client:
     """
     loop = asyncio.get_running_loop()
     key = (loop, model.endpoint_url, model.api_key_env, model.client_id)
-    client = _opened.get(key)
+    client = _clients.get(key)
     if client is None:
-        client = _opened[key] = Client(model, forget=lambda: _opened.pop(key))
+        client = _clients[key] = Client(model, forget=lambda: _clients.pop(key))
     return client

@@ -128,7 +128,7 @@ def _without(message: Message, *fields: str) -> Message:
     return {name: value for name, value in message.items() if name not in fields}
 
 
-# Replies. Decoded are the fields that are looked at, of those that most endpoints send so.
+# Replies: what is read of them, in the types in which most endpoints send it.
 
 
 class _Token(msgspec.Struct, gc=False):
