@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nanoeval import run
+from nanoeval import resume, run
 from nanoeval.errors import StateError
 from nanoeval_recorder import evallib_recorder, read
 from nanoeval_recorder.reading.events import Match
 from nanoeval_runner import _eval_run
 from nanoeval_runner._queue import event_log, transactions
+from nanoeval_runner.state_files import read_state_file, state_file
 
 from tests.support.recorded_eval import make_spec
 
@@ -118,3 +119,27 @@ def test_a_write_that_fails_is_logged_and_written_when_it_can_be(
     assert summary["n"] == 100
     assert_whole(folders, 100)
     assert sum(logged) == 100
+
+
+def test_resuming_a_run_that_is_done_writes_what_its_recorder_could_not(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    real = os.pwritev
+
+    def pwritev(fd: int, data: Any, offset: int) -> int:
+        if offset:
+            raise OSError(28, "No space left on device")
+        return real(fd, data, offset)
+
+    spec = make_spec(evallib_recorder(), n=50, runner={"run_set_id": "full"})
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(os, "pwritev", pwritev)
+        before = asyncio.run(run(spec))
+    path = state_file("full")
+    assert not read_state_file(path).is_complete
+    (after,) = asyncio.run(resume("full"))
+    assert after["num_tasks"] == before["num_tasks"] == 50
+    assert_whole(folders, 50)
+    assert read_state_file(path).is_complete

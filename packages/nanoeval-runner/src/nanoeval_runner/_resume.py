@@ -30,7 +30,7 @@ async def resume(
     budget_tokens: int | None = None,
     budget_cost: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Finish every eval of a run set; only tasks without a committed result run.
+    """Finish every eval of a run set, and its record; only tasks without a committed result run.
 
     Args:
         run_set_id: names the state file, or its backup where the file itself is gone.
@@ -58,7 +58,7 @@ async def resume(
         specs = {
             row.id: with_budget(await _load_spec(run_set, row), budget_tokens, budget_cost)
             for row in rows
-            if row.state != EvalState.DONE or resume_completed_evals
+            if row.state != EvalState.DONE or row.unrecorded or resume_completed_evals
         }
         summaries = {row.id: json.loads(row.summary or "{}") for row in rows}
         errors: list[Exception] = []

@@ -124,7 +124,10 @@ class StateFile:
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.evals) and all(row.state == "done" for row in self.evals)
+        """Whether nothing is left to do: every eval is done, and its record is complete."""
+        return bool(self.evals) and all(
+            row.state == "done" and not row.unrecorded for row in self.evals
+        )
 
 
 class StateReader:

@@ -95,7 +95,7 @@ def _list(*, as_json: bool) -> int:
         if found.is_complete or found.is_running or not total:
             continue
         done = sum(row.done + row.failed for row in evals)
-        left = [row.state for row in evals if row.state != "done"]
+        left = [row.state for row in evals if row.state != "done" or row.unrecorded]
         states = dict.fromkeys(run_state(state, is_running=False) for state in left)
         names = ", ".join(dict.fromkeys(row.name for row in evals))
         elapsed = format_seconds(sum(row.elapsed for row in evals))

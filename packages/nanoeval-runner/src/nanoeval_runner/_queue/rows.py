@@ -129,6 +129,7 @@ class EvalRow:
     Attributes:
         listed: 0 until all its tasks are in the file.
         error: what ended it, as `dump_failure` has it.
+        unrecorded: 1 while events of it wait to be recorded: for good where the recorder failed.
         usage: what its attempts have spent.
     """
 
@@ -153,6 +154,7 @@ class EvalRow:
     origin: str
     summary: str | None
     error: bytes | None
+    unrecorded: int
     usage: Usage
 
 

@@ -213,7 +213,7 @@ _USAGE = {field.name: field.name for field in dataclasses.fields(Usage)} | {
 _EVALS = f"""
 SELECT id, name, run_id, state, pool, listed, concurrency, total, queued, leased, done, failed,
        retries, model_name, created_at, elapsed, record_position, arguments, origin, summary,
-       error, {", ".join(_USAGE.values())}
+       error, EXISTS (SELECT 1 FROM event_log WHERE eval_id = eval.id), {", ".join(_USAGE.values())}
 FROM eval
 """
 LIST_EVALS = f"{_EVALS} ORDER BY id"
