@@ -42,16 +42,17 @@ class JupyterMachine(JupyterComputerInterface):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.machine, name)
 
-    async def start_kernel(self) -> None:
-        """Start the kernel.
+    async def start_kernel(self) -> Process:
+        """Start the kernel, and return the process that drives it.
 
         Raises:
             ConfigError: the machine lacks what it takes; the message names it.
         """
         script = await asyncio.to_thread(Path(__file__).with_name("kernel.py").read_text)
         self._held = b""
-        self._helper = await self.machine.open_process([*self._python, "-u", "-c", script])
-        answer = await self._answer(_START_SECONDS)
+        helper = await self.machine.open_process([*self._python, "-u", "-c", script])
+        self._helper = helper
+        answer = await self._answer(helper, _START_SECONDS)
         if answer is None or "ready" not in answer:
             said = answer["missing"] if answer else self._held.decode(errors="replace").strip()
             raise ConfigError(
@@ -59,6 +60,7 @@ class JupyterMachine(JupyterComputerInterface):
                 f"{' '.join(self._python)} lacks {said or 'an answer'}. Install jupyter_client "
                 "and ipykernel in the image, or name its Python in jupyter_setup"
             )
+        return helper
 
     async def execute(
         self,
@@ -67,14 +69,11 @@ class JupyterMachine(JupyterComputerInterface):
     ) -> JupyterExecutionResult:
         self.machine.note_use()
         async with self._lock:
-            if self._helper is None:
-                await self.start_kernel()
-            assert self._helper is not None  # noqa: S101  just started
-            code = self.machine.inward(code)
-            request = json.dumps({"code": code, "timeout": timeout}).encode()
+            helper = self._helper or await self.start_kernel()
+            request = json.dumps({"code": self.machine.inward(code), "timeout": timeout}).encode()
             try:
-                await self._helper.write(request + b"\n")
-                answer = await self._answer(timeout + _ANSWER_SECONDS)
+                await helper.write(request + b"\n")
+                answer = await self._answer(helper, timeout + _ANSWER_SECONDS)
             except OSError:
                 answer = None
             if answer is not None:
@@ -88,12 +87,11 @@ class JupyterMachine(JupyterComputerInterface):
             system_exception="what drives the kernel was ended; the next cell gets a new one",
         )
 
-    async def _answer(self, seconds: float) -> dict[str, Any] | None:
-        assert self._helper is not None  # noqa: S101  both callers have started it
+    async def _answer(self, helper: Process, seconds: float) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(seconds):
                 while b"\n" not in self._held:
-                    data = await self._helper.read()
+                    data = await helper.read()
                     if not data:
                         return None
                     self._held += data
