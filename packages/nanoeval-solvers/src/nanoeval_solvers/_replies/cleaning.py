@@ -70,7 +70,7 @@ _ANSWER_TAG = re.compile(
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
 _LOWER = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
-_MIXED = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
+_MIXED = re.compile(r"(?<=[\d.])(?=[¼-¾⅐-⅞])")
 _ALIKE = str.maketrans(
     {
         **dict.fromkeys("‐‑‒–−﹣", "-"),
@@ -90,7 +90,7 @@ _ALIKE = str.maketrans(
 )
 _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox|framebox)\s*\{)|\\[{}]|[{}]")
 _FRACTION = re.compile(
-    r"(?P<mixed>(?<=\d))?\\[dtc]?frac\s*(?:\{(?P<above>[^{}]{1,60})\}\s*\{(?P<below>[^{}]{1,60})\}"
+    r"(?P<mixed>(?<=[\d.]))?\\[dtc]?frac\s*(?:\{(?P<above>[^{}]{1,60})\}\s*\{(?P<below>[^{}]{1,60})\}"
     r"|(?P<digit>\d)\s*(?P<other>\d))(?P<unit>(?=[^\W\d_]{2}))?"
 )
 # Braces within it are those of a power; a command right before it ends where it begins.

@@ -101,7 +101,8 @@ def quantity_of(text: str) -> Quantity | None:
 def _plain(text: str) -> str:
     """Return `text` without markup and outer punctuation; points, intervals, sets stay such."""
     text = _MINUS_OF_MINUS.sub(r"\1", _THOUSANDS.sub(",", text))
-    text += "}" * (text.count("{") - text.count("}"))  # one that was forgotten
+    if "\\" in text:
+        text += "}" * (text.count("{") - text.count("}"))  # of a box without its end
     text = characters(without_latex(text))
     text = _DEGREES.sub(lambda unit: "°" + unit[1][0].upper(), text)
     text = re.sub(rf"\*\*(?!\s*[-+]?\d)|[`{BOX}{END_BOX}]", " ", text)
