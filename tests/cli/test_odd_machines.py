@@ -95,6 +95,26 @@ def test_a_folder_that_cannot_be_written(variable: str, here: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("closed", ["", ">&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_hold_no_command_up(closed: str, here: Path) -> None:
+    """Nor does a record or a state file get the number of stdout, to be written into."""
+    for words in ("run sums.py:Sums", "ls", "show", "--help"):
+        command = f"exec {sys.executable} -m nanoeval {words} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env=environment(here),
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        assert done.returncode == 0, (words, done.stderr)
+        assert bool(done.stdout) == (">&-" not in closed), words
+    (record,) = (here / "records").iterdir()
+    assert all(line.startswith("{") for line in record.read_text().splitlines())
+
+
 def test_doctor_names_what_is_wrong_with_them(here: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", NOBODY, "doctor", "--offline"],

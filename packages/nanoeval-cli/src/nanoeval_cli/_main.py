@@ -109,6 +109,10 @@ def _no_command(name: str) -> ConfigError:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the subcommand that `argv` (by default the process's) names, and exit."""
+    # Python has None for a stream that is closed, and the next file that is opened gets its number.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  until the process ends
     before = set(threading.enumerate())
     try:
         sys.exit(_run(list(sys.argv[1:] if argv is None else argv)))
