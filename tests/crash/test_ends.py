@@ -484,6 +484,53 @@ async def evaluate(task):
     assert done.stdout == "3\n"
 
 
+def test_an_exit_that_nobody_awaits_is_not_reported_with_what_ends_the_run(tmp_path: Path) -> None:
+    evaluate = """
+async def evaluate(task):
+    asyncio.get_running_loop().call_soon(sys.exit, 9)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    raise ValueError("what ends it")
+"""
+    done = program("import sys\n" + evaluate + ENTERED.replace("RUNNER", ""), tmp_path)
+    assert done.returncode == 1
+    assert "ValueError: what ends it" in done.stderr
+    assert "never retrieved" not in done.stderr
+
+
+def test_a_program_that_exits_closes_what_it_began(tmp_path: Path) -> None:
+    entered = """
+from nanoeval.setup import nanoeval_entrypoint
+
+async def steps():
+    try:
+        yield
+    finally:
+        print("steps are closed")
+
+async def serve():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        print("server is closed")
+
+async def main():
+    begun = steps()
+    await anext(begun)
+    serving = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    raise SystemExit(4)
+
+if __name__ == "__main__":
+    nanoeval_entrypoint(main())
+"""
+    done = program(entered, tmp_path)
+    assert done.returncode == 4
+    assert done.stdout == "server is closed\nsteps are closed\n"
+    assert not done.stderr
+
+
 def test_a_program_that_waits_for_a_thread_says_for_which(tmp_path: Path) -> None:
     """A script is not ours to end: its thread ends here once the message is there."""
     evaluate = """

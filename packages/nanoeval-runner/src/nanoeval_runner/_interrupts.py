@@ -180,7 +180,7 @@ def run_to_its_end(
     """
     running: asyncio.Task[T] | None = None
 
-    async def go_on() -> T:
+    async def go_on() -> asyncio.Task[T]:
         nonlocal running
         running = running or asyncio.create_task(main)
         while not running.done():
@@ -188,12 +188,16 @@ def run_to_its_end(
                 await asyncio.wait([running])
             except asyncio.CancelledError:
                 running.cancel()
-        return running.result()
+        if running.cancelled():
+            raise asyncio.CancelledError  # of a Ctrl-C, the Runner makes KeyboardInterrupt of it
+        return running
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         while True:
             try:
-                return runner.run(go_on())
+                # What `main` raised is raised here: a `go_on` may be left over, and be cancelled
+                # with what else goes on.
+                return runner.run(go_on()).result()
             except (KeyboardInterrupt, SystemExit) as error:
                 if running is None or running.done() or may_exit(runner.get_loop()):
                     raise
