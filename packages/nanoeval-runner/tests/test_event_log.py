@@ -144,3 +144,23 @@ def test_a_state_file_of_an_earlier_version_is_gone_on_with(
     log_events(connection, 1, [b"short"], folder)
     expected = [LARGE + b"\0", LARGE + b"\1", LARGE, b"short"]
     assert read_events(connection, folder, 1, 0, 9) == (4, expected)
+
+
+def test_events_in_files_of_an_earlier_version_are_kept(
+    connection: sqlite3.Connection, folder: Path
+) -> None:
+    """It has NULL in the rows that stand for them."""
+    connection.executescript(
+        """
+        DROP TABLE event_log;
+        CREATE TABLE event_log (
+            seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+            eval_id INTEGER NOT NULL,
+            events  BLOB
+        );
+        INSERT INTO event_log (eval_id, events) VALUES (1, NULL)
+        """
+    )
+    (folder / "1.events").write_bytes(pickle.dumps([LARGE]))
+    remove_recorded(connection, folder)
+    assert read_events(connection, folder, 1, 0, 9) == (1, [LARGE])

@@ -360,8 +360,8 @@ LOG_EVENTS = "INSERT INTO event_log (eval_id, events) VALUES (?, ?)"
 READ_EVENT_LOG = """
 SELECT seq, events FROM event_log WHERE eval_id = ? AND seq > ? ORDER BY seq LIMIT ?
 """
-# Rows whose events are in a file of their own.
-EVENTS_IN_FILES = "SELECT seq FROM event_log WHERE length(events) = 0"
+# Rows whose events are in a file of their own: they are empty here, or NULL in older state files.
+EVENTS_IN_FILES = "SELECT seq FROM event_log WHERE coalesce(length(events), 0) = 0"
 LAST_EVENT_SEQ = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event_log'"
 SET_EVENTS = "UPDATE event_log SET events = ? WHERE seq = ?"
 # What earlier versions wrote: where in a file that is shared by many rows.
