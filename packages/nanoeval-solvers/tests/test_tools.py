@@ -82,6 +82,16 @@ class Machine:
         return f"ran {command}"
 
 
+def test_each_tool_has_a_schema_of_its_own() -> None:
+    async def look(at: str) -> str:
+        """Look at a file."""
+        return at
+
+    one, other = tool(look), tool(look)
+    one.parameters["properties"]["at"]["description"] = "its path"
+    assert "description" not in other.schema["function"]["parameters"]["properties"]["at"]
+
+
 def test_tools_are_functions_bound_methods_and_can_be_pickled() -> None:
     bash = tool(Machine().bash)
     assert bash.parameters["required"] == ["command"]

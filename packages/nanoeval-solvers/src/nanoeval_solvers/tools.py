@@ -13,6 +13,7 @@ while dialogue.ended is None:
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import functools
 import inspect
@@ -117,7 +118,8 @@ class Tool:
             raise ConfigError(
                 f"tool {self.name!r} has no docstring: say there what it does, the model reads it"
             )
-        self._model, self.parameters = _described(function, self.name, args)
+        self._model, parameters = _described(function, self.name, args)
+        self.parameters: dict[str, Any] = copy.deepcopy(parameters)  # to be changed, if need be
 
     def __reduce__(self) -> Any:
         # A decorated function is found again under its name, any other is pickled with the tool.
