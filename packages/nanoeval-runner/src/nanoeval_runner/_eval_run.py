@@ -41,7 +41,6 @@ MOST_WORDS = 300
 MOST_ERRORS = 16
 """A wrong key fails every task in flight at once: some of those errors say it all."""
 
-
 SLOW_WRITE = 0.1
 """Seconds: a record that takes longer to write to is no longer written while results wait."""
 
@@ -252,7 +251,7 @@ class EvalRun:
 
     @functools.cached_property
     def tally(self) -> Tally:
-        """The score so far, once somebody asks for them."""
+        """The score so far, once somebody asks for it."""
         return Tally(self.spec.eval)
 
     # --- tasks
