@@ -279,7 +279,7 @@ class Machine(ComputerInterface):
                 async with asyncio.timeout(_GRACE_SECONDS):
                     await self._kill(cookie)
             except (TimeoutError, OSError, RolloutSystemError, MachineLost) as error:
-                log.warning("%s: an abandoned command may still run: %r", self.name, error)
+                log.warning("%s: a command left behind may still run: %r", self.name, error)
         await shell.close()
 
     def _lost(self, why: str) -> Exception:
