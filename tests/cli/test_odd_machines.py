@@ -31,6 +31,21 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def outcome(
+    command: list[str], here: Path, env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env=env,
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=100,
+    )
+
+
 def without_folders(folder: Path, **more: str) -> dict[str, str]:
     return {k: v for k, v in environment(folder).items() if k not in FOLDERS} | more
 
@@ -39,16 +54,7 @@ def without_folders(folder: Path, **more: str) -> dict[str, str]:
     "words", [("run", "sums.py:Sums"), ("ls",), ("show",), ("samples",), ("resume",), ("clean",)]
 )
 def test_a_user_without_a_home_folder(words: tuple[str, ...], here: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", NOBODY, *words],
-        env=without_folders(here),
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=100,
-    )
+    done = outcome([sys.executable, "-c", NOBODY, *words], here, without_folders(here))
     assert done.returncode == 2, done.stderr
     assert "no home folder" in done.stderr
     assert "set " in done.stderr
@@ -62,15 +68,8 @@ def test_a_user_without_a_home_folder_who_says_where_everything_is_kept(
     """Only the log of the run has no place. That is said, if there is where to say it."""
     script = NOBODY if has_stderr else f"import os; os.close(2){NOBODY}"
     kept = ("NANOEVAL_LOG_DIR", "NANOEVAL_BACKUP_DIR")
-    done = subprocess.run(
-        [sys.executable, "-c", script, "run", "sums.py:Sums"],
-        env=without_folders(here, **{name: str(here / name) for name in kept}),
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    env = without_folders(here, **{name: str(here / name) for name in kept})
+    done = outcome([sys.executable, "-c", script, "run", "sums.py:Sums"], here, env)
     assert done.returncode == 0, done.stderr
     assert f"record: {here}" in done.stdout
     assert ("no log of this run: user" in done.stderr) == has_stderr
@@ -80,15 +79,8 @@ def test_a_user_without_a_home_folder_who_says_where_everything_is_kept(
 def test_a_folder_that_cannot_be_written(variable: str, here: Path) -> None:
     (here / "file").write_text("no folder")
     folders = without_folders(here, HOME=str(here / "home"))
-    done = subprocess.run(
-        [sys.executable, "-m", "nanoeval", "run", "sums.py:Sums"],
-        env={**folders, variable: str(here / "file" / "x")},
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    env = {**folders, variable: str(here / "file" / "x")}
+    done = outcome([sys.executable, "-m", "nanoeval", "run", "sums.py:Sums"], here, env)
     assert done.returncode == 2, done.stderr
     assert str(here / "file") in done.stderr
     assert "Traceback" not in done.stderr
@@ -100,15 +92,7 @@ def test_streams_that_are_closed_hold_no_command_up(closed: str, here: Path) -> 
     """Nor does a record or a state file get the number of stdout, to be written into."""
     for words in ("run sums.py:Sums", "ls", "show", "--help"):
         command = f"exec {sys.executable} -m nanoeval {words} {closed}"
-        done = subprocess.run(
-            ["sh", "-c", command],
-            env=environment(here),
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
+        done = outcome(["sh", "-c", command], here, environment(here))
         assert done.returncode == 0, (words, done.stderr)
         assert bool(done.stdout) == (">&-" not in closed), words
     (record,) = (here / "records").iterdir()
@@ -116,15 +100,8 @@ def test_streams_that_are_closed_hold_no_command_up(closed: str, here: Path) -> 
 
 
 def test_doctor_names_what_is_wrong_with_them(here: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", NOBODY, "doctor", "--offline"],
-        env=without_folders(here),
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    command = [sys.executable, "-c", NOBODY, "doctor", "--offline"]
+    done = outcome(command, here, without_folders(here))
     assert done.returncode == 1
     assert "set NANOEVAL_LOG_DIR to a folder of yours" in done.stdout
 

@@ -472,27 +472,25 @@ async def evaluate(task):
     assert "died" not in done.stderr
 
 
-def test_an_exit_that_nobody_awaits_costs_nothing(tmp_path: Path) -> None:
-    evaluate = """
+EXITS_UNAWAITED = """
+import sys
+
 async def evaluate(task):
     asyncio.get_running_loop().call_soon(sys.exit, 9)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 """
-    done = program("import sys\n" + evaluate + ENTERED.replace("RUNNER", ""), tmp_path)
+
+
+def test_an_exit_that_nobody_awaits_costs_nothing(tmp_path: Path) -> None:
+    done = program(EXITS_UNAWAITED + ENTERED.replace("RUNNER", ""), tmp_path)
     assert done.returncode == 0
     assert done.stdout == "3\n"
 
 
 def test_an_exit_that_nobody_awaits_is_not_reported_with_what_ends_the_run(tmp_path: Path) -> None:
-    evaluate = """
-async def evaluate(task):
-    asyncio.get_running_loop().call_soon(sys.exit, 9)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    raise ValueError("what ends it")
-"""
-    done = program("import sys\n" + evaluate + ENTERED.replace("RUNNER", ""), tmp_path)
+    evaluate = f'{EXITS_UNAWAITED}    raise ValueError("what ends it")\n'
+    done = program(evaluate + ENTERED.replace("RUNNER", ""), tmp_path)
     assert done.returncode == 1
     assert "ValueError: what ends it" in done.stderr
     assert "never retrieved" not in done.stderr

@@ -116,12 +116,17 @@ class OddSummary(Eval[Task, bool]):
         return {"said": "\ud800", "huge": 2**70, "accuracy": float("nan")}
 
 
-def test_whatever_a_summary_holds_is_shown(
-    monitor: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def oddly_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state file of a run of `OddSummary`."""
     monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
     runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False)
     asyncio.run(run(EvalSpec(eval=OddSummary(), runner=runner)))
+    (file,) = (tmp_path / "state").glob("*.db")
+    return file
+
+
+def test_whatever_a_summary_holds_is_shown(monitor: tuple[str, str], oddly_summed_up: Path) -> None:
     base, _ = monitor
     with views(base, run_set(base)) as found:
         (row,) = until(found, lambda view: view["state"] == "done")["evals"]
@@ -130,13 +135,9 @@ def test_whatever_a_summary_holds_is_shown(
 
 
 def test_a_run_set_whose_summary_is_no_json_is_shown(
-    monitor: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monitor: tuple[str, str], oddly_summed_up: Path
 ) -> None:
-    monkeypatch.setenv("NANOEVAL_STATE_DIR", str(tmp_path / "state"))
-    runner = RunnerArgs(recorder=dummy_recorder(), should_backup=False)
-    asyncio.run(run(EvalSpec(eval=OddSummary(), runner=runner)))
-    (file,) = (tmp_path / "state").glob("*.db")
-    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(oddly_summed_up)) as connection, connection:
         connection.execute("UPDATE eval SET summary = '{broken'")
     base, _ = monitor
     with views(base, run_set(base)) as found:

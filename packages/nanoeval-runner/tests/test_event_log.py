@@ -116,21 +116,24 @@ def test_a_copy_holds_the_events_themselves(
         assert read_events(copy, tmp_path / "elsewhere", 1, 0, 9) == (2, [LARGE, b"short"])
 
 
-def test_a_state_file_of_an_earlier_version_is_gone_on_with(
-    connection: sqlite3.Connection, folder: Path
-) -> None:
+def make_earlier(connection: sqlite3.Connection, more: str = "") -> None:
+    """Have the event log as an earlier version made it, where rows may lack their events."""
     connection.executescript(
-        """
+        f"""
         DROP TABLE event_log;
         CREATE TABLE event_log (
             seq     INTEGER PRIMARY KEY AUTOINCREMENT,
             eval_id INTEGER NOT NULL,
-            events  BLOB,
-            segment TEXT,
-            CHECK ((events IS NULL) <> (segment IS NULL))
+            events  BLOB{more}
         )
         """
     )
+
+
+def test_a_state_file_of_an_earlier_version_is_gone_on_with(
+    connection: sqlite3.Connection, folder: Path
+) -> None:
+    make_earlier(connection, ", segment TEXT, CHECK ((events IS NULL) <> (segment IS NULL))")
     waiting = [pickle.dumps([LARGE + bytes([number])]) for number in range(2)]
     (folder / "7-1.events").write_bytes(b"".join(waiting))
     for place in (
@@ -150,17 +153,8 @@ def test_events_in_files_of_an_earlier_version_are_kept(
     connection: sqlite3.Connection, folder: Path
 ) -> None:
     """It has NULL in the rows that stand for them."""
-    connection.executescript(
-        """
-        DROP TABLE event_log;
-        CREATE TABLE event_log (
-            seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-            eval_id INTEGER NOT NULL,
-            events  BLOB
-        );
-        INSERT INTO event_log (eval_id, events) VALUES (1, NULL)
-        """
-    )
+    make_earlier(connection)
+    connection.execute("INSERT INTO event_log (eval_id, events) VALUES (1, NULL)")
     (folder / "1.events").write_bytes(pickle.dumps([LARGE]))
     remove_recorded(connection, folder)
     assert read_events(connection, folder, 1, 0, 9) == (1, [LARGE])
